@@ -1,0 +1,142 @@
+"""Every error that cloudimg raises on purpose.
+
+::
+
+    CloudimgError
+    ├── ArgumentError          an argument that cannot be right (also ValueError)
+    │   └── PatternError       a pattern with a syntax error
+    ├── GridError              the files do not form one image
+    │   ├── NoMatchError       nothing matches (also FileNotFoundError)
+    │   ├── DuplicateIndexError  two files at one index
+    │   ├── MissingFilesError  holes in the grid and missing="raise"
+    │   └── MismatchError      a file's shape, dtype or axes differ from the first file's
+    ├── StorageError           a store did not give what was asked (also OSError)
+    │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
+    │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
+    │   ├── ServerError        5xx, throttling, connection reset, time-out: after all retries
+    │   ├── ShortReadError     fewer bytes came than the object should have there
+    │   └── ChangedError       the object changed while it was being read
+    └── FormatError            the bytes are not an image that we can decode
+        ├── NotTiffError       not a TIFF at all
+        ├── CorruptFileError   truncated or contradictory
+        ├── UnsupportedFormatError  valid, but no decoder exists for it
+        └── LimitError         the header asks for more than the limits allow
+
+All of them pickle, so that they cross from a Dask worker to the client whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CloudimgError(Exception):
+    """Base of all errors of cloudimg.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do about it.
+    url : str, optional
+        The object that it happened to, without credentials.
+    byte_range : tuple of int, optional
+        Half-open range of bytes of that object.
+    """
+
+    def __init__(
+        self, message: str, *, url: str | None = None, byte_range: tuple[int, int] | None = None
+    ) -> None:
+        self.message = message
+        self.url = url
+        self.byte_range = byte_range
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = ""
+        if self.url is not None and self.url not in self.message:
+            where = f" [{self.url}"
+            if self.byte_range is not None:
+                where += f", bytes {self.byte_range[0]}-{self.byte_range[1]}"
+            where += "]"
+        return self.message + where
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.url, self.byte_range)
+
+
+def _rebuild(
+    cls: type[CloudimgError], message: str, url: str | None, byte_range: tuple[int, int] | None
+) -> CloudimgError:
+    return cls(message, url=url, byte_range=byte_range)
+
+
+class ArgumentError(CloudimgError, ValueError):
+    """An argument that cannot be right."""
+
+
+class PatternError(ArgumentError):
+    """A URL pattern with a syntax error."""
+
+
+class GridError(CloudimgError):
+    """The files do not form one image."""
+
+
+class NoMatchError(GridError, FileNotFoundError):
+    """Nothing matches the pattern."""
+
+
+class DuplicateIndexError(GridError):
+    """Two files claim one index."""
+
+
+class MissingFilesError(GridError):
+    """The grid has holes and ``missing="raise"``."""
+
+
+class MismatchError(GridError):
+    """A file differs from the first one in shape, dtype or axes."""
+
+
+class StorageError(CloudimgError, OSError):
+    """A store did not give what was asked."""
+
+
+class NotFoundError(StorageError, FileNotFoundError):
+    """No such object or bucket."""
+
+
+class AccessDeniedError(StorageError, PermissionError):
+    """The store refused: no credentials, wrong ones, or no permission."""
+
+
+class ServerError(StorageError):
+    """Server errors, throttling, resets and time-outs that outlasted the retries."""
+
+
+class ShortReadError(StorageError):
+    """Fewer bytes came than the object should have there."""
+
+
+class ChangedError(StorageError):
+    """The object changed while it was being read."""
+
+
+class FormatError(CloudimgError):
+    """The bytes are not an image that cloudimg can decode."""
+
+
+class NotTiffError(FormatError):
+    """Not a TIFF."""
+
+
+class CorruptFileError(FormatError):
+    """Truncated or contradictory content."""
+
+
+class UnsupportedFormatError(FormatError):
+    """A valid file for which no decoder exists."""
+
+
+class LimitError(FormatError):
+    """A header asks for more memory or requests than the limits allow."""
