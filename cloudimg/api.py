@@ -1,0 +1,487 @@
+"""What users call: `open`, `imread` and the `Image` that they get. Wiring only."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.dask_array import Chunks, choose_chunks, to_dask
+from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.grid import FileGrid
+from cloudimg.image import Files, Source, make_token, refuse_missing
+from cloudimg.listing import Listing, find_files, locate
+from cloudimg.reader import Reader, Selection
+from cloudimg.storage import Store, redact
+from cloudimg.survey import Survey, survey
+
+URLs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of an image."""
+
+    url: str
+    """Without credentials."""
+    index: Mapping[str, int]
+    """Position in the grid by axis."""
+    labels: Mapping[str, Any]
+    """What the name says, by axis."""
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelInfo:
+    """One resolution level."""
+
+    shape: tuple[int, ...]
+    segment: Mapping[str, int]
+    """Shape of a stored segment (tile or strip) by dim of the files."""
+    downsampling: tuple[float, ...]
+    """Per dim, how many pixels of level 0 one pixel covers."""
+
+
+class Image:
+    """An N-D image made of files, none of whose pixels have been read yet.
+
+    Made by `cloudimg.open`. Thread-safe, picklable.
+    """
+
+    def __init__(self, sources: tuple[Source, ...], grid: FileGrid, found: Survey, extra: _Extra):
+        self._sources = sources
+        self._grid = grid
+        self._survey = found
+        self._extra = extra
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return self._sources[0].dims
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes at level 0."""
+        return self._sources[0].shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return self._sources[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded size of level 0 in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @cached_property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Chunk lengths per dim that `to_dask` uses by default."""
+        return choose_chunks(self._sources[0], "auto")
+
+    @cached_property
+    def coords(self) -> dict[str, npt.NDArray[Any]]:
+        """Coordinates: what names and headers say about positions along the dims.
+
+        A key that is a dim holds its coordinate. Along a dim on which files are concatenated,
+        ``<dim>_label`` holds the label of the file that each position lies in.
+        """
+        return _coords(self._sources[0], self._grid, self._survey)
+
+    @property
+    def levels(self) -> tuple[LevelInfo, ...]:
+        """Resolution levels, the full one first."""
+        return tuple(_level_info(source, self._sources[0]) for source in self._sources)
+
+    @property
+    def files(self) -> Iterator[File]:
+        """The files, one after another, made as they are asked for."""
+        for index in self._grid.files():
+            yield self._file(index)
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are."""
+        return self._grid.n_files
+
+    @property
+    def n_missing(self) -> int:
+        """How many places of the grid have no file."""
+        return self._grid.n_missing
+
+    @property
+    def missing(self) -> tuple[Mapping[str, Any], ...]:
+        """Labels by axis of each place of the grid that has no file."""
+        return tuple(_labels(self._grid, index) for index in self._grid.missing())
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the first file says besides pixels.
+
+        ``pixel_size`` and ``pixel_size_unit`` by dim, ``channel_names``, ``time_step_s``,
+        ``compression`` and more, each only where the file says it.
+        """
+        return self._survey.first.parsed.attrs
+
+    @property
+    def unmatched(self) -> tuple[int, tuple[str, ...]]:
+        """How many objects begin like the pattern without matching it, and a few of them."""
+        return self._extra.n_unmatched, self._extra.unmatched
+
+    def read(
+        self, region: Mapping[str, int | slice] | tuple[Any, ...] | None = None, *, level: int = 0
+    ) -> npt.NDArray[Any]:
+        """Read pixels now, without Dask.
+
+        Parameters
+        ----------
+        region : tuple or mapping, optional
+            Integers and slices in the order of `dims`, or by dim; everything without it.
+        level : int
+            Resolution level.
+
+        Returns
+        -------
+        ndarray
+            In the order of `dims`, without the dims that were given as integers.
+
+        Raises
+        ------
+        ArgumentError, IndexError, StorageError, FormatError, GridError
+        """
+        source = self._source(level)
+        if region is None:
+            return source[...]
+        if isinstance(region, Mapping):
+            unknown = set(region) - set(self.dims)
+            if unknown:
+                raise ArgumentError(f"region names {sorted(unknown)}, the image has {self.dims}")
+            region = tuple(region.get(dim, slice(None)) for dim in self.dims)
+        return source[region]
+
+    def to_dask(self, chunks: Chunks = "auto", *, level: int = 0) -> Any:
+        """The image as a lazy `dask.array.Array`.
+
+        Parameters
+        ----------
+        chunks : "auto", int, tuple or mapping
+            As in Dask, or by dim. "auto" takes whole segments and many small files to a chunk,
+            near Dask's configured ``array.chunk-size``. -1 is the whole axis.
+        level : int
+            Resolution level.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        return to_dask(self._source(level), chunks)
+
+    def to_xarray(self, chunks: Chunks = "auto", *, level: int = 0) -> Any:
+        """The image as an `xarray.DataArray` over a Dask array, with coordinates and attributes.
+
+        Needs the package xarray (extra ``cloudimg-dask[xarray]``).
+        """
+        import xarray
+
+        source = self._source(level)
+        coords = {}
+        for name, values in _coords(source, self._grid, self._survey).items():
+            coords[name] = (name.removesuffix("_label"), values)
+        return xarray.DataArray(
+            self.to_dask(chunks, level=level), coords, self.dims, attrs=dict(self.attrs)
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("reading an image always makes a new array")
+        return self.read().astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        size = ", ".join(f"{d}: {n}" for d, n in zip(self.dims, self.shape, strict=True))
+        lines = [f"<cloudimg.Image ({size}) {self.dtype}, {_human(self.nbytes)}>"]
+        lines.append(f"  {self._extra.url}")
+        files = f"  files: {self.n_files}"
+        lines.append(files + (f", {self.n_missing} missing" if self.n_missing else ""))
+        if len(self._sources) > 1:
+            lines.append(f"  levels: {' '.join(str(s.shape) for s in self._sources)}")
+        for name, values in self.coords.items():
+            lines.append(f"  {name}: {_abridged(values)}")
+        return "\n".join(lines)
+
+    def _source(self, level: int) -> Source:
+        if not -len(self._sources) <= level < len(self._sources):
+            raise ArgumentError(f"level={level}, but there are {len(self._sources)} levels")
+        return self._sources[level]
+
+    def _file(self, index: tuple[int, ...]) -> File:
+        location = self._sources[0].reader.store.location
+        return File(
+            location.display(location.key_of(self._grid.keys(index))),
+            dict(zip(self._grid.fields, index, strict=True)),
+            _labels(self._grid, index),
+            self._grid.size_of(index),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    url: str
+    n_unmatched: int
+    unmatched: tuple[str, ...]
+
+
+def open(
+    urls: URLs,
+    *,
+    axes: Mapping[str, str] | None = None,
+    dims: Sequence[str] | None = None,
+    mosaic: bool = True,
+    series: int = 0,
+    missing: Literal["raise", "fill"] = "raise",
+    fill_value: float | int | complex = 0,
+    validate: Literal["first", "all"] = "first",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Image:
+    r"""Open TIFF files as one N-D image. Lists and reads headers; reads no pixels.
+
+    Parameters
+    ----------
+    urls : str, path or sequence of them
+        A URL pattern such as ``s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif``, a glob, one
+        file, or a list of files. Any protocol of fsspec, chained ones too. A field names an axis:
+        ``{c}`` digits, ``{c:03d}`` zero-padded, ``{well:s}`` text up to the next literal,
+        ``{t:%Y%m%d}`` times, ``{v:f}`` floats, ``{well:[A-P]\d{2}}`` a regular expression. Files
+        are concatenated along an axis that they have themselves, else stacked along a new one.
+    axes : mapping, optional
+        New names for axes of the files, such as ``{"page": "z"}``.
+    dims : sequence of str, optional
+        Order of the axes; by default others, t, c, z, y, x, s.
+    mosaic : bool
+        False stacks the fields ``{y}`` and ``{x}`` instead of joining tiles to one plane.
+    series : int
+        Which image of files that hold several.
+    missing : {"raise", "fill"}
+        What to do where the grid has no file.
+    fill_value : number
+        What stands there.
+    validate : {"first", "all"}
+        The first header speaks for all, and each file is checked when it is read; or all headers
+        are read now, and every odd file is reported.
+    storage_options : mapping, optional
+        fsspec's options for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+    """
+    _check_choice("missing", missing, ("raise", "fill"))
+    _check_choice("validate", validate, ("first", "all"))
+    is_list = not isinstance(urls, str | os.PathLike)
+    texts = [os.fspath(url) for url in urls] if is_list else [os.fspath(urls)]  # type: ignore[union-attr,arg-type]
+    location, patterns = locate(texts)
+    store = Store(location, storage_options)
+    shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
+    try:
+        listing = find_files(store, patterns, is_list=is_list)
+        reader = Reader(store, Selection(series, alone=listing.grid.n_files > 1 or is_list))
+        grid = listing.grid
+        if missing == "raise" and grid.n_missing:
+            raise refuse_missing(grid.n_missing, _missing_examples(grid))
+        found = survey(
+            reader,
+            grid,
+            axes=axes or {},
+            dims=dims,
+            mosaic=mosaic,
+            validate_all=validate == "all",
+        )
+    except CloudimgError as exc:
+        # Names come from listings and users: nothing of a URL's secrets may be repeated.
+        exc.message = redact(exc.message)
+        exc.args = (exc.message,)
+        raise
+    return _assemble(reader, listing, found, fill_value, shown)
+
+
+def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Any) -> Any:
+    """Open TIFF files as one lazy `dask.array.Array`.
+
+    Parameters
+    ----------
+    urls : str, path or sequence of them
+        See `open`.
+    chunks : "auto", int, tuple or mapping
+        See `Image.to_dask`.
+    level : int
+        Resolution level.
+    **options
+        The other arguments of `open`.
+
+    Returns
+    -------
+    dask.array.Array
+        Axes in the order t, c, z, y, x, s, others in front, or as `dims=` says.
+    """
+    return open(urls, **options).to_dask(chunks, level=level)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
+
+
+def _assemble(
+    reader: Reader, listing: Listing, found: Survey, fill_value: Any, shown: str
+) -> Image:
+    grid = listing.grid
+    levels = found.first.parsed.levels
+    try:
+        filled = levels[0].dtype.type(fill_value)
+        if not np.array_equal(filled, fill_value, equal_nan=filled.dtype.kind in "fc"):
+            raise OverflowError
+    except (OverflowError, ValueError, TypeError):
+        raise ArgumentError(f"fill_value={fill_value!r} does not fit {levels[0].dtype}") from None
+    files = Files(
+        grid.keys,
+        None if grid.present is None else np.packbits(grid.present),
+        grid.shape,
+        _size_bound(grid, found),
+    )
+    sources = tuple(
+        Source(
+            reader=reader,
+            files=files,
+            layout=layout,
+            level=number,
+            file_dims=found.first.parsed.dims,
+            segment=_segment(level),
+            dtype=level.dtype,
+            fill_value=fill_value,
+            first_url=found.first_url,
+            token=make_token(
+                store_token(reader),
+                reader.selection,
+                grid.digest,
+                [(h.key, h.etag, h.size_bytes) for h in found.headers],
+                layout,
+                number,
+                repr(fill_value),
+            ),
+        )
+        for number, (level, layout) in enumerate(zip(levels, found.layouts, strict=True))
+    )
+    extra = _Extra(shown, listing.n_unmatched, listing.unmatched)
+    return Image(sources, grid, found, extra)
+
+
+def store_token(reader: Reader) -> tuple[str, ...]:
+    """Where the files are, without credentials."""
+    return reader.store.__dask_tokenize__()
+
+
+def _size_bound(grid: FileGrid, found: Survey) -> int | None:
+    known = grid.sizes[grid.sizes >= 0]
+    if known.size == grid.n_files:
+        return int(known.max())
+    # Without a listing the first file is the best guess; a larger one only takes more room.
+    return 2 * found.first.size_bytes
+
+
+def _segment(level: Any) -> tuple[int, ...]:
+    """Shape of what is read together, in the axes of the files."""
+    geometry = level.geometry
+    segment = [1] * len(geometry.shape)
+    sizes = (1, *level.segment_shape, geometry.plane_shape[4])
+    for axis, size in zip(geometry.plane_axes, sizes, strict=True):
+        if axis is not None:
+            segment[axis] = min(size, geometry.shape[axis])
+    return tuple(segment)
+
+
+def _labels(grid: FileGrid, index: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        name: labels[i] for name, labels, i in zip(grid.fields, grid.labels, index, strict=True)
+    }
+
+
+def _missing_examples(grid: FileGrid) -> list[str]:
+    examples = []
+    for index, _ in zip(grid.missing(), range(3), strict=False):
+        labels = _labels(grid, index)
+        examples.append("(" + ", ".join(f"{k}={v}" for k, v in labels.items()) + ")")
+    return examples
+
+
+def _coords(source: Source, grid: FileGrid, found: Survey) -> dict[str, npt.NDArray[Any]]:
+    coords: dict[str, npt.NDArray[Any]] = {}
+    own = found.first.parsed.coords
+    names = dict(zip(found.file_dims, found.first.parsed.dims, strict=True))
+    for axis in source.layout.axes:
+        if axis.field is None:
+            values = own.get(names[axis.name])
+            if values is not None and len(values) == axis.length:
+                coords[axis.name] = np.asarray(values)
+            continue
+        labels = _as_array(grid.labels[axis.field])
+        if axis.is_stacked:
+            coords[axis.name] = labels
+        else:
+            coords[axis.name] = np.arange(axis.length)
+            coords[f"{axis.name}_label"] = np.repeat(labels, axis.extents)
+    return coords
+
+
+def _as_array(labels: Sequence[Any]) -> npt.NDArray[Any]:
+    if labels and hasattr(labels[0], "tzinfo"):
+        # NumPy's times have no zone: UTC, as NumPy itself would convert them.
+        plain = [
+            t if t.tzinfo is None else t.astimezone(datetime.UTC).replace(tzinfo=None)
+            for t in labels
+        ]
+        return np.array(plain, "datetime64[us]")
+    return np.asarray(labels)
+
+
+def _level_info(source: Source, base: Source) -> LevelInfo:
+    names = (
+        a.name
+        for a in sorted(
+            (a for a in source.layout.axes if a.file_axis is not None),
+            key=lambda a: a.file_axis or 0,
+        )
+    )
+    return LevelInfo(
+        source.shape,
+        dict(zip(names, source.segment, strict=True)),
+        tuple(b / s for b, s in zip(base.shape, source.shape, strict=True)),
+    )
+
+
+def _human(size_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.4g} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.4g} PiB"
+
+
+def _abridged(values: npt.NDArray[Any]) -> str:
+    shown = [str(value) for value in (values if len(values) <= 8 else values[:4])]
+    tail = ["...", str(values[-1])] if len(values) > 8 else []
+    return " ".join(shown + tail)

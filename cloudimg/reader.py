@@ -1,0 +1,416 @@
+"""Reading regions of files by byte ranges: header, plan, fetch, decode into place.
+
+Strategy. The regions of many files are read in one go. Each file takes these steps:
+
+1. its header: from the cache of this process, else the first bytes of the object (all of it where
+   it is small and wanted whole), parsed with jumps to directories elsewhere in the file;
+2. a plan: the pieces that hold the region, joined into few spans;
+3. the spans are fetched, each as its own request, and decoded into the output as they arrive.
+
+Fetching waits in the many threads of `storage.Engine`, decoding works in its few; the steps of all
+files overlap. The thread that called only waits, so the concurrency does not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.errors import (
+    ArgumentError,
+    ChangedError,
+    MismatchError,
+    NotTiffError,
+)
+from cloudimg.ranges import Span, coalesce
+from cloudimg.storage import Blob, Engine, Store, engine
+from cloudimg.tiff import ParsedTiff, Piece, Region, SparseFile, parse_tiff
+
+Array = npt.NDArray[Any]
+
+HEAD_BYTES = 32 * 2**10
+"""First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
+WHOLE_FILE_BYTES = 8 * 2**20
+"""Files up to this size are fetched by one request when most of them is wanted."""
+_WHOLE_FRACTION = 0.5
+_MAX_SPAN_BYTES = 8 * 2**20
+_MAX_GAP_BYTES = 2**20
+_FREE_GAP_BYTES = 512
+_MAX_WASTE = 0.2
+_CACHED_HEADERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which image of a file, and how it is understood."""
+
+    series: int
+    alone: bool
+    """See `cloudimg.tiff.parse_tiff`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the first file promised for this one."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    first_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """A region of one file and where its pixels go."""
+
+    key: str
+    level: int
+    region: Region
+    """In the file's own dims."""
+    out: Array
+    """Writable view of the region's shape, any strides."""
+    expected: Expected
+    size_bytes: int | None
+    """Size of the object or an upper bound of it, where known."""
+
+
+class OpenFile:
+    """A parsed header, with the bytes that came with it and the version they belong to."""
+
+    def __init__(self, parsed: ParsedTiff, file: SparseFile, etag: str | None, size: int) -> None:
+        self.parsed = parsed
+        self.file = file
+        self.etag = etag
+        self.size_bytes = size
+
+
+class Reader:
+    """Reads files of one store. Making one fetches nothing; it pickles; it is thread-safe.
+
+    Parameters
+    ----------
+    store : Store
+    selection : Selection
+    """
+
+    def __init__(self, store: Store, selection: Selection) -> None:
+        self.store = store
+        self.selection = selection
+
+    def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
+        """Read the header of a file anew and remember it.
+
+        Raises
+        ------
+        StorageError, FormatError
+        """
+        opened = self._open(key, self._head(key, size_bytes))
+        _headers.put(self._identity(key), opened)
+        return opened
+
+    def read(self, tasks: Sequence[FileTask]) -> None:
+        """Fill the output of every task.
+
+        Raises
+        ------
+        StorageError, FormatError, MismatchError
+            The first failure; the outputs are then undefined.
+        """
+        run = _Run(engine())
+        for task in tasks:
+            run.start(run.engine.fetch, partial(self._begin, run, task))
+        run.wait()
+
+    def _begin(self, run: _Run, task: FileTask) -> None:
+        """In a fetching thread: get the header, then go on with the pieces."""
+        if run.failed:
+            return
+        opened = _headers.get(self._identity(task.key))
+        size = task.size_bytes
+        if opened is None and size is not None and size <= WHOLE_FILE_BYTES and _wants_most(task):
+            cost = run.engine.budget.claim(size)
+            try:
+                opened = self._open(task.key, self.store.get(task.key))
+            except BaseException:
+                run.engine.budget.release(cost)
+                raise
+            self._go_on(run, task, opened, held_bytes=cost)
+            return
+        if opened is None:
+            opened = self._open(task.key, self._head(task.key, size))
+            _headers.put(self._identity(task.key), opened)
+        self._go_on(run, task, opened, held_bytes=0)
+
+    def _go_on(self, run: _Run, task: FileTask, opened: OpenFile, *, held_bytes: int) -> None:
+        """Plan; decode what is here already; fetch the rest.
+
+        `held_bytes` of the budget are given back once what is here has been decoded.
+        """
+        try:
+            self._check(task, opened)
+            level = opened.parsed.levels[task.level]
+            here: list[Piece] = []
+            missing: list[Piece] = []
+            for piece in level.plan(task.region):
+                stop = min(piece.stop_bytes, opened.size_bytes)
+                if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
+                    here.append(piece)
+                else:
+                    missing.append(piece)
+        except BaseException:
+            run.engine.budget.release(held_bytes)
+            raise
+
+        def decode_here() -> None:
+            try:
+                for piece in here:
+                    if run.failed:
+                        return
+                    stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
+                    data = opened.file.have(piece.start_bytes, stop) or b""
+                    level.place(piece, data, task.region, task.out)
+            finally:
+                run.engine.budget.release(held_bytes)
+
+        if here or held_bytes:
+            run.start(run.engine.decode, decode_here)
+        for span in _spans(missing, opened.size_bytes):
+            run.start(run.engine.fetch, partial(self._fetch, run, task, opened, missing, span))
+
+    def _fetch(
+        self, run: _Run, task: FileTask, opened: OpenFile, pieces: list[Piece], span: Span
+    ) -> None:
+        """In a fetching thread: get one span, then have it decoded."""
+        cost = run.engine.budget.claim(span.stop_bytes - span.start_bytes)
+        try:
+            if run.failed:
+                run.engine.budget.release(cost)
+                return
+            blob = self.store.get(task.key, span.start_bytes, span.stop_bytes)
+            self._check_version(task.key, opened, blob)
+        except BaseException:
+            run.engine.budget.release(cost)
+            raise
+
+        def decode() -> None:
+            try:
+                view = memoryview(blob.data)
+                for i in span.members:
+                    if run.failed:
+                        return
+                    piece = pieces[i]
+                    data = view[
+                        max(0, piece.start_bytes - blob.start_bytes) : max(
+                            0, piece.stop_bytes - blob.start_bytes
+                        )
+                    ]
+                    opened.parsed.levels[task.level].place(piece, data, task.region, task.out)
+            finally:
+                run.engine.budget.release(cost)
+
+        run.start(run.engine.decode, decode)
+
+    def _head(self, key: str, size_bytes: int | None) -> Blob:
+        blob = self.store.get(key, 0, HEAD_BYTES)
+        size = blob.size_bytes
+        if size is None:
+            # Stores without Content-Range, and objects too short for any range.
+            size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
+        if size is None:
+            whole = self.store.get(key)
+            return Blob(whole.data, 0, len(whole.data), whole.etag)
+        return Blob(blob.data, blob.start_bytes, size, blob.etag)
+
+    def _open(self, key: str, blob: Blob) -> OpenFile:
+        url = self.store.location.display(key)
+        size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
+        if size == 0:
+            raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
+
+        def fetch(start: int, stop: int) -> memoryview:
+            more = self.store.get(key, start, stop)
+            self._check_version(key, opened_etag, more)
+            offset = start - more.start_bytes
+            return memoryview(more.data)[offset : offset + stop - start]
+
+        opened_etag = blob.etag
+        file = SparseFile(size, fetch, _max_header_bytes(), url)
+        file.add(blob.start_bytes, blob.data)
+        parsed = parse_tiff(
+            file,
+            url=url,
+            name=key.rsplit("/", 1)[-1],
+            series=self.selection.series,
+            alone=self.selection.alone,
+        )
+        return OpenFile(parsed, file, blob.etag, size)
+
+    def _check_version(self, key: str, known: OpenFile | str | None, blob: Blob) -> None:
+        etag = known.etag if isinstance(known, OpenFile) else known
+        if etag is not None and blob.etag is not None and etag != blob.etag:
+            _headers.drop(self._identity(key))
+            url = self.store.location.display(key)
+            raise ChangedError(
+                f"{url} was replaced while it was being read; open the image again",
+                url=url,
+                byte_range=(blob.start_bytes, blob.stop_bytes),
+            )
+
+    def _check(self, task: FileTask, opened: OpenFile) -> None:
+        """That the file is what the first one promised."""
+        levels = opened.parsed.levels
+        level = levels[task.level] if task.level < len(levels) else None
+        found = (
+            opened.parsed.dims,
+            level.geometry.shape if level else (),
+            level.dtype if level else None,
+        )
+        expected = task.expected
+        if found != (expected.dims, expected.shape, expected.dtype):
+            url = self.store.location.display(task.key)
+            raise MismatchError(mismatch_message(url, found, expected), url=url)
+
+    def _identity(self, key: str) -> tuple[Any, ...]:
+        return (self.store.location, self.store.identity, key, self.selection)
+
+
+def mismatch_message(
+    url: str, found: tuple[tuple[str, ...], tuple[int, ...], Any], expected: Expected
+) -> str:
+    """Which file differs from the first, in what, and what to do about it."""
+    dims, shape, dtype = found
+    parts = []
+    if dims != expected.dims:
+        parts.append(f"axes {dims} instead of {expected.dims}")
+    if shape != expected.shape:
+        parts.append(f"shape {shape} instead of {expected.shape}")
+    if dtype != expected.dtype:
+        parts.append(f"dtype {dtype} instead of {expected.dtype}")
+    return (
+        f"{url} does not fit the grid: {'; '.join(parts)}, which {expected.first_url} promises."
+        ' Leave it out of the pattern, or pass validate="all" to have every odd file listed'
+    )
+
+
+class _Run:
+    """Steps under way for one read, and their first failure."""
+
+    def __init__(self, of: Engine) -> None:
+        self.engine = of
+        self.failed = False
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._under_way = 1
+        self._done = threading.Event()
+
+    def start(self, submit: Callable[[Callable[[], None]], Any], step: Callable[[], None]) -> None:
+        """Have a step done; after a failure it is skipped."""
+        with self._lock:
+            self._under_way += 1
+
+        def guarded() -> None:
+            try:
+                step()
+            except BaseException as exc:  # noqa: BLE001 - raised again by wait()
+                self._fail(exc)
+            finally:
+                self._end()
+
+        submit(guarded)
+
+    def wait(self) -> None:
+        """Wait until nothing is under way; raise the first failure."""
+        self._end()
+        try:
+            self._done.wait()
+        except BaseException:
+            self.failed = True
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _fail(self, exc: BaseException) -> None:
+        with self._lock:
+            if self._error is None:
+                self._error = exc
+            self.failed = True
+
+    def _end(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._done.set()
+
+
+class _HeaderCache:
+    """The headers that this process used last."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._items: OrderedDict[Any, OpenFile] = OrderedDict()
+
+    def get(self, identity: Any) -> OpenFile | None:
+        with self._lock:
+            found = self._items.get(identity)
+            if found is not None:
+                self._items.move_to_end(identity)
+            return found
+
+    def put(self, identity: Any, opened: OpenFile) -> None:
+        with self._lock:
+            self._items[identity] = opened
+            self._items.move_to_end(identity)
+            while len(self._items) > self._capacity:
+                self._items.popitem(last=False)
+
+    def drop(self, identity: Any) -> None:
+        with self._lock:
+            self._items.pop(identity, None)
+
+
+_headers = _HeaderCache(_CACHED_HEADERS)
+
+
+def _reset_after_fork() -> None:
+    global _headers  # its lock may be held by a thread that the child lacks
+    _headers = _HeaderCache(_CACHED_HEADERS)
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def _wants_most(task: FileTask) -> bool:
+    whole = np.prod([float(n) for n in task.expected.shape])
+    wanted = np.prod([float(len(range(s.start, s.stop, s.step))) for s in task.region])
+    return bool(task.level == 0 and wanted >= _WHOLE_FRACTION * whole)
+
+
+def _spans(pieces: list[Piece], size_bytes: int) -> list[Span]:
+    starts = np.array([piece.start_bytes for piece in pieces], np.int64)
+    stops = np.array([min(piece.stop_bytes, size_bytes) for piece in pieces], np.int64)
+    return coalesce(
+        starts,
+        stops,
+        max_gap_bytes=_MAX_GAP_BYTES,
+        free_gap_bytes=_FREE_GAP_BYTES,
+        max_waste=_MAX_WASTE,
+        max_span_bytes=_MAX_SPAN_BYTES,
+    )
+
+
+def _max_header_bytes() -> int:
+    text = os.environ.get("CLOUDIMG_MAX_HEADER_BYTES", "")
+    if not text:
+        return 256 * 2**20
+    if not text.isdigit():
+        raise ArgumentError(f"CLOUDIMG_MAX_HEADER_BYTES={text!r} is not a number of bytes")
+    return int(text)

@@ -1,0 +1,66 @@
+"""What a backend gives: bytes of objects and listings, in the words of every store at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The answer to one request for bytes."""
+
+    data: Buffer = field(repr=False)
+    """The bytes; fewer than asked for where the object ends before."""
+    start_bytes: int
+    """Offset of `data` in the object."""
+    size_bytes: int | None
+    """Size of the whole object where the store says it."""
+    etag: str | None
+    """Version of the object that the bytes belong to, where the store says it."""
+
+    @property
+    def stop_bytes(self) -> int:
+        return self.start_bytes + len(self.data)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start_bytes == 0 and self.size_bytes == len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing."""
+
+    key: str
+    """Path of the object below ``protocol://``."""
+    size_bytes: int | None
+    etag: str | None
+
+
+class Backend(Protocol):
+    """One way to talk to one store. All methods are safe to call from many threads.
+
+    Methods raise the errors of `cloudimg.errors.StorageError`, or `NotMappableError` where this
+    backend cannot express the request and the fsspec one shall answer it.
+    """
+
+    def get(self, key: str, start: int | None, stop: int | None) -> Blob:
+        """Bytes ``start:stop`` of an object; ``None, None`` is all; a negative start a suffix."""
+
+    def info(self, key: str) -> Entry:
+        """Size and ETag of one object."""
+
+    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+        """Objects whose key begins with `stem`, which begins with `folder` and a slash.
+
+        `depth` bounds how many levels of folders below `folder` are of interest (1: the files
+        in it); None means all. Backends with flat listings may give more.
+        """
+
+
+class NotMappableError(Exception):
+    """This backend cannot say exactly that; never leaves the storage package."""

@@ -1,0 +1,195 @@
+"""s3fs's options and the AWS configuration, said again in obstore's words, exactly or not at all.
+
+Credentials, profile, region and endpoint are found by botocore, the way that every AWS tool finds
+them. Whatever has no exact counterpart makes `translate` return None, and s3fs does the work.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+_IGNORED = {
+    # Options of s3fs about files, caches and uploads, which reading by ranges does not touch.
+    "asynchronous",
+    "cache_regions",
+    "default_block_size",
+    "default_cache_type",
+    "default_fill_cache",
+    "listings_expiry_time",
+    "max_concurrency",
+    "max_paths",
+    "skip_instance_cache",
+    "use_listings_cache",
+}
+_MAPPED = {
+    "anon",
+    "client_kwargs",
+    "config_kwargs",
+    "endpoint_url",
+    "key",
+    "password",
+    "profile",
+    "requester_pays",
+    "secret",
+    "token",
+    "use_ssl",
+    "username",
+}
+_CLIENT = {
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "endpoint_url",
+    "region_name",
+    "use_ssl",
+}
+_CONFIG = {"connect_timeout", "max_pool_connections", "read_timeout", "retries", "s3"}
+_DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """What an obstore S3 client is made from."""
+
+    endpoint: str
+    region: str
+    virtual_hosted: bool
+    requester_pays: bool
+    credentials: Callable[[], dict[str, Any]] | None = field(repr=False)
+    """None: requests are not signed."""
+    ca_bundle: bytes | None = field(repr=False)
+    looked_for_credentials: bool
+    """True where requests are unsigned only because no credentials were found."""
+
+
+def translate(
+    options: Mapping[str, Any], bucket: str, *, region: str | None = None
+) -> S3Settings | None:
+    """Settings for one bucket, or None where s3fs must do the work."""
+    client_kwargs = dict(options.get("client_kwargs") or {})
+    config_kwargs = dict(options.get("config_kwargs") or {})
+    s3_config = dict(config_kwargs.get("s3") or {})
+    style = s3_config.pop("addressing_style", "auto")
+    if (
+        set(options) - _IGNORED - _MAPPED
+        or set(client_kwargs) - _CLIENT
+        or set(config_kwargs) - _CONFIG
+        or s3_config
+        or options.get("use_ssl", True) is not True
+        or client_kwargs.get("use_ssl", True) is not True
+    ):
+        return None
+    import botocore.config
+    import botocore.session
+
+    session = botocore.session.Session(profile=options.get("profile"))
+    key = client_kwargs.get("aws_access_key_id") or options.get("key") or options.get("username")
+    client = session.create_client(
+        "s3",
+        region_name=region or client_kwargs.get("region_name"),
+        endpoint_url=client_kwargs.get("endpoint_url") or options.get("endpoint_url"),
+        # The client only tells endpoint and region; nothing is signed with these.
+        aws_access_key_id="-",
+        aws_secret_access_key="-",
+        config=botocore.config.Config(s3={"addressing_style": style} if style != "auto" else None),
+    )
+    s3_settings = client.meta.config.s3 or {}
+    if any(s3_settings.get(name) for name in ("use_accelerate_endpoint", "use_dualstack_endpoint")):
+        return None
+    if client.meta.config.__dict__.get("use_fips_endpoint") or client.meta.config.proxies:
+        return None
+    endpoint, virtual = _address(
+        client.meta.endpoint_url, bucket, s3_settings.get("addressing_style") or style
+    )
+    credentials, looked = _credentials(session, options, client_kwargs, key)
+    return S3Settings(
+        endpoint=endpoint,
+        region=_plain_region(client.meta.region_name),
+        virtual_hosted=virtual,
+        requester_pays=bool(options.get("requester_pays")),
+        credentials=credentials,
+        ca_bundle=_ca_bundle(session.get_config_variable("ca_bundle")),
+        looked_for_credentials=looked,
+    )
+
+
+def _plain_region(region: str | None) -> str:
+    return "us-east-1" if region in (None, "aws-global") else str(region)
+
+
+def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
+    """Endpoint for the bucket and whether the host names it: as botocore decides it."""
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    on_aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    # A bucket with dots breaks the certificate of a virtual host.
+    if _DNS_BUCKET.fullmatch(bucket) and (style == "virtual" or (style == "auto" and on_aws)):
+        return f"{parts.scheme}://{bucket}.{parts.netloc}", True
+    return endpoint.rstrip("/"), False
+
+
+def _credentials(
+    session: Any, options: Mapping[str, Any], client_kwargs: Mapping[str, Any], key: str | None
+) -> tuple[Callable[[], dict[str, Any]] | None, bool]:
+    if options.get("anon"):
+        return None, False
+    if key:
+        fixed = {
+            "access_key_id": key,
+            "secret_access_key": client_kwargs.get("aws_secret_access_key")
+            or options.get("secret")
+            or options.get("password")
+            or "",
+            "token": client_kwargs.get("aws_session_token") or options.get("token"),
+            "expires_at": None,
+        }
+        return lambda: fixed, False
+    found = session.get_credentials()
+    if found is None:
+        return None, True
+
+    def current() -> dict[str, Any]:
+        # botocore renews what is about to expire; asking it every minute is enough for that.
+        frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=6),
+        }
+
+    return current, False
+
+
+def _ca_bundle(path: str | None) -> bytes | None:
+    return Path(path).read_bytes() if path else None
+
+
+def bucket_region(options: Mapping[str, Any], bucket: str) -> str | None:
+    """Region that S3 names for the bucket, asked for once, when a request went astray."""
+    import botocore.exceptions
+    import botocore.session
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    client_kwargs = options.get("client_kwargs") or {}
+    client = botocore.session.Session(profile=options.get("profile")).create_client(
+        "s3",
+        region_name=client_kwargs.get("region_name") or "us-east-1",
+        endpoint_url=client_kwargs.get("endpoint_url") or options.get("endpoint_url"),
+        config=Config(signature_version=UNSIGNED, retries={"max_attempts": 2}),
+    )
+    try:
+        answer = client.head_bucket(Bucket=bucket)
+    except botocore.exceptions.ClientError as exc:
+        answer = exc.response  # a 301 or 403 names the region as well as a 200
+    except botocore.exceptions.BotoCoreError:
+        return None
+    region = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    return str(region) if region else None

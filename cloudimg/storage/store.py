@@ -1,0 +1,231 @@
+"""`Store`: what the rest of cloudimg asks for bytes and listings; retries and fallbacks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from cloudimg.errors import ServerError, StorageError
+from cloudimg.storage.base import Backend, Blob, Entry, NotMappableError
+from cloudimg.storage.limits import engine
+from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.urls import Location
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+
+
+class Store:
+    """The objects below one location, with one set of options.
+
+    Making one connects to nothing; it pickles (with its options, which may be credentials) and
+    connects at the first request in each process. Stores of one process with equal location and
+    options share their connections. Thread-safe.
+
+    Parameters
+    ----------
+    location : Location
+    options : mapping
+        fsspec's ``storage_options``.
+    """
+
+    def __init__(self, location: Location, options: Mapping[str, Any] | None = None) -> None:
+        self.location = location
+        self.options = dict(options or {})
+        self.identity = hashlib.sha256(
+            repr(sorted(self.options.items(), key=lambda item: item[0])).encode()
+        ).hexdigest()
+        """Tells stores with different options apart within a process; never stored or shown."""
+        self._backends: list[Backend] | None = None
+
+    def __repr__(self) -> str:
+        return f"Store({self.location.display(self.location.root)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.location, self.options)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        # Options may be credentials: they never become part of a name.
+        return ("cloudimg.Store", self.location.display(self.location.root))
+
+    def get(self, key: str, start: int | None = None, stop: int | None = None) -> Blob:
+        """Bytes of one object.
+
+        Parameters
+        ----------
+        key : str
+            Path of the object below ``protocol://``.
+        start, stop : int, optional
+            Half-open range; all bytes without one. A negative start asks for the last bytes.
+            A range that reaches past the end of the object gives what there is.
+
+        Raises
+        ------
+        StorageError
+            One of its kinds, after the retries that it deserves.
+        """
+
+        def request(backend: Backend) -> Blob:
+            blob = backend.get(key, start, stop)
+            self._check_length(blob, key, start, stop)
+            return blob
+
+        asked = None if start is None or stop is None else (start, stop)
+        return self._retried(request, asked)
+
+    def _check_length(self, blob: Blob, key: str, start: int | None, stop: int | None) -> None:
+        """A transfer that broke off unnoticed must not pass for the end of the object."""
+        if blob.size_bytes is None or blob.is_whole:
+            return
+        first = 0 if start is None else start if start >= 0 else max(0, blob.size_bytes + start)
+        last = blob.size_bytes if stop is None else min(stop, blob.size_bytes)
+        if (blob.start_bytes, blob.stop_bytes) != (first, max(first, last)):
+            url = self.location.display(key)
+            raise ServerError(
+                f"bytes {blob.start_bytes}-{blob.stop_bytes} came instead of {first}-{last}"
+                f" from {url}",
+                url=url,
+            )
+
+    def info(self, key: str) -> Entry:
+        """Size and ETag of one object."""
+        return self._retried(lambda backend: backend.info(key), None)
+
+    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+        """Objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
+        last = ""
+        for backend in self._connected():
+            attempts = engine().limits.attempts
+            for attempt in range(attempts):
+                resume = last
+                try:
+                    for batch in backend.list_objects(folder, stem, depth):
+                        # Only the sorted listing of S3 can break off between two batches; what
+                        # was given before a retry or a fallback is not given again.
+                        fresh = [entry for entry in batch if entry.key > resume]
+                        last = batch[-1].key
+                        yield fresh
+                    return
+                except NotMappableError:
+                    break
+                except ServerError as exc:
+                    if attempt + 1 == attempts:
+                        raise self._given_up(exc, attempts, None) from None
+                    _pause(attempt)
+        raise StorageError(f"{self} cannot be listed", url=self.location.display(folder))
+
+    def _retried(self, request: Callable[[Backend], T], asked: tuple[int, int] | None) -> T:
+        attempts = engine().limits.attempts
+        for attempt in range(attempts):
+            try:
+                return self._first_able(request)
+            except ServerError as exc:
+                if attempt + 1 == attempts:
+                    raise self._given_up(exc, attempts, asked) from None
+                _pause(attempt)
+            except StorageError as exc:
+                if exc.byte_range is None:
+                    exc.byte_range = asked
+                raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _given_up(
+        self, exc: ServerError, attempts: int, asked: tuple[int, int] | None
+    ) -> ServerError:
+        return ServerError(
+            f"{exc.message}; gave up after {attempts} attempts", url=exc.url, byte_range=asked
+        )
+
+    def _first_able(self, request: Callable[[Backend], T]) -> T:
+        for backend in self._connected():
+            try:
+                return request(backend)
+            except NotMappableError:
+                continue
+        raise StorageError(f"{self} cannot answer this request")
+
+    def _connected(self) -> list[Backend]:
+        if self._backends is None:
+            self._backends = _shared_backends(self)
+        return self._backends
+
+
+def _pause(attempt: int) -> None:
+    # Full jitter: a thousand workers that were throttled together must not come back together.
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
+    time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
+
+
+class _LateFsspec:
+    """The fsspec backend, made when it is first needed: importing s3fs takes half a second."""
+
+    def __init__(self, location: Location, options: Mapping[str, Any]) -> None:
+        self._location, self._options = location, options
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+
+    def _made(self) -> Backend:
+        with self._lock:
+            if self._backend is None:
+                from cloudimg.storage.fsspec_backend import FsspecBackend
+
+                self._backend = FsspecBackend(self._location, self._options)
+            return self._backend
+
+    def get(self, key: str, start: int | None, stop: int | None) -> Blob:
+        return self._made().get(key, start, stop)
+
+    def info(self, key: str) -> Entry:
+        return self._made().info(key)
+
+    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+        return self._made().list_objects(folder, stem, depth)
+
+
+_lock = threading.Lock()
+_backends: dict[tuple[Location, str], list[Backend]] = {}
+
+
+def _shared_backends(store: Store) -> list[Backend]:
+    place = (store.location, store.identity)
+    with _lock:
+        if place not in _backends:
+            _backends[place] = _make_backends(store.location, store.options)
+        return _backends[place]
+
+
+def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
+    """The ways to this location, best first."""
+    slow: Backend = _LateFsspec(location, options)
+    if location.before or location.after or os.environ.get("CLOUDIMG_BACKEND") == "fsspec":
+        return [slow]
+    if location.protocol == "file":
+        return [LocalBackend()] if not options else [slow]
+    try:
+        if location.protocol == "s3":
+            from cloudimg.storage.obstore_backend import S3Backend
+
+            return [S3Backend(options, location.root, location.display), slow]
+        if location.protocol in ("http", "https") and not options:
+            from cloudimg.storage.obstore_backend import HTTPBackend
+
+            return [HTTPBackend(location.protocol, location.root, location.display), slow]
+    except NotMappableError:
+        return [slow]
+    return [slow]
+
+
+def _forget_after_fork() -> None:
+    global _lock  # a lock held by another thread of the parent would never open
+    _lock = threading.Lock()
+    _backends.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

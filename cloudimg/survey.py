@@ -1,0 +1,233 @@
+"""From a grid of files to a described image: the headers that must be read at open, and no others.
+
+The first header speaks for all files. Where files are concatenated, the last file along each such
+axis may be shorter, so its header is read too. ``validate="all"`` reads every header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError, MismatchError
+from cloudimg.grid import FileGrid
+from cloudimg.layout import Layout, arrange, with_extents
+from cloudimg.reader import Expected, OpenFile, Reader, mismatch_message
+from cloudimg.storage import engine
+
+_SHOWN = 10
+_OVERLAP = 0.98
+"""Tiles whose stage positions are closer than this fraction of their width overlap."""
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is kept of a header: little, because there may be a million."""
+
+    key: str
+    url: str
+    dims: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    """By level."""
+    dtype: np.dtype[Any]
+    etag: str | None
+    size_bytes: int
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the headers said."""
+
+    first: OpenFile
+    first_url: str
+    file_dims: tuple[str, ...]
+    """Axes of the files, renamed as the user asked."""
+    layouts: tuple[Layout, ...]
+    """By level."""
+    headers: tuple[Header, ...]
+    """Of the files whose headers were read, the first one first."""
+
+
+def survey(
+    reader: Reader,
+    grid: FileGrid,
+    *,
+    axes: Mapping[str, str],
+    dims: Sequence[str] | None,
+    mosaic: bool,
+    validate_all: bool,
+) -> Survey:
+    """Read the headers that decide the shape of the image.
+
+    Raises
+    ------
+    StorageError, FormatError, MismatchError, ArgumentError, GridError
+    """
+    start = grid.first()
+    key = _key(reader, grid, start)
+    opened = reader.open(key, size_bytes=grid.size_of(start))
+    first = _header(reader, key, opened)
+    file_dims = _renamed(first.dims, axes)
+    layouts = tuple(
+        arrange(grid.fields, grid.shape, file_dims, shape, mosaic=mosaic, dims=dims)
+        for shape in first.shapes
+    )
+    headers = {start: first}
+    odd: list[CloudimgError] = []
+    for index, header in _more_headers(reader, grid, layouts[0], start, validate_all):
+        wrong = header if isinstance(header, CloudimgError) else _differs(header, first, layouts[0])
+        if wrong is not None and not validate_all:
+            raise wrong
+        if wrong is not None:
+            odd.append(wrong)
+        elif isinstance(header, Header):
+            headers[index] = header
+    layouts = tuple(_fitted(layout, level, headers) for level, layout in enumerate(layouts))
+    if validate_all:
+        odd.extend(_misfits(headers, layouts, first))
+    if odd:
+        shown = "; ".join(error.message for error in odd[:_SHOWN])
+        raise MismatchError(f"{len(odd)} of {grid.n_files} files do not fit the grid: {shown}")
+    _refuse_overlap(layouts[0], headers, start)
+    return Survey(opened, first.url, file_dims, layouts, tuple(headers.values()))
+
+
+def _key(reader: Reader, grid: FileGrid, index: Index) -> str:
+    return reader.store.location.key_of(grid.keys(index))
+
+
+def _header(reader: Reader, key: str, opened: OpenFile) -> Header:
+    levels = opened.parsed.levels
+    return Header(
+        key,
+        reader.store.location.display(key),
+        opened.parsed.dims,
+        tuple(level.geometry.shape for level in levels),
+        levels[0].dtype,
+        opened.etag,
+        opened.size_bytes,
+        opened.parsed.attrs,
+    )
+
+
+def _renamed(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
+    unknown = set(axes) - set(dims)
+    if unknown:
+        raise ArgumentError(f"axes= renames {sorted(unknown)}, but the files have {tuple(dims)}")
+    renamed = tuple(axes.get(name, name) for name in dims)
+    if len(set(renamed)) < len(renamed):
+        raise ArgumentError(f"axes={dict(axes)} gives two axes of the files one name: {renamed}")
+    return renamed
+
+
+def _more_headers(
+    reader: Reader, grid: FileGrid, layout: Layout, start: Index, validate_all: bool
+) -> Iterator[tuple[Index, Header | CloudimgError]]:
+    """The further headers that are needed, many read at a time; a bad one as its error."""
+    if validate_all:
+        wanted = [index for index in grid.files() if index != start]
+    else:
+        ends = (
+            grid.last_along(axis.field, len(axis.extents) - 1)
+            for axis in layout.axes
+            if axis.field is not None and not axis.is_stacked and len(axis.extents) > 1
+        )
+        wanted = [end for end in dict.fromkeys(ends) if end is not None and end != start]
+
+    def read(index: Index) -> Header | CloudimgError:
+        key = _key(reader, grid, index)
+        try:
+            return _header(reader, key, reader.open(key, size_bytes=grid.size_of(index)))
+        except FormatError as exc:
+            return exc
+
+    step = 4 * engine().limits.max_requests  # what waits for its turn takes memory too
+    for i in range(0, len(wanted), step):
+        futures = [(index, engine().fetch(partial(read, index))) for index in wanted[i : i + step]]
+        for index, future in futures:
+            yield index, future.result()
+
+
+def _differs(header: Header, first: Header, layout: Layout) -> MismatchError | None:
+    """The error for a file that differs from the first other than along concatenated axes."""
+    shape = list(first.shapes[0])
+    if len(header.shapes[0]) == len(shape):
+        for axis in layout.axes:
+            if axis.field is not None and axis.file_axis is not None:
+                shape[axis.file_axis] = header.shapes[0][axis.file_axis]
+    if len(header.shapes) != len(first.shapes):
+        return MismatchError(
+            f"{header.url} has {len(header.shapes)} levels, {first.url} has {len(first.shapes)}",
+            url=header.url,
+        )
+    return _misfit(header, 0, tuple(shape), first)
+
+
+def _misfit(
+    header: Header, level: int, shape: tuple[int, ...], first: Header
+) -> MismatchError | None:
+    expected = Expected(first.dims, shape, first.dtype, first.url)
+    found = (header.dims, header.shapes[level], header.dtype)
+    if found == (expected.dims, expected.shape, expected.dtype):
+        return None
+    return MismatchError(mismatch_message(header.url, found, expected), url=header.url)
+
+
+def _fitted(layout: Layout, level: int, headers: Mapping[Index, Header]) -> Layout:
+    """The layout with the lengths that the headers gave along concatenated axes."""
+    found: dict[str, list[int]] = {}
+    for axis in layout.axes:
+        if axis.field is None or axis.file_axis is None:
+            continue
+        lengths = list(axis.extents)
+        for index, header in headers.items():
+            lengths[index[axis.field]] = header.shapes[level][axis.file_axis]
+        found[axis.name] = lengths
+    return with_extents(layout, found)
+
+
+def _misfits(
+    headers: Mapping[Index, Header], layouts: Sequence[Layout], first: Header
+) -> Iterator[CloudimgError]:
+    """Files that fit the first one but not their neighbours."""
+    for index, header in headers.items():
+        for level, layout in enumerate(layouts):
+            wrong = _misfit(header, level, layout.file_shape(index), first)
+            if wrong is not None:
+                yield wrong
+                break
+
+
+def _refuse_overlap(layout: Layout, headers: Mapping[Index, Header], start: Index) -> None:
+    """Refuse a mosaic whose own headers say that its tiles overlap."""
+    first = headers[start].attrs
+    here, pixel = first.get("stage_position"), first.get("pixel_size")
+    if here is None or pixel is None:
+        return
+    for axis in layout.axes:
+        name, field = axis.name, axis.field
+        if name not in ("x", "y") or field is None or axis.is_stacked or name not in pixel:
+            continue
+        if first["stage_position_unit"].get(name) != first["pixel_size_unit"].get(name):
+            continue  # not comparable, so nothing is known
+        for index, header in headers.items():
+            there = header.attrs.get("stage_position")
+            steps = index[field] - start[field]
+            if there is None or steps < 1:
+                continue
+            apart = abs(there[name] - here[name]) / pixel[name]
+            width = sum(axis.extents[start[field] : index[field]])
+            if 0 < apart < _OVERLAP * width:
+                raise GridError(
+                    f"the stage positions in the headers put tiles along {name} about"
+                    f" {apart / steps:.0f} pixels apart, but each is {width / steps:.0f} pixels"
+                    " long: they overlap, and a mosaic would show parts twice. Pass mosaic=False"
+                    " to stack them, or name the field otherwise, for example {pos}"
+                )

@@ -1,0 +1,283 @@
+"""Servers and places that the tests share.
+
+A test that takes `place` runs once on each kind of store; one that takes `meter` counts requests.
+Servers start when a test first needs them and live until the session ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+# ruff: noqa: E402, what follows must come before the imports
+# The tests see no configuration of the user's, whose keys and endpoints would reach real stores.
+# Libraries read these when they are imported, hence before any of those below.
+for name in list(os.environ):
+    if name.startswith(("AWS_", "GOOGLE_", "GCSFS_", "FSSPEC_", "STORAGE_EMULATOR_")):
+        del os.environ[name]
+os.environ["AWS_CONFIG_FILE"] = os.devnull
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+os.environ["FSSPEC_CONFIG_DIR"] = os.devnull
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it asks emulators for gRPC, 60 s long
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+# `tests` is a folder without __init__.py; this is how its modules are found under a bare `pytest`.
+REPOSITORY = Path(__file__).resolve().parents[1]
+if str(REPOSITORY) not in sys.path:
+    sys.path.insert(0, str(REPOSITORY))
+
+import boto3
+import botocore.client
+import botocore.config
+import fsspec
+import pytest
+import requests
+
+from tests.metering import Meter
+from tests.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somewhere to put files, empty at the start of each test."""
+
+    name: str
+    url: str
+    """What the URLs of its files begin with; no slash at the end."""
+    storage_options: dict[str, Any] = field(repr=False)
+    """What fsspec needs to read there. Not shown: the keys may be real."""
+    store: Callable[[str, bytes], object]
+    delete: Callable[[str], object]
+
+    def put(self, key: str, data: bytes) -> str:
+        """Put an object there behind the back of fsspec, and give its URL."""
+        self.store(key, data)
+        return f"{self.url}/{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class WebServer:
+    endpoint: str
+    root: Path
+    """The folder that it serves."""
+
+
+# Servers
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of a moto server."""
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """The endpoint of a GCS emulator."""
+    with gcs_emulator() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def httpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    """A web server over a folder of its own."""
+    root = tmp_path_factory.mktemp("httpd")
+    with http_server(root) as endpoint:
+        yield WebServer(endpoint, root)
+
+
+@pytest.fixture(scope="session")
+def meter_server() -> Iterator[Meter]:
+    with Meter.start() as meter:
+        yield meter
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A name that no other test uses, so that no cache of a listing is ever stale."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def meter(meter_server: Meter, bucket: str) -> Iterator[Meter]:
+    """The metering server with an empty `bucket`, no latency, no faults and an empty log."""
+    meter_server.latency(0)
+    meter_server.faults([])
+    meter_server.create(bucket)
+    meter_server.reset()
+    yield meter_server
+    meter_server.faults([])
+    meter_server.drop(bucket)
+
+
+# Places
+
+
+@contextmanager
+def s3_place(name: str, account: S3Account, bucket: str) -> Iterator[Place]:
+    client = boto3.client(
+        "s3",
+        endpoint_url=account.endpoint,
+        region_name=account.region,
+        aws_access_key_id=account.key,
+        aws_secret_access_key=account.secret,
+        config=botocore.config.Config(s3={"addressing_style": "path"}),
+    )
+    client.create_bucket(Bucket=bucket)
+    try:
+        yield Place(
+            name,
+            f"s3://{bucket}/dir",
+            account.storage_options,
+            lambda key, data: client.put_object(Bucket=bucket, Key=f"dir/{key}", Body=data),
+            lambda key: client.delete_object(Bucket=bucket, Key=f"dir/{key}"),
+        )
+    finally:
+        empty_bucket(client, bucket)
+        client.delete_bucket(Bucket=bucket)
+        client.close()
+
+
+def empty_bucket(client: botocore.client.BaseClient, bucket: str) -> None:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        keys = [{"Key": listed["Key"]} for listed in page.get("Contents", [])]
+        if keys:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
+
+
+def moto_place(request: pytest.FixtureRequest) -> AbstractContextManager[Place]:
+    account = S3Account(request.getfixturevalue("moto"))
+    return s3_place("s3-moto", account, request.getfixturevalue("bucket"))
+
+
+def real_place(request: pytest.FixtureRequest) -> AbstractContextManager[Place]:
+    account = real_s3()
+    assert account is not None
+    return s3_place("s3-real", account, request.getfixturevalue("bucket"))
+
+
+@contextmanager
+def meter_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    meter: Meter = request.getfixturevalue("meter")
+    bucket = request.getfixturevalue("bucket")
+    yield Place(
+        "s3-meter",
+        f"s3://{bucket}/dir",
+        meter.storage_options,
+        lambda key, data: meter.put(bucket, f"dir/{key}", data),
+        lambda key: meter.delete(bucket, f"dir/{key}"),
+    )
+
+
+@contextmanager
+def gcs_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    endpoint, bucket = request.getfixturevalue("gcs"), request.getfixturevalue("bucket")
+    with requests.Session() as session:
+
+        def call(method: str, path: str, data: bytes, kind: str = "application/json") -> None:
+            url = f"{endpoint}/{path}"
+            session.request(
+                method, url, data=data, headers={"Content-Type": kind}
+            ).raise_for_status()
+
+        def store(key: str, data: bytes) -> None:
+            query = urlencode({"uploadType": "media", "name": f"dir/{key}"})
+            call("POST", f"upload/storage/v1/b/{bucket}/o?{query}", data, "image/tiff")
+
+        def delete(key: str) -> None:
+            call("DELETE", f"storage/v1/b/{bucket}/o/{quote(f'dir/{key}', safe='')}", b"")
+
+        call("POST", "storage/v1/b", json.dumps({"name": bucket}).encode())
+        options = {"endpoint_url": endpoint, "token": "anon"}
+        yield Place("gs", f"gs://{bucket}/dir", options, store, delete)
+
+
+@contextmanager
+def folder_place(name: str, folder: Path, url: str) -> Iterator[Place]:
+    def store(key: str, data: bytes) -> None:
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    folder.mkdir(parents=True)
+    yield Place(name, url, {}, store, lambda key: (folder / key).unlink())
+    shutil.rmtree(folder)
+
+
+def http_place(request: pytest.FixtureRequest) -> AbstractContextManager[Place]:
+    server: WebServer = request.getfixturevalue("httpd")
+    path = f"{request.getfixturevalue('bucket')}/dir"
+    return folder_place("http", server.root / path, f"{server.endpoint}/{path}")
+
+
+def local_place(request: pytest.FixtureRequest) -> AbstractContextManager[Place]:
+    folder = request.getfixturevalue("tmp_path") / "dir"
+    return folder_place("local", folder, f"file://{folder}")
+
+
+@contextmanager
+def memory_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    files = fsspec.filesystem("memory")
+    folder = f"/{request.getfixturevalue('bucket')}"
+    files.makedirs(f"{folder}/dir")
+    yield Place(
+        "memory",
+        f"memory:/{folder}/dir",
+        {},
+        lambda key, data: files.pipe_file(f"{folder}/dir/{key}", data),
+        lambda key: files.rm_file(f"{folder}/dir/{key}"),
+    )
+    files.rm(folder, recursive=True)
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Place]]] = {
+    "s3-moto": moto_place,
+    "s3-real": real_place,
+    "s3-meter": meter_place,
+    "gs": gcs_place,
+    "http": http_place,
+    "memory": memory_place,
+    "local": local_place,
+}
+if real_s3() is None:
+    del PLACES["s3-real"]
+
+
+@pytest.fixture(params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The test runs once on every kind of store."""
+    with PLACES[request.param](request) as place:
+        yield place
+
+
+# Real files
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Real TIFFs, which are not part of the repository."""
+    beside = REPOSITORY.parent / "shared" / "corpus"
+    folder = Path(os.environ.get("CLOUDIMG_CORPUS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no corpus of real files at {folder}; CLOUDIMG_CORPUS names another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def acquisitions(corpus: Path) -> Path:
+    """Real multi-file acquisitions."""
+    folder = corpus / "acquisitions"
+    if not folder.is_dir():
+        pytest.skip(f"no acquisitions at {folder}")
+    return folder
