@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -375,10 +376,10 @@ def _assemble(
             fill_value=fill_value,
             first_url=found.first_url,
             token=make_token(
+                _version(grid, found),
                 store_token(reader),
                 reader.selection,
                 grid.digest,
-                [(h.key, h.etag, h.size_bytes) for h in found.headers],
                 layout,
                 number,
                 repr(fill_value),
@@ -388,6 +389,15 @@ def _assemble(
     )
     extra = _Extra(shown, listing.n_unmatched, listing.unmatched)
     return Image(sources, grid, found, extra)
+
+
+def _version(grid: FileGrid, found: Survey) -> tuple[Any, ...]:
+    """What tells this state of the files from a later one."""
+    seen = tuple((h.key, h.etag, h.size_bytes) for h in found.headers)
+    if grid.has_versions or (len(seen) == grid.n_files and all(etag for _, etag, _ in seen)):
+        return seen
+    # Where the store names no versions, equal names must not claim equal pixels.
+    return (uuid.uuid4().hex,)
 
 
 def store_token(reader: Reader) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cloudimg.chunking import auto_chunks
 from cloudimg.errors import ArgumentError
-from cloudimg.image import Source
+from cloudimg.image import Source, make_token
 
 Chunks = Any
 """What Dask takes for chunks, or a mapping from dims."""
@@ -66,10 +66,12 @@ def to_dask(source: Source, chunks: Chunks) -> Any:
     """The source as a `dask.array.Array`."""
     import dask.array as da
 
+    chosen = choose_chunks(source, chunks)
     return cast(Any, da.from_array)(
         source,
-        chunks=choose_chunks(source, chunks),
-        name=f"cloudimg-{source.token}",
+        chunks=chosen,
+        # The chunks are part of the name: equal keys must mean equal blocks.
+        name=f"cloudimg-{make_token(source.token, chosen)}",
         meta=np.empty((0,) * len(source.shape), source.dtype),
         inline_array=False,
         asarray=False,

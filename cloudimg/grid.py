@@ -106,6 +106,8 @@ class FileGrid:
     """Size of each file in bytes in C order of the grid, -1 for none or unknown."""
     digest: str
     """Of names, sizes and ETags: changes when any file does."""
+    has_versions: bool
+    """Whether the listing gave an ETag for every file, without which `digest` misses changes."""
     n_files: int
 
     @property
@@ -173,6 +175,7 @@ class GridBuilder:
         self._makes_names = not pattern.has_wildcards
         self._sizes = array("q")
         self._names = NameColumn()
+        self._has_versions = True
         self._hash = hashlib.sha256(pattern.text.encode())
         self.unmatched: list[str] = []
         """Some names of the listing that do not match."""
@@ -203,6 +206,7 @@ class GridBuilder:
         size = -1 if file.size_bytes is None else file.size_bytes
         self._sizes.append(size)
         self._names.append(file.key)
+        self._has_versions &= file.etag is not None
         self._hash.update(f"{file.key}\0{size}\0{file.etag}\n".encode())
 
     def _new_text(self, occurrence: int, text: str) -> int:
@@ -249,6 +253,7 @@ class GridBuilder:
             present=present,
             sizes=sizes,
             digest=self._hash.hexdigest(),
+            has_versions=self._has_versions,
             n_files=flat.size,
         )
 
@@ -321,6 +326,7 @@ def listed_grid(files: Sequence[Named], *, axis: str | None) -> FileGrid:
         present=None,
         sizes=sizes,
         digest=digest.hexdigest(),
+        has_versions=all(file.etag is not None for file in files),
         n_files=len(files),
     )
 
