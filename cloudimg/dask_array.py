@@ -74,6 +74,7 @@ def to_dask(source: Source, chunks: Chunks) -> Any:
         name=f"cloudimg-{make_token(source.token, chosen)}",
         meta=np.empty((0,) * len(source.shape), source.dtype),
         inline_array=False,
-        asarray=False,
-        fancy=False,
+        # With fancy=False Dask (2026.8) does not push slices down: `_optimize_slices` skips its
+        # getter for exactly the indices that are not fancy. Sources take fancy ones as well.
+        fancy=True,
     )

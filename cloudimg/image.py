@@ -45,8 +45,8 @@ class Files:
 class Source:
     """One level of an image.
 
-    Indexing takes what NumPy's basic indexing takes (integers, slices with any step, ``...``) and
-    returns an ndarray in the order of `dims`.
+    Indexing takes integers, slices with any step, ``...`` and lists or arrays of integers, with
+    NumPy's meaning, and returns an ndarray in the order of `dims`.
     """
 
     reader: Reader
@@ -182,6 +182,10 @@ def normalize_index(key: Any, shape: Sequence[int]) -> tuple[Region, tuple[Any, 
             region.append(
                 slice(first, first + max(0, (count - 1) * step + 1) if count else first, step)
             )
+        elif isinstance(item, list | np.ndarray):
+            part, chosen = _fancy(item, length)
+            region.append(part)
+            final.append(chosen)
         elif isinstance(item, int | np.integer) and not isinstance(item, bool):
             i = int(item)
             if not -length <= i < length:
@@ -190,8 +194,24 @@ def normalize_index(key: Any, shape: Sequence[int]) -> tuple[Region, tuple[Any, 
             region.append(slice(i, i + 1, 1))
             final.append(0)
         else:
-            raise ArgumentError(f"an index must be integers and slices, not {item!r}")
+            raise ArgumentError(f"an index must be integers, slices or lists, not {item!r}")
     return tuple(region), tuple(final)
+
+
+def _fancy(item: Any, length: int) -> tuple[slice, npt.NDArray[np.intp]]:
+    """The range that some positions span, and the positions in it."""
+    chosen = np.asarray(item)
+    if chosen.dtype == bool:
+        if chosen.shape != (length,):
+            raise IndexError(f"a mask of shape {chosen.shape} for a dim of length {length}")
+        chosen = np.flatnonzero(chosen)
+    if chosen.size == 0:
+        return slice(0, 0, 1), np.zeros(chosen.shape, np.intp)
+    if chosen.dtype.kind not in "iu" or chosen.min() < -length or chosen.max() >= length:
+        raise IndexError(f"positions out of bounds for a dim of length {length}, or no integers")
+    chosen = np.where(chosen < 0, chosen + length, chosen).astype(np.intp)
+    first = int(chosen.min())
+    return slice(first, int(chosen.max()) + 1, 1), chosen - first
 
 
 def make_token(*parts: Any) -> str:

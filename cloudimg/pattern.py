@@ -426,7 +426,9 @@ def _user_regex(spec: str, fail: _Fail) -> str:
         shortest, longest = _width(f"(?:{regex})")
         re.compile(f"(?:{regex})", _FLAGS)
     except _REGEX_ERRORS as error:
-        raise fail(f"not a regular expression ({error})", "flags go as (?i:...)") from error
+        raise fail(
+            f"not a regular expression ({error})", "write one, with flags as (?i:...)"
+        ) from error
     if not longest or shortest > _MAX_URL_CHARS:
         raise fail("it can match only an empty or an endless text", r"write {c} or {c:\d+}")
     return regex
@@ -486,7 +488,9 @@ def _read_time(text: str, spec: str) -> datetime.datetime:
     """Return the time; ValueError or OverflowError where there is none such."""
     letters, regex = _time_groups(spec, "(")
     found = re.fullmatch(regex, text, _FLAGS)
-    texts = dict(zip(letters, found.groups(), strict=True)) if found else {}
+    if found is None:
+        raise ValueError(text)
+    texts = dict(zip(letters, found.groups(), strict=True))
     number = {letter: int(part) for letter, part in texts.items() if part.isdecimal()}
     if "y" in number:
         number.setdefault("Y", number["y"] + (1900 if number["y"] > 68 else 2000))

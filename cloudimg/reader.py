@@ -194,8 +194,7 @@ class Reader:
             if run.failed:
                 run.engine.budget.release(cost)
                 return
-            blob = self.store.get(task.key, span.start_bytes, span.stop_bytes)
-            self._check_version(task.key, opened, blob)
+            blob = self._rest_of(task.key, opened, span)
         except BaseException:
             run.engine.budget.release(cost)
             raise
@@ -217,6 +216,18 @@ class Reader:
                 run.engine.budget.release(cost)
 
         run.start(run.engine.decode, decode)
+
+    def _rest_of(self, key: str, opened: OpenFile, span: Span) -> Blob:
+        """A span, of which the header's request may have brought the beginning already."""
+        start, stop = span.start_bytes, span.stop_bytes
+        beginning = opened.file.beginning(start, stop) or b""
+        blob = self.store.get(key, start + len(beginning), stop)
+        self._check_version(key, opened, blob)
+        if not beginning:
+            return blob
+        offset = start + len(beginning) - blob.start_bytes
+        data = b"".join((beginning, memoryview(blob.data)[offset:]))
+        return Blob(data, start, blob.size_bytes, blob.etag)
 
     def _head(self, key: str, size_bytes: int | None) -> Blob:
         blob = self.store.get(key, 0, HEAD_BYTES)

@@ -145,6 +145,7 @@ MATCHES = [
     ("{a:s}{b:\\d{2}}_{c}", "img07_3", {"a": "img", "b": 7, "c": 3}),
     ("{a:s}{b:\\d{2}}", "i1mg07", {"a": "i1mg", "b": 7}),
     ("{a:s}[-_]{b:s}", "x-y_z", {"a": "x", "b": "y_z"}),
+    ("{a:s}{b:p|q}_{c}", "xpq_4", {"a": "xp", "b": "q", "c": 4}),
     ("{a:s}", "anything else", {"a": "anything else"}),
     # regular expressions
     ("{well:[A-P]\\d{2}}_", "B03_", {"well": "B03"}),
@@ -240,8 +241,9 @@ def test_value_is_of_one_occurrence() -> None:
     ]
     with pytest.raises(ArgumentError, match=r"'x'.*'c'"):
         pattern.value(0, "x")
-    with pytest.raises(ArgumentError):
-        pattern.value(0, "9" * 5000)
+    for occurrence, text in ((0, "9" * 5000), (1, "x"), (2, "x"), (2, "20245")):
+        with pytest.raises(ArgumentError):
+            pattern.value(occurrence, text)
 
 
 # ---------------------------------------------------------------------------------------- wildcards
@@ -264,16 +266,21 @@ GLOBS = [
     ("**/a*b{c}.tif", "a1/a2b3.tif", {"c": 3}),
     ("**/a*b{c}/**", "a1/a2b3/x/y", {"c": 3}),
     ("x/**", "x/a/b", {}),
+    ("d/*", "d/", None),  # a folder's marker
+    ("*a/**/b*_{c}.tif", "xa/b1/b2_3.tif", {"c": 3}),
+    ("*_{w:[a-z]+}b*cb_", "_abcb_", {"w": "a"}),
+    ("*{p:[a-z/]{2}}*x", "ab/cx", {"p": "b/"}),
     ("*[A-Z]{n}.tif", "abC12.tif", {"n": 12}),
     ("https://h/i?n={c}&*", "https://h/i?n=4&x", {"c": 4}),
     ("https://h/i?n={c}", "https://h/ixn=4", None),
     ("simplecache::https://h/i?{c}", "simplecache::https://h/i?4", {"c": 4}),
+    ("simplecache::https://h/i?{c}", "simplecache::https://h/ix4", None),
     ("https::s3://h/i?_{c}", "https::s3://h/ix_4", {"c": 4}),
 ]
 
 
 @pytest.mark.parametrize(("text", "url", "labels"), GLOBS)
-def test_what_wildcards_match(text: str, url: str, labels: dict[str, int] | None) -> None:
+def test_what_wildcards_match(text: str, url: str, labels: dict[str, object] | None) -> None:
     assert compile_pattern(text).values(url) == labels
 
 
@@ -598,6 +605,8 @@ def test_natural_order_is_total(names: list[str]) -> None:
         (["ch0_CH0", "ch1_CH2"], [("ch{c}_CH{c2}", 2)]),
         (["1x2y_", "2x2y_", "1x3y_"], [("{x}x{y}y_", 3)]),
         (["a1_b1", "a1_b2", "a2_b1"], [("a{n}_b{n2}", 3)]),
+        (["c1_a1", "c2_a2"], [("c{c}_a{c}", 2)]),
+        (["a_1.png", "a_1.tif"], [("a_1.png", 1), ("a_1.tif", 1)]),
         (["TimePoint_1/s1", "TimePoint_2/s1"], [("TimePoint_{t}/s1", 2)]),
         (["x_C01_.tif", "x_C02_.tif"], [("x_C{c:02d}_.tif", 2)]),
         (["x_B03_.tif", "x_B04_.tif"], [("x_{well:[A-P]\\d{2}}_.tif", 2)]),

@@ -61,7 +61,7 @@ class SparseFile(io.RawIOBase):
 
     def have(self, start_bytes: int, stop_bytes: int) -> Buffer | None:
         """The bytes of a range if one fragment holds them all."""
-        part = self._here(start_bytes, stop_bytes)
+        part = self.beginning(start_bytes, stop_bytes)
         return part if part is not None and len(part) == stop_bytes - start_bytes else None
 
     @property
@@ -89,7 +89,7 @@ class SparseFile(io.RawIOBase):
         stop = self._size if size is None or size < 0 else min(self._position + size, self._size)
         parts = []
         while self._position < stop:
-            part = self._here(self._position, stop) or self._miss(self._position, stop)
+            part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
                 break
             parts.append(part)
@@ -101,7 +101,8 @@ class SparseFile(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-    def _here(self, start: int, stop: int) -> Buffer | None:
+    def beginning(self, start: int, stop: int) -> Buffer | None:
+        """As many of the first bytes of a range as one fragment holds; None for none."""
         at = bisect_right(self._starts, start) - 1
         if at < 0 or start >= self._starts[at] + len(self._parts[at]):
             return None
@@ -132,7 +133,7 @@ class SparseFile(io.RawIOBase):
             last = min(last, self._starts[at + 1])
         data = self._fetched(first, min(last, self._size))
         self.add(first, data)
-        return self._here(start, stop)
+        return self.beginning(start, stop)
 
     def _fetched(self, first: int, last: int) -> Buffer:
         self._fetched_bytes += last - first

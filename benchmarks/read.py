@@ -1,0 +1,337 @@
+"""How fast cloudimg reads from an object store, beside what people use instead.
+
+One run starts the metering S3 server of the tests (its own process, everything in memory, a fixed
+latency before each answer), puts the objects there, and lets each contender read them in a fresh
+interpreter. Contenders take turns, so that a slow minute of the machine hits all of them, and
+every answer is compared with the truth. Three cases:
+
+  files   the sum over 360 uncompressed TIFF files of 512 KB (2 x 2 x 3 x 3 x 10)
+  large   all of one tiled deflate TIFF of 77 MB (8192 x 8192 uint16, tiles of 512 x 512)
+  window  512 x 512 pixels of that file, cold
+
+The table says per contender: seconds (median, fastest and slowest run) from making the client to
+the last pixel; how many times cloudimg's; requests; MB that the server sent, also as a fraction of
+the objects; the longest sequence of requests that followed one another; the most at one time;
+seconds of processor of the reading process; its peak memory. All but the fastest and slowest are
+of the median run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import objects
+import peers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from metering import REGION, Meter, Traffic
+
+BUCKET = "benchmark"
+FOLDER = "exp"
+LARGE = "large/image.tif"
+TOP, LEFT = 3000, 5000
+WINDOW = (TOP, TOP + 512, LEFT, LEFT + 512)
+"""Cuts tiles: it touches four of them."""
+CASES = ("files", "large", "window")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is read and what must come out."""
+
+    name: str
+    title: str
+    truth: str
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One read of one contender."""
+
+    seconds: float
+    traffic: Traffic
+    cpu_s: float = 0
+    peak_mb: float | None = None
+    trouble: str = ""
+    """Why there is no right answer; empty where there is one."""
+
+
+@dataclass(slots=True)
+class Score:
+    """The runs of one contender in one case."""
+
+    contender: peers.Contender
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def trouble(self) -> str:
+        return next((run.trouble for run in self.runs if run.trouble), "")
+
+    @property
+    def median(self) -> Run:
+        """The run in the middle, of two the faster."""
+        return sorted(self.runs, key=lambda run: run.seconds)[(len(self.runs) - 1) // 2]
+
+
+def main() -> int:
+    given = _arguments()
+    contenders = _present(given.peers, given.only)
+    cases = [name for name in CASES if not given.only or name in given.only]
+    failures: list[str] = []
+    with Meter.start(latency_ms=given.latency_ms) as meter:
+        made, keys = _fill(meter, cases, given.cache)
+        print(_about(given, contenders), flush=True)
+        for case in made:
+            job = _job(meter, case.name, keys)
+            scores = _measure(meter, case, job, contenders, given)
+            print(_report(case, scores), flush=True)
+            failures += [
+                f"{case.name}: {score.contender.name}: {score.trouble}"
+                for score in scores
+                if score.trouble and not score.contender.refuses and not _too_slow(score)
+            ]
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="contenders: " + ", ".join(dict.fromkeys(c.name for c in peers.CONTENDERS)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--latency-ms", type=float, default=30, help="before each answer [30]")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each contender [5]")
+    parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help="of the three")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        metavar="NAME",
+        help="contenders beside cloudimg; without it all that are installed, the others are named",
+    )
+    parser.add_argument(
+        "--limit-s", type=float, default=60, help="a read that takes longer is stopped [60]"
+    )
+    parser.add_argument(
+        "--share-s",
+        type=float,
+        default=30,
+        help="a contender that has used this much in a case has no further runs [30]",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "cloudimg-benchmark",
+        help="where the large file is kept between runs [%(default)s]",
+    )
+    given = parser.parse_args()
+    if given.runs < 1:
+        parser.error("--runs must be at least 1")
+    known = {c.name for c in peers.CONTENDERS}
+    for name in set(given.peers or ()) - known:
+        parser.error(f"--peers {name!r} is none of {', '.join(sorted(known))}")
+    return given
+
+
+def _present(wanted: Sequence[str] | None, only: Sequence[str] | None) -> list[peers.Contender]:
+    """The contenders that can run. One that was asked for by name must."""
+    present = []
+    for contender in peers.CONTENDERS:
+        ours = contender.name.startswith("cloudimg")
+        if wanted is not None and contender.name not in wanted and not ours:
+            continue
+        if only and not set(only) & set(contender.cases):
+            continue
+        missing = peers.missing_packages(contender)
+        if not missing:
+            present.append(contender)
+            continue
+        remedy = f"not installed: python -m pip install {' '.join(missing)}"
+        if ours or wanted is not None:
+            sys.exit(f"{contender.name}: {remedy}")
+        print(f"SKIPPED {contender.name} ({'/'.join(contender.cases)}): {remedy}", flush=True)
+    return present
+
+
+def _fill(meter: Meter, cases: Sequence[str], cache: Path) -> tuple[list[Case], list[str]]:
+    """Put the objects into the store; the cases, and the keys of the small files."""
+    made, keys = [], []
+    if "files" in cases:
+        total = stored = 0
+        for name, data, pixel_sum in objects.small_files():
+            keys.append(f"{FOLDER}/{name}")
+            meter.put(BUCKET, keys[-1], data)
+            total, stored = total + pixel_sum, stored + len(data)
+        made.append(Case("files", f"sum over {len(keys)} files", str(total), stored))
+    if "large" in cases or "window" in cases:
+        data, pixels = objects.large_file(cache)
+        meter.put(BUCKET, LARGE, data)
+        top, bottom, left, right = WINDOW
+        parts = {"large": pixels, "window": pixels[top:bottom, left:right]}
+        titles = {"large": "one file, whole", "window": "a window of that file, cold"}
+        for name in ("large", "window"):
+            if name in cases:
+                made.append(Case(name, titles[name], objects.digest(parts[name]), len(data)))
+    return made, keys
+
+
+def _job(meter: Meter, case: str, keys: Sequence[str]) -> peers.Job:
+    return peers.Job(
+        case=case,
+        contender="",
+        endpoint=meter.endpoint,
+        region=REGION,
+        bucket=BUCKET,
+        pattern=f"s3://{BUCKET}/{FOLDER}/{objects.NAME}",
+        keys=tuple(keys),
+        large=LARGE,
+        window=WINDOW,
+    )
+
+
+def _measure(
+    meter: Meter,
+    case: Case,
+    job: peers.Job,
+    contenders: Sequence[peers.Contender],
+    given: argparse.Namespace,
+) -> list[Score]:
+    scores = [Score(c) for c in contenders if case.name in c.cases]
+    for number in range(given.runs):
+        # Each time another one begins, so that none is always behind the same neighbour.
+        first = number % len(scores)
+        for score in scores[first:] + scores[:first]:
+            if score.trouble or sum(run.seconds for run in score.runs) > given.share_s:
+                continue
+            run = _run(meter, case, job, score.contender, given.limit_s)
+            score.runs.append(run)
+            said = run.trouble or f"{run.seconds:.2f} s"
+            print(f"{case.name} {number + 1}: {score.contender.name}: {said}", file=sys.stderr)
+    return scores
+
+
+def _run(
+    meter: Meter, case: Case, job: peers.Job, contender: peers.Contender, limit_s: float
+) -> Run:
+    text = json.dumps(asdict(job) | {"contender": contender.name})
+    started_s = time.perf_counter()
+    with meter.measure() as traffic:
+        try:
+            child = subprocess.run(
+                [sys.executable, str(Path(peers.__file__).resolve())],
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                env=_environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Run(limit_s, traffic, trouble=f"stopped after {limit_s:g} s")
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or [f"exit status {child.returncode}"]
+        return Run(time.perf_counter() - started_s, traffic, trouble=lines[-1][:200])
+    result = json.loads(child.stdout)
+    answer = result.pop("answer")
+    trouble = "" if answer == case.truth else f"WRONG: {answer} instead of {case.truth}"
+    return Run(**result, traffic=traffic, trouble=trouble)
+
+
+def _environment() -> dict[str, str]:
+    """For a child: what some clients take from nowhere else, and no search for an instance role."""
+    import os
+
+    return os.environ | {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _too_slow(score: Score) -> bool:
+    return score.trouble.startswith("stopped")
+
+
+# What is printed
+
+
+def _about(given: argparse.Namespace, contenders: Sequence[peers.Contender]) -> str:
+    packages = sorted({package for c in contenders for package in c.packages} | {"numpy"})
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
+    return (
+        f"latency {given.latency_ms:g} ms, up to {given.runs} runs in turns,"
+        f" Dask on {peers.DASK_THREADS} threads, Python {sys.version.split()[0]}\n{versions}"
+    )
+
+
+COLUMNS: tuple[tuple[str, Callable[[Run, float], str]], ...] = (
+    ("x cloudimg", lambda run, ours: f"{run.seconds / ours:.2f}" if ours else "-"),
+    ("requests", lambda run, _: str(len(run.traffic.requests))),
+    ("MB", lambda run, _: f"{run.traffic.bytes_sent / 1e6:.1f}"),
+    ("of stored", lambda _run, _: ""),
+    ("trips", lambda run, _: str(run.traffic.round_trips)),
+    ("at once", lambda run, _: str(run.traffic.max_concurrent)),
+    ("CPU s", lambda run, _: f"{run.cpu_s:.2f}"),
+    ("peak MB", lambda run, _: f"{run.peak_mb:.0f}" if run.peak_mb else "-"),
+)
+
+
+def _report(case: Case, scores: Sequence[Score]) -> str:
+    ran = [score for score in scores if not score.trouble]
+    ours = next((s.median.seconds for s in ran if s.contender.name == "cloudimg"), 0.0)
+    rows = [_row(case, score, ours) for score in scores if not score.contender.refuses]
+    rows.sort(key=lambda row: row[1].startswith("*"))
+    head = ["contender", "seconds", *(name for name, _ in COLUMNS), "runs"]
+    lines = [f"\n## {case.name}: {case.title}, {case.stored_bytes / 1e6:.1f} MB stored\n"]
+    lines += _aligned([head, *rows])
+    lines += [""]
+    lines += [f"- {s.contender.name}: {s.contender.what}" for s in scores if not s.contender.refuses]
+    for score in scores:
+        if score.contender.refuses:
+            said = score.trouble or f"read it in {score.median.seconds:.2f} s now"
+            lines.append(f"- SKIPPED {score.contender.name}: {score.contender.refuses} ({said})")
+    return "\n".join(lines)
+
+
+def _row(case: Case, score: Score, ours: float) -> list[str]:
+    run = score.median
+    times = sorted(r.seconds for r in score.runs)
+    seconds = f"{run.seconds:.2f} ({times[0]:.2f}..{times[-1]:.2f})"
+    cells = {name: cell(run, ours) for name, cell in COLUMNS}
+    cells["of stored"] = f"{run.traffic.bytes_sent / case.stored_bytes:.4g}"
+    if score.trouble:
+        seconds = f"**{score.trouble.partition(':')[0]}**"
+        cells["x cloudimg"] = "-"
+    return [score.contender.name, seconds, *cells.values(), str(len(score.runs))]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
+
+
+__all__: list[Any] = []
+
+if __name__ == "__main__":
+    sys.exit(main())
