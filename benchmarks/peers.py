@@ -435,8 +435,9 @@ def _async_tiff(job: Job) -> Read:
         across = range(columns.start // wide, -(-columns.stop // wide))
 
         async def one(tile: Any) -> None:
+            place = tile.y * high, tile.x * wide  # before decoding, which consumes the tile
             pixels = np.asarray(await tile.decode())[:, :, 0]
-            _paste(out, pixels, (rows.start, columns.start), (tile.y * high, tile.x * wide))
+            _paste(out, pixels, (rows.start, columns.start), place)
 
         async def row(y: int) -> None:
             tiles = await tiff.fetch_tiles([(x, y) for x in across], 0)
@@ -546,8 +547,6 @@ def _gdal(job: Job) -> Any:
         AWS_S3_ENDPOINT=job.endpoint.removeprefix("http://"),
         AWS_HTTPS="NO",
         AWS_VIRTUAL_HOSTING="FALSE",
-        AWS_ACCESS_KEY_ID="x",
-        AWS_SECRET_ACCESS_KEY="y",
         AWS_REGION=job.region,
         GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
         GDAL_NUM_THREADS="ALL_CPUS",

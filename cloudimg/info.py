@@ -40,10 +40,11 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg import api
-from cloudimg.errors import NoMatchError, NotFoundError, NotTiffError, PatternError
+from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError, PatternError
 from cloudimg.pattern import compile_pattern, propose
 from cloudimg.storage import Location, Store, redact, split_url
 
@@ -94,6 +95,30 @@ class Folder:
             "proposals": [{"pattern": redact(p), "files": n} for p, n in self.proposals],
             "image": None,
         }
+
+
+def report(url: str, *, as_json: bool, progress: Progress, **options: Any) -> Iterator[str]:
+    """Make the texts to print, each as soon as it is known; see `inspect`."""
+    found = inspect(url, progress=progress, **options)
+    if not isinstance(found, Folder):
+        yield _as_json(found) if as_json else image_text(found)
+        return
+    facts = found.facts()
+    if not as_json:
+        yield folder_text(facts)  # which helps even where the first proposal is no image
+    best = found.proposals[0][0]
+    try:
+        facts["image"] = image_facts(api.open(best, **options), best)
+    except CloudimgError as error:
+        if as_json:
+            yield _as_json(facts)
+        error.message = f"the first proposal does not open: {error.message}"
+        raise
+    yield _as_json(facts) if as_json else image_text(facts["image"])
+
+
+def _as_json(facts: Facts) -> str:
+    return json.dumps(facts, indent=2, allow_nan=False)
 
 
 def inspect(url: str, *, progress: Progress, **options: Any) -> Facts | Folder:
@@ -157,7 +182,7 @@ def _list_folder(store: Store, url: str, key: str | None, progress: Progress) ->
     # A web server's links lead anywhere, also upwards: only the page itself is read.
     depth = 1 if location.protocol in ("http", "https") else None
     texts: list[str] = []
-    for batch in store.list(folder, folder + "/", depth):
+    for batch in store.list_objects(folder, folder + "/", depth):
         texts += [location.pattern_text(e.key) for e in batch if not e.key.endswith("/")]
         progress("names looked at", len(texts))
         if len(texts) > MAX_NAMES:
@@ -264,7 +289,8 @@ def folder_text(facts: Mapping[str, Any]) -> str:
     lines = [facts["url"], f"  {_count(n_objects, 'object')}{' or more' if more else ''}{more}"]
     lines[-1] += f"; {_count(n_images, 'image')} by name" if n_images else "; no names of images"
     lines.append("proposed patterns")
-    lines += [f"  {_count(p['files'], 'file')}  {p['pattern']}" for p in proposals[:_PROPOSALS_SHOWN]]
+    for proposal in proposals[:_PROPOSALS_SHOWN]:
+        lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")
     if len(proposals) > _PROPOSALS_SHOWN:
         lines.append(f"  and {len(proposals) - _PROPOSALS_SHOWN} more")
     return "\n".join(lines)
@@ -287,7 +313,7 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     size += f", {human(stored)} stored" if stored is not None else ""
     pixels = [f"{dim} {v['value']:.4g} {v['unit'] or ''}" for dim, v in facts["pixel_size"].items()]
     chunks, step = facts["chunks"], facts["time_step_s"]
-    missing = [" ".join(f"{k}={v}" for k, v in labels.items()) for labels in files["missing_examples"]]
+    missing = [" ".join(f"{k}={v}" for k, v in gap.items()) for gap in files["missing_examples"]]
     return [
         ("axes", _axes(facts)),
         ("shape", [_times(facts["shape"])]),

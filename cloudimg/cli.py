@@ -1,0 +1,306 @@
+"""The command ``cloudimg``: arguments in, text out, an exit code that scripts can rely on.
+
+======  =====================================================================================
+0       fine
+1       it did not work: one line on stderr says what and why, ``--debug`` shows the traceback
+2       the command itself is wrong
+130     Ctrl-C
+141     nobody reads the output any more
+======  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TextIO
+
+import cloudimg
+from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.storage import redact, split_url
+
+# Whatever takes long to import (Dask, moto) is imported by the command that needs it.
+
+EXAMPLES = """\
+examples:
+  cloudimg info "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+  cloudimg info s3://lab/exp/                  proposes patterns for what lies there
+  cloudimg info --json --anon s3://open-data/image.ome.tif
+  cloudimg demo                                a tour on an S3 server of its own
+
+Credentials, endpoint and region come from where the tools of AWS and Google find them.
+exit codes: 0 fine, 1 it did not work, 2 usage, 130 Ctrl-C
+"""
+_SECRET_NAME = re.compile(r"(?i)key|secret|token|password|passwd|credential|sas|connection_string")
+_ABBREVIATIONS = {
+    "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon"},
+    "--endpoint-url": {"s3": "endpoint_url", "gs": "endpoint_url"},
+}
+_SHORTEST_SECRET = 6  # characters: replacing shorter texts would garble messages
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the name of the program; those of the process without it.
+
+    Returns
+    -------
+    int
+        The exit code. A command that is wrong itself raises SystemExit(2).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a µ must not be an error where the locale is C
+            stream.reconfigure(errors="backslashreplace")
+    args = parse(argv)
+    progress = Progress(sys.stderr)
+    try:
+        args.run(args, progress)
+        progress.clear()
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # What is left in the buffer would fail again at exit, and loudly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        progress.clear()
+        print("cloudimg: interrupted", file=sys.stderr)
+        if argv is None:
+            _leave_at_once(130)
+        return 130
+    except Exception as error:  # noqa: BLE001 - no traceback for people who did not ask for one
+        progress.clear()
+        _report(error, args)
+        return 1
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    # An ordinary exit waits for threads, whose requests may be waiting for a server that is gone.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _report(error: Exception, args: argparse.Namespace) -> None:
+    hidden = [*_secrets(args)]
+
+    def show(text: str) -> None:
+        for secret in hidden:
+            text = text.replace(secret, "***")
+        print(redact(text), file=sys.stderr)
+
+    if args.debug:
+        show("".join(traceback.format_exception(error)))
+    what = str(error)
+    if not isinstance(error, CloudimgError):
+        what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
+    show(f"cloudimg: error: {printable(' '.join(what.split()))}")
+
+
+def _secrets(args: argparse.Namespace) -> Iterator[str]:
+    """Values of options that no message may repeat, whatever library made the message."""
+
+    def walk(name: str, value: Any) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            for inner, each in value.items():
+                yield from walk(f"{name} {inner}", each)
+        elif _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST_SECRET:
+            yield str(value)
+
+    yield from walk("", getattr(args, "storage_options", {}))
+
+
+def printable(text: str) -> str:
+    """Text with control characters escaped: names in a store may hold what terminals obey."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Progress:
+    """One line on a terminal that says how far a count is; nothing where nobody watches."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream if stream.isatty() else None
+        self._shown_at = -1.0
+
+    def __call__(self, what: str, count: int) -> None:
+        """Show a count, but not more often than it can be read."""
+        if self._stream is not None and time.monotonic() - self._shown_at > 0.1:
+            self._shown_at = time.monotonic()
+            self._stream.write(f"\r{what}: {count}\x1b[K")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._stream is not None and self._shown_at >= 0:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown_at = -1.0
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+def run_info(args: argparse.Namespace, progress: Progress) -> None:
+    """``cloudimg info``."""
+    from cloudimg.info import report
+
+    texts = report(
+        args.url,
+        as_json=args.json,
+        progress=progress,
+        axes=dict(args.axes),
+        series=args.series,
+        missing=args.missing,
+        mosaic=args.mosaic,
+        validate=args.validate,
+        storage_options=storage_options(args),
+    )
+    for text in texts:
+        progress.clear()
+        print("\n".join(printable(line) for line in text.split("\n")), flush=True)
+
+
+def run_demo(args: argparse.Namespace, progress: Progress) -> None:
+    """``cloudimg demo``."""
+    from cloudimg.demo import run
+
+    run(out=args.out, port=args.port, keep=args.keep)
+
+
+def storage_options(args: argparse.Namespace) -> dict[str, Any]:
+    """fsspec's options from ``--storage-options`` and its abbreviations.
+
+    Raises
+    ------
+    ArgumentError
+        An abbreviation means nothing for this store, or says again what the options say.
+    """
+    links = args.url.split("::")
+    protocol = split_url(links[-1])[0].protocol
+    options = dict(args.storage_options)
+    # Along a chain of URLs each protocol has its own options; the store is the last one.
+    inner = dict(options.get(protocol, {})) if len(links) > 1 else options
+    given = {"--anon": args.anon or None, "--endpoint-url": args.endpoint_url}
+    for option, value in given.items():
+        if value is None:
+            continue
+        if protocol not in _ABBREVIATIONS[option]:
+            raise ArgumentError(f"{option} means nothing for {protocol}://")
+        name = _ABBREVIATIONS[option][protocol]
+        if name in inner or name in inner.get("client_kwargs", {}):
+            raise ArgumentError(f"{option} and --storage-options both give {name}")
+        inner[name] = "anon" if name == "token" else value
+    return {**options, protocol: inner} if len(links) > 1 and inner else inner
+
+
+# ------------------------------------------------------------------------------------------ parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(redact(message)))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command line; ``run`` is the function for its command."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        # Only the names: a misspelt option may be followed by a secret.
+        names = [text.split("=")[0] for text in rest if text.startswith("-")]
+        what = f"unrecognized: {', '.join(names)}" if names else f"{len(rest)} arguments too many"
+        parser.error(what)
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    debug = _Parser(add_help=False)
+    debug.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of errors"
+    )
+    parser = _Parser(
+        prog="cloudimg",
+        description=cloudimg.__doc__.split("\n")[0] if cloudimg.__doc__ else None,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[debug],
+    )
+    parser.add_argument("--version", action="version", version=f"cloudimg {cloudimg.__version__}")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_info(commands.add_parser("info", parents=[debug], help="what is at a URL"))
+    _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))
+    return parser
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Tell what image is at a URL (a pattern, a file), or what the names in a folder suggest."
+        " Lists and reads headers, no pixels."
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="pattern, file or folder, in any store that fsspec knows")
+    add("--json", action="store_true", help="one JSON object; see the docstring of cloudimg.info")
+    add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
+        help="rename axes of the files, as in page=z")  # fmt: skip
+    add("--series", metavar="N", type=int, default=0, help="which image of files that hold several")
+    add("--missing", choices=["fill", "raise"], default="fill",
+        help="raise: fail where files are missing, instead of counting them")  # fmt: skip
+    add("--no-mosaic", dest="mosaic", action="store_false", help="stack tiles instead of joining")
+    add("--validate", choices=["first", "all"], default="first", help="which headers to read")
+    add("--storage-options", metavar="JSON", type=_json_object, default={},
+        help="fsspec's options for the store")  # fmt: skip
+    add("--anon", action="store_true", help="without credentials")
+    add("--endpoint-url", metavar="URL", help="the server, where it is not Amazon's or Google's")
+    parser.set_defaults(run=run_info)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Put 360 small TIFF files into an S3 server inside this process, open them as one array"
+        " and leave a picture. What it prints is a Python script."
+    )
+    add = parser.add_argument
+    add("--out", metavar="PNG", default="cloudimg-demo.png", help="default: %(default)s")
+    add("--port", metavar="N", type=_port, default=0, help="of the server; default: a free one")
+    add("--keep", action="store_true", help="leave the server running until Ctrl-C")
+    parser.set_defaults(run=run_demo)
+
+
+# argparse would repeat the value in its own messages, and the value may hold a secret.
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        at = getattr(error, "pos", 0)
+        raise argparse.ArgumentTypeError(f"not JSON from character {at} on") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, such as {"anon": true}')
+    return value
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    if not re.fullmatch(r"\w+=\w+", text):
+        raise argparse.ArgumentTypeError("must be OLD=NEW such as page=z; the URL goes before it")
+    old, new = text.split("=")
+    return old, new
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
