@@ -374,5 +374,3 @@ def human(size_bytes: float) -> str:
             return f"{size_bytes:.4g} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.4g} PiB"
-
-

@@ -657,7 +657,7 @@ class Connection(asyncio.Protocol):
         # With 0 a resume_writing means that the kernel took every byte: the end of an answer.
         transport.set_write_buffer_limits(high=0)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         if self.busy and self.entry.get("t_end") is None:
             self.entry |= {"t_end": time.monotonic(), "status": 0}
 

@@ -282,6 +282,12 @@ class Level:
         if self._keyframe.compression in _JPEG:
             extra["jpegtables"] = page.jpegtables if page is not None else None
             extra["jpegheader"] = self._keyframe.jpegheader
+        if (
+            encoded is not None
+            and self._keyframe.compression == 1
+            and self._keyframe.predictor != 1
+        ):
+            encoded = memoryview(bytearray(encoded))  # the predictor is undone in place
         try:
             return self._decode(encoded, piece.segment, **extra)
         except (NotImplementedError, ImportError) as exc:
