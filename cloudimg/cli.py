@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.clear()
         print("cloudimg: interrupted", file=sys.stderr)
         if argv is None:
-            _leave_at_once(130)
+            # An ordinary exit waits for threads, whose requests may wait for a server that is gone.
+            sys.stderr.flush()
+            os._exit(130)
         return 130
     except Exception as error:  # noqa: BLE001 - no traceback for people who did not ask for one
         progress.clear()
@@ -84,15 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _leave_at_once(code: int) -> NoReturn:
-    # An ordinary exit waits for threads, whose requests may be waiting for a server that is gone.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 def _report(error: Exception, args: argparse.Namespace) -> None:
-    hidden = [*_secrets(args)]
+    hidden = list(_secrets(args))
 
     def show(text: str) -> None:
         for secret in hidden:
@@ -104,7 +99,7 @@ def _report(error: Exception, args: argparse.Namespace) -> None:
     what = str(error)
     if not isinstance(error, CloudimgError):
         what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
-    show(f"cloudimg: error: {printable(' '.join(what.split()))}")
+    show(f"cloudimg: error: {printable(what)}")
 
 
 def _secrets(args: argparse.Namespace) -> Iterator[str]:
@@ -122,8 +117,6 @@ def _secrets(args: argparse.Namespace) -> Iterator[str]:
 
 def printable(text: str) -> str:
     """Text with control characters escaped: names in a store may hold what terminals obey."""
-    if text.isprintable():
-        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -138,7 +131,7 @@ class Progress:
         """Show a count, but not more often than it can be read."""
         if self._stream is not None and time.monotonic() - self._shown_at > 0.1:
             self._shown_at = time.monotonic()
-            self._stream.write(f"\r{what}: {count}\x1b[K")
+            self._stream.write(f"\r{what}{f': {count}' if count else ''}\x1b[K")
             self._stream.flush()
 
     def clear(self) -> None:

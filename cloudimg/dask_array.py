@@ -55,7 +55,7 @@ def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]
     )
     try:
         done = cast(Any, normalize_chunks)(filled, source.shape, dtype=source.dtype)
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, ZeroDivisionError) as exc:
         raise ArgumentError(f"chunks={chunks!r} do not fit shape {source.shape}: {exc}") from None
     if any(n <= 0 for lengths in done for n in lengths):
         raise ArgumentError(f"chunks={chunks!r}: lengths must be positive")

@@ -58,7 +58,7 @@ from cloudimg.storage import Location, Store, redact, split_url
 
 Facts = dict[str, Any]
 Progress = Callable[[str, int], None]
-"""Is told what is being counted and how far the count is."""
+"""Is told what is being done or counted, and how far the count is."""
 
 MAX_NAMES = 100_000
 """Names that are looked at in a folder: enough to see its patterns, and a hundred requests."""
@@ -145,6 +145,7 @@ def inspect(url: str, *, progress: Progress, **options: Any) -> Facts | Folder:
     store = Store(location, options.get("storage_options"))
     if is_folder:
         return _list_folder(store, url, key, progress)
+    progress("listing, reading headers", 0)
     try:
         return image_facts(api.open(url, **options), url)
     except (NotFoundError, NotTiffError) as error:
@@ -319,7 +320,7 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("shape", [_times(facts["shape"])]),
         ("dtype", [facts["dtype"]]),
         ("bytes", [size]),
-        ("chunks", [f"{_times(chunks['shape'])}, {_count(chunks['count'], 'chunk')}"]),
+        ("chunks", [f"{chunks['count']} of {_times(chunks['shape'])}"]),
         ("levels", [_times(level["shape"]) for level in levels] if len(levels) > 1 else []),
         ("segment", [", ".join(f"{d} {n}" for d, n in levels[0]["segment"].items())]),
         ("compressed", [str(facts["compression"])]),

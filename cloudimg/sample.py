@@ -74,7 +74,7 @@ def _tiff(tile: npt.NDArray[Any]) -> bytes:
     tifffile.imwrite(
         file,
         tile,
-        compression="deflate",
+        compression="zlib",
         resolution=(per_cm, per_cm),
         resolutionunit="CENTIMETER",
         metadata=None,

@@ -39,9 +39,6 @@ def utc(*args: int, hours: int = 0) -> datetime.datetime:
     return datetime.datetime(*args, tzinfo=datetime.timezone(datetime.timedelta(hours=hours)))
 
 
-# -------------------------------------------------------------------------------------- the Pattern
-
-
 def test_a_pattern_tells_its_parts() -> None:
     pattern = compile_pattern("s3://lab/exp{{1}}/T_{t}/[[]{well:[A-P]\\d{2}}]_{t:03d}.tif")
     assert pattern.text == "s3://lab/exp{{1}}/T_{t}/[[]{well:[A-P]\\d{2}}]_{t:03d}.tif"
@@ -73,6 +70,37 @@ def test_stem_and_wildcards(text: str, stem: str, wild: bool, literal: bool) -> 
     assert (pattern.stem, pattern.has_wildcards, pattern.is_literal) == (stem, wild, literal)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "scans/",
+        "./scans/",
+        "/data/my scans/",
+        "~/scans/",
+        "C:/scans/",
+        "file:///data/scans/",
+        "s3://lab/exp/",
+        "gs://lab/exp/",
+        "az://lab/exp/",
+        "memory://lab/exp/",
+        "https://me:pw@host:9000/lab/",
+        "simplecache::s3://lab/exp/",
+    ],
+)
+def test_the_place_of_the_files_is_literal_text(place: str) -> None:
+    pattern = compile_pattern(place + "T_{t}/z{z:03d}.tif")
+    assert pattern.stem == place + "T_"
+    assert pattern.fields == ("t", "z")
+    url = place + "T_12/z007.tif"
+    assert pattern.split(url) == ("12", "007")
+    assert pattern.join(("12", "007")) == pattern.format({"t": 12, "z": 7}) == url
+    assert pattern.split("x" + url) is None
+    assert pattern.split(url + ".part") is None
+    assert compile_pattern(url).is_literal
+    assert compile_pattern(url).stem == url
+
+
 def test_the_stem_of_a_literal_matches_itself_only() -> None:
     pattern = compile_pattern("a/[[]b[*][?]}}.tif")
     assert pattern.split("a/[b*?}.tif") == ()
@@ -99,8 +127,6 @@ def test_the_repr_shows_the_pattern_but_no_secret() -> None:
     assert "pw" not in str(caught.value)
     assert "abc" not in str(caught.value)
 
-
-# ------------------------------------------------------------------------------------------- fields
 
 MATCHES = [
     ("{c}.tif", "007.tif", {"c": 7}),
@@ -246,8 +272,6 @@ def test_value_is_of_one_occurrence() -> None:
             pattern.value(occurrence, text)
 
 
-# ---------------------------------------------------------------------------------------- wildcards
-
 GLOBS = [
     ("img*_{c}.tif", "img__7_1.tif", {"c": 1}),
     ("*_{c}_*", "a_1_b_2_c", {"c": 1}),  # a wildcard takes the least
@@ -333,9 +357,6 @@ def test_many_wildcards_are_refused_quickly(text: str, unit: str) -> None:
     start = time.perf_counter()
     assert compile_pattern(text).split(key) is None
     assert time.perf_counter() - start < 2
-
-
-# ------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -430,6 +451,49 @@ def test_any_text_is_a_pattern_or_a_pattern_error(text: str, data: st.DataObject
         assert pattern.join(texts) == url
 
 
+NESTED = [
+    "(a+)+",
+    "(?:a*|b)*c*",
+    "(?:[a-z]+_)*[a-z]+",
+    "(?:a{2,}){1,3}",
+    "(?:a{1,2})+",
+    "(?:x(?:y(?:a|b+?)))*?",
+    "(?i:a+)+",
+    "(?:(?:a+){3})+",
+    "(?>(?:a+)+b)",
+    "(?=(?:a+)+b)[ab]+",
+    "(?:(?:a+)+b)?",
+]
+
+
+@pytest.mark.parametrize("regex", NESTED)
+def test_a_regex_that_could_match_forever_is_refused(regex: str) -> None:
+    with pytest.raises(PatternError, match=r"repeat inside a repeat.*position 2 .*write .*\+\+"):
+        compile_pattern(f"x_{{a:{regex}}}_{{b}}")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("regex", "text"),
+    [
+        ("(?:[a-z]++_)*[a-z]+", "a_bc_d"),
+        ("(?:a*+|b)*c*", "aabac"),
+        ("(?:(?>a+)b?)+", "aabaab"),
+        ("(?:a+b)*+", "aabab"),
+        ("(?:(?=a+)[ab])+", "aaa"),
+        ("(?:a{3}b?)+", "aaabaaa"),
+        ("(?:a+){2}", "aaa"),
+        ("a+(?:b|c)*d+", "aabcd"),
+    ],
+)
+def test_repeats_that_share_nothing_are_kept(regex: str, text: str) -> None:
+    pattern = compile_pattern(f"x_{{a:{regex}}}_{{b}}")
+    assert pattern.values(f"x_{text}_4") == {"a": text, "b": 4}
+    start = time.perf_counter()
+    assert pattern.split("x_" + "a" * 4000) is None
+    assert time.perf_counter() - start < 2
+
+
 @pytest.mark.parametrize("depth", [50, 5000])
 def test_deep_nesting_is_no_crash(depth: int) -> None:
     text = "{a:" + "(" * depth + "x" + ")" * depth + "}"
@@ -443,9 +507,6 @@ def test_deep_nesting_is_no_crash(depth: int) -> None:
 def test_endless_urls_match_nothing() -> None:
     assert compile_pattern("{c}").values("9" * 4000) == {"c": int("9" * 4000)}
     assert compile_pattern("{c}").values("9" * 5000) is None
-
-
-# --------------------------------------------------------------------------------- join and format
 
 
 def test_join_is_the_inverse_of_split() -> None:
@@ -560,9 +621,6 @@ def test_real_acquisitions(keys: list[str], text: str) -> None:
         assert [pattern.format(labels) for labels in found if labels] == keys
 
 
-# ------------------------------------------------------------------------------------ natural order
-
-
 def test_natural_order() -> None:
     names = ["z10", "z2", "z02", "a", "z", "10", "9", "z2a", "z2a3", ""]
     assert sorted(names, key=natural_key) == [
@@ -576,9 +634,6 @@ def test_natural_order_is_total(names: list[str]) -> None:
     for (a, key_a), (b, key_b) in itertools.product(keys, keys):
         assert (key_a == key_b) == (a == b)
         assert (key_a < key_b) + (key_b < key_a) == (a != b)
-
-
-# ---------------------------------------------------------------------------------------- proposals
 
 
 @pytest.mark.parametrize(

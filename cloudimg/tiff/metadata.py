@@ -139,6 +139,16 @@ def _ome(text: str | None, index: int) -> dict[str, Any]:
     return attrs | _stage(pixels)
 
 
+def ome_file_names(text: str) -> set[str]:
+    """Files over which an OME-XML says that its pixels are spread."""
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return set()
+    ids = (element for element in root.iter() if element.tag.endswith("UUID"))
+    return {name for element in ids if (name := element.get("FileName"))}
+
+
 def _stage(pixels: ElementTree.Element) -> dict[str, Any]:
     plane = next((child for child in pixels if child.tag.endswith("Plane")), None)
     if plane is None:

@@ -18,7 +18,7 @@ from cloudimg.errors import (
 )
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.level import Level, Page
-from cloudimg.tiff.metadata import describe
+from cloudimg.tiff.metadata import describe, ome_file_names
 from cloudimg.tiff.sparse import SparseFile
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
@@ -84,6 +84,8 @@ def _parse(
     if not 0 <= series < len(found):
         raise CorruptFileError(f"{url} has {len(found)} images, not {series + 1}", url=url)
     image = found[series]
+    if not alone and tiff.is_ome:
+        _refuse_part_of_a_set(tiff.ome_metadata or "", name, url)
     if alone and tiff.is_ome and not flags and any(page is None for page in image):
         return _parse(file, url, name, series, alone, {"is_ome": False})
     levels = tuple(_make_level(level, url) for level in image.levels)
@@ -92,6 +94,18 @@ def _parse(
     dims = _dims(image, levels[0])
     attrs, coords = describe(tiff, image, dims, series)
     return ParsedTiff(dims, levels, attrs, coords, len(found))
+
+
+def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
+    """One file of an OME set must not pass for the whole image."""
+    others = ome_file_names(ome_xml) - {name}
+    if others:
+        shown = ", ".join(sorted(others)[:3])
+        raise UnsupportedFormatError(
+            f"{url} is one of {len(others) + 1} files of an OME-TIFF set (others: {shown}); open the"
+            " set by a pattern or a list, or [url] alone in a list to read just this file",
+            url=url,
+        )
 
 
 def _make_level(series: Any, url: str) -> Level:

@@ -1,0 +1,17 @@
+"""The pattern language: URLs with named fields and wildcards.
+
+Pure text: nothing here opens, lists or knows a store, reads the clock, the locale or the
+environment, or imports anything of cloudimg but `cloudimg.errors`. The same text always gives the
+same result, on the client and on every worker.
+
+text -> `tokens` (literal, wildcard, field) -> `assembly` (one anchored regular expression) ->
+`language` (the Pattern that users of this package hold). `fields`, `times` and `regex` say what a
+field takes; `proposal` goes the other way, from keys to patterns, in natural `order`.
+"""
+
+from cloudimg.pattern.fields import Field, Label
+from cloudimg.pattern.language import Pattern, compile_pattern
+from cloudimg.pattern.order import natural_key
+from cloudimg.pattern.proposal import propose
+
+__all__ = ["Field", "Label", "Pattern", "compile_pattern", "natural_key", "propose"]

@@ -1,0 +1,106 @@
+"""The regular expressions of fields: their flags and widths, and which ones a user may write."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from re import _constants, _parser  # type: ignore[attr-defined]  # the only way into a regex
+
+from cloudimg.errors import PatternError
+
+FLAGS = re.ASCII | re.DOTALL
+# No store has longer keys (S3 and GCS stop at 1,024 bytes), and int() refuses 4,300 digits.
+MAX_URL_CHARS = 4096
+REGEX_ERRORS = (re.error, OverflowError, RecursionError)  # what re.compile raises
+# The pieces of a regex: an escape, a class, or one character. Braces count only in the last.
+ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+Fail = Callable[[str, str], PatternError]  # from what is wrong and what to write instead
+
+_FORMAT_LIKE = re.compile(r"(?!\.+\Z)[ <>=^#,_.\d-]*[bcdeEfFgGnosxX]?", re.ASCII)
+_REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
+_KEEPS = (
+    _constants.POSSESSIVE_REPEAT,
+    _constants.ATOMIC_GROUP,
+    _constants.ASSERT,
+    _constants.ASSERT_NOT,
+)
+
+
+@functools.lru_cache(maxsize=1024)
+def width_of(regex: str) -> tuple[int, int]:
+    """Return how many characters a regex takes, at least and at most."""
+    low, high = _parser.parse(regex, FLAGS).getwidth()
+    return low, high
+
+
+def user_regex(spec: str, fail: Fail) -> str:
+    """Return the user's regex without its groups, and without "/" where it does not name it."""
+    if _FORMAT_LIKE.fullmatch(spec):
+        raise fail("an unknown format", "write {c:03d}, {c:d}, {v:.2f}, {v:g} or {w:s}")
+    atoms = ATOM.findall(spec)
+    bare = "".join(atom if len(atom) == 1 else "_" for atom in atoms)
+    if re.search(r"\(\?[P(]", bare) or any(re.fullmatch(r"\\[1-9]", atom) for atom in atoms):
+        raise fail("named groups and references have no place here", "write (?:...)")
+    regex = ""
+    for atom, after in itertools.zip_longest(atoms, atoms[1:]):
+        if atom == "(" and after != "?":
+            atom = "(?:"  # the groups of the whole regex are the fields
+        elif "/" not in spec and _takes_slash(atom):
+            atom = "[^/]" if atom == "." else f"(?:(?!/){atom})"
+        regex += atom
+    try:
+        re.compile(spec, FLAGS)  # alone, so that "a)(b" cannot borrow our parentheses
+        regex = f"(?:{regex})" if "|" in regex else regex
+        shortest, longest = width_of(f"(?:{regex})")
+        re.compile(f"(?:{regex})", FLAGS)
+    except REGEX_ERRORS as error:
+        raise fail(
+            f"not a regular expression ({error})", "write one, with flags as (?i:...)"
+        ) from error
+    if not longest or shortest > MAX_URL_CHARS:
+        raise fail("it can match only an empty or an endless text", r"write {c} or {c:\d+}")
+    if _nests_repeats(spec):
+        raise fail(
+            "a repeat inside a repeat can try a text in endlessly many ways",
+            "write one, as in [a-z_]+, or let the inner one give nothing back, with one more '+',"
+            " as in (?:[a-z]++_)+",
+        )
+    return regex
+
+
+def _nests_repeats(regex: str) -> bool:
+    """Whether a repeat stands in another, as in ``(a+)+``: both could share out a text anew.
+
+    A repeat with a fixed number or of one at most has no choice, and there is none left in what
+    `_KEEPS` names, as it is never entered again.
+    """
+    pending = [(_parser.parse(regex, FLAGS), False)]  # parts, and whether a repeat is around them
+    while pending:
+        part, inside = pending.pop()
+        for op, value in part:
+            repeats = op in _REPEATS and value[1] > max(value[0], 1)
+            if repeats and inside:
+                return True
+            around = repeats or (inside and op not in _KEEPS)
+            pending += [(each, around) for each in _parts(value)]
+    return False
+
+
+def _parts(value: object) -> Iterator[_parser.SubPattern]:
+    """Yield the regexes in what the parser gives with an operator: branches are in a list."""
+    if isinstance(value, _parser.SubPattern):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _parts(each)
+
+
+def _takes_slash(atom: str) -> bool:
+    if len(atom) < 3:
+        return atom in (".", r"\D", r"\W", r"\S")
+    try:
+        return re.fullmatch(atom, "/", FLAGS) is not None
+    except re.error:
+        return False  # compiling the whole will tell

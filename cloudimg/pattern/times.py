@@ -1,0 +1,95 @@
+"""Times in URLs: the regex of a strftime format, and times read and written by it."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+
+from cloudimg.pattern.regex import FLAGS, Fail
+
+# English whatever the locale is: names of files do not change with the reader's language.
+_MONTHS, _DAYS = (
+    names.split()
+    for names in (
+        "January February March April May June July August September October November December",
+        "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
+    )
+)
+_TIMES = {
+    **dict.fromkeys("mdHMSIy", r"\d{2}"),
+    **{"Y": r"\d{4}", "j": r"\d{3}", "f": r"\d{6}", "z": r"[+-]\d{4}", "p": "AM|PM", "%": "%"},
+    **{"B": "|".join(_MONTHS), "b": "|".join(name[:3] for name in _MONTHS)},
+    **{"A": "|".join(_DAYS), "a": "|".join(name[:3] for name in _DAYS)},
+}
+_DIRECTIVE = re.compile("%([-_^#]?.?)", re.DOTALL)
+
+
+def time_regex(spec: str, fail: Fail) -> str:
+    """Return the regex of a strftime format."""
+    letters = [letter for letter in _DIRECTIVE.findall(spec) if letter != "%"]
+    unknown = [letter for letter in letters if letter not in _TIMES]
+    if unknown:
+        known = " ".join(f"%{letter}" for letter in _TIMES)
+        raise fail(f"%{unknown[0]} is not supported", f"write some of {known}")
+    if len(set(letters)) < len(letters):
+        raise fail("a directive appears twice", "write two fields of one name")
+    return _time_groups(spec, "(?:")[1]
+
+
+@functools.lru_cache(maxsize=256)
+def _time_groups(spec: str, opening: str) -> tuple[list[str], str]:
+    """Return the directives and a regex with a group for each, opened as told."""
+    texts = _DIRECTIVE.split(spec)  # text and directive in turn
+    regex = "".join(
+        f"{opening}{_TIMES[text]})" if i % 2 else re.escape(text) for i, text in enumerate(texts)
+    )
+    return texts[1::2], regex
+
+
+@functools.lru_cache(maxsize=65536)  # many files share few times
+def read_time(text: str, spec: str) -> datetime.datetime:
+    """Return the time; ValueError or OverflowError where there is none such."""
+    letters, regex = _time_groups(spec, "(")
+    found = re.fullmatch(regex, text, FLAGS)
+    if found is None:
+        raise ValueError(text)
+    texts = dict(zip(letters, found.groups(), strict=True))
+    number = {letter: int(part) for letter, part in texts.items() if part.isdecimal()}
+    if "y" in number:
+        number.setdefault("Y", number["y"] + (1900 if number["y"] > 68 else 2000))
+    if "I" in number:
+        number.setdefault("H", number["I"] % 12 + 12 * (texts.get("p") == "PM"))
+    if month := texts.get("b", texts.get("B")):
+        number.setdefault("m", 1 + [name[:3] for name in _MONTHS].index(month[:3]))
+    year, month_number, day = (
+        number.get(letter, low) for letter, low in (("Y", 1900), ("m", 1), ("d", 1))
+    )
+    hour, minute, second, microsecond = (number.get(letter, 0) for letter in "HMSf")
+    time = datetime.datetime(year, month_number, day, hour, minute, second, microsecond)
+    if "j" in number and "m" not in number:
+        time += datetime.timedelta(number["j"] - 1)
+    if "z" in texts:
+        time = time.replace(tzinfo=datetime.datetime.strptime(texts["z"], "%z").tzinfo)
+    # A wrong weekday, day 366 of a common year, two years that differ.
+    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != text:
+        raise ValueError(text)
+    return time
+
+
+def write_time(time: datetime.datetime, spec: str) -> str:
+    """Return the text that `read_time` reads as that time."""
+
+    def part(found: re.Match[str]) -> str:
+        match found[1]:
+            case "Y":
+                return f"{time.year:04}"  # strftime does not pad it everywhere
+            case "p":
+                return "AM" if time.hour < 12 else "PM"
+            case "B" | "b" as letter:
+                return _MONTHS[time.month - 1][: 3 if letter == "b" else None]
+            case "A" | "a" as letter:
+                return _DAYS[time.weekday()][: 3 if letter == "a" else None]
+        return time.strftime(found[0])
+
+    return _DIRECTIVE.sub(part, spec)
