@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TextIO
 
 import cloudimg
@@ -64,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     progress = Progress(sys.stderr)
     try:
-        args.run(args, progress)
+        if argv is None:
+            # Ctrl-C reaches the main thread between two calls only, and a call may wait for a
+            # store for long: the work is done in another thread.
+            ThreadPoolExecutor(1).submit(args.run, args, progress).result()
+        else:
+            args.run(args, progress)
         progress.clear()
         sys.stdout.flush()
         return 0
@@ -76,9 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.clear()
         print("cloudimg: interrupted", file=sys.stderr)
         if argv is None:
-            # An ordinary exit waits for threads, whose requests may wait for a server that is gone.
             sys.stderr.flush()
-            os._exit(130)
+            os._exit(130)  # an ordinary exit waits for all threads
         return 130
     except Exception as error:  # noqa: BLE001 - no traceback for people who did not ask for one
         progress.clear()
@@ -94,7 +99,7 @@ def _report(error: Exception, args: argparse.Namespace) -> None:
             text = text.replace(secret, "***")
         print(redact(text), file=sys.stderr)
 
-    if args.debug:
+    if "debug" in args:
         show("".join(traceback.format_exception(error)))
     what = str(error)
     if not isinstance(error, CloudimgError):
@@ -149,7 +154,7 @@ def run_info(args: argparse.Namespace, progress: Progress) -> None:
     """``cloudimg info``."""
     from cloudimg.info import report
 
-    texts = report(
+    lines = report(
         args.url,
         as_json=args.json,
         progress=progress,
@@ -160,9 +165,9 @@ def run_info(args: argparse.Namespace, progress: Progress) -> None:
         validate=args.validate,
         storage_options=storage_options(args),
     )
-    for text in texts:
+    for line in lines:
         progress.clear()
-        print("\n".join(printable(line) for line in text.split("\n")), flush=True)
+        print(printable(line))
 
 
 def run_demo(args: argparse.Namespace, progress: Progress) -> None:
@@ -173,13 +178,7 @@ def run_demo(args: argparse.Namespace, progress: Progress) -> None:
 
 
 def storage_options(args: argparse.Namespace) -> dict[str, Any]:
-    """fsspec's options from ``--storage-options`` and its abbreviations.
-
-    Raises
-    ------
-    ArgumentError
-        An abbreviation means nothing for this store, or says again what the options say.
-    """
+    """fsspec's options, from ``--storage-options`` and its abbreviations."""
     links = args.url.split("::")
     protocol = split_url(links[-1])[0].protocol
     options = dict(args.storage_options)
@@ -231,7 +230,6 @@ def _parser() -> argparse.ArgumentParser:
         parents=[debug],
     )
     parser.add_argument("--version", action="version", version=f"cloudimg {cloudimg.__version__}")
-    parser.set_defaults(debug=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_info(commands.add_parser("info", parents=[debug], help="what is at a URL"))
     _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))

@@ -52,13 +52,12 @@ class CloudimgError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        where = ""
+        where = []
         if self.url is not None and self.url not in self.message:
-            where = f" [{self.url}"
-            if self.byte_range is not None:
-                where += f", bytes {self.byte_range[0]}-{self.byte_range[1]}"
-            where += "]"
-        return self.message + where
+            where.append(self.url)
+        if self.byte_range is not None:
+            where.append(f"bytes {self.byte_range[0]}-{self.byte_range[1]}")
+        return f"{self.message} [{', '.join(where)}]" if where else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.url, self.byte_range)

@@ -98,27 +98,27 @@ class Folder:
 
 
 def report(url: str, *, as_json: bool, progress: Progress, **options: Any) -> Iterator[str]:
-    """Make the texts to print, each as soon as it is known; see `inspect`."""
+    """Make the lines to print, each as soon as it is known; see `inspect`."""
     found = inspect(url, progress=progress, **options)
     if not isinstance(found, Folder):
-        yield _as_json(found) if as_json else image_text(found)
+        yield from _as_json(found) if as_json else image_lines(found)
         return
     facts = found.facts()
     if not as_json:
-        yield folder_text(facts)  # which helps even where the first proposal is no image
+        yield from folder_lines(facts)  # which help even where the first proposal is no image
     best = found.proposals[0][0]
     try:
         facts["image"] = image_facts(api.open(best, **options), best)
     except CloudimgError as error:
         if as_json:
-            yield _as_json(facts)
+            yield from _as_json(facts)
         error.message = f"the first proposal does not open: {error.message}"
         raise
-    yield _as_json(facts) if as_json else image_text(facts["image"])
+    yield from _as_json(facts) if as_json else image_lines(facts["image"])
 
 
-def _as_json(facts: Facts) -> str:
-    return json.dumps(facts, indent=2, allow_nan=False)
+def _as_json(facts: Facts) -> list[str]:
+    return json.dumps(facts, indent=2, allow_nan=False).split("\n")
 
 
 def inspect(url: str, *, progress: Progress, **options: Any) -> Facts | Folder:
@@ -283,7 +283,7 @@ def _plain(value: Any) -> Any:
 # -------------------------------------------------------------------------------------------- text
 
 
-def folder_text(facts: Mapping[str, Any]) -> str:
+def folder_lines(facts: Mapping[str, Any]) -> list[str]:
     """The facts of a folder for people, without its image."""
     n_objects, n_images, proposals = facts["objects"], facts["images"], facts["proposals"]
     more = f", the first {n_objects} were looked at" if facts["truncated"] else ""
@@ -294,17 +294,17 @@ def folder_text(facts: Mapping[str, Any]) -> str:
         lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")
     if len(proposals) > _PROPOSALS_SHOWN:
         lines.append(f"  and {len(proposals) - _PROPOSALS_SHOWN} more")
-    return "\n".join(lines)
+    return lines
 
 
-def image_text(facts: Mapping[str, Any]) -> str:
+def image_lines(facts: Mapping[str, Any]) -> list[str]:
     """The facts of an image for people."""
     lines = [facts["url"]]
     for name, values in _rows(facts):
         for value in values:
             lines.append(f"  {name:<11}{value}")
             name = ""
-    return "\n".join(lines)
+    return lines
 
 
 def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -113,7 +113,9 @@ def test_json_tells_everything_on_every_store(
     assert files["missing"] == 1
     assert files["missing_examples"] == [{"c": 1, "t": 5, "x": 0, "y": 1, "z": 0}]
     assert files["unmatched"] == 1
-    assert files["unmatched_examples"] == [f"{place.url}/mydata_ch0_README.txt".removeprefix("file://")]
+    assert files["unmatched_examples"] == [
+        f"{place.url}/mydata_ch0_README.txt".removeprefix("file://")
+    ]
     assert facts["pixel_size"]["x"] == {"value": pytest.approx(0.25), "unit": "µm"}
     assert facts["pixel_size"]["y"] == {"value": pytest.approx(0.5), "unit": "µm"}
     assert facts["channel_names"] == []
@@ -173,7 +175,7 @@ def test_one_file_with_levels_tiles_and_channel_names(
 
 def test_options_of_open(local: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for x in range(2):
-        local.put(f"a_{x}.tif", tiff((3, 16, 24)))
+        local.put(f"a_{x}.tif", tiff((5, 16, 24)))
     url = f"{local.url}/a_{{x}}.tif"
 
     def shape(*options: str) -> dict[str, int]:
@@ -181,13 +183,13 @@ def test_options_of_open(local: Place, capsys: pytest.CaptureFixture[str]) -> No
         facts = json.loads(capsys.readouterr().out)
         return dict(zip(facts["dims"], facts["shape"], strict=True))
 
-    assert shape() == {"page": 3, "y": 16, "x": 48}
-    assert shape("--axes", "page=z") == {"z": 3, "y": 16, "x": 48}
-    assert shape("--no-mosaic")["page"] == 3
+    assert shape() == {"page": 5, "y": 16, "x": 48}
+    assert shape("--axes", "page=z") == {"z": 5, "y": 16, "x": 48}
+    assert shape("--no-mosaic")["page"] == 5
     assert 48 not in shape("--no-mosaic").values()
     assert main(["info", url, "--series", "7"]) == 1
     assert "not 8" in capsys.readouterr().err
-    local.put("a_2.tif", tiff((4, 16, 24)))
+    local.put("a_2.tif", tiff((6, 16, 24)))
     assert main(["info", url, "--validate", "all"]) == 1
     assert "a_2.tif" in capsys.readouterr().err
 
@@ -227,7 +229,7 @@ def test_a_folder_proposes_the_pattern_of_its_names(
     place: Place, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_grid(place)
-    place.put("notes.txt", b"")
+    place.put("notes.txt", b"-")
     place.put("._mydata_ch0_04t_0x_0y_0z.tif", b"what macOS leaves")
     url = place.url.removeprefix("file://") + end
 
@@ -517,9 +519,7 @@ def public_place(request: pytest.FixtureRequest) -> Any:
         yield place
 
 
-def test_endpoint_and_keys_from_the_environment(
-    meter: Meter, bucket: str, tmp_path: Path
-) -> None:
+def test_endpoint_and_keys_from_the_environment(meter: Meter, bucket: str, tmp_path: Path) -> None:
     meter.put(bucket, "z0.tif", tiff())
     config = tmp_path / "config"
     config.write_text(f"[profile lab]\nendpoint_url = {meter.endpoint}\nregion = us-east-1\n")

@@ -127,7 +127,8 @@ class FsspecBackend:
         url = self._location.display(key)
         if isinstance(exc, StorageError):
             return exc
-        status, code = _status_and_code(exc)
+        # A broken transfer is no answer, though aiohttp gives it the status 400.
+        status, code = (None, None) if _is_passing(exc) else _status_and_code(exc)
         what = f" ({', '.join(str(part) for part in (status, code) if part)})".replace(" ()", "")
         name = type(exc).__name__
         if isinstance(exc, FileNotFoundError) or status == 404:
@@ -182,7 +183,7 @@ def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any
             "max_pool_connections": limits.max_requests,
             "connect_timeout": limits.timeout_s,
             "read_timeout": limits.timeout_s,
-            "retries": {"max_attempts": 1, "mode": "standard"},
+            "retries": {"total_max_attempts": 1},
             **(options.get("config_kwargs") or {}),
         }
     if location.protocol in ("s3", "gs", "http", "https"):

@@ -159,17 +159,15 @@ class S3Backend(_ObstoreBackend):
     def _list_from(self, folder: str, stem: str) -> Iterator[list[Entry]]:
         prefix = folder[len(self._bucket) + 1 :]
         wanted = stem[len(self._bucket) + 1 :]
-        if prefix.startswith("/") or "//" in prefix:
-            raise NotMappableError
         # obstore's prefixes are whole path segments, so the stem goes into start-after, and the
         # listing is left as soon as it is past the stem.
         offset = wanted if len(wanted) > len(prefix) + 1 else None
-        stream = obstore.list(
-            self._store, prefix=prefix or None, offset=offset, chunk_size=_LIST_CHUNK
-        )
         try:
+            stream = obstore.list(
+                self._store, prefix=prefix or None, offset=offset, chunk_size=_LIST_CHUNK
+            )
             chunk = next(stream, None)
-        except _ERRORS as exc:
+        except (*_ERRORS, ValueError) as exc:
             raise self._translate(exc, folder) from None
         return self._entries(stream, chunk, wanted, folder)
 
@@ -259,7 +257,7 @@ def _reason(text: str) -> str:
 
 
 def _failure(text: str) -> str:
-    lowered = text.lower()
+    lowered = text.lower().rpartition("retry_timeout")[2]  # obstore tells its settings first
     for mark, meaning in (
         ("refused", "connection refused"),
         ("dns", "no such host"),

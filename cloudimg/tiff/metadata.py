@@ -139,14 +139,25 @@ def _ome(text: str | None, index: int) -> dict[str, Any]:
     return attrs | _stage(pixels)
 
 
-def ome_file_names(text: str) -> set[str]:
-    """Files over which an OME-XML says that its pixels are spread."""
+def other_ome_files(text: str, own_name: str) -> set[str]:
+    """The other files over which an OME-XML says that its pixels are spread.
+
+    The file itself is known by its UUID or its name; one name alone is the file before somebody
+    renamed it.
+    """
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
         return set()
-    ids = (element for element in root.iter() if element.tag.endswith("UUID"))
-    return {name for element in ids if (name := element.get("FileName"))}
+    named = {
+        (element.get("FileName"), (element.text or "").strip())
+        for element in root.iter()
+        if element.tag.endswith("UUID") and element.get("FileName")
+    }
+    if len({name for name, _ in named}) < 2:
+        return set()
+    own_uuid = root.get("UUID")
+    return {str(name) for name, uuid in named if name != own_name and uuid != own_uuid}
 
 
 def _stage(pixels: ElementTree.Element) -> dict[str, Any]:

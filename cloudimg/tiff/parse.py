@@ -18,7 +18,7 @@ from cloudimg.errors import (
 )
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.level import Level, Page
-from cloudimg.tiff.metadata import describe, ome_file_names
+from cloudimg.tiff.metadata import describe, other_ome_files
 from cloudimg.tiff.sparse import SparseFile
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
@@ -98,7 +98,7 @@ def _parse(
 
 def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
     """One file of an OME set must not pass for the whole image."""
-    others = ome_file_names(ome_xml) - {name}
+    others = other_ome_files(ome_xml, name)
     if others:
         shown = ", ".join(sorted(others)[:3])
         raise UnsupportedFormatError(
