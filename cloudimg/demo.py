@@ -45,7 +45,7 @@ storage_options = {"key": "demo", "secret": "demo", "endpoint_url": ENDPOINT}
 pattern = "s3://demo/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
 cells = sample.acquire()
 s3 = fsspec.filesystem("s3", **storage_options)
-s3.mkdir("demo")
+s3.makedirs("demo", exist_ok=True)
 s3.pipe(sample.write_tiles(cells, pattern))
 print(s3.ls("demo", detail=False)[0])
 """,

@@ -42,9 +42,14 @@ import botocore.config
 import fsspec
 import pytest
 import requests
+from hypothesis import settings
 
 from tests.metering import Meter
 from tests.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("cloudimg", deadline=None)
+settings.load_profile("cloudimg")
 
 
 @dataclass(frozen=True, slots=True)

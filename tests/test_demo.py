@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,13 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 
-from cloudimg import sample
+from cloudimg import demo, sample
+from cloudimg.cli import main
 
 COMMAND = [sys.executable, "-m", "cloudimg", "demo"]
 # Runs the demo and tells what it left behind in its own process.
@@ -43,7 +47,10 @@ class Done:
 
     out: str
     err: str
-    png: Path
+    png: bytes
+    again: subprocess.CompletedProcess[str]
+    """What it printed, run as a script while the server was there."""
+    png_again: bytes
     home: Path
 
 
@@ -60,16 +67,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     for name in ("NO_PROXY", "no_proxy"):
         env.pop(name, None)
     png = home / "picture.png"
-    ran = subprocess.run(
-        [sys.executable, "-c", DRIVER, "demo", "--out", str(png)],
-        cwd=home,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return Done(ran.stdout, ran.stderr, png, home)
+    command = [sys.executable, "-c", DRIVER, "demo", "--keep", "--out", str(png)]
+    with running(command, cwd=home, env=env) as child:
+        out = read_until("Ctrl-C", child)
+        first = png.read_bytes()
+        again = subprocess.run(
+            [sys.executable, "-"], input=out, text=True, capture_output=True, check=False
+        )
+        second = png.read_bytes() if again.returncode == 0 else b""
+        child.send_signal(signal.SIGINT)
+        rest, err = child.communicate(timeout=20)
+    return Done(out + rest, err, first, again, second, home)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +88,6 @@ def cells() -> npt.NDArray[np.uint16]:
 def test_the_picture_is_the_projection_of_the_cells(
     done: Done, cells: npt.NDArray[np.uint16]
 ) -> None:
-    assert done.png.is_file(), done.err
     expected = []
     for t in range(2):
         rgb = np.zeros((384, 384, 3))
@@ -91,7 +98,7 @@ def test_the_picture_is_the_projection_of_the_cells(
             for sample_, strength in enumerate(colour):
                 rgb[:, :, sample_] += strength * light
         expected.append(np.rint(np.minimum(rgb, 1) * 255))
-    picture = imagecodecs.png_decode(done.png.read_bytes())
+    picture = imagecodecs.png_decode(done.png)
     assert picture.dtype == np.uint8
     assert picture.shape == (384, 784, 3)
     # Sums of floats in another order may round the other way.
@@ -107,7 +114,7 @@ def test_it_tells_what_it_does(done: Done) -> None:
     assert "#     files: 360" in out
     assert "shape=(2, 2, 10, 384, 384)" in out
     assert re.search(r"#   \(2, 2, 384, 384\) uint16\n#   \d+\.\d\d s, \d+ requests\n", out)
-    assert f"look at {done.png}\n" in out
+    assert f"look at {done.home}/picture.png\n" in out
     opening = out.split("# 2. ")[1].split("# 3. ")[0]
     found = re.search(r"(\d+) requests", opening)
     assert found is not None
@@ -116,9 +123,10 @@ def test_it_tells_what_it_does(done: Done) -> None:
 
 
 def test_nothing_is_left_behind(done: Done) -> None:
-    code, same_environment, log_left, buckets = json.loads(done.err.splitlines()[-1])
-    assert done.err.count("\n") == 1  # not a word of the server, nor a warning
-    assert code == 0
+    *said, left = done.err.splitlines()
+    assert said == ["cloudimg: interrupted"]  # not a word of the server, nor a warning
+    code, same_environment, log_left, buckets = json.loads(left)
+    assert code == 130
     assert same_environment
     assert not log_left
     assert buckets == []
@@ -127,53 +135,44 @@ def test_nothing_is_left_behind(done: Done) -> None:
     assert not is_listening(endpoint_in(done.out))
 
 
-def test_what_is_printed_runs_and_ctrl_c_stops_the_server(tmp_path: Path) -> None:
-    png = tmp_path / "picture.png"
-    with running("--keep", "--out", str(png)) as child:
-        lines = []
-        assert child.stdout is not None
-        for line in child.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        first = png.read_bytes()
-        png.unlink()
-        ran = subprocess.run(
-            [sys.executable, "-"], input="".join(lines), text=True, capture_output=True, check=False
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert "<cloudimg.Image" in ran.stdout
-        assert png.read_bytes() == first
-        endpoint = endpoint_in("".join(lines))
-        assert is_listening(endpoint)
-        interrupt(child)
-        assert not is_listening(endpoint)
+def test_what_is_printed_is_a_script(done: Done) -> None:
+    assert done.again.returncode == 0, done.again.stderr
+    assert "<cloudimg.Image" in done.again.stdout
+    assert done.png_again == done.png
 
 
 @pytest.mark.parametrize("step", ["inside this process", "import fsspec", "a.max(axis=2)"])
 def test_ctrl_c_on_the_way_leaves_no_server(step: str, tmp_path: Path) -> None:
-    with running("--out", str(tmp_path / "x.png")) as child:
-        out = ""
-        assert child.stdout is not None
-        while step not in out:
-            line = child.stdout.readline()
-            assert line, out
-            out += line
+    with running([*COMMAND, "--out", str(tmp_path / "x.png")]) as child:
+        out = read_until(step, child)
         time.sleep(0.1)
         interrupt(child)
         assert not is_listening(endpoint_in(out))
         assert not (tmp_path / "x.png").exists()
 
 
-def test_a_reader_that_leaves_early_stops_it(tmp_path: Path) -> None:
-    with running("--out", str(tmp_path / "x.png")) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        line = child.stdout.readline()
-        child.stdout.close()
-        assert child.stderr.read() == ""
-        assert child.wait(30) == 141
-        assert not is_listening(endpoint_in(line))
+def test_it_ends_well_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "STEPS", (demo.Step("One.", "one = 1\n"),
+                                        demo.Step("Two.", "print(one + 1, OUT)\n")))  # fmt: skip
+    assert main(["demo", "--out", str(tmp_path / "x.png")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.search(r"\n# 1\. One\.\none = 1\n#   0\.\d\d s\n\n# 2\. Two\.\n", out)
+    assert f"#   2 {tmp_path}/x.png\n" in out
+    assert not is_listening(endpoint_in(out))
+
+
+def test_a_step_that_fails_stops_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "STEPS", (demo.Step("Fail.", "print('so far')\nopen('/none/x')\n"),))
+    assert main(["demo", "--out", str(tmp_path / "x.png")]) == 1
+    out, err = capsys.readouterr()
+    assert out.endswith("#   so far\n")
+    assert err.startswith("cloudimg: error: step 1 of the demo failed: ")
+    assert not is_listening(endpoint_in(out))
 
 
 def test_what_cannot_work_is_told_before_any_work(tmp_path: Path) -> None:
@@ -212,9 +211,8 @@ def test_the_port_can_be_chosen(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with running("--port", str(port), "--out", str(tmp_path / "x.png")) as child:
-        assert child.stdout is not None
-        assert f"http://127.0.0.1:{port}," in child.stdout.readline()
+    with running([*COMMAND, "--port", str(port), "--out", str(tmp_path / "x.png")]) as child:
+        assert f"http://127.0.0.1:{port}," in read_until("listens", child)
         interrupt(child)
 
 
@@ -237,10 +235,6 @@ def test_the_cells_go_on_across_tiles(cells: npt.NDArray[np.uint16]) -> None:
 
 
 def test_tiles_put_together_are_the_image(cells: npt.NDArray[np.uint16]) -> None:
-    import io
-
-    import tifffile
-
     part = cells[:, :, :1]
     files = sample.write_tiles(part, "ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
     assert len(files) == 2 * 2 * 9
@@ -254,9 +248,9 @@ def test_tiles_put_together_are_the_image(cells: npt.NDArray[np.uint16]) -> None
 
 
 @contextmanager
-def running(*args: str) -> Iterator[subprocess.Popen[str]]:
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
-        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
     try:
         yield child
@@ -266,6 +260,16 @@ def running(*args: str) -> Iterator[subprocess.Popen[str]]:
         for stream in (child.stdout, child.stderr):
             assert stream is not None
             stream.close()
+
+
+def read_until(text: str, child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    out = ""
+    while text not in out:
+        line = child.stdout.readline()
+        assert line, out + (child.stderr.read() if child.stderr else "")
+        out += line
+    return out
 
 
 def interrupt(child: subprocess.Popen[str]) -> None:

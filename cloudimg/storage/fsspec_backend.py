@@ -77,7 +77,8 @@ class FsspecBackend:
         try:
             fs.invalidate_cache()
             if self._location.protocol in _LISTS_BY_PREFIX and hasattr(fs, "_lsdir"):
-                name = stem[len(folder) + 1 :]
+                path = path.rstrip("/")  # s3fs takes the slashes of keys like a//b for its own
+                name = stem[len(path) + 1 :]
                 found = fs.find(path, prefix=name, detail=True) if name else fs.find(path, detail=1)
             elif depth == 1:
                 found = {item["name"]: item for item in fs.ls(path, detail=True)}

@@ -102,8 +102,8 @@ def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
     if others:
         shown = ", ".join(sorted(others)[:3])
         raise UnsupportedFormatError(
-            f"{url} is one of {len(others) + 1} files of an OME-TIFF set (others: {shown}); open the"
-            " set by a pattern or a list, or [url] alone in a list to read just this file",
+            f"{url} is one of {len(others) + 1} files of an OME-TIFF set (others: {shown}); open"
+            " the set by a pattern or a list, or [url] alone in a list to read just this file",
             url=url,
         )
 
