@@ -51,7 +51,7 @@ print(s3.ls("demo", detail=False)[0])
 """,
     ),
     Step(
-        "What is there? One listing and a few headers tell; no pixels move.",
+        "What is there? One listing and a few headers tell.",
         """\
 import cloudimg
 

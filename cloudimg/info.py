@@ -189,13 +189,13 @@ def _list_folder(store: Store, url: str, key: str | None, progress: Progress) ->
         if len(texts) > MAX_NAMES:
             break
     n_objects = min(len(texts), MAX_NAMES)
-    if not n_objects:
-        raise NoMatchError(f"nothing lies below {redact(url)}", url=redact(url))
     images = [text for text in texts[:n_objects] if _IMAGE_NAME.fullmatch(text)]
     proposals = [
         (f"{location.before}{pattern}{location.after}", covered)
         for pattern, covered in propose(images or texts[:n_objects])
     ]
+    if not proposals:
+        raise NoMatchError(f"nothing lies below {redact(url)}", url=redact(url))
     return Folder(url, n_objects, len(texts) > MAX_NAMES, len(images), tuple(proposals))
 
 
@@ -240,8 +240,9 @@ def image_facts(image: api.Image, url: str) -> Facts:
             "unmatched_examples": list(unmatched[:_EXAMPLES]),
         },
         "pixel_size": {
-            dim: {"value": _plain(float(size)), "unit": units.get(dim)}
+            dim: {"value": float(size), "unit": units.get(dim)}
             for dim, size in attrs.get("pixel_size", {}).items()
+            if math.isfinite(size)
         },
         "channel_names": list(attrs.get("channel_names", [])),
         "time_step_s": _plain(attrs.get("time_step_s")),
@@ -286,9 +287,10 @@ def _plain(value: Any) -> Any:
 def folder_lines(facts: Mapping[str, Any]) -> list[str]:
     """The facts of a folder for people, without its image."""
     n_objects, n_images, proposals = facts["objects"], facts["images"], facts["proposals"]
-    more = f", the first {n_objects} were looked at" if facts["truncated"] else ""
-    lines = [facts["url"], f"  {_count(n_objects, 'object')}{' or more' if more else ''}{more}"]
-    lines[-1] += f"; {_count(n_images, 'image')} by name" if n_images else "; no names of images"
+    by_name = f"{_count(n_images, 'image')} by name" if n_images else "no names of images"
+    lines = [facts["url"], f"  {_count(n_objects, 'object')}; {by_name}"]
+    if facts["truncated"]:
+        lines.append("  and more objects, not looked at: patterns may be too narrow for them")
     lines.append("proposed patterns")
     for proposal in proposals[:_PROPOSALS_SHOWN]:
         lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")

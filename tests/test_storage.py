@@ -531,6 +531,16 @@ def test_urls_that_name_nothing() -> None:
         cloudimg.open(["s3://a/1.tif", "s3://b/2.tif"])
 
 
+def test_derived_filesystems_are_asked_like_their_bases() -> None:
+    """gcsfs gives a class of its own where it supports Rapid Storage, which is by default."""
+    from gcsfs.extended_gcsfs import ExtendedGcsFileSystem
+
+    from cloudimg.storage.fsspec_backend import _ask_gcs, _asker_of
+
+    assert _asker_of(ExtendedGcsFileSystem) is _ask_gcs
+    assert _asker_of(fsspec.get_filesystem_class("memory")) is None
+
+
 def test_memory_and_boto_are_real(moto: str) -> None:
     """The fixtures' own premise: what fsspec wrote, boto sees."""
     options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": moto}}

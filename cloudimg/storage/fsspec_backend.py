@@ -20,9 +20,12 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
-from cloudimg.storage.base import Blob, Entry
+from cloudimg.storage.base import Blob, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 from cloudimg.storage.urls import Location
+
+Asker = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
+"""Asks a filesystem for a path with a Range header."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _BATCH = 1000
@@ -38,13 +41,14 @@ class FsspecBackend:
         # Members of an archive share one handle of the archive and its directory.
         archive = any(base.__name__ == "AbstractArchiveFileSystem" for base in type(self._fs).mro())
         self._one_at_a_time: Any = threading.Lock() if archive else contextlib.nullcontext()
-        self._ask = _ASKERS.get(type(self._fs).__name__)
+        self._ask = _asker_of(type(self._fs))
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         path = self._path(key)
         try:
             if self._ask is not None:
-                return self._run(self._ask(self._fs, path, _range_header(start, stop)))
+                with contextlib.suppress(NotMappableError):
+                    return self._run(self._ask(self._fs, path, _range_header(start, stop)))
             with self._one_at_a_time:
                 data = self._fs.cat_file(path, start=start, end=stop)
                 size = None if start is not None and start >= 0 else self._fs.info(path)["size"]
@@ -229,6 +233,9 @@ async def _ask_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
 
 
 async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
+    bucket = fs.split_path(path)[0]
+    if hasattr(fs, "_is_zonal_bucket") and await fs._is_zonal_bucket(bucket):
+        raise NotMappableError  # Rapid Storage is read by gRPC, which cat_file knows
     try:
         headers, data = await fs._call("GET", fs.url(path), headers=header)
     except Exception as exc:
@@ -249,11 +256,16 @@ async def _ask_http(fs: Any, path: str, header: dict[str, str]) -> Blob:
         return _blob(await answer.read(), answer.headers, answer.headers.get("ETag"))
 
 
-_ASKERS: dict[str, Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]] = {
+_ASKERS: dict[str, Asker] = {
     "S3FileSystem": _ask_s3,
     "GCSFileSystem": _ask_gcs,
     "HTTPFileSystem": _ask_http,
 }
+
+
+def _asker_of(kind: type) -> Asker | None:
+    """How to ask a filesystem of this class, or of one derived from it, for bytes and headers."""
+    return next((_ASKERS[base.__name__] for base in kind.mro() if base.__name__ in _ASKERS), None)
 
 
 def _etag_of(found: Mapping[str, Any]) -> str | None:
