@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -116,6 +116,15 @@ class Image:
     def n_files(self) -> int:
         """How many files there are."""
         return self._grid.n_files
+
+    @property
+    def stored_nbytes(self) -> int | None:
+        """Size of all files in bytes, None where the store does not tell it."""
+        headers, sizes = self._survey.headers, self._grid.sizes
+        if len(headers) == self.n_files:  # a single file is opened without a listing
+            return sum(header.size_bytes for header in headers)
+        known = sizes[sizes >= 0]
+        return int(known.sum()) if known.size == self.n_files else None
 
     @property
     def n_missing(self) -> int:
@@ -254,6 +263,7 @@ def open(
     fill_value: float | int | complex = 0,
     validate: Literal["first", "all"] = "first",
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Image:
     r"""Open TIFF files as one N-D image. Lists and reads headers; reads no pixels.
 
@@ -282,6 +292,8 @@ def open(
         are read now, and every odd file is reported.
     storage_options : mapping, optional
         fsspec's options for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
+    progress : callable, optional
+        Is told what is being counted (names listed, headers read) and how far the count is.
 
     Returns
     -------
@@ -299,7 +311,7 @@ def open(
     store = Store(location, storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
     try:
-        listing = find_files(store, patterns, is_list=is_list)
+        listing = find_files(store, patterns, is_list=is_list, progress=progress)
         reader = Reader(store, Selection(series, alone=listing.grid.n_files > 1 or is_list))
         grid = listing.grid
         if missing == "raise" and grid.n_missing:
@@ -311,6 +323,7 @@ def open(
             dims=dims,
             mosaic=mosaic,
             validate_all=validate == "all",
+            progress=progress,
         )
     except CloudimgError as exc:
         # Names come from listings and users: nothing of a URL's secrets may be repeated.

@@ -108,7 +108,7 @@ def report(url: str, *, as_json: bool, progress: Progress, **options: Any) -> It
         yield from folder_lines(facts)  # which help even where the first proposal is no image
     best = found.proposals[0][0]
     try:
-        facts["image"] = image_facts(api.open(best, **options), best)
+        facts["image"] = image_facts(api.open(best, progress=progress, **options), best)
     except CloudimgError as error:
         if as_json:
             yield from _as_json(facts)
@@ -145,9 +145,8 @@ def inspect(url: str, *, progress: Progress, **options: Any) -> Facts | Folder:
     store = Store(location, options.get("storage_options"))
     if is_folder:
         return _list_folder(store, url, key, progress)
-    progress("listing, reading headers", 0)
     try:
-        return image_facts(api.open(url, **options), url)
+        return image_facts(api.open(url, progress=progress, **options), url)
     except (NotFoundError, NotTiffError) as error:
         if key is None or (isinstance(error, NotTiffError) and not _may_be_page(location, key)):
             raise
@@ -215,7 +214,7 @@ def image_facts(image: api.Image, url: str) -> Facts:
         "dtype": str(image.dtype),
         "labels": _labels(image),
         "nbytes": image.nbytes,
-        "stored_nbytes": _stored_nbytes(image),
+        "stored_nbytes": image.stored_nbytes,
         "chunks": {
             "shape": [Counter(lengths).most_common(1)[0][0] for lengths in image.chunks],
             "count": math.prod(len(lengths) for lengths in image.chunks),
@@ -261,15 +260,6 @@ def _labels(image: api.Image) -> dict[str, list[Any]]:
         if values is not None:
             labels[dim] = [_plain(value) for value in values.tolist()]
     return labels
-
-
-def _stored_nbytes(image: api.Image) -> int | None:
-    total = 0
-    for file in image.files:
-        if file.size_bytes is None:
-            return None
-        total += file.size_bytes
-    return total
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
@@ -45,7 +45,13 @@ def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
     return location, [location.pattern_text(key) for _, key in split]
 
 
-def find_files(store: Store, texts: Sequence[str], *, is_list: bool) -> Listing:
+def find_files(
+    store: Store,
+    texts: Sequence[str],
+    *,
+    is_list: bool,
+    progress: Callable[[str, int], None] | None = None,
+) -> Listing:
     """The files of a pattern, a glob, a URL or a list of URLs.
 
     Raises
@@ -61,9 +67,9 @@ def find_files(store: Store, texts: Sequence[str], *, is_list: bool) -> Listing:
         return Listing(listed_grid([Entry(pattern.stem, None, None)], axis=None), 0, ())
     folder, depth = _folder_of(store.location, pattern)
     if not pattern.fields:
-        return _find_glob(store, pattern, folder, depth)
+        return _find_glob(store, pattern, folder, _batches(store, pattern, folder, depth, progress))
     builder = GridBuilder(pattern)
-    for batch in _batches(store, pattern, folder, depth):
+    for batch in _batches(store, pattern, folder, depth, progress):
         builder.add(batch)
     if not len(builder):
         raise _no_match(store, pattern, folder, builder.n_unmatched, builder.unmatched)
@@ -71,11 +77,13 @@ def find_files(store: Store, texts: Sequence[str], *, is_list: bool) -> Listing:
     return Listing(builder.build(), builder.n_unmatched, shown)
 
 
-def _find_glob(store: Store, pattern: Pattern, folder: str, depth: int | None) -> Listing:
+def _find_glob(
+    store: Store, pattern: Pattern, folder: str, batches: Iterator[list[Entry]]
+) -> Listing:
     files: list[Entry] = []
     others: list[str] = []
     n_others = 0
-    for batch in _batches(store, pattern, folder, depth):
+    for batch in batches:
         for file in batch:
             if pattern.split(file.key) is not None:
                 files.append(file)
@@ -106,7 +114,11 @@ def _folder_of(location: Location, pattern: Pattern) -> tuple[str, int | None]:
 
 
 def _batches(
-    store: Store, pattern: Pattern, folder: str, depth: int | None
+    store: Store,
+    pattern: Pattern,
+    folder: str,
+    depth: int | None,
+    progress: Callable[[str, int], None] | None,
 ) -> Iterator[list[Entry]]:
     """The listing, with keys as the texts that patterns match."""
     location = store.location
@@ -115,7 +127,11 @@ def _batches(
         # Listings that begin after the stem leave out an object of exactly that name.
         with contextlib.suppress(NotFoundError):
             yield [_as_text(location, store.info(stem))]
+    n_listed = 0
     for batch in store.list_objects(folder, stem, depth):
+        n_listed += len(batch)
+        if progress is not None:
+            progress("names listed", n_listed)
         yield [_as_text(location, entry) for entry in batch if entry.key != stem]
 
 

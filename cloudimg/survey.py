@@ -6,7 +6,7 @@ axis may be shorter, so its header is read too. ``validate="all"`` reads every h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,6 +63,7 @@ def survey(
     dims: Sequence[str] | None,
     mosaic: bool,
     validate_all: bool,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Survey:
     """Read the headers that decide the shape of the image.
 
@@ -81,7 +82,10 @@ def survey(
     )
     headers = {start: first}
     odd: list[CloudimgError] = []
-    for index, header in _more_headers(reader, grid, layouts[0], start, validate_all):
+    more = _more_headers(reader, grid, layouts[0], start, validate_all)
+    for n_read, (index, header) in enumerate(more, 2):
+        if progress is not None:
+            progress("headers read", n_read)
         wrong = header if isinstance(header, CloudimgError) else _differs(header, first, layouts[0])
         if wrong is not None and not validate_all:
             raise wrong
