@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.assemble import make_sources
+from cloudimg.coords import coordinate_lines, coordinates, human, label_name, labels_at
 from cloudimg.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.grid import FileGrid
-from cloudimg.image import Files, Source, make_token, refuse_missing
-from cloudimg.listing import Listing, find_files, locate
-from cloudimg.reader import Reader, Selection
-from cloudimg.storage import Store, redact
+from cloudimg.headers import Selection
+from cloudimg.image import Source, refuse_missing
+from cloudimg.listing import find_files, locate
+from cloudimg.reader import Reader
+from cloudimg.storage import Store, engine, redact
 from cloudimg.survey import Survey, survey
 
 URLs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -99,7 +100,7 @@ class Image:
         A key that is a dim holds its coordinate. Along a dim on which files are concatenated,
         ``<dim>_label`` holds the label of the file that each position lies in.
         """
-        return _coords(self._sources[0], self._grid, self._survey)
+        return coordinates(self._sources[0].layout, self._grid, self._own_coords())
 
     @property
     def levels(self) -> tuple[LevelInfo, ...]:
@@ -134,7 +135,7 @@ class Image:
     @property
     def missing(self) -> tuple[Mapping[str, Any], ...]:
         """Labels by axis of each place of the grid that has no file."""
-        return tuple(_labels(self._grid, index) for index in self._grid.missing())
+        return tuple(labels_at(self._grid, index) for index in self._grid.missing())
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -206,9 +207,9 @@ class Image:
         import xarray
 
         source = self._source(level)
-        coords = {}
-        for name, values in _coords(source, self._grid, self._survey).items():
-            coords[name] = (name.removesuffix("_label"), values)
+        found = coordinates(source.layout, self._grid, self._own_coords())
+        dim_of = {label_name(dim): dim for dim in self.dims} | {dim: dim for dim in self.dims}
+        coords = {name: (dim_of[name], values) for name, values in found.items()}
         return xarray.DataArray(
             self.to_dask(chunks, level=level), coords, self.dims, attrs=dict(self.attrs)
         )
@@ -220,15 +221,21 @@ class Image:
 
     def __repr__(self) -> str:
         size = ", ".join(f"{d}: {n}" for d, n in zip(self.dims, self.shape, strict=True))
-        lines = [f"<cloudimg.Image ({size}) {self.dtype}, {_human(self.nbytes)}>"]
+        lines = [f"<cloudimg.Image ({size}) {self.dtype}, {human(self.nbytes)}>"]
         lines.append(f"  {self._extra.url}")
         files = f"  files: {self.n_files}"
         lines.append(files + (f", {self.n_missing} missing" if self.n_missing else ""))
         if len(self._sources) > 1:
             lines.append(f"  levels: {' '.join(str(s.shape) for s in self._sources)}")
-        for name, values in self.coords.items():
-            lines.append(f"  {name}: {_abridged(values)}")
+        own = self._own_coords()
+        lines += [f"  {ln}" for ln in coordinate_lines(self._sources[0].layout, self._grid, own)]
         return "\n".join(lines)
+
+    def _own_coords(self) -> dict[str, Sequence[Any]]:
+        """Coordinates that the first file gives, by dim of the image."""
+        parsed = self._survey.first.parsed
+        named = dict(zip(parsed.dims, self._survey.file_dims, strict=True))
+        return {named[dim]: values for dim, values in parsed.coords.items()}
 
     def _source(self, level: int) -> Source:
         if not -len(self._sources) <= level < len(self._sources):
@@ -240,7 +247,7 @@ class Image:
         return File(
             location.display(location.key_of(self._grid.keys(index))),
             dict(zip(self._grid.fields, index, strict=True)),
-            _labels(self._grid, index),
+            labels_at(self._grid, index),
             self._grid.size_of(index),
         )
 
@@ -311,7 +318,9 @@ def open(
     store = Store(location, storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
     try:
-        listing = find_files(store, patterns, is_list=is_list, progress=progress)
+        find = partial(find_files, store, patterns, is_list=is_list, progress=progress)
+        # Waited for in a fetching thread, so that Ctrl-C reaches this one.
+        listing = engine().fetch(find).result()
         reader = Reader(store, Selection(series, alone=listing.grid.n_files > 1 or is_list))
         grid = listing.grid
         if missing == "raise" and grid.n_missing:
@@ -330,7 +339,8 @@ def open(
         exc.message = redact(exc.message)
         exc.args = (exc.message,)
         raise
-    return _assemble(reader, listing, found, fill_value, shown)
+    sources = make_sources(reader, grid, found, fill_value)
+    return Image(sources, grid, found, _Extra(shown, listing.n_unmatched, listing.unmatched))
 
 
 def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Any) -> Any:
@@ -360,125 +370,12 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
 
 
-def _assemble(
-    reader: Reader, listing: Listing, found: Survey, fill_value: Any, shown: str
-) -> Image:
-    grid = listing.grid
-    levels = found.first.parsed.levels
-    try:
-        filled = levels[0].dtype.type(fill_value)
-        if not np.array_equal(filled, fill_value, equal_nan=filled.dtype.kind in "fc"):
-            raise OverflowError
-    except (OverflowError, ValueError, TypeError):
-        raise ArgumentError(f"fill_value={fill_value!r} does not fit {levels[0].dtype}") from None
-    files = Files(
-        grid.keys,
-        None if grid.present is None else np.packbits(grid.present),
-        grid.shape,
-        _size_bound(grid, found),
-    )
-    sources = tuple(
-        Source(
-            reader=reader,
-            files=files,
-            layout=layout,
-            level=number,
-            file_dims=found.first.parsed.dims,
-            segment=_segment(level),
-            dtype=level.dtype,
-            fill_value=fill_value,
-            first_url=found.first_url,
-            token=make_token(
-                _version(grid, found),
-                store_token(reader),
-                reader.selection,
-                grid.digest,
-                layout,
-                number,
-                repr(fill_value),
-            ),
-        )
-        for number, (level, layout) in enumerate(zip(levels, found.layouts, strict=True))
-    )
-    extra = _Extra(shown, listing.n_unmatched, listing.unmatched)
-    return Image(sources, grid, found, extra)
-
-
-def _version(grid: FileGrid, found: Survey) -> tuple[Any, ...]:
-    """What tells this state of the files from a later one."""
-    seen = tuple((h.key, h.etag, h.size_bytes) for h in found.headers)
-    if grid.has_versions or (len(seen) == grid.n_files and all(etag for _, etag, _ in seen)):
-        return seen
-    # Where the store names no versions, equal names must not claim equal pixels.
-    return (uuid.uuid4().hex,)
-
-
-def store_token(reader: Reader) -> tuple[str, ...]:
-    """Where the files are, without credentials."""
-    return reader.store.__dask_tokenize__()
-
-
-def _size_bound(grid: FileGrid, found: Survey) -> int | None:
-    known = grid.sizes[grid.sizes >= 0]
-    if known.size == grid.n_files:
-        return int(known.max())
-    # Without a listing the first file is the best guess; a larger one only takes more room.
-    return 2 * found.first.size_bytes
-
-
-def _segment(level: Any) -> tuple[int, ...]:
-    """Shape of what is read together, in the axes of the files."""
-    geometry = level.geometry
-    segment = [1] * len(geometry.shape)
-    sizes = (1, *level.segment_shape, geometry.plane_shape[4])
-    for axis, size in zip(geometry.plane_axes, sizes, strict=True):
-        if axis is not None:
-            segment[axis] = min(size, geometry.shape[axis])
-    return tuple(segment)
-
-
-def _labels(grid: FileGrid, index: tuple[int, ...]) -> dict[str, Any]:
-    return {
-        name: labels[i] for name, labels, i in zip(grid.fields, grid.labels, index, strict=True)
-    }
-
-
 def _missing_examples(grid: FileGrid) -> list[str]:
     examples = []
     for index, _ in zip(grid.missing(), range(3), strict=False):
-        labels = _labels(grid, index)
+        labels = labels_at(grid, index)
         examples.append("(" + ", ".join(f"{k}={v}" for k, v in labels.items()) + ")")
     return examples
-
-
-def _coords(source: Source, grid: FileGrid, found: Survey) -> dict[str, npt.NDArray[Any]]:
-    coords: dict[str, npt.NDArray[Any]] = {}
-    own = found.first.parsed.coords
-    names = dict(zip(found.file_dims, found.first.parsed.dims, strict=True))
-    for axis in source.layout.axes:
-        if axis.field is None:
-            values = own.get(names[axis.name])
-            if values is not None and len(values) == axis.length:
-                coords[axis.name] = np.asarray(values)
-            continue
-        labels = _as_array(grid.labels[axis.field])
-        if axis.is_stacked:
-            coords[axis.name] = labels
-        else:
-            coords[axis.name] = np.arange(axis.length)
-            coords[f"{axis.name}_label"] = np.repeat(labels, axis.extents)
-    return coords
-
-
-def _as_array(labels: Sequence[Any]) -> npt.NDArray[Any]:
-    if labels and hasattr(labels[0], "tzinfo"):
-        # NumPy's times have no zone: UTC, as NumPy itself would convert them.
-        plain = [
-            t if t.tzinfo is None else t.astimezone(datetime.UTC).replace(tzinfo=None)
-            for t in labels
-        ]
-        return np.array(plain, "datetime64[us]")
-    return np.asarray(labels)
 
 
 def _level_info(source: Source, base: Source) -> LevelInfo:
@@ -494,17 +391,3 @@ def _level_info(source: Source, base: Source) -> LevelInfo:
         dict(zip(names, source.segment, strict=True)),
         tuple(b / s for b, s in zip(base.shape, source.shape, strict=True)),
     )
-
-
-def _human(size_bytes: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.4g} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.4g} PiB"
-
-
-def _abridged(values: npt.NDArray[Any]) -> str:
-    shown = [str(value) for value in (values if len(values) <= 8 else values[:4])]
-    tail = ["...", str(values[-1])] if len(values) > 8 else []
-    return " ".join(shown + tail)

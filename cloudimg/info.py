@@ -52,6 +52,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg import api
+from cloudimg.coords import human
 from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError, PatternError
 from cloudimg.pattern import compile_pattern, propose
 from cloudimg.storage import Location, Store, redact, split_url
@@ -358,12 +359,3 @@ def _times(shape: Sequence[int]) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def human(size_bytes: float) -> str:
-    """A size with a unit that suits it."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.4g} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.4g} PiB"

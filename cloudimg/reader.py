@@ -13,9 +13,7 @@ files overlap. The thread that called only waits, so the concurrency does not de
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,20 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import (
-    ArgumentError,
-    ChangedError,
-    MismatchError,
-    NotTiffError,
-)
+from cloudimg.errors import MismatchError
+from cloudimg.headers import HeaderReader, OpenFile, Selection
 from cloudimg.ranges import Span, coalesce
 from cloudimg.storage import Blob, Engine, Store, engine
-from cloudimg.tiff import ParsedTiff, Piece, Region, SparseFile, parse_tiff
+from cloudimg.tiff import Piece, Region
 
 Array = npt.NDArray[Any]
 
-HEAD_BYTES = 32 * 2**10
-"""First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
 WHOLE_FILE_BYTES = 8 * 2**20
 """Files up to this size are fetched by one request when most of them is wanted."""
 _WHOLE_FRACTION = 0.5
@@ -45,16 +37,6 @@ _MAX_SPAN_BYTES = 8 * 2**20
 _MAX_GAP_BYTES = 2**20
 _FREE_GAP_BYTES = 512
 _MAX_WASTE = 0.2
-_CACHED_HEADERS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which image of a file, and how it is understood."""
-
-    series: int
-    alone: bool
-    """See `cloudimg.tiff.parse_tiff`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +64,6 @@ class FileTask:
     """Size of the object or an upper bound of it, where known."""
 
 
-class OpenFile:
-    """A parsed header, with the bytes that came with it and the version they belong to."""
-
-    def __init__(self, parsed: ParsedTiff, file: SparseFile, etag: str | None, size: int) -> None:
-        self.parsed = parsed
-        self.file = file
-        self.etag = etag
-        self.size_bytes = size
-
-
 class Reader:
     """Reads files of one store. Making one fetches nothing; it pickles; it is thread-safe.
 
@@ -103,18 +75,7 @@ class Reader:
 
     def __init__(self, store: Store, selection: Selection) -> None:
         self.store = store
-        self.selection = selection
-
-    def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
-        """Read the header of a file anew and remember it.
-
-        Raises
-        ------
-        StorageError, FormatError
-        """
-        opened = self._open(key, self._head(key, size_bytes))
-        _headers.put(self._identity(key), opened)
-        return opened
+        self.headers = HeaderReader(store, selection)
 
     def read(self, tasks: Sequence[FileTask]) -> None:
         """Fill the output of every task.
@@ -133,20 +94,19 @@ class Reader:
         """In a fetching thread: get the header, then go on with the pieces."""
         if run.failed:
             return
-        opened = _headers.get(self._identity(task.key))
+        opened = self.headers.cached(task.key)
         size = task.size_bytes
         if opened is None and size is not None and size <= WHOLE_FILE_BYTES and _wants_most(task):
             cost = run.engine.budget.claim(size)
             try:
-                opened = self._open(task.key, self.store.get(task.key))
+                opened = self.headers.parse(task.key, self.store.get(task.key))
             except BaseException:
                 run.engine.budget.release(cost)
                 raise
             self._go_on(run, task, opened, held_bytes=cost)
             return
         if opened is None:
-            opened = self._open(task.key, self._head(task.key, size))
-            _headers.put(self._identity(task.key), opened)
+            opened = self.headers.open(task.key, size_bytes=size)
         self._go_on(run, task, opened, held_bytes=0)
 
     def _go_on(self, run: _Run, task: FileTask, opened: OpenFile, *, held_bytes: int) -> None:
@@ -222,58 +182,12 @@ class Reader:
         start, stop = span.start_bytes, span.stop_bytes
         beginning = opened.file.beginning(start, stop) or b""
         blob = self.store.get(key, start + len(beginning), stop)
-        self._check_version(key, opened, blob)
+        self.headers.check_version(key, opened, blob)
         if not beginning:
             return blob
         offset = start + len(beginning) - blob.start_bytes
         data = b"".join((beginning, memoryview(blob.data)[offset:]))
         return Blob(data, start, blob.size_bytes, blob.etag)
-
-    def _head(self, key: str, size_bytes: int | None) -> Blob:
-        blob = self.store.get(key, 0, HEAD_BYTES)
-        size = blob.size_bytes
-        if size is None:
-            # Stores without Content-Range, and objects too short for any range.
-            size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
-        if size is None:
-            whole = self.store.get(key)
-            return Blob(whole.data, 0, len(whole.data), whole.etag)
-        return Blob(blob.data, blob.start_bytes, size, blob.etag)
-
-    def _open(self, key: str, blob: Blob) -> OpenFile:
-        url = self.store.location.display(key)
-        size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
-        if size == 0:
-            raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
-
-        def fetch(start: int, stop: int) -> memoryview:
-            more = self.store.get(key, start, stop)
-            self._check_version(key, opened_etag, more)
-            offset = start - more.start_bytes
-            return memoryview(more.data)[offset : offset + stop - start]
-
-        opened_etag = blob.etag
-        file = SparseFile(size, fetch, _max_header_bytes(), url)
-        file.add(blob.start_bytes, blob.data)
-        parsed = parse_tiff(
-            file,
-            url=url,
-            name=key.rsplit("/", 1)[-1],
-            series=self.selection.series,
-            alone=self.selection.alone,
-        )
-        return OpenFile(parsed, file, blob.etag, size)
-
-    def _check_version(self, key: str, known: OpenFile | str | None, blob: Blob) -> None:
-        etag = known.etag if isinstance(known, OpenFile) else known
-        if etag is not None and blob.etag is not None and etag != blob.etag:
-            _headers.drop(self._identity(key))
-            url = self.store.location.display(key)
-            raise ChangedError(
-                f"{url} was replaced while it was being read; open the image again",
-                url=url,
-                byte_range=(blob.start_bytes, blob.stop_bytes),
-            )
 
     def _check(self, task: FileTask, opened: OpenFile) -> None:
         """That the file is what the first one promised."""
@@ -288,9 +202,6 @@ class Reader:
         if found != (expected.dims, expected.shape, expected.dtype):
             url = self.store.location.display(task.key)
             raise MismatchError(mismatch_message(url, found, expected), url=url)
-
-    def _identity(self, key: str) -> tuple[Any, ...]:
-        return (self.store.location, self.store.identity, key, self.selection)
 
 
 def mismatch_message(
@@ -361,44 +272,6 @@ class _Run:
                 self._done.set()
 
 
-class _HeaderCache:
-    """The headers that this process used last."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._items: OrderedDict[Any, OpenFile] = OrderedDict()
-
-    def get(self, identity: Any) -> OpenFile | None:
-        with self._lock:
-            found = self._items.get(identity)
-            if found is not None:
-                self._items.move_to_end(identity)
-            return found
-
-    def put(self, identity: Any, opened: OpenFile) -> None:
-        with self._lock:
-            self._items[identity] = opened
-            self._items.move_to_end(identity)
-            while len(self._items) > self._capacity:
-                self._items.popitem(last=False)
-
-    def drop(self, identity: Any) -> None:
-        with self._lock:
-            self._items.pop(identity, None)
-
-
-_headers = _HeaderCache(_CACHED_HEADERS)
-
-
-def _reset_after_fork() -> None:
-    global _headers  # its lock may be held by a thread that the child lacks
-    _headers = _HeaderCache(_CACHED_HEADERS)
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
-
-
 def _wants_most(task: FileTask) -> bool:
     whole = np.prod([float(n) for n in task.expected.shape])
     wanted = np.prod([float(len(range(s.start, s.stop, s.step))) for s in task.region])
@@ -416,12 +289,3 @@ def _spans(pieces: list[Piece], size_bytes: int) -> list[Span]:
         max_waste=_MAX_WASTE,
         max_span_bytes=_MAX_SPAN_BYTES,
     )
-
-
-def _max_header_bytes() -> int:
-    text = os.environ.get("CLOUDIMG_MAX_HEADER_BYTES", "")
-    if not text:
-        return 256 * 2**20
-    if not text.isdigit():
-        raise ArgumentError(f"CLOUDIMG_MAX_HEADER_BYTES={text!r} is not a number of bytes")
-    return int(text)

@@ -15,8 +15,9 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError, MismatchError
 from cloudimg.grid import FileGrid
+from cloudimg.headers import OpenFile
 from cloudimg.layout import Layout, arrange, with_extents
-from cloudimg.reader import Expected, OpenFile, Reader, mismatch_message
+from cloudimg.reader import Expected, Reader, mismatch_message
 from cloudimg.storage import engine
 
 _SHOWN = 10
@@ -73,7 +74,9 @@ def survey(
     """
     start = grid.first()
     key = _key(reader, grid, start)
-    opened = reader.open(key, size_bytes=grid.size_of(start))
+    # Waited for in a fetching thread, so that Ctrl-C reaches this one.
+    first_header = partial(reader.headers.open, key, size_bytes=grid.size_of(start))
+    opened = engine().fetch(first_header).result()
     first = _header(reader, key, opened)
     file_dims = _renamed(first.dims, axes)
     layouts = tuple(
@@ -148,7 +151,7 @@ def _more_headers(
     def read(index: Index) -> Header | CloudimgError:
         key = _key(reader, grid, index)
         try:
-            return _header(reader, key, reader.open(key, size_bytes=grid.size_of(index)))
+            return _header(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
         except FormatError as exc:
             return exc
 

@@ -10,12 +10,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import cloudimg
 from cloudimg.errors import (
@@ -25,7 +26,7 @@ from cloudimg.errors import (
     CorruptFileError,
     NotFoundError,
 )
-from cloudimg.storage import Store, split_url
+from cloudimg.storage import Store, redact, split_url
 from tests import seed
 from tests.conftest import Place, WebServer
 from tests.metering import Meter
@@ -556,3 +557,56 @@ def test_memory_and_boto_are_real(moto: str) -> None:
     )
     assert client.get_object(Bucket="premise", Key="x")["Body"].read() == b"1"
     client.close()
+
+
+class Hosted(MemoryFileSystem):
+    """Like ftp: the URL begins with a host, which becomes an argument and is no part of paths."""
+
+    protocol = "hosted"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def __init__(self, host: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.host = host
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        inside = path.removeprefix("hosted://")
+        return "/" + inside.partition("/")[2] if inside != path else "/" + path.strip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"host": path.removeprefix("hosted://").partition("/")[0]}
+
+    def cat_file(self, path: str, **kwargs: Any) -> bytes:
+        assert self.host == "me:pw@there"
+        return bytes(super().cat_file(path, **kwargs))
+
+
+def test_filesystems_with_a_host_in_the_url() -> None:
+    fsspec.register_implementation("hosted", Hosted, clobber=True)
+    files = Hosted("me:pw@there")
+    for z in range(3):
+        files.pipe_file(f"/dir/z_{z}.tif", seed.encode(PIXELS + z))
+    image = cloudimg.open("hosted://me:pw@there/dir/z_{z}.tif")
+    np.testing.assert_array_equal(image.read(), np.stack([PIXELS + z for z in range(3)]))
+    assert "pw" not in repr(image)
+    np.testing.assert_array_equal(
+        cloudimg.open("hosted://me:pw@there/dir/z_1.tif").read(), PIXELS + 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:p@SECRET@h/x", "http://***@h/x"),
+        (
+            "not found: https://h/a?sig=SECRET (404); near: b",
+            "not found: https://h/a?sig=*** (404); near: b",
+        ),
+        ("s3://bucket/key?x=1", "s3://bucket/key?x=1"),
+    ],
+)
+def test_redaction(text: str, expected: str) -> None:
+    assert redact(text) == expected

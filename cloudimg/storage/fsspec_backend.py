@@ -118,15 +118,20 @@ class FsspecBackend:
         location = self._location
         if location.protocol in ("http", "https"):
             return f"{location.protocol}://{key}"
-        if location.protocol == "memory":
-            return "/" + key
-        return key
+        if location.protocol in _LISTS_BY_PREFIX:
+            return key
+        return str(self._fs._strip_protocol(f"{location.protocol}://{key}"))
 
     def _key(self, name: str) -> str:
         location = self._location
         if location.protocol in ("http", "https"):
             return name.split("://", 1)[-1]
-        return name.lstrip("/") if location.protocol == "memory" else name
+        if location.protocol in _LISTS_BY_PREFIX or location.protocol == "file":
+            return name
+        # Filesystems with a host leave it out of their paths, object stores keep the bucket.
+        at_root = self._path(location.root).strip("/")
+        inside = name.strip("/").removeprefix(at_root).lstrip("/") if at_root else name.lstrip("/")
+        return f"{location.root}/{inside}" if location.root else inside
 
     def _translate(self, exc: BaseException, key: str) -> StorageError:
         url = self._location.display(key)

@@ -11,9 +11,12 @@ from cloudimg.errors import ArgumentError
 
 _PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*://")
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&](?:[^=&#]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#]*)=)[^&#]*"
+    r"(?i)([?&](?:[^=&#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#\s]*)=)"
+    r"[^&#\s]*"
 )
-_USERINFO = re.compile(r"://[^/@\s]*@")
+_USERINFO = re.compile(r"://[^/\s]*@")
+_WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
+"""Protocols of fsspec whose URLs are paths only; in all others a host or bucket comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Location:
     protocol: str
     """Protocol of the path that names the objects."""
     root: str
-    """Bucket (s3, gs, az) or host (http, https); empty elsewhere."""
+    """Bucket (s3, gs, ...) or host (http, ftp, ...); empty where URLs have none."""
     after: str
     """The rest of the chain, beginning with ``::``."""
 
@@ -90,7 +93,7 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Location, str]:
         protocol = "gs"
     elif protocol == "memory":
         path = path.lstrip("/")
-    has_root = protocol in ("s3", "gs", "az", "abfs", "adl", "http", "https")
+    has_root = protocol not in _WITHOUT_HOST
     root = path.split("/", 1)[0] if has_root else ""
     if has_root and not root:
         raise ArgumentError(f"{redact(text)!r} names no bucket or host")

@@ -1,0 +1,162 @@
+"""Headers of files: fetched, parsed, remembered, and which version of the object they belong to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from cloudimg.errors import ArgumentError, ChangedError, NotTiffError
+from cloudimg.storage import Blob, Store
+from cloudimg.tiff import ParsedTiff, SparseFile, parse_tiff
+
+HEAD_BYTES = 32 * 2**10
+"""First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
+_CACHED_HEADERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which image of a file, and how it is understood."""
+
+    series: int
+    alone: bool
+    """See `cloudimg.tiff.parse_tiff`."""
+
+
+class OpenFile:
+    """A parsed header, with the bytes that came with it and the version they belong to."""
+
+    def __init__(self, parsed: ParsedTiff, file: SparseFile, etag: str | None, size: int) -> None:
+        self.parsed = parsed
+        self.file = file
+        self.etag = etag
+        self.size_bytes = size
+
+
+class HeaderReader:
+    """Reads headers of files of one store; picklable and thread-safe.
+
+    Parameters
+    ----------
+    store : Store
+    selection : Selection
+    """
+
+    def __init__(self, store: Store, selection: Selection) -> None:
+        self.store = store
+        self.selection = selection
+
+    def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
+        """Read the header of a file anew and remember it.
+
+        Raises
+        ------
+        StorageError, FormatError
+        """
+        opened = self.parse(key, self._head(key, size_bytes))
+        _headers.put(self._identity(key), opened)
+        return opened
+
+    def cached(self, key: str) -> OpenFile | None:
+        """The header if this process has it."""
+        return _headers.get(self._identity(key))
+
+    def _head(self, key: str, size_bytes: int | None) -> Blob:
+        blob = self.store.get(key, 0, HEAD_BYTES)
+        size = blob.size_bytes
+        if size is None:
+            # Stores without Content-Range, and objects too short for any range.
+            size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
+        if size is None:
+            whole = self.store.get(key)
+            return Blob(whole.data, 0, len(whole.data), whole.etag)
+        return Blob(blob.data, blob.start_bytes, size, blob.etag)
+
+    def parse(self, key: str, blob: Blob) -> OpenFile:
+        """Parse the header that begins with `blob`, fetching what else it needs."""
+        url = self.store.location.display(key)
+        size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
+        if size == 0:
+            raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
+
+        def fetch(start: int, stop: int) -> memoryview:
+            more = self.store.get(key, start, stop)
+            self.check_version(key, opened_etag, more)
+            offset = start - more.start_bytes
+            return memoryview(more.data)[offset : offset + stop - start]
+
+        opened_etag = blob.etag
+        file = SparseFile(size, fetch, _max_header_bytes(), url)
+        file.add(blob.start_bytes, blob.data)
+        parsed = parse_tiff(
+            file,
+            url=url,
+            name=key.rsplit("/", 1)[-1],
+            series=self.selection.series,
+            alone=self.selection.alone,
+        )
+        return OpenFile(parsed, file, blob.etag, size)
+
+    def check_version(self, key: str, known: OpenFile | str | None, blob: Blob) -> None:
+        etag = known.etag if isinstance(known, OpenFile) else known
+        if etag is not None and blob.etag is not None and etag != blob.etag:
+            _headers.drop(self._identity(key))
+            url = self.store.location.display(key)
+            raise ChangedError(
+                f"{url} was replaced while it was being read; open the image again",
+                url=url,
+                byte_range=(blob.start_bytes, blob.stop_bytes),
+            )
+
+    def _identity(self, key: str) -> tuple[Any, ...]:
+        return (self.store.location, self.store.identity, key, self.selection)
+
+
+class _HeaderCache:
+    """The headers that this process used last."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._items: OrderedDict[Any, OpenFile] = OrderedDict()
+
+    def get(self, identity: Any) -> OpenFile | None:
+        with self._lock:
+            found = self._items.get(identity)
+            if found is not None:
+                self._items.move_to_end(identity)
+            return found
+
+    def put(self, identity: Any, opened: OpenFile) -> None:
+        with self._lock:
+            self._items[identity] = opened
+            self._items.move_to_end(identity)
+            while len(self._items) > self._capacity:
+                self._items.popitem(last=False)
+
+    def drop(self, identity: Any) -> None:
+        with self._lock:
+            self._items.pop(identity, None)
+
+
+_headers = _HeaderCache(_CACHED_HEADERS)
+
+
+def _reset_after_fork() -> None:
+    global _headers  # its lock may be held by a thread that the child lacks
+    _headers = _HeaderCache(_CACHED_HEADERS)
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def _max_header_bytes() -> int:
+    text = os.environ.get("CLOUDIMG_MAX_HEADER_BYTES", "")
+    if not text:
+        return 256 * 2**20
+    if not text.isdigit():
+        raise ArgumentError(f"CLOUDIMG_MAX_HEADER_BYTES={text!r} is not a number of bytes")
+    return int(text)
