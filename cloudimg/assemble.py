@@ -9,7 +9,7 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError
 from cloudimg.grid import FileGrid
-from cloudimg.image import Files, Source, make_token
+from cloudimg.image import Files, Source, make_token, pack
 from cloudimg.reader import Reader
 from cloudimg.survey import Survey
 from cloudimg.tiff import Level
@@ -34,7 +34,7 @@ def make_sources(
         raise ArgumentError(f"fill_value={fill_value!r} does not fit {levels[0].dtype}") from None
     files = Files(
         grid.keys,
-        None if grid.present is None else np.packbits(grid.present),
+        None if grid.present is None else pack(grid.present),
         grid.shape,
         _size_bound(grid, found),
     )

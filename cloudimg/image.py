@@ -6,7 +6,9 @@ and connects to nothing until it is read. One source is one level of one image.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +30,8 @@ class Files:
     """The files of an image, as far as reading needs to know them."""
 
     keys: Keys
-    present: npt.NDArray[np.uint8] | None
-    """Packed bits in C order of the grid, or None where every file is there."""
+    present: bytes | None
+    """Bits in C order of the grid, packed and compressed; None where every file is there."""
     grid_shape: tuple[int, ...]
     size_bound_bytes: int | None
     """No file is larger, where sizes are known."""
@@ -38,7 +40,17 @@ class Files:
         if self.present is None:
             return True
         flat = int(np.ravel_multi_index(index, self.grid_shape)) if index else 0
-        return bool(self.present[flat >> 3] >> (7 - (flat & 7)) & 1)
+        return bool(_unpacked(self.present)[flat >> 3] >> (7 - (flat & 7)) & 1)
+
+
+def pack(present: npt.NDArray[np.bool_]) -> bytes:
+    """A bitmap as `Files` holds it: holes are regular, so that it travels small."""
+    return zlib.compress(np.packbits(present).tobytes(), 6)
+
+
+@functools.lru_cache(maxsize=8)
+def _unpacked(packed: bytes) -> bytes:
+    return zlib.decompress(packed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

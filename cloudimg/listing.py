@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
 from cloudimg.grid import FileGrid, GridBuilder, listed_grid
@@ -136,7 +136,7 @@ def _batches(
 
 
 def _as_text(location: Location, entry: Entry) -> Entry:
-    return replace(entry, key=location.pattern_text(entry.key))
+    return Entry(location.pattern_text(entry.key), entry.size_bytes, entry.etag)
 
 
 def _display(store: Store, text: str) -> str:

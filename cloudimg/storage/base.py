@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Buffer = bytes | memoryview
 
@@ -31,9 +31,8 @@ class Blob:
         return self.start_bytes == 0 and self.size_bytes == len(self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object of a listing."""
+class Entry(NamedTuple):
+    """One object of a listing: a tuple, because a listing makes millions of them."""
 
     key: str
     """Path of the object below ``protocol://``."""
