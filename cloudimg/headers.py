@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +66,12 @@ class HeaderReader:
         """The header if this process has it."""
         return _headers.get(self._identity(key))
 
+    def shared(self, key: str, *, size_bytes: int | None) -> OpenFile:
+        """The header, read once for all threads that ask for it at the same time."""
+        return _headers.get_or_open(
+            self._identity(key), lambda: self.parse(key, self._head(key, size_bytes))
+        )
+
     def _head(self, key: str, size_bytes: int | None) -> Blob:
         blob = self.store.get(key, 0, HEAD_BYTES)
         size = blob.size_bytes
@@ -122,6 +130,31 @@ class _HeaderCache:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._items: OrderedDict[Any, OpenFile] = OrderedDict()
+        self._under_way: dict[Any, Future[OpenFile]] = {}
+
+    def get_or_open(self, identity: Any, read: Callable[[], OpenFile]) -> OpenFile:
+        with self._lock:
+            found = self._items.get(identity)
+            if found is not None:
+                return found
+            future = self._under_way.get(identity)
+            is_mine = future is None
+            if future is None:
+                future = self._under_way[identity] = Future()
+        if not is_mine:
+            # Whoever reads it runs already, so waiting for it here cannot block it.
+            return future.result()
+        try:
+            opened = read()
+            self.put(identity, opened)
+            future.set_result(opened)
+            return opened
+        except BaseException as exc:
+            future.set_exception(exc)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[identity]
 
     def get(self, identity: Any) -> OpenFile | None:
         with self._lock:

@@ -106,7 +106,7 @@ class Reader:
             self._go_on(run, task, opened, held_bytes=cost)
             return
         if opened is None:
-            opened = self.headers.open(task.key, size_bytes=size)
+            opened = self.headers.shared(task.key, size_bytes=size)
         self._go_on(run, task, opened, held_bytes=0)
 
     def _go_on(self, run: _Run, task: FileTask, opened: OpenFile, *, held_bytes: int) -> None:

@@ -96,6 +96,20 @@ def test_errors_come_back_from_workers_as_they_are(
         array[:2].sum().compute()
 
 
+def test_a_worker_reads_a_header_once(client: Client, meter: Meter, bucket: str) -> None:
+    """However many of its threads begin with chunks of the same file at the same time."""
+    pixels = np.random.default_rng(0).integers(0, 2**16, (1024, 1024), np.uint16)
+    meter.put(bucket, "large.tif", seed.encode(pixels, tile=(128, 128)))
+    array = cloudimg.imread(
+        f"s3://{bucket}/large.tif", storage_options=meter.storage_options, chunks=128
+    )
+    meter.latency(50)
+    with meter.measure() as traffic:
+        assert int(array.sum().compute()) == int(pixels.sum(dtype=np.uint64))
+    headers = [r for r in traffic.requests if r.range is not None and r.range[0] == 0]
+    assert len(headers) == 2
+
+
 def test_the_processes_scheduler(meter: Meter, bucket: str) -> None:
     image = seed.write(lambda key, data: meter.put(bucket, key, data))
     array = cloudimg.imread(
