@@ -12,7 +12,7 @@ from typing import Any
 
 from cloudimg.errors import ArgumentError, ChangedError, NotTiffError
 from cloudimg.storage import Blob, Store
-from cloudimg.tiff import ParsedTiff, SparseFile, parse_tiff
+from cloudimg.tiff import ParsedTiff, SparseFile, Template, parse_tiff
 
 HEAD_BYTES = 32 * 2**10
 """First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
@@ -99,13 +99,21 @@ class HeaderReader:
         opened_etag = blob.etag
         file = SparseFile(size, fetch, _max_header_bytes(), url)
         file.add(blob.start_bytes, blob.data)
-        parsed = parse_tiff(
-            file,
-            url=url,
-            name=key.rsplit("/", 1)[-1],
-            series=self.selection.series,
-            alone=self.selection.alone,
-        )
+        name = key.rsplit("/", 1)[-1]
+        # Of a name the parser looks at the extension, and at all of it where a file is no part of
+        # a grid.
+        kind = (size, name[-5:] if self.selection.alone else name)
+        template = _templates.get(self.selection)
+        parsed = template.matching(file, kind, url) if template is not None else None
+        if parsed is None:
+            parsed = parse_tiff(
+                file,
+                url=url,
+                name=name,
+                series=self.selection.series,
+                alone=self.selection.alone,
+            )
+            _templates[self.selection] = Template(parsed, file, kind)
         return OpenFile(parsed, file, blob.etag, size)
 
     def check_version(self, key: str, known: OpenFile | str | None, blob: Blob) -> None:
@@ -176,6 +184,8 @@ class _HeaderCache:
 
 
 _headers = _HeaderCache(_CACHED_HEADERS)
+_templates: dict[Selection, Template] = {}
+"""The header parsed last; one is enough, as the files of one archive are read together."""
 
 
 def _reset_after_fork() -> None:

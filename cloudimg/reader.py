@@ -99,51 +99,53 @@ class Reader:
         if opened is None and size is not None and size <= WHOLE_FILE_BYTES and _wants_most(task):
             cost = run.engine.budget.claim(size)
             try:
-                opened = self.headers.parse(task.key, self.store.get(task.key))
+                blob = self.store.get(task.key)
             except BaseException:
                 run.engine.budget.release(cost)
                 raise
-            self._go_on(run, task, opened, held_bytes=cost)
+            run.start(run.engine.decode, partial(self._take_whole, run, task, blob, cost))
             return
         if opened is None:
             opened = self.headers.shared(task.key, size_bytes=size)
-        self._go_on(run, task, opened, held_bytes=0)
+        decode_here = self._go_on(run, task, opened)
+        run.start(run.engine.decode, decode_here)
 
-    def _go_on(self, run: _Run, task: FileTask, opened: OpenFile, *, held_bytes: int) -> None:
-        """Plan; decode what is here already; fetch the rest.
+    def _take_whole(self, run: _Run, task: FileTask, blob: Blob, held_bytes: int) -> None:
+        """In a decoding thread: all of a file is here.
 
-        `held_bytes` of the budget are given back once what is here has been decoded.
+        Parsing holds the interpreter's lock; in the many fetching threads it would keep the
+        answers of all others waiting.
         """
         try:
-            self._check(task, opened)
-            level = opened.parsed.levels[task.level]
-            here: list[Piece] = []
-            missing: list[Piece] = []
-            for piece in level.plan(task.region):
-                stop = min(piece.stop_bytes, opened.size_bytes)
-                if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
-                    here.append(piece)
-                else:
-                    missing.append(piece)
-        except BaseException:
+            if not run.failed:
+                self._go_on(run, task, self.headers.parse(task.key, blob))()
+        finally:
             run.engine.budget.release(held_bytes)
-            raise
 
-        def decode_here() -> None:
-            try:
-                for piece in here:
-                    if run.failed:
-                        return
-                    stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
-                    data = opened.file.have(piece.start_bytes, stop) or b""
-                    level.place(piece, data, task.region, task.out)
-            finally:
-                run.engine.budget.release(held_bytes)
-
-        if here or held_bytes:
-            run.start(run.engine.decode, decode_here)
+    def _go_on(self, run: _Run, task: FileTask, opened: OpenFile) -> Callable[[], None]:
+        """Plan; have the rest fetched; returns the decoding of what is here already."""
+        self._check(task, opened)
+        level = opened.parsed.levels[task.level]
+        here: list[Piece] = []
+        missing: list[Piece] = []
+        for piece in level.plan(task.region):
+            stop = min(piece.stop_bytes, opened.size_bytes)
+            if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
+                here.append(piece)
+            else:
+                missing.append(piece)
         for span in _spans(missing, opened.size_bytes):
             run.start(run.engine.fetch, partial(self._fetch, run, task, opened, missing, span))
+
+        def decode_here() -> None:
+            for piece in here:
+                if run.failed:
+                    return
+                stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
+                data = opened.file.have(piece.start_bytes, stop) or b""
+                level.place(piece, data, task.region, task.out)
+
+        return decode_here
 
     def _fetch(
         self, run: _Run, task: FileTask, opened: OpenFile, pieces: list[Piece], span: Span

@@ -7,6 +7,7 @@ axis may be shorter, so its header is read too. ``validate="all"`` reads every h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -74,6 +75,7 @@ def survey(
     """
     start = grid.first()
     key = _key(reader, grid, start)
+    ahead = _edges_ahead(reader, grid, start) if mosaic and not validate_all else {}
     # Waited for in a fetching thread, so that Ctrl-C reaches this one.
     first_header = partial(reader.headers.open, key, size_bytes=grid.size_of(start))
     opened = engine().fetch(first_header).result()
@@ -85,7 +87,7 @@ def survey(
     )
     headers = {start: first}
     odd: list[CloudimgError] = []
-    more = _more_headers(reader, grid, layouts[0], start, validate_all)
+    more = _more_headers(reader, grid, layouts[0], start, ahead, validate_all=validate_all)
     for n_read, (index, header) in enumerate(more, 2):
         if progress is not None:
             progress("headers read", n_read)
@@ -134,8 +136,42 @@ def _renamed(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
     return renamed
 
 
+def _edges_ahead(
+    reader: Reader, grid: FileGrid, start: Index
+) -> dict[Index, Future[Header | CloudimgError]]:
+    """Begin reading the headers at the edges of a mosaic, without waiting for the first one.
+
+    Every page has y and x, so fields of these names are concatenated whatever the first header
+    says; this saves the round trip in between.
+    """
+    edges = (
+        grid.last_along(i, grid.shape[i] - 1)
+        for i, name in enumerate(grid.fields)
+        if name in ("y", "x") and grid.shape[i] > 1
+    )
+    return {
+        edge: engine().fetch(partial(_read_header, reader, grid, edge))
+        for edge in edges
+        if edge is not None and edge != start
+    }
+
+
+def _read_header(reader: Reader, grid: FileGrid, index: Index) -> Header | CloudimgError:
+    key = _key(reader, grid, index)
+    try:
+        return _header(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
+    except FormatError as exc:
+        return exc
+
+
 def _more_headers(
-    reader: Reader, grid: FileGrid, layout: Layout, start: Index, validate_all: bool
+    reader: Reader,
+    grid: FileGrid,
+    layout: Layout,
+    start: Index,
+    ahead: Mapping[Index, Future[Header | CloudimgError]],
+    *,
+    validate_all: bool,
 ) -> Iterator[tuple[Index, Header | CloudimgError]]:
     """The further headers that are needed, many read at a time; a bad one as its error."""
     if validate_all:
@@ -148,16 +184,15 @@ def _more_headers(
         )
         wanted = [end for end in dict.fromkeys(ends) if end is not None and end != start]
 
-    def read(index: Index) -> Header | CloudimgError:
-        key = _key(reader, grid, index)
-        try:
-            return _header(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
-        except FormatError as exc:
-            return exc
-
     step = 4 * engine().limits.max_requests  # what waits for its turn takes memory too
     for i in range(0, len(wanted), step):
-        futures = [(index, engine().fetch(partial(read, index))) for index in wanted[i : i + step]]
+        futures = [
+            (
+                index,
+                ahead.get(index) or engine().fetch(partial(_read_header, reader, grid, index)),
+            )
+            for index in wanted[i : i + step]
+        ]
         for index, future in futures:
             yield index, future.result()
 

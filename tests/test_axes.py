@@ -383,3 +383,39 @@ def test_series(tmp_path: Path) -> None:
     assert cloudimg.open(tmp_path / "two.tif", series=1).shape == (5, 8, 8)
     with pytest.raises(cloudimg.CloudimgError, match="has 2 images"):
         cloudimg.open(tmp_path / "two.tif", series=2)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        plane(1).astype(np.int16),
+        np.zeros((24, 16), np.uint16),
+        np.zeros((16, 12), np.uint32),
+    ],
+    ids=["sign", "transposed", "wider type"],
+)
+def test_headers_that_differ_in_one_byte_are_not_taken_for_equal(
+    tmp_path: Path, odd: np.ndarray[Any, Any]
+) -> None:
+    """Files of one size and layout share a parsed header only where every byte of it agrees."""
+    for z in range(6):
+        put(tmp_path, f"z{z}.tif", plane(z) if z != 4 else odd, metadata=None)
+    sizes = {path.stat().st_size for path in tmp_path.iterdir()}
+    assert len(sizes) == 1
+    image = cloudimg.open(tmp_path / "z{z}.tif")
+    assert (image.read({"z": slice(0, 4)})[:, 0, 0] == [0, 1, 2, 3]).all()
+    for _ in range(2):
+        with pytest.raises(MismatchError, match=r"z4\.tif"):
+            image.read()
+    with pytest.raises(MismatchError, match=r"1 of 6 files.*z4\.tif"):
+        cloudimg.open(tmp_path / "z{z}.tif", validate="all")
+
+
+def test_equal_headers_over_different_offsets(tmp_path: Path) -> None:
+    """Compressed files differ in length and byte counts, and are parsed each for themselves."""
+    rng = np.random.default_rng(0)
+    planes = [rng.integers(0, 2 + 40 * z, (64, 64), np.uint16) for z in range(8)]
+    for z, pixels in enumerate(planes):
+        put(tmp_path, f"z{z}.tif", pixels, compression="zlib", tile=(16, 16))
+    array = cloudimg.imread(tmp_path / "z{z}.tif", chunks=-1)
+    np.testing.assert_array_equal(array.compute(), np.stack(planes))

@@ -6,6 +6,7 @@ of a segment (tile or strip). Nothing here reads a file.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,17 @@ class Level:
         )
         self._stored = np.dtype(keyframe.parent.byteorder + keyframe._dtype.char)
         self._decode = keyframe.decode
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether decoding asks the file that was parsed for more (tables of JPEG)."""
+        return self._keyframe.compression in _JPEG
+
+    def of(self, url: str) -> Level:
+        """The same level of another file, whose header says the same."""
+        twin = copy.copy(self)
+        twin._url = url
+        return twin
 
     @property
     def segment_shape(self) -> tuple[int, int, int]:

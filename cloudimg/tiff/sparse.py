@@ -49,6 +49,7 @@ class SparseFile(io.RawIOBase):
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
         self._parts: list[Buffer] = []
+        self._reads: list[tuple[int, int]] = []
         self.error: CloudimgError | None = None
         """First failure of `fetch`. Parsers swallow exceptions; whoever parsed must look here."""
 
@@ -63,6 +64,17 @@ class SparseFile(io.RawIOBase):
         """The bytes of a range if one fragment holds them all."""
         part = self.beginning(start_bytes, stop_bytes)
         return part if part is not None and len(part) == stop_bytes - start_bytes else None
+
+    def take_reads(self) -> list[tuple[int, int]]:
+        """The ranges that were read since the last call, joined, by increasing start."""
+        joined: list[tuple[int, int]] = []
+        for start, stop in sorted(self._reads):
+            if joined and start <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+            else:
+                joined.append((start, stop))
+        self._reads.clear()
+        return joined
 
     @property
     def held_bytes(self) -> int:
@@ -88,6 +100,8 @@ class SparseFile(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         stop = self._size if size is None or size < 0 else min(self._position + size, self._size)
         parts = []
+        if self._position < stop:
+            self._reads.append((self._position, stop))
         while self._position < stop:
             part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
