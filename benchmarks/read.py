@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,14 +29,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+import contest
 import objects
-import peers
+import peers_files  # noqa: F401 - registers
+import peers_large  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from metering import REGION, Meter, Traffic
 
+CHILD = Path(__file__).resolve().with_name("child.py")
 BUCKET = "benchmark"
 FOLDER = "exp"
 LARGE = "large/image.tif"
@@ -71,7 +74,7 @@ class Run:
 class Score:
     """The runs of one contender in one case."""
 
-    contender: peers.Contender
+    contender: contest.Contender
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -109,7 +112,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="contenders: " + ", ".join(dict.fromkeys(c.name for c in peers.CONTENDERS)),
+        epilog="contenders: " + ", ".join(dict.fromkeys(c.name for c in contest.CONTENDERS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--latency-ms", type=float, default=30, help="before each answer [30]")
@@ -139,22 +142,22 @@ def _arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.runs < 1:
         parser.error("--runs must be at least 1")
-    known = {c.name for c in peers.CONTENDERS}
+    known = {c.name for c in contest.CONTENDERS}
     for name in set(given.peers or ()) - known:
         parser.error(f"--peers {name!r} is none of {', '.join(sorted(known))}")
     return given
 
 
-def _present(wanted: Sequence[str] | None, only: Sequence[str] | None) -> list[peers.Contender]:
+def _present(wanted: Sequence[str] | None, only: Sequence[str] | None) -> list[contest.Contender]:
     """The contenders that can run. One that was asked for by name must."""
     present = []
-    for contender in peers.CONTENDERS:
+    for contender in contest.CONTENDERS:
         ours = contender.name.startswith("cloudimg")
         if wanted is not None and contender.name not in wanted and not ours:
             continue
         if only and not set(only) & set(contender.cases):
             continue
-        missing = peers.missing_packages(contender)
+        missing = contest.missing_packages(contender)
         if not missing:
             present.append(contender)
             continue
@@ -187,8 +190,8 @@ def _fill(meter: Meter, cases: Sequence[str], cache: Path) -> tuple[list[Case], 
     return made, keys
 
 
-def _job(meter: Meter, case: str, keys: Sequence[str]) -> peers.Job:
-    return peers.Job(
+def _job(meter: Meter, case: str, keys: Sequence[str]) -> contest.Job:
+    return contest.Job(
         case=case,
         contender="",
         endpoint=meter.endpoint,
@@ -204,8 +207,8 @@ def _job(meter: Meter, case: str, keys: Sequence[str]) -> peers.Job:
 def _measure(
     meter: Meter,
     case: Case,
-    job: peers.Job,
-    contenders: Sequence[peers.Contender],
+    job: contest.Job,
+    contenders: Sequence[contest.Contender],
     given: argparse.Namespace,
 ) -> list[Score]:
     scores = [Score(c) for c in contenders if case.name in c.cases]
@@ -223,14 +226,14 @@ def _measure(
 
 
 def _run(
-    meter: Meter, case: Case, job: peers.Job, contender: peers.Contender, limit_s: float
+    meter: Meter, case: Case, job: contest.Job, contender: contest.Contender, limit_s: float
 ) -> Run:
     text = json.dumps(asdict(job) | {"contender": contender.name})
     started_s = time.perf_counter()
     with meter.measure() as traffic:
         try:
             child = subprocess.run(
-                [sys.executable, str(Path(peers.__file__).resolve())],
+                [sys.executable, str(CHILD)],
                 input=text,
                 capture_output=True,
                 text=True,
@@ -251,8 +254,6 @@ def _run(
 
 def _environment() -> dict[str, str]:
     """For a child: what some clients take from nowhere else, and no search for an instance role."""
-    import os
-
     return os.environ | {
         "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "y",
@@ -267,12 +268,12 @@ def _too_slow(score: Score) -> bool:
 # What is printed
 
 
-def _about(given: argparse.Namespace, contenders: Sequence[peers.Contender]) -> str:
+def _about(given: argparse.Namespace, contenders: Sequence[contest.Contender]) -> str:
     packages = sorted({package for c in contenders for package in c.packages} | {"numpy"})
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     return (
         f"latency {given.latency_ms:g} ms, up to {given.runs} runs in turns,"
-        f" Dask on {peers.DASK_THREADS} threads, Python {sys.version.split()[0]}\n{versions}"
+        f" Dask on {contest.DASK_THREADS} threads, Python {sys.version.split()[0]}\n{versions}"
     )
 
 
@@ -297,7 +298,9 @@ def _report(case: Case, scores: Sequence[Score]) -> str:
     lines = [f"\n## {case.name}: {case.title}, {case.stored_bytes / 1e6:.1f} MB stored\n"]
     lines += _aligned([head, *rows])
     lines += [""]
-    lines += [f"- {s.contender.name}: {s.contender.what}" for s in scores if not s.contender.refuses]
+    lines += [
+        f"- {s.contender.name}: {s.contender.what}" for s in scores if not s.contender.refuses
+    ]
     for score in scores:
         if score.contender.refuses:
             said = score.trouble or f"read it in {score.median.seconds:.2f} s now"
@@ -330,8 +333,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
 
-
-__all__: list[Any] = []
 
 if __name__ == "__main__":
     sys.exit(main())

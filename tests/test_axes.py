@@ -400,8 +400,8 @@ def test_headers_that_differ_in_one_byte_are_not_taken_for_equal(
     """Files of one size and layout share a parsed header only where every byte of it agrees."""
     for z in range(6):
         put(tmp_path, f"z{z}.tif", plane(z) if z != 4 else odd, metadata=None)
-    sizes = {path.stat().st_size for path in tmp_path.iterdir()}
-    assert len(sizes) == 1
+    for path in tmp_path.iterdir():  # to one size, whatever the tags take
+        path.write_bytes(path.read_bytes().ljust(2000, b"\0"))
     image = cloudimg.open(tmp_path / "z{z}.tif")
     assert (image.read({"z": slice(0, 4)})[:, 0, 0] == [0, 1, 2, 3]).all()
     for _ in range(2):

@@ -1,0 +1,153 @@
+"""What a contest is made of: the job, the contenders, and the list that they register in.
+
+A contender is a function that imports what it needs and returns the read itself: imports are not
+timed, but everything after them is, from making the client and listing to the last pixel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+DASK_THREADS = 2
+CLIENT_THREADS = 64
+"""Threads of the hand-written readers, which only wait; more gained nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a child shall read, from where."""
+
+    case: str
+    contender: str
+    endpoint: str
+    region: str
+    bucket: str
+    pattern: str
+    """URL pattern of the small files."""
+    keys: tuple[str, ...]
+    """Of the small files, for the contenders that cannot list."""
+    large: str
+    """Key of the large file."""
+    window: tuple[int, int, int, int]
+    """Of the large file: first and last row, first and last column, half-open."""
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """For fsspec and cloudimg."""
+        client = {"endpoint_url": self.endpoint, "region_name": self.region}
+        return {"key": "x", "secret": "y", "client_kwargs": client}
+
+    @property
+    def url(self) -> str:
+        """Of the large file."""
+        return f"s3://{self.bucket}/{self.large}"
+
+    @property
+    def folder(self) -> str:
+        """Of the small files, with the bucket."""
+        return f"{self.bucket}/{self.keys[0].rpartition('/')[0]}"
+
+    @property
+    def region_slices(self) -> tuple[slice, slice]:
+        """What is to be read of the large file."""
+        if self.case == "large":
+            return slice(None), slice(None)
+        top, bottom, left, right = self.window
+        return slice(top, bottom), slice(left, right)
+
+    def obstore_arguments(self) -> dict[str, Any]:
+        """For obstore's S3Store and the copy of it that async-tiff has."""
+        return {
+            "endpoint": self.endpoint,
+            "region": self.region,
+            "access_key_id": "x",
+            "secret_access_key": "y",
+            "client_options": {"allow_http": True},
+        }
+
+
+Read = Callable[[], int | Array]
+"""Makes one read and returns the sum of the small files, or the pixels of the large one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to read."""
+
+    name: str
+    what: str
+    """For the table's legend."""
+    cases: tuple[str, ...]
+    packages: tuple[str, ...]
+    """As pip and importlib.metadata call them."""
+    prepare: Callable[[Job], Read]
+    refuses: str
+    """Why it cannot do this today; its own error is shown and fails nothing."""
+
+
+CONTENDERS: list[Contender] = []
+
+
+def contender(
+    name: str, what: str, cases: str, packages: str, refuses: str = ""
+) -> Callable[[Callable[[Job], Read]], Callable[[Job], Read]]:
+    """Register a contender for some cases."""
+
+    def register(prepare: Callable[[Job], Read]) -> Callable[[Job], Read]:
+        CONTENDERS.append(
+            Contender(name, what, tuple(cases.split()), tuple(packages.split()), prepare, refuses)
+        )
+        return prepare
+
+    return register
+
+
+def find(case: str, name: str) -> Contender:
+    """The contender of that name in that case."""
+    return next(c for c in CONTENDERS if c.name == name and case in c.cases)
+
+
+def missing_packages(contender: Contender) -> list[str]:
+    """What pip would have to install."""
+    missing = []
+    for package in contender.packages:
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+    return missing
+
+
+def imported_cloudimg() -> Any:
+    """cloudimg with all that it imports only when it is needed, as nobody's imports are timed."""
+    for name in ("botocore.configprovider", "botocore.session", "dask.array", "tifffile"):
+        importlib.import_module(name)
+    cloudimg = importlib.import_module("cloudimg")
+    for module in pkgutil.walk_packages(cloudimg.__path__, "cloudimg."):
+        with contextlib.suppress(ImportError):  # optional dependencies, which no case needs
+            importlib.import_module(module.name)
+    return cloudimg
+
+
+def gdal(job: Job) -> Any:
+    """The environment of GDAL; it belongs to a thread. Credentials are the process's."""
+    import rasterio
+
+    return rasterio.Env(
+        AWS_S3_ENDPOINT=job.endpoint.removeprefix("http://"),
+        AWS_HTTPS="NO",
+        AWS_VIRTUAL_HOSTING="FALSE",
+        AWS_REGION=job.region,
+        GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
+        GDAL_NUM_THREADS="ALL_CPUS",
+    )
