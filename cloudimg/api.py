@@ -1,9 +1,10 @@
-"""What users call: `open`, `imread` and the `Image` that they get. Wiring only."""
+"""What users call: `open`, `imread` and the `Image` that they get."""
 
 from __future__ import annotations
 
 import math
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -144,7 +145,7 @@ class Image:
         ``pixel_size`` and ``pixel_size_unit`` by dim, ``channel_names``, ``time_step_s``,
         ``compression`` and more, each only where the file says it.
         """
-        return self._survey.first.parsed.attrs
+        return self._survey.headers[0].attrs
 
     @property
     def unmatched(self) -> tuple[int, tuple[str, ...]]:
@@ -204,7 +205,12 @@ class Image:
 
         Needs the package xarray (extra ``cloudimg-dask[xarray]``).
         """
-        import xarray
+        try:
+            import xarray
+        except ImportError:
+            raise ArgumentError(
+                'to_xarray needs the package xarray: pip install "cloudimg-dask[xarray]"'
+            ) from None
 
         source = self._source(level)
         found = coordinates(source.layout, self._grid, self._own_coords())
@@ -224,7 +230,10 @@ class Image:
         lines = [f"<cloudimg.Image ({size}) {self.dtype}, {human(self.nbytes)}>"]
         lines.append(f"  {self._extra.url}")
         files = f"  files: {self.n_files}"
-        lines.append(files + (f", {self.n_missing} missing" if self.n_missing else ""))
+        files += f", {self.n_missing} missing" if self.n_missing else ""
+        if self._extra.n_unmatched:
+            files += f"; {self._extra.n_unmatched} more names begin like the pattern"
+        lines.append(files)
         if len(self._sources) > 1:
             lines.append(f"  levels: {' '.join(str(s.shape) for s in self._sources)}")
         own = self._own_coords()
@@ -233,13 +242,13 @@ class Image:
 
     def _own_coords(self) -> dict[str, Sequence[Any]]:
         """Coordinates that the first file gives, by dim of the image."""
-        parsed = self._survey.first.parsed
-        named = dict(zip(parsed.dims, self._survey.file_dims, strict=True))
-        return {named[dim]: values for dim, values in parsed.coords.items()}
+        found = self._survey
+        named = dict(zip(found.headers[0].dims, found.file_dims, strict=True))
+        return {named[dim]: values for dim, values in found.coords.items()}
 
     def _source(self, level: int) -> Source:
-        if not -len(self._sources) <= level < len(self._sources):
-            raise ArgumentError(f"level={level}, but there are {len(self._sources)} levels")
+        if not isinstance(level, int) or not -len(self._sources) <= level < len(self._sources):
+            raise ArgumentError(f"level={level!r}, but there are {len(self._sources)} levels")
         return self._sources[level]
 
     def _file(self, index: tuple[int, ...]) -> File:
@@ -310,10 +319,9 @@ def open(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    _check_choice("missing", missing, ("raise", "fill"))
-    _check_choice("validate", validate, ("first", "all"))
+    _check_arguments(axes, dims, mosaic, series, missing, validate)
     is_list = not isinstance(urls, str | os.PathLike)
-    texts = [os.fspath(url) for url in urls] if is_list else [os.fspath(urls)]  # type: ignore[union-attr,arg-type]
+    texts = _as_texts(urls)
     location, patterns = locate(texts)
     store = Store(location, storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
@@ -321,8 +329,9 @@ def open(
         find = partial(find_files, store, patterns, is_list=is_list, progress=progress)
         # Waited for in a fetching thread, so that Ctrl-C reaches this one.
         listing = engine().fetch(find).result()
-        reader = Reader(store, Selection(series, alone=listing.grid.n_files > 1 or is_list))
         grid = listing.grid
+        selection = Selection(series, alone=bool(grid.fields), epoch=uuid.uuid4().hex)
+        reader = Reader(store, selection)
         if missing == "raise" and grid.n_missing:
             raise refuse_missing(grid.n_missing, _missing_examples(grid))
         found = survey(
@@ -365,9 +374,40 @@ def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: An
     return open(urls, **options).to_dask(chunks, level=level)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
+def _as_texts(urls: Any) -> list[str]:
+    """URLs and paths as texts."""
+    found = [urls] if isinstance(urls, str | os.PathLike) else urls
+    if not isinstance(found, Sequence) or isinstance(found, bytes):
+        raise ArgumentError(f"a URL, a path or a sequence of them is needed, not {urls!r}")
+    texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in found]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ArgumentError(f"a URL or a path is needed, not {text!r}")
+    return texts
+
+
+def _check_arguments(
+    axes: Any, dims: Any, mosaic: Any, series: Any, missing: Any, validate: Any
+) -> None:
+    """Types and choices, before anything is asked of a store."""
+    if axes is not None and not (
+        isinstance(axes, Mapping) and all(isinstance(n, str) for pair in axes.items() for n in pair)
+    ):
+        raise ArgumentError(f"axes={axes!r} must map names of axes to names")
+    if dims is not None and not (
+        isinstance(dims, Sequence) and all(isinstance(name, str) for name in dims)
+    ):
+        raise ArgumentError(f"dims={dims!r} must be a sequence of names of axes")
+    if not isinstance(mosaic, bool):
+        raise ArgumentError(f"mosaic={mosaic!r} must be True or False")
+    if isinstance(series, bool) or not isinstance(series, int) or series < 0:
+        raise ArgumentError(f"series={series!r} must be a number from 0 on")
+    for name, value, choices in (
+        ("missing", missing, ("raise", "fill")),
+        ("validate", validate, ("first", "all")),
+    ):
+        if value not in choices:
+            raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
 
 
 def _missing_examples(grid: FileGrid) -> list[str]:

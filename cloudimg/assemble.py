@@ -12,7 +12,6 @@ from cloudimg.grid import FileGrid
 from cloudimg.image import Files, Source, make_token, pack
 from cloudimg.reader import Reader
 from cloudimg.survey import Survey
-from cloudimg.tiff import Level
 
 
 def make_sources(
@@ -25,13 +24,8 @@ def make_sources(
     ArgumentError
         If `fill_value` cannot be held by the pixels' type.
     """
-    levels = found.first.parsed.levels
-    try:
-        filled = levels[0].dtype.type(fill_value)
-        if not np.array_equal(filled, fill_value, equal_nan=filled.dtype.kind in "fc"):
-            raise OverflowError
-    except (OverflowError, ValueError, TypeError):
-        raise ArgumentError(f"fill_value={fill_value!r} does not fit {levels[0].dtype}") from None
+    first = found.headers[0]
+    fill = _checked_fill(fill_value, first.dtype)
     files = Files(
         grid.keys,
         None if grid.present is None else pack(grid.present),
@@ -44,23 +38,38 @@ def make_sources(
             files=files,
             layout=layout,
             level=number,
-            file_dims=found.first.parsed.dims,
-            segment=_segment(level),
-            dtype=level.dtype,
-            fill_value=fill_value,
-            first_url=found.first_url,
+            file_dims=first.dims,
+            segment=segment,
+            dtype=first.dtype,
+            fill_value=fill,
+            first_url=first.url,
             token=make_token(
                 _version(grid, found),
                 reader.store.__dask_tokenize__(),
-                reader.headers.selection,
+                (reader.headers.selection.series, reader.headers.selection.alone),
                 grid.digest,
                 layout,
                 number,
-                repr(fill_value),
+                repr(fill),
             ),
         )
-        for number, (level, layout) in enumerate(zip(levels, found.layouts, strict=True))
+        for number, (segment, layout) in enumerate(zip(found.segments, found.layouts, strict=True))
     )
+
+
+def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | complex | bool:
+    """The fill value as the pixels hold it: exact for integers, rounded for floats."""
+    try:
+        if not isinstance(fill_value, int | float | complex | np.number | np.bool_):
+            raise TypeError
+        filled = np.asarray(fill_value).astype(dtype, casting="unsafe")
+        if dtype.kind in "iub" and filled.item() != fill_value:
+            raise OverflowError
+        if dtype.kind == "f" and isinstance(fill_value, complex):
+            raise TypeError
+    except (OverflowError, ValueError, TypeError, RuntimeWarning):
+        raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from None
+    return filled.item()  # type: ignore[no-any-return]
 
 
 def _version(grid: FileGrid, found: Survey) -> tuple[Any, ...]:
@@ -77,15 +86,4 @@ def _size_bound(grid: FileGrid, found: Survey) -> int | None:
     if known.size == grid.n_files:
         return int(known.max())
     # Without a listing the first file is the best guess; a larger one only takes more room.
-    return 2 * found.first.size_bytes
-
-
-def _segment(level: Level) -> tuple[int, ...]:
-    """Shape of what is read together, in the axes of the files."""
-    geometry = level.geometry
-    segment = [1] * len(geometry.shape)
-    sizes = (1, *level.segment_shape, geometry.plane_shape[4])
-    for axis, size in zip(geometry.plane_axes, sizes, strict=True):
-        if axis is not None:
-            segment[axis] = min(size, geometry.shape[axis])
-    return tuple(segment)
+    return 2 * found.headers[0].size_bytes

@@ -45,6 +45,8 @@ def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]
         wanted: Any = tuple(chunks.get(dim, "auto") for dim in source.dims)
     elif isinstance(chunks, tuple | list):
         wanted = tuple(chunks)
+    elif isinstance(chunks, bool) or not isinstance(chunks, int | str):
+        raise ArgumentError(f'chunks={chunks!r} must be a number, a tuple, a mapping or "auto"')
     else:
         wanted = (chunks,) * len(source.dims)
     if len(wanted) != len(source.dims):

@@ -21,7 +21,9 @@ import numpy.typing as npt
 from cloudimg.errors import DuplicateIndexError, GridError
 from cloudimg.pattern import Label, Pattern, natural_key
 
-_MAX_CELLS = 2**31
+_CELLS_PER_FILE = 100
+_MANY_CELLS = 10**6
+"""A grid may have 10^6 places, and a hundred for each file: more is a mistake, and memory."""
 _NAMES_PER_BLOCK = 1000
 
 
@@ -268,7 +270,7 @@ class GridBuilder:
         return Keys(self._pattern, tuple(texts), None, None)
 
     def _check_extent(self, shape: tuple[int, ...]) -> None:
-        if math.prod(shape) >= _MAX_CELLS:
+        if math.prod(shape) > _CELLS_PER_FILE * len(self) + _MANY_CELLS:
             extent = " x ".join(
                 f"{n} of {name}" for name, n in zip(self._pattern.fields, shape, strict=True)
             )
@@ -332,6 +334,9 @@ def listed_grid(files: Sequence[Named], *, axis: str | None) -> FileGrid:
 
 
 def _short_names(keys: Sequence[str]) -> list[str]:
-    """File names as labels; whole keys where file names repeat."""
-    short = [key.rsplit("/", 1)[-1] for key in keys]
-    return short if len(set(short)) == len(short) else list(keys)
+    """File names as labels; numbered where file names repeat."""
+    # Without a query, which may hold a signature.
+    short = [key.partition("?")[0].rsplit("/", 1)[-1] for key in keys]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{i}:{name}" for i, name in enumerate(short)]

@@ -16,16 +16,20 @@ from cloudimg.tiff import ParsedTiff, SparseFile, Template, parse_tiff
 
 HEAD_BYTES = 32 * 2**10
 """First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
-_CACHED_HEADERS = 1024
+_CACHED_BYTES = 128 * 2**20
+_SEGMENT_BYTES = 100
+"""What Python needs for an offset and a byte count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which image of a file, and how it is understood."""
+    """Which image of a file, how it is understood, and since when."""
 
     series: int
     alone: bool
     """See `cloudimg.tiff.parse_tiff`."""
+    epoch: str
+    """Of one opening of an image: headers that an earlier one read are not used again."""
 
 
 class OpenFile:
@@ -36,6 +40,11 @@ class OpenFile:
         self.file = file
         self.etag = etag
         self.size_bytes = size
+        n_segments = sum(
+            len(page.offsets) for level in parsed.levels for page in level.pages if page is not None
+        )
+        self.cost_bytes = file.held_bytes + _SEGMENT_BYTES * n_segments
+        """Memory that remembering it takes, about."""
 
 
 class HeaderReader:
@@ -50,6 +59,8 @@ class HeaderReader:
     def __init__(self, store: Store, selection: Selection) -> None:
         self.store = store
         self.selection = selection
+        self.versions: dict[str, str] = {}
+        """ETags of the few files whose headers were read at open; other processes check them."""
 
     def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
         """Read the header of a file anew and remember it.
@@ -92,10 +103,11 @@ class HeaderReader:
 
         def fetch(start: int, stop: int) -> memoryview:
             more = self.store.get(key, start, stop)
-            self.check_version(key, opened_etag, more)
+            self.check_version(key, opened_etag, size, more)
             offset = start - more.start_bytes
             return memoryview(more.data)[offset : offset + stop - start]
 
+        self._check_known_version(key, blob)
         opened_etag = blob.etag
         file = SparseFile(size, fetch, _max_header_bytes(), url)
         file.add(blob.start_bytes, blob.data)
@@ -103,7 +115,7 @@ class HeaderReader:
         # Of a name the parser looks at the extension, and at all of it where a file is no part of
         # a grid.
         kind = (size, name[-5:] if self.selection.alone else name)
-        template = _templates.get(self.selection)
+        template = _templates.get((self.selection.series, self.selection.alone))
         parsed = template.matching(file, kind, url) if template is not None else None
         if parsed is None:
             parsed = parse_tiff(
@@ -113,29 +125,38 @@ class HeaderReader:
                 series=self.selection.series,
                 alone=self.selection.alone,
             )
-            _templates[self.selection] = Template(parsed, file, kind)
+            _templates[self.selection.series, self.selection.alone] = Template(parsed, file, kind)
         return OpenFile(parsed, file, blob.etag, size)
 
-    def check_version(self, key: str, known: OpenFile | str | None, blob: Blob) -> None:
-        etag = known.etag if isinstance(known, OpenFile) else known
-        if etag is not None and blob.etag is not None and etag != blob.etag:
-            _headers.drop(self._identity(key))
-            url = self.store.location.display(key)
-            raise ChangedError(
-                f"{url} was replaced while it was being read; open the image again",
-                url=url,
-                byte_range=(blob.start_bytes, blob.stop_bytes),
-            )
+    def check_version(self, key: str, etag: str | None, size_bytes: int, blob: Blob) -> None:
+        """That more bytes of an object belong to the version whose header was read."""
+        same = etag is None or blob.etag is None or etag == blob.etag
+        if not same or blob.size_bytes not in (None, size_bytes):
+            raise self._changed(key, blob)
+
+    def _check_known_version(self, key: str, blob: Blob) -> None:
+        known = self.versions.get(key)
+        if known is not None and blob.etag is not None and known != blob.etag:
+            raise self._changed(key, blob)
+
+    def _changed(self, key: str, blob: Blob) -> ChangedError:
+        url = self.store.location.display(key)
+        return ChangedError(
+            f"{url} was replaced since the image was opened; open the image again",
+            url=url,
+            byte_range=(blob.start_bytes, blob.stop_bytes),
+        )
 
     def _identity(self, key: str) -> tuple[Any, ...]:
         return (self.store.location, self.store.identity, key, self.selection)
 
 
 class _HeaderCache:
-    """The headers that this process used last."""
+    """The headers that this process used last, within a bound of memory."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._used = 0
         self._lock = threading.Lock()
         self._items: OrderedDict[Any, OpenFile] = OrderedDict()
         self._under_way: dict[Any, Future[OpenFile]] = {}
@@ -173,24 +194,22 @@ class _HeaderCache:
 
     def put(self, identity: Any, opened: OpenFile) -> None:
         with self._lock:
+            replaced = self._items.pop(identity, None)
+            self._used += opened.cost_bytes - (replaced.cost_bytes if replaced else 0)
             self._items[identity] = opened
-            self._items.move_to_end(identity)
-            while len(self._items) > self._capacity:
-                self._items.popitem(last=False)
-
-    def drop(self, identity: Any) -> None:
-        with self._lock:
-            self._items.pop(identity, None)
+            # The newest stays, however large: the next chunk of the same file wants it.
+            while self._used > self._capacity and len(self._items) > 1:
+                self._used -= self._items.popitem(last=False)[1].cost_bytes
 
 
-_headers = _HeaderCache(_CACHED_HEADERS)
-_templates: dict[Selection, Template] = {}
+_headers = _HeaderCache(_CACHED_BYTES)
+_templates: dict[tuple[int, bool], Template] = {}
 """The header parsed last; one is enough, as the files of one archive are read together."""
 
 
 def _reset_after_fork() -> None:
     global _headers  # its lock may be held by a thread that the child lacks
-    _headers = _HeaderCache(_CACHED_HEADERS)
+    _headers = _HeaderCache(_CACHED_BYTES)
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)

@@ -183,7 +183,10 @@ def normalize_index(key: Any, shape: Sequence[int]) -> tuple[Region, tuple[Any, 
     final: list[Any] = []
     for item, length in zip(items, shape, strict=True):
         if isinstance(item, slice):
-            start, stop, step = item.indices(length)
+            try:
+                start, stop, step = item.indices(length)
+            except (TypeError, ValueError) as exc:
+                raise ArgumentError(f"{item} is no slice of a dim: {exc}") from None
             count = len(range(start, stop, step))
             if step < 0:
                 start, step = start + (count - 1) * step, -step

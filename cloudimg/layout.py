@@ -148,6 +148,10 @@ def arrange(
         If `dims` is no permutation of the axes.
     """
     names = [f"tile_{f}" if f in ("y", "x") and not mosaic else f for f in fields]
+    if len(set(names)) < len(names):
+        raise ArgumentError(
+            f"with mosaic=False two fields would both be the axis {sorted(names)}: rename one"
+        )
     axes: dict[str, Axis] = {}
     for i, (name, length) in enumerate(zip(names, lengths, strict=True)):
         if name in file_dims:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from cloudimg.tiff import Piece, Region
 
 Array = npt.NDArray[Any]
 
-WHOLE_FILE_BYTES = 8 * 2**20
+WHOLE_FILE_BYTES = 16 * 2**20
 """Files up to this size are fetched by one request when most of them is wanted."""
 _WHOLE_FRACTION = 0.5
 _MAX_SPAN_BYTES = 8 * 2**20
@@ -124,7 +124,7 @@ class Reader:
 
     def _go_on(self, run: _Run, task: FileTask, opened: OpenFile) -> Callable[[], None]:
         """Plan; have the rest fetched; returns the decoding of what is here already."""
-        self._check(task, opened)
+        task = self._checked(task, opened)
         level = opened.parsed.levels[task.level]
         here: list[Piece] = []
         missing: list[Piece] = []
@@ -184,26 +184,48 @@ class Reader:
         start, stop = span.start_bytes, span.stop_bytes
         beginning = opened.file.beginning(start, stop) or b""
         blob = self.store.get(key, start + len(beginning), stop)
-        self.headers.check_version(key, opened, blob)
+        self.headers.check_version(key, opened.etag, opened.size_bytes, blob)
         if not beginning:
             return blob
         offset = start + len(beginning) - blob.start_bytes
         data = b"".join((beginning, memoryview(blob.data)[offset:]))
         return Blob(data, start, blob.size_bytes, blob.etag)
 
-    def _check(self, task: FileTask, opened: OpenFile) -> None:
-        """That the file is what the first one promised."""
-        levels = opened.parsed.levels
-        level = levels[task.level] if task.level < len(levels) else None
-        found = (
-            opened.parsed.dims,
-            level.geometry.shape if level else (),
-            level.dtype if level else None,
-        )
-        expected = task.expected
-        if found != (expected.dims, expected.shape, expected.dtype):
-            url = self.store.location.display(task.key)
-            raise MismatchError(mismatch_message(url, found, expected), url=url)
+    def _checked(self, task: FileTask, opened: OpenFile) -> FileTask:
+        """The task, if the file is what the first one promised, in the axes that it has."""
+        parsed, expected = opened.parsed, task.expected
+        level = parsed.levels[task.level] if task.level < len(parsed.levels) else None
+        shape = level.geometry.shape if level else ()
+        dtype = level.dtype if level else None
+        if (parsed.dims, shape, dtype) == (expected.dims, expected.shape, expected.dtype):
+            return task
+        lacking = lacking_axes(parsed.dims, expected.dims)
+        if lacking and dtype == expected.dtype:
+            kept = [i for i in range(len(expected.dims)) if i not in lacking]
+            if with_ones(shape, lacking) == expected.shape:
+                region = tuple(task.region[i] for i in kept)
+                return replace(task, region=region, out=task.out.squeeze(lacking))
+        url = self.store.location.display(task.key)
+        found = (parsed.dims, shape, dtype)
+        raise MismatchError(mismatch_message(url, found, expected), url=url)
+
+
+def lacking_axes(dims: Sequence[str], expected: Sequence[str]) -> tuple[int, ...]:
+    """Positions of expected axes that a file does not have; none where it differs otherwise.
+
+    A writer leaves an axis out where it has one plane, as the last slab of a stack may.
+    """
+    lacking = tuple(i for i, name in enumerate(expected) if name not in dims)
+    rest = [name for name in expected if name in dims]
+    return lacking if rest == list(dims) else ()
+
+
+def with_ones(shape: Sequence[int], positions: Sequence[int]) -> tuple[int, ...]:
+    """A shape with axes of length 1 at the given positions of the result."""
+    full = list(shape)
+    for position in positions:
+        full.insert(position, 1)
+    return tuple(full)
 
 
 def mismatch_message(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,13 @@ from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError
 from cloudimg.grid import FileGrid
 from cloudimg.headers import OpenFile
 from cloudimg.layout import Layout, arrange, with_extents
-from cloudimg.reader import Expected, Reader, mismatch_message
+from cloudimg.reader import Expected, Reader, lacking_axes, mismatch_message, with_ones
 from cloudimg.storage import engine
+from cloudimg.tiff import Level
 
 _SHOWN = 10
+_REMEMBERED = 16
+"""Files whose version travels with the image; more would make it large."""
 _OVERLAP = 0.98
 """Tiles whose stage positions are closer than this fraction of their width overlap."""
 
@@ -47,8 +50,10 @@ class Header:
 class Survey:
     """What the headers said."""
 
-    first: OpenFile
-    first_url: str
+    coords: Mapping[str, Sequence[Any]]
+    """What the first file says of positions along its axes, by the names that it has for them."""
+    segments: tuple[tuple[int, ...], ...]
+    """By level: shape of a segment (tile, strip, page), in the files' axes."""
     file_dims: tuple[str, ...]
     """Axes of the files, renamed as the user asked."""
     layouts: tuple[Layout, ...]
@@ -91,6 +96,8 @@ def survey(
     for n_read, (index, header) in enumerate(more, 2):
         if progress is not None:
             progress("headers read", n_read)
+        if isinstance(header, Header):
+            header = _aligned(header, first, layouts[0])
         wrong = header if isinstance(header, CloudimgError) else _differs(header, first, layouts[0])
         if wrong is not None and not validate_all:
             raise wrong
@@ -105,7 +112,24 @@ def survey(
         shown = "; ".join(error.message for error in odd[:_SHOWN])
         raise MismatchError(f"{len(odd)} of {grid.n_files} files do not fit the grid: {shown}")
     _refuse_overlap(layouts[0], headers, start)
-    return Survey(opened, first.url, file_dims, layouts, tuple(headers.values()))
+    reader.headers.versions = {
+        header.key: header.etag
+        for header in list(headers.values())[:_REMEMBERED]
+        if header.etag is not None
+    }
+    segments = tuple(_segment(level) for level in opened.parsed.levels)
+    return Survey(opened.parsed.coords, segments, file_dims, layouts, tuple(headers.values()))
+
+
+def _segment(level: Level) -> tuple[int, ...]:
+    """Shape of what is read together, in the axes of the files."""
+    geometry = level.geometry
+    segment = [1] * len(geometry.shape)
+    sizes = (1, *level.segment_shape, geometry.plane_shape[4])
+    for axis, size in zip(geometry.plane_axes, sizes, strict=True):
+        if axis is not None:
+            segment[axis] = min(size, geometry.shape[axis])
+    return tuple(segment)
 
 
 def _key(reader: Reader, grid: FileGrid, index: Index) -> str:
@@ -195,6 +219,16 @@ def _more_headers(
         ]
         for index, future in futures:
             yield index, future.result()
+
+
+def _aligned(header: Header, first: Header, layout: Layout) -> Header:
+    """The header with axes of length 1 where a file left out one that files are joined along."""
+    lacking = lacking_axes(header.dims, first.dims)
+    joined = {a.file_axis for a in layout.axes if a.field is not None and not a.is_stacked}
+    if not lacking or not set(lacking) <= joined:
+        return header
+    shapes = tuple(with_ones(shape, lacking) for shape in header.shapes)
+    return replace(header, dims=first.dims, shapes=shapes)
 
 
 def _differs(header: Header, first: Header, layout: Layout) -> MismatchError | None:

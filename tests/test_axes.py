@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
+import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import ArgumentError, GridError, MismatchError, MissingFilesError
 from tests import seed
+from tests.conftest import Place
 
 
 def put(folder: Path, name: str, pixels: Any, **options: Any) -> None:
@@ -381,7 +384,7 @@ def test_series(tmp_path: Path) -> None:
     (tmp_path / "two.tif").write_bytes(file.getvalue())
     assert cloudimg.open(tmp_path / "two.tif").shape == (16, 24)
     assert cloudimg.open(tmp_path / "two.tif", series=1).shape == (5, 8, 8)
-    with pytest.raises(cloudimg.CloudimgError, match="has 2 images"):
+    with pytest.raises(cloudimg.CloudimgError, match=r"series=2, but .* has 2 images"):
         cloudimg.open(tmp_path / "two.tif", series=2)
 
 
@@ -419,3 +422,97 @@ def test_equal_headers_over_different_offsets(tmp_path: Path) -> None:
         put(tmp_path, f"z{z}.tif", pixels, compression="zlib", tile=(16, 16))
     array = cloudimg.imread(tmp_path / "z{z}.tif", chunks=-1)
     np.testing.assert_array_equal(array.compute(), np.stack(planes))
+
+
+@pytest.mark.parametrize("imagej", [True, False])
+def test_the_last_slab_may_be_a_single_plane(tmp_path: Path, imagej: bool) -> None:
+    """Writers then leave its axis out."""
+    stack = np.arange(7 * 16 * 24, dtype=np.uint16).reshape(7, 16, 24)
+    axes = {} if imagej else {"page": "z"}
+    for i, part in enumerate((stack[:3], stack[3:6], stack[6])):
+        options = {"imagej": True} if imagej else {"metadata": None}
+        if imagej and part.ndim == 3:
+            options["metadata"] = {"axes": "ZYX"}
+        put(tmp_path, f"slab{i}.tif", part, **options)
+    image = cloudimg.open(tmp_path / "slab{z}.tif", axes=axes)
+    assert image.shape == (7, 16, 24)
+    np.testing.assert_array_equal(image.read(), stack)
+    np.testing.assert_array_equal(image.to_dask(chunks=2).compute(), stack)
+    checked = cloudimg.open(tmp_path / "slab{z}.tif", axes=axes, validate="all")
+    np.testing.assert_array_equal(checked.read({"z": slice(5, 7)}), stack[5:])
+
+
+def test_opening_again_reads_again(place: Place) -> None:
+    """Whatever an earlier image remembers of files that were replaced since."""
+    urls = []
+    for z in range(3):
+        urls.append(place.put(f"z{z}.tif", seed.encode(plane(z))))
+    options = place.storage_options
+    pattern = f"{place.url}/z{{z}}.tif"
+    first = cloudimg.open(pattern, storage_options=options)
+    listed = cloudimg.open(urls, storage_options=options)
+    for image in (first, listed):
+        assert list(image.read((slice(None), 0, 0))) == [0, 1, 2]
+        assert list(image.read()[:, 0, 0]) == [0, 1, 2]
+    time.sleep(1.1 if place.name == "http" else 0)  # a Last-Modified has seconds
+    for z in range(3):
+        place.put(f"z{z}.tif", seed.encode(plane(100 + z)))
+    for again in (
+        cloudimg.open(pattern, storage_options=options),
+        cloudimg.open(urls, storage_options=options),
+    ):
+        assert list(again.read((slice(None), 0, 0))) == [100, 101, 102]
+        assert list(again.read()[:, 0, 0]) == [100, 101, 102]
+        assert list(again.to_dask()[:, 0, 0].compute()) == [100, 101, 102]
+
+
+def test_images_pickle(tmp_path: Path) -> None:
+    for z in range(3):
+        put(tmp_path, f"z{z}.tif", plane(z))
+    image = pickle.loads(pickle.dumps(cloudimg.open(tmp_path / "z{z}.tif")))
+    assert (image.read()[:, 0, 0] == [0, 1, 2]).all()
+    assert "z: 0 1 2" in repr(image)
+
+
+def test_two_fields_that_would_be_one_axis(tmp_path: Path) -> None:
+    put(tmp_path, "p1_2.tif", plane(0))
+    with pytest.raises(ArgumentError, match="tile_x"):
+        cloudimg.open(tmp_path / "p{x}_{tile_x}.tif", mosaic=False)
+
+
+def test_fill_values_are_rounded_for_floats_and_exact_for_integers(tmp_path: Path) -> None:
+    for z in (0, 2):
+        put(tmp_path, f"a{z}_b{z}.tif", plane(z).astype(np.float32))
+    pattern = tmp_path / "a{a}_b{b}.tif"
+    image = cloudimg.open(pattern, missing="fill", fill_value=0.1)
+    assert image.read()[0, 1, 0, 0] == np.float32(0.1)
+    assert np.isnan(cloudimg.open(pattern, missing="fill", fill_value=np.nan).read()[0, 1, 0, 0])
+    for wrong in ([1, 2], "0", None):
+        with pytest.raises(ArgumentError, match="fill_value"):
+            cloudimg.open(pattern, missing="fill", fill_value=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"axes": 5},
+        {"axes": {"y": 5}},
+        {"dims": 5},
+        {"mosaic": "no"},
+        {"series": "0"},
+        {"series": -1},
+        {"validate": "some"},
+        {"storage_options": "anon"},
+    ],
+    ids=str,
+)
+def test_arguments_of_a_wrong_kind(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    put(tmp_path, "z1.tif", plane(1))
+    with pytest.raises(ArgumentError):
+        cloudimg.open(tmp_path / "z{z}.tif", **arguments)
+
+
+@pytest.mark.parametrize("urls", [None, b"x", 5, [None], {"a": 1}])
+def test_urls_of_a_wrong_kind(urls: Any) -> None:
+    with pytest.raises(ArgumentError, match="URL"):
+        cloudimg.open(urls)

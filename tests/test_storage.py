@@ -610,3 +610,163 @@ def test_filesystems_with_a_host_in_the_url() -> None:
 )
 def test_redaction(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def test_a_marker_of_the_folder_hides_nothing(meter: Meter, bucket: str, backend: str) -> None:
+    """The AWS console writes them; a listing of more than a page must go on after it."""
+    meter.fill(bucket, [f"exp/{z}.tif" for z in range(2500)], TILED)
+    meter.put(bucket, "exp/", b"")
+    for pattern in ("exp/{z}.tif", "exp/{name:s}.tif", "exp/*.tif"):
+        image = cloudimg.open(f"s3://{bucket}/{pattern}", storage_options=meter.storage_options)
+        assert image.n_files == 2500
+
+
+FORK = """
+import os, sys, cloudimg
+url, options = sys.argv[1], {options!r}
+image = cloudimg.open(url, storage_options=options)
+assert image.read().sum() == {total}
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        assert image.read().sum() == {total}
+        assert cloudimg.open(url, storage_options=options).read().sum() == {total}
+        code = 0
+    finally:
+        os._exit(code)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("way", ["", "fsspec"])
+def test_reading_after_a_fork(meter: Meter, bucket: str, way: str) -> None:
+    """Threads and connections of the parent are not in the child."""
+    big = np.arange(400 * 400, dtype=np.uint16).reshape(400, 400)
+    meter.put(bucket, "file.tif", seed.encode(big, tile=(64, 64)))
+    code = FORK.format(options=meter.storage_options, total=int(big.sum()))
+    answer = subprocess.run(
+        [sys.executable, "-c", code, f"s3://{bucket}/file.tif"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "CLOUDIMG_BACKEND": way},
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_a_replaced_file_stays_refused_here_and_elsewhere(meter: Meter, bucket: str) -> None:
+    import pickle
+
+    big = np.random.default_rng(0).integers(0, 2**16, (512, 512), np.uint16)
+    meter.put(bucket, "file.tif", seed.encode(big, tile=(64, 64)))
+    url = f"s3://{bucket}/file.tif"
+    image = cloudimg.open(url, storage_options=meter.storage_options)
+    meter.put(bucket, "file.tif", seed.encode(big[::-1].copy(), tile=(64, 64)))
+    for _ in range(3):
+        with pytest.raises(ChangedError):
+            image.read()
+    code = (
+        "import pickle, sys, cloudimg\n"
+        "try: pickle.load(sys.stdin.buffer).read()\n"
+        "except cloudimg.CloudimgError as exc: print(type(exc).__name__)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(image), capture_output=True, check=True
+    )
+    assert answer.stdout.strip() == b"ChangedError"
+
+
+def test_a_file_of_another_size_is_another_file(tmp_path: Path) -> None:
+    """Also where a server tells neither ETag nor time of change."""
+    import http.server
+    import threading
+
+    content = [seed.encode(np.zeros((400, 400), np.uint16), tile=(64, 64))]
+
+    class Bare(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            data = content[0]
+            first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+            part = data[int(first) : int(last) + 1]
+            self.send_response_only(206)
+            end = int(first) + len(part) - 1
+            self.send_header("Content-Range", f"bytes {first}-{end}/{len(data)}")
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bare) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            image = cloudimg.open(f"http://127.0.0.1:{server.server_port}/file.tif")
+            content[0] = seed.encode(np.ones((500, 500), np.uint16), tile=(64, 64))
+            with pytest.raises(ChangedError):
+                image.read()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_signed_urls_in_a_list(httpd: WebServer, bucket: str) -> None:
+    (httpd.root / bucket).mkdir()
+    urls = []
+    for z in range(3):
+        (httpd.root / bucket / f"z{z}.tif").write_bytes(TILED)
+        urls.append(f"{httpd.endpoint}/{bucket}/z{z}.tif?X-Amz-Signature=SECRETSIG{z}")
+    image = cloudimg.open(urls)
+    assert image.shape == (3, 64, 96)
+    shown = [repr(image), str(image.coords), str(list(image.files)), repr(image._sources)]
+    assert all("SECRETSIG" not in text for text in shown)
+    location = split_url("http://me:hunter2@host/x")[0]
+    assert "hunter2" not in repr(location)
+
+
+def test_credentials_that_appear_later_are_used(
+    meter: Meter, public_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    store = Store(split_url(public_file)[0])
+    store._connected()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", meter.endpoint)
+    np.testing.assert_array_equal(cloudimg.open(public_file).read(), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"profile": "no-such-profile"}, "no-such-profile"),
+        ({"endpoint_url": "127.0.0.1:9000"}, "no URL"),
+        ({"client_kwargs": "x"}, "cannot connect"),
+        ({"annon": True}, "annon"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_told(options: dict[str, Any], word: str) -> None:
+    with pytest.raises(cloudimg.CloudimgError) as caught:
+        cloudimg.open("s3://bucket/file.tif", storage_options=options)
+    assert "s3://bucket" in str(caught.value)
+    assert word in str(caught.value)
+
+
+def test_local_oddities(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling_z7.tif").symlink_to("nowhere")
+    (tmp_path / "z1.tif").write_bytes(TILED)
+    (tmp_path / "z2.tif").symlink_to("z1.tif")
+    os.mkfifo(tmp_path / "z3.tif")
+    assert list(cloudimg.open(tmp_path / "z{z}.tif").coords["z"]) == [1, 2]
+    assert cloudimg.open(f"{tmp_path}/**/z*.tif").n_files == 2
+    with pytest.raises(NotFoundError, match="pipe"):
+        cloudimg.open(tmp_path / "z3.tif")
+    with pytest.raises(cloudimg.CloudimgError):
+        cloudimg.open("a\0b.tif")

@@ -22,7 +22,7 @@ from cloudimg.errors import (
 )
 from cloudimg.storage.base import Blob, Entry, NotMappableError
 from cloudimg.storage.limits import engine
-from cloudimg.storage.urls import Location
+from cloudimg.storage.urls import Location, redact
 
 Asker = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
 """Asks a filesystem for a path with a Range header."""
@@ -157,6 +157,9 @@ class FsspecBackend:
             return StorageError(f"the server refused the request for {url}{what}", url=url)
         if status is not None or _is_passing(exc):
             return ServerError(f"the server failed on {url}{what or f' ({name})'}", url=url)
+        if isinstance(exc, TypeError):
+            # An option that the filesystem does not know shows only now, by its name.
+            return StorageError(f"cannot read {url}: {redact(str(exc))}", url=url)
         return StorageError(f"{name} while reading {url}", url=url)
 
 
@@ -258,7 +261,8 @@ async def _ask_http(fs: Any, path: str, header: dict[str, str]) -> Blob:
         if answer.status == 416:
             return Blob(b"", 0, None, None)
         answer.raise_for_status()
-        return _blob(await answer.read(), answer.headers, answer.headers.get("ETag"))
+        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        return _blob(await answer.read(), answer.headers, version)
 
 
 _ASKERS: dict[str, Asker] = {

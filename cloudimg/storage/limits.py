@@ -7,11 +7,11 @@ reach the workers of a cluster the way that their other settings do.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,14 +36,14 @@ class Limits:
     """Threads that decode: CLOUDIMG_DECODE_THREADS."""
 
 
-def _from_environment(name: str, default: float) -> float:
+def _from_environment(name: str, default: float, *, whole: bool = True) -> float:
     text = os.environ.get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:
         value = 0
-    if value <= 0:
-        raise ArgumentError(f"{name}={text!r} is not a positive number")
+    if not 0 < value < math.inf or (whole and value < 1):
+        raise ArgumentError(f"{name}={text!r} is not a positive {'integer' if whole else 'number'}")
     return value
 
 
@@ -53,7 +53,7 @@ def read_limits() -> Limits:
         max_requests=int(_from_environment("CLOUDIMG_MAX_REQUESTS", 256)),
         max_bytes=int(_from_environment("CLOUDIMG_MAX_BYTES_IN_FLIGHT", 256 * 2**20)),
         attempts=int(_from_environment("CLOUDIMG_ATTEMPTS", 6)),
-        timeout_s=_from_environment("CLOUDIMG_TIMEOUT_S", 20),
+        timeout_s=_from_environment("CLOUDIMG_TIMEOUT_S", 20, whole=False),
         decode_threads=int(_from_environment("CLOUDIMG_DECODE_THREADS", os.cpu_count() or 1)),
     )
 
@@ -100,15 +100,6 @@ class Engine:
     def decode(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which needs the processor, in one of the decoding threads."""
         return self._decoders.submit(function)
-
-    @contextmanager
-    def room(self, size_bytes: int) -> Iterator[None]:
-        """Hold room for bytes in flight."""
-        cost = self.budget.claim(size_bytes)
-        try:
-            yield
-        finally:
-            self.budget.release(cost)
 
 
 _lock = threading.Lock()

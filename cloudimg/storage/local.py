@@ -15,24 +15,25 @@ class LocalBackend:
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         try:
-            handle = os.open(key, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            handle = os.open(key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
             try:
                 status = os.fstat(handle)
-                if stat.S_ISDIR(status.st_mode):
-                    raise NotFoundError(f"{key} is a folder, not a file", url=key)
+                if not stat.S_ISREG(status.st_mode):
+                    kind = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device"
+                    raise NotFoundError(f"{key} is a {kind}, not a file", url=key)
                 size = status.st_size
                 first = 0 if start is None else start if start >= 0 else max(0, size + start)
                 last = size if stop is None else min(stop, size)
                 return Blob(_read(handle, first, last), first, size, _etag(status))
             finally:
                 os.close(handle)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             raise _translate(exc, key) from None
 
     def info(self, key: str) -> Entry:
         try:
             status = os.stat(key)  # noqa: PTH116 - a key is text, and this is a hot path
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             raise _translate(exc, key) from None
         if not stat.S_ISREG(status.st_mode):
             raise NotFoundError(f"{key} is not a file", url=key)
@@ -51,17 +52,19 @@ class LocalBackend:
         batch = []
         for item in found:
             path = f"{folder.rstrip('/')}/{item.name}"
-            # An unbounded walk follows no links to folders, which may lead back up.
-            if item.is_dir(follow_symlinks=depth is not None):
-                if (depth is None or depth > 1) and (path + "/").startswith(stem[: len(path) + 1]):
-                    yield from self.list_objects(path, stem, None if depth is None else depth - 1)
-            elif path.startswith(stem) and not item.is_dir():
-                try:
-                    status = item.stat()
-                except FileNotFoundError:
-                    continue  # a dangling link, or deleted since: no file to read
-                if stat.S_ISREG(status.st_mode):
-                    batch.append(Entry(path, status.st_size, _etag(status)))
+            if not path.startswith(stem[: len(path)]):
+                continue
+            try:
+                status = item.stat()
+            except OSError:
+                continue  # a dangling or circular link, or deleted since: no file to read
+            if stat.S_ISDIR(status.st_mode):
+                # An unbounded walk follows no links to folders, which may lead back up.
+                if (depth is None or depth > 1) and (depth is not None or not item.is_symlink()):
+                    below = None if depth is None else depth - 1
+                    yield from self.list_objects(path, stem, below)
+            elif stat.S_ISREG(status.st_mode) and path.startswith(stem):
+                batch.append(Entry(path, status.st_size, _etag(status)))
         if batch:
             yield batch
 
@@ -81,11 +84,12 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def _translate(exc: OSError, key: str) -> StorageError:
+def _translate(exc: OSError | ValueError, key: str) -> StorageError:
     if isinstance(exc, StorageError):
         return exc
     if isinstance(exc, FileNotFoundError | NotADirectoryError):
         return NotFoundError(f"no such file: {key}", url=key)
     if isinstance(exc, PermissionError):
         return AccessDeniedError(f"no permission to read {key}", url=key)
-    return StorageError(f"cannot read {key}: {exc.strerror or exc}", url=key)
+    reason = getattr(exc, "strerror", None) or exc
+    return StorageError(f"cannot read {key}: {reason}", url=key)

@@ -62,14 +62,14 @@ class _ObstoreBackend:
                 return Blob(b"", start if start and start > 0 else 0, None, None)
             raise self._translate(exc, key) from None
         meta = answer.meta
-        return Blob(memoryview(data), answer.range[0], meta["size"], meta["e_tag"])
+        return Blob(memoryview(data), answer.range[0], meta["size"], _version(meta))
 
     def info(self, key: str) -> Entry:
         try:
             meta = obstore.head(self._store, self._path(key))
         except (*_ERRORS, ValueError, OSError) as exc:
             raise self._translate(exc, key) from None
-        return Entry(key, meta["size"], meta["e_tag"])
+        return Entry(key, meta["size"], _version(meta))
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         raise NotMappableError  # http has no listing but a page of links, which fsspec reads
@@ -180,7 +180,8 @@ class S3Backend(_ObstoreBackend):
             ]
             if batch:
                 yield batch
-            if len(batch) < len(chunk) and chunk[-1]["path"] > wanted:
+            # Past the stem. A marker of a folder (exp/, told as exp) sorts before it and is no end.
+            if chunk[-1]["path"] > wanted and not chunk[-1]["path"].startswith(wanted):
                 return
             try:
                 chunk = next(stream, None)
@@ -242,6 +243,14 @@ def _client_options(*, allow_http: bool) -> dict[str, Any]:
         "timeout": timedelta(seconds=60 * limits.timeout_s),
         "user_agent": "cloudimg",
     }
+
+
+def _version(meta: Any) -> str | None:
+    """The ETag, or the time of the last change where a server has none."""
+    etag: str | None = meta["e_tag"]
+    if etag is None and meta["last_modified"] is not None:
+        return str(meta["last_modified"].isoformat())
+    return etag
 
 
 def _status_of(exc: BaseException) -> int | None:

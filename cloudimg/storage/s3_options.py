@@ -178,6 +178,8 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
     """Endpoint for the bucket and whether the host names it: as botocore decides it."""
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or parts.port == 0:
+        raise ValueError(f"the endpoint {endpoint!r} is no URL such as https://host:9000")
     on_aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     # A bucket with dots breaks the certificate of a virtual host.
     if _DNS_BUCKET.fullmatch(bucket) and (style == "virtual" or (style == "auto" and on_aws)):

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from cloudimg.errors import ServerError, StorageError
+from cloudimg.errors import ArgumentError, CloudimgError, ServerError, StorageError
 from cloudimg.storage.base import Backend, Blob, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 from cloudimg.storage.local import LocalBackend
-from cloudimg.storage.urls import Location
+from cloudimg.storage.urls import Location, redact
 
 T = TypeVar("T")
 
@@ -38,12 +38,15 @@ class Store:
 
     def __init__(self, location: Location, options: Mapping[str, Any] | None = None) -> None:
         self.location = location
+        if options is not None and not isinstance(options, Mapping):
+            raise ArgumentError("storage_options must be a mapping of fsspec's options")
         self.options = dict(options or {})
         self.identity = hashlib.sha256(
             repr(sorted(self.options.items(), key=lambda item: item[0])).encode()
         ).hexdigest()
         """Tells stores with different options apart within a process; never stored or shown."""
         self._backends: list[Backend] | None = None
+        self._pid = 0
 
     def __repr__(self) -> str:
         return f"Store({self.location.display(self.location.root)})"
@@ -152,8 +155,8 @@ class Store:
         raise StorageError(f"{self} cannot answer this request")
 
     def _connected(self) -> list[Backend]:
-        if self._backends is None:
-            self._backends = _shared_backends(self)
+        if self._backends is None or self._pid != os.getpid():
+            self._backends, self._pid = _shared_backends(self), os.getpid()
         return self._backends
 
 
@@ -190,41 +193,63 @@ class _LateFsspec:
 
 
 _lock = threading.Lock()
-_backends: dict[tuple[Location, str], list[Backend]] = {}
+_backends: dict[tuple[Location, str, str], list[Backend]] = {}
+_is_forked = False
+"""Whether this process was forked from one that had connections: obstore's threads are not in it,
+so that its calls would wait for ever."""
 
 
 def _shared_backends(store: Store) -> list[Backend]:
-    place = (store.location, store.identity)
+    place = (store.location, store.identity, _environment())
     with _lock:
         if place not in _backends:
             _backends[place] = _make_backends(store.location, store.options)
         return _backends[place]
 
 
+def _environment() -> str:
+    """Digest of the variables that endpoints and credentials come from: a later image sees those
+    of its own time."""
+    prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_")
+    found = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
 def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
     """The ways to this location, best first."""
     slow: Backend = _LateFsspec(location, options)
-    if location.before or location.after or os.environ.get("CLOUDIMG_BACKEND") == "fsspec":
+    is_fast = not _is_forked and os.environ.get("CLOUDIMG_BACKEND") != "fsspec"
+    if location.before or location.after:
         return [slow]
     if location.protocol == "file":
-        return [LocalBackend()] if not options else [slow]
+        forced = os.environ.get("CLOUDIMG_BACKEND") == "fsspec"
+        return [LocalBackend()] if not options and not forced else [slow]
     try:
-        if location.protocol == "s3":
+        if location.protocol == "s3" and is_fast:
             from cloudimg.storage.obstore_backend import S3Backend
 
             return [S3Backend(options, location.root, location.display), slow]
-        if location.protocol in ("http", "https") and not options:
+        if location.protocol in ("http", "https") and not options and is_fast:
             from cloudimg.storage.obstore_backend import HTTPBackend
 
             return [HTTPBackend(location.protocol, location.root, location.display), slow]
     except NotMappableError:
         return [slow]
+    except CloudimgError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - botocore has many for a wrong configuration
+        raise ArgumentError(
+            f"cannot connect to {location.display(location.root)}: {type(exc).__name__}:"
+            f" {redact(str(exc))}",
+            url=location.display(location.root),
+        ) from None
     return [slow]
 
 
 def _forget_after_fork() -> None:
-    global _lock  # a lock held by another thread of the parent would never open
+    global _lock, _is_forked  # a lock held by another thread of the parent would never open
     _lock = threading.Lock()
+    _is_forked = _is_forked or bool(_backends)
     _backends.clear()
 
 

@@ -19,7 +19,7 @@ _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "
 """Protocols of fsspec whose URLs are paths only; in all others a host or bucket comes first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Location:
     """Where a family of objects lives: everything of their URLs but the path.
 
@@ -36,6 +36,9 @@ class Location:
     """Bucket (s3, gs, ...) or host (http, ftp, ...); empty where URLs have none."""
     after: str
     """The rest of the chain, beginning with ``::``."""
+
+    def __repr__(self) -> str:
+        return f"Location({self.display(self.root)})"
 
     def url(self, key: str) -> str:
         """URL of an object, whose `key` is its path below ``protocol://``."""
@@ -64,7 +67,7 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Location, str]:
     ArgumentError
         If there is no path that names objects.
     """
-    text = os.fspath(url)
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else url
     if not isinstance(text, str) or not text:
         raise ArgumentError(f"a URL or a path is needed, not {text!r}")
     links = text.split("::")
@@ -101,7 +104,11 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Location, str]:
 
 
 def _absolute(path: str) -> str:
-    path = str(Path(path).expanduser()) if path.startswith("~") else path
+    if path.startswith("~"):
+        try:
+            path = str(Path(path).expanduser())
+        except RuntimeError:
+            raise ArgumentError(f"{path!r} names no home folder") from None
     while path.startswith("./"):
         path = path[2:]
     if not path.startswith("/"):

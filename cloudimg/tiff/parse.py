@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from cloudimg.errors import (
+    ArgumentError,
     CloudimgError,
     CorruptFileError,
     FormatError,
@@ -116,7 +117,7 @@ def _parse(
     if not found:
         raise CorruptFileError(f"{url} is a TIFF without images", url=url)
     if not 0 <= series < len(found):
-        raise CorruptFileError(f"{url} has {len(found)} images, not {series + 1}", url=url)
+        raise ArgumentError(f"series={series}, but {url} has {len(found)} images", url=url)
     image = found[series]
     if not alone and tiff.is_ome:
         _refuse_part_of_a_set(tiff.ome_metadata or "", name, url)
