@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.arguments import as_texts, check_arguments
 from cloudimg.assemble import make_sources
 from cloudimg.coords import coordinate_lines, coordinates, human, label_name, labels_at
 from cloudimg.dask_array import Chunks, choose_chunks, to_dask
@@ -20,7 +21,7 @@ from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.grid import FileGrid
 from cloudimg.headers import Selection
 from cloudimg.image import Source, refuse_missing
-from cloudimg.listing import find_files, locate
+from cloudimg.listing import find_files, locate, look_up
 from cloudimg.reader import Reader
 from cloudimg.storage import Store, engine, redact
 from cloudimg.survey import Survey, survey
@@ -300,7 +301,8 @@ def open(
     series : int
         Which image of files that hold several.
     missing : {"raise", "fill"}
-        What to do where the grid has no file.
+        What to do where the grid has no file. A list of URLs is looked through for missing files
+        only with "fill"; without it a missing one is an error when it is read.
     fill_value : number
         What stands there.
     validate : {"first", "all"}
@@ -319,16 +321,19 @@ def open(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    _check_arguments(axes, dims, mosaic, series, missing, validate)
+    check_arguments(axes, dims, mosaic, series, missing, validate)
     is_list = not isinstance(urls, str | os.PathLike)
-    texts = _as_texts(urls)
+    texts = as_texts(urls)
     location, patterns = locate(texts)
     store = Store(location, storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
     try:
-        find = partial(find_files, store, patterns, is_list=is_list, progress=progress)
-        # Waited for in a fetching thread, so that Ctrl-C reaches this one.
-        listing = engine().fetch(find).result()
+        if is_list and missing == "fill":
+            listing = look_up(store, patterns)
+        else:
+            find = partial(find_files, store, patterns, is_list=is_list, progress=progress)
+            # Waited for in a fetching thread, so that Ctrl-C reaches this one.
+            listing = engine().fetch(find).result()
         grid = listing.grid
         selection = Selection(series, alone=bool(grid.fields), epoch=uuid.uuid4().hex)
         reader = Reader(store, selection)
@@ -372,42 +377,6 @@ def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: An
         Axes in the order t, c, z, y, x, s, others in front, or as `dims=` says.
     """
     return open(urls, **options).to_dask(chunks, level=level)
-
-
-def _as_texts(urls: Any) -> list[str]:
-    """URLs and paths as texts."""
-    found = [urls] if isinstance(urls, str | os.PathLike) else urls
-    if not isinstance(found, Sequence) or isinstance(found, bytes):
-        raise ArgumentError(f"a URL, a path or a sequence of them is needed, not {urls!r}")
-    texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in found]
-    for text in texts:
-        if not isinstance(text, str):
-            raise ArgumentError(f"a URL or a path is needed, not {text!r}")
-    return texts
-
-
-def _check_arguments(
-    axes: Any, dims: Any, mosaic: Any, series: Any, missing: Any, validate: Any
-) -> None:
-    """Types and choices, before anything is asked of a store."""
-    if axes is not None and not (
-        isinstance(axes, Mapping) and all(isinstance(n, str) for pair in axes.items() for n in pair)
-    ):
-        raise ArgumentError(f"axes={axes!r} must map names of axes to names")
-    if dims is not None and not (
-        isinstance(dims, Sequence) and all(isinstance(name, str) for name in dims)
-    ):
-        raise ArgumentError(f"dims={dims!r} must be a sequence of names of axes")
-    if not isinstance(mosaic, bool):
-        raise ArgumentError(f"mosaic={mosaic!r} must be True or False")
-    if isinstance(series, bool) or not isinstance(series, int) or series < 0:
-        raise ArgumentError(f"series={series!r} must be a number from 0 on")
-    for name, value, choices in (
-        ("missing", missing, ("raise", "fill")),
-        ("validate", validate, ("first", "all")),
-    ):
-        if value not in choices:
-            raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
 
 
 def _missing_examples(grid: FileGrid) -> list[str]:

@@ -70,6 +70,36 @@ class NameColumn:
             yield self[row]
 
 
+@dataclass(frozen=True, slots=True)
+class CountedTexts(Sequence[str]):
+    """Numbers at equal distances, written alike: a million of them travel as four."""
+
+    start: int
+    step: int
+    length: int
+    width: int
+    """Digits to which they are padded with zeros."""
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, i: Any) -> Any:
+        if not 0 <= i < self.length:
+            raise IndexError(i)
+        return f"{self.start + i * self.step:0{self.width}d}"
+
+
+def compact(texts: Sequence[str]) -> Sequence[str]:
+    """The same texts, in little memory where they count."""
+    if texts[0].isdecimal() and texts[-1].isdecimal():
+        start = int(texts[0])
+        step = int(texts[1]) - start if len(texts) > 1 and texts[1].isdecimal() else 1
+        counted = CountedTexts(start, step, len(texts), len(texts[0]))
+        if all(mine == text for mine, text in zip(counted, texts, strict=True)):
+            return counted
+    return tuple(texts)
+
+
 @dataclass(frozen=True)
 class Keys:
     """Names of files by index, made from the pattern or looked up.
@@ -78,7 +108,7 @@ class Keys:
     """
 
     pattern: Pattern | None
-    texts: tuple[tuple[int, tuple[str, ...]], ...]
+    texts: tuple[tuple[int, Sequence[str]], ...]
     """Per occurrence of a field: the axis, and its text by index."""
     names: NameColumn | None = field(repr=False)
     rows: npt.NDArray[np.int32] | None = field(repr=False)
@@ -266,7 +296,7 @@ class GridBuilder:
         for k, axis in enumerate(self._axis_of):
             by_code = self._texts[k]
             code_of = self._values[axis]
-            texts.append((axis, tuple(by_code[code_of[label]] for label in labels[axis])))
+            texts.append((axis, compact([by_code[code_of[label]] for label in labels[axis]])))
         return Keys(self._pattern, tuple(texts), None, None)
 
     def _check_extent(self, shape: tuple[int, ...]) -> None:
@@ -311,8 +341,14 @@ def _sorted_labels(
     return tuple(ordered), rank
 
 
-def listed_grid(files: Sequence[Named], *, axis: str | None) -> FileGrid:
-    """A grid of files in the given order along one axis, or of one file without any axis."""
+def listed_grid(
+    files: Sequence[Named], *, axis: str | None, present: Sequence[bool] | None = None
+) -> FileGrid:
+    """A grid of files in the given order along one axis, or of one file without any axis.
+
+    `present` tells which of them exist; all without it.
+    """
+    is_there = None if present is None or all(present) else np.array(present, bool)
     names = NameColumn()
     digest = hashlib.sha256(b"listed")
     for file in files:
@@ -325,11 +361,11 @@ def listed_grid(files: Sequence[Named], *, axis: str | None) -> FileGrid:
         fields=(axis,) if axis is not None else (),
         labels=labels,
         keys=Keys(None, (), names, rows),
-        present=None,
+        present=is_there,
         sizes=sizes,
         digest=digest.hexdigest(),
         has_versions=all(file.etag is not None for file in files),
-        n_files=len(files),
+        n_files=len(files) if is_there is None else int(is_there.sum()),
     )
 
 

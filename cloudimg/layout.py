@@ -7,7 +7,7 @@ the image to the regions of files that make it up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -29,7 +29,10 @@ class Axis:
     file_axis: int | None
     """Axis of the files, or None for an axis along which they are stacked."""
     extents: tuple[int, ...]
-    """Length of the files along the axis, by index in the grid; one where there is no field."""
+    """Length of the files along the axis, by index in the grid; one where there is no field, none
+    where they are stacked."""
+    count: int
+    """Number of indices in the grid; 1 where there is no field."""
 
     @property
     def is_stacked(self) -> bool:
@@ -37,7 +40,7 @@ class Axis:
 
     @property
     def length(self) -> int:
-        return len(self.extents) if self.is_stacked else sum(self.extents)
+        return self.count if self.is_stacked else sum(self.extents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +159,12 @@ def arrange(
     for i, (name, length) in enumerate(zip(names, lengths, strict=True)):
         if name in file_dims:
             at = list(file_dims).index(name)
-            axes[name] = Axis(name, i, at, (file_shape[at],) * length)
+            axes[name] = Axis(name, i, at, (file_shape[at],) * length, length)
         else:
-            axes[name] = Axis(name, i, None, (1,) * length)
+            axes[name] = Axis(name, i, None, (), length)
     for at, name in enumerate(file_dims):
         if name not in axes:
-            axes[name] = Axis(name, None, at, (file_shape[at],))
+            axes[name] = Axis(name, None, at, (file_shape[at],), 1)
     order = [name for name in axes if name not in _LAST] + [name for name in _LAST if name in axes]
     if dims is not None:
         if sorted(dims) != sorted(order):
@@ -173,8 +176,7 @@ def arrange(
 def with_extents(layout: Layout, extents: Mapping[str, Sequence[int]]) -> Layout:
     """The same layout with other lengths of the files along some axes."""
     axes = tuple(
-        Axis(a.name, a.field, a.file_axis, tuple(extents.get(a.name, a.extents)))
-        for a in layout.axes
+        replace(axis, extents=tuple(extents.get(axis.name, axis.extents))) for axis in layout.axes
     )
     return Layout(axes, layout.n_fields, layout.n_file_axes)
 

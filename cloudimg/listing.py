@@ -6,11 +6,12 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
 from cloudimg.grid import FileGrid, GridBuilder, listed_grid
 from cloudimg.pattern import Pattern, compile_pattern, natural_key
-from cloudimg.storage import Entry, Location, Store, split_url
+from cloudimg.storage import Entry, Location, Store, engine, split_url
 
 FILE_AXIS = "file"
 """Axis of files that a plain glob or a list stacks."""
@@ -75,6 +76,32 @@ def find_files(
         raise _no_match(store, pattern, folder, builder.n_unmatched, builder.unmatched)
     shown = tuple(_display(store, text) for text in builder.unmatched)
     return Listing(builder.build(), builder.n_unmatched, shown)
+
+
+def look_up(store: Store, texts: Sequence[str]) -> Listing:
+    """The files of a list, of which some may be missing: each is asked for, many at a time.
+
+    Raises
+    ------
+    NoMatchError
+        If none of them exists.
+    """
+
+    def info(text: str) -> Entry | None:
+        try:
+            return _as_text(store.location, store.info(store.location.key_of(text)))
+        except NotFoundError:
+            return None
+
+    found = [engine().fetch(partial(info, text)) for text in texts]
+    entries = [future.result() for future in found]
+    present = [entry is not None for entry in entries]
+    if not any(present):
+        raise NoMatchError(
+            f"none of the {len(texts)} files exists: {_display(store, texts[0])}, ..."
+        )
+    files = [entry or Entry(text, None, None) for entry, text in zip(entries, texts, strict=True)]
+    return Listing(listed_grid(files, axis=FILE_AXIS, present=present), 0, ())
 
 
 def _find_glob(

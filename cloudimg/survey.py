@@ -202,9 +202,9 @@ def _more_headers(
         wanted = [index for index in grid.files() if index != start]
     else:
         ends = (
-            grid.last_along(axis.field, len(axis.extents) - 1)
+            grid.last_along(axis.field, axis.count - 1)
             for axis in layout.axes
-            if axis.field is not None and not axis.is_stacked and len(axis.extents) > 1
+            if axis.field is not None and not axis.is_stacked and axis.count > 1
         )
         wanted = [end for end in dict.fromkeys(ends) if end is not None and end != start]
 

@@ -516,3 +516,16 @@ def test_arguments_of_a_wrong_kind(tmp_path: Path, arguments: dict[str, Any]) ->
 def test_urls_of_a_wrong_kind(urls: Any) -> None:
     with pytest.raises(ArgumentError, match="URL"):
         cloudimg.open(urls)
+
+
+def test_a_list_with_missing_files(tmp_path: Path) -> None:
+    for z in (0, 2):
+        put(tmp_path, f"z{z}.tif", plane(z))
+    urls = [tmp_path / f"z{z}.tif" for z in (1, 0, 2, 3)]
+    image = cloudimg.open(urls, missing="fill", fill_value=9)
+    assert list(image.read()[:, 0, 0]) == [9, 0, 2, 9]
+    assert [labels["file"] for labels in image.missing] == ["z1.tif", "z3.tif"]
+    with pytest.raises(cloudimg.errors.NotFoundError, match=r"z1\.tif"):
+        cloudimg.open(urls).read()
+    with pytest.raises(cloudimg.errors.NoMatchError, match="none of the 2 files"):
+        cloudimg.open(urls[::3], missing="fill")

@@ -220,6 +220,16 @@ def test_a_million_blocks_make_a_small_graph_at_once(meter: Meter, bucket: str) 
     assert pickled.count(b".tif") < 10
 
 
+def test_a_million_files_along_one_axis_travel_small(meter: Meter, bucket: str) -> None:
+    """Dask's own chunk lengths are as many as the blocks; the source is not."""
+    data = seed.encode(np.zeros((8, 8), np.uint8))
+    meter.fill(bucket, [f"t{t}.tif" for t in range(100_000)], data)
+    image = cloudimg.open(f"s3://{bucket}/t{{t}}.tif", storage_options=meter.storage_options)
+    assert image.shape == (100_000, 8, 8)
+    array = image.to_dask(chunks=(1000, 8, 8))
+    assert len(pickle.dumps(array.dask)) < 100_000
+
+
 def test_automatic_chunks_stay_few(meter: Meter, bucket: str) -> None:
     data = seed.encode(np.zeros((8, 8), np.uint8))
     meter.fill(bucket, [f"t{t}_z{z}.tif" for t in range(300) for z in range(300)], data)
