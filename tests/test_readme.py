@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,8 @@ def python_blocks() -> str:
 def test_every_block_is_covered() -> None:
     assert {language for _, language, _ in BLOCKS} == {"sh", "python"}
     shell = [(name, code) for name, language, code in BLOCKS if language == "sh"]
-    assert [name for name, _ in shell] == ["demo", "", "test"]
+    assert [name for name, _ in shell] == ["demo", "", "benchmark", "test"]
+    assert "FIGURES" not in README
     assert shell[1][1] == "cloudimg info s3://lab/exp/"
 
 
@@ -116,6 +118,19 @@ def test_the_demo_command_in_a_fresh_copy(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert (copy / "cloudimg-demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_benchmark_command() -> None:
+    """With this environment's Python in place of the one that the README makes."""
+    command = next(code for name, _, code in BLOCKS if name == "benchmark").split(" && ")[1]
+    words = shlex.split(command.replace(".venv/bin/python", sys.executable))
+    answer = subprocess.run(
+        words, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert re.search(r"cloudimg .*\n.*fsspec\+dask", answer.stdout)
+    assert "WRONG" not in answer.stdout
 
 
 def test_the_picture_is_what_the_demo_makes() -> None:
