@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 DASK_THREADS = 2
 CLIENT_THREADS = 64
-"""Threads of the hand-written readers, which only wait; more gained nothing."""
+"""Threads of the readers by hand and of rasterio; 32, 128 and 256 made no clear difference."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from typing import Any
 
 import numpy as np
@@ -62,12 +63,16 @@ def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | comple
     try:
         if not isinstance(fill_value, int | float | complex | np.number | np.bool_):
             raise TypeError
-        filled = np.asarray(fill_value).astype(dtype, casting="unsafe")
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not fit is found below
+            filled = np.asarray(fill_value).astype(dtype, casting="unsafe")
         if dtype.kind in "iub" and filled.item() != fill_value:
             raise OverflowError
         if dtype.kind == "f" and isinstance(fill_value, complex):
             raise TypeError
-    except (OverflowError, ValueError, TypeError, RuntimeWarning):
+        if dtype.kind in "fc" and np.isinf(filled) and np.isfinite(fill_value):
+            raise OverflowError
+    except (OverflowError, ValueError, TypeError):
         raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from None
     return filled.item()  # type: ignore[no-any-return]
 

@@ -25,6 +25,8 @@ _CELLS_PER_FILE = 100
 _MANY_CELLS = 10**6
 """A grid may have 10^6 places, and a hundred for each file: more is a mistake, and memory."""
 _NAMES_PER_BLOCK = 1000
+_ANY_NAME = ("utf-8", "surrogateescape")
+"""Encoding that takes every name of a local file, Unicode or not."""
 
 
 class Named(Protocol):
@@ -52,7 +54,7 @@ class NameColumn:
     def append(self, name: str) -> None:
         self._open.append(name)
         if len(self._open) == _NAMES_PER_BLOCK:
-            self._blocks.append(zlib.compress("\0".join(self._open).encode(), 1))
+            self._blocks.append(zlib.compress("\0".join(self._open).encode(*_ANY_NAME), 1))
             self._open = []
 
     def __getitem__(self, row: int) -> str:
@@ -61,7 +63,7 @@ class NameColumn:
             return self._open[i]
         number, names = self._cached
         if number != block:
-            names = zlib.decompress(self._blocks[block]).decode().split("\0")
+            names = zlib.decompress(self._blocks[block]).decode(*_ANY_NAME).split("\0")
             self._cached = (block, names)
         return names[i]
 
@@ -208,7 +210,7 @@ class GridBuilder:
         self._sizes = array("q")
         self._names = NameColumn()
         self._has_versions = True
-        self._hash = hashlib.sha256(pattern.text.encode())
+        self._hash = hashlib.sha256(pattern.text.encode(*_ANY_NAME))
         self.unmatched: list[str] = []
         """Some names of the listing that do not match."""
         self.n_unmatched = 0
@@ -239,7 +241,7 @@ class GridBuilder:
         self._sizes.append(size)
         self._names.append(file.key)
         self._has_versions &= file.etag is not None
-        self._hash.update(f"{file.key}\0{size}\0{file.etag}\n".encode())
+        self._hash.update(f"{file.key}\0{size}\0{file.etag}\n".encode(*_ANY_NAME))
 
     def _new_text(self, occurrence: int, text: str) -> int:
         values = self._values[self._axis_of[occurrence]]
@@ -353,7 +355,7 @@ def listed_grid(
     digest = hashlib.sha256(b"listed")
     for file in files:
         names.append(file.key)
-        digest.update(f"{file.key}\0{file.size_bytes}\0{file.etag}\n".encode())
+        digest.update(f"{file.key}\0{file.size_bytes}\0{file.etag}\n".encode(*_ANY_NAME))
     sizes = np.array([-1 if f.size_bytes is None else f.size_bytes for f in files], np.int64)
     labels = (tuple(_short_names([file.key for file in files])),) if axis is not None else ()
     rows = np.arange(len(files), dtype=np.int32) if axis is not None else None

@@ -112,9 +112,8 @@ class HeaderReader:
         file = SparseFile(size, fetch, _max_header_bytes(), url)
         file.add(blob.start_bytes, blob.data)
         name = key.rsplit("/", 1)[-1]
-        # Of a name the parser looks at the extension, and at all of it where a file is no part of
-        # a grid.
-        kind = (size, name[-5:] if self.selection.alone else name)
+        # Of a name the parser looks at the extension; where at more, there is no template.
+        kind = (size, name[-5:])
         template = _templates.get((self.selection.series, self.selection.alone))
         parsed = template.matching(file, kind, url) if template is not None else None
         if parsed is None:
@@ -219,6 +218,6 @@ def _max_header_bytes() -> int:
     text = os.environ.get("CLOUDIMG_MAX_HEADER_BYTES", "")
     if not text:
         return 256 * 2**20
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ArgumentError(f"CLOUDIMG_MAX_HEADER_BYTES={text!r} is not a number of bytes")
     return int(text)

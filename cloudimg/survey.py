@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError, MismatchError
 from cloudimg.grid import FileGrid
 from cloudimg.headers import OpenFile
-from cloudimg.layout import Layout, arrange, with_extents
+from cloudimg.layout import Axis, Layout, arrange, with_extents
 from cloudimg.reader import Expected, Reader, lacking_axes, mismatch_message, with_ones
 from cloudimg.storage import engine
 from cloudimg.tiff import Level
@@ -201,12 +202,8 @@ def _more_headers(
     if validate_all:
         wanted = [index for index in grid.files() if index != start]
     else:
-        ends = (
-            grid.last_along(axis.field, axis.count - 1)
-            for axis in layout.axes
-            if axis.field is not None and not axis.is_stacked and axis.count > 1
-        )
-        wanted = [end for end in dict.fromkeys(ends) if end is not None and end != start]
+        ends = [end for axis in layout.axes for end in _ends(grid, axis, start)]
+        wanted = [end for end in dict.fromkeys(ends) if end != start]
 
     step = 4 * engine().limits.max_requests  # what waits for its turn takes memory too
     for i in range(0, len(wanted), step):
@@ -229,6 +226,19 @@ def _aligned(header: Header, first: Header, layout: Layout) -> Header:
         return header
     shapes = tuple(with_ones(shape, lacking) for shape in header.shapes)
     return replace(header, dims=first.dims, shapes=shapes)
+
+
+def _ends(grid: FileGrid, axis: Axis, start: Index) -> Iterator[Index]:
+    """Files whose lengths along an axis must be known: one at its end, and one before the end."""
+    if axis.field is None or axis.is_stacked or axis.count == 1:
+        return
+    last = grid.last_along(axis.field, axis.count - 1)
+    if last is not None:
+        yield last
+    if start[axis.field] == axis.count - 1:
+        # Holes can make the first file one of the edge, which does not speak for the others.
+        before = (grid.last_along(axis.field, i) for i in range(axis.count - 1))
+        yield from islice((index for index in before if index is not None), 1)
 
 
 def _differs(header: Header, first: Header, layout: Layout) -> MismatchError | None:
@@ -260,11 +270,14 @@ def _fitted(layout: Layout, level: int, headers: Mapping[Index, Header]) -> Layo
     """The layout with the lengths that the headers gave along concatenated axes."""
     found: dict[str, list[int]] = {}
     for axis in layout.axes:
-        if axis.field is None or axis.file_axis is None:
+        field = axis.field
+        if field is None or axis.file_axis is None:
             continue
-        lengths = list(axis.extents)
+        # The file that comes first along the axis speaks for all whose headers were not read.
+        speaker = min(headers, key=lambda index: index[field])
+        lengths = [headers[speaker].shapes[level][axis.file_axis]] * axis.count
         for index, header in headers.items():
-            lengths[index[axis.field]] = header.shapes[level][axis.file_axis]
+            lengths[index[field]] = header.shapes[level][axis.file_axis]
         found[axis.name] = lengths
     return with_extents(layout, found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import os
 import pickle
 import time
 from pathlib import Path
@@ -529,3 +530,70 @@ def test_a_list_with_missing_files(tmp_path: Path) -> None:
         cloudimg.open(urls).read()
     with pytest.raises(cloudimg.errors.NoMatchError, match="none of the 2 files"):
         cloudimg.open(urls[::3], missing="fill")
+
+
+def test_a_hole_that_makes_the_first_file_one_of_the_edge(tmp_path: Path) -> None:
+    """Its width must not stand for the columns in the middle."""
+    image = np.arange(32 * 62, dtype=np.uint16).reshape(32, 62)
+    edges = [0, 24, 48, 62]
+    for y in range(2):
+        for x in range(3):
+            if (y, x) not in ((0, 0), (0, 1)):
+                part = image[16 * y : 16 * y + 16, edges[x] : edges[x + 1]]
+                put(tmp_path, f"{y}y_{x}x.tif", part)
+    for validate in ("first", "all"):
+        found = cloudimg.open(tmp_path / "{y}y_{x}x.tif", missing="fill", validate=validate)
+        assert found.shape == (32, 62)
+        pixels = found.read()
+        np.testing.assert_array_equal(pixels[16:], image[16:])
+        np.testing.assert_array_equal(pixels[:16, 48:], image[:16, 48:])
+        assert not pixels[:16, :48].any()
+
+
+def test_headers_in_which_the_name_of_the_file_matters(tmp_path: Path) -> None:
+    """Equal bytes mean another image where OME-XML speaks of the file by its name."""
+
+    def xml() -> str:
+        pages = "".join(
+            f'<TiffData FirstZ="{z}" IFD="{1 - z}" PlaneCount="1"><UUID FileName="a0.ome.tif">'
+            "urn:uuid:00000000-0000-0000-0000-000000000000</UUID></TiffData>"
+            for z in range(2)
+        )
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?><OME '
+            'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+            '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="24" SizeY="16" '
+            f'SizeZ="2" SizeC="1" SizeT="1">{pages}</Pixels></Image></OME>'
+        )
+
+    for name, base in (("a0", 0), ("a1", 10)):
+        pixels = np.stack([plane(base), plane(base + 1)])
+        put(tmp_path, f"{name}.ome.tif", pixels, description=xml(), metadata=None)
+
+    def values(name: str) -> tuple[Any, list[int]]:
+        found = cloudimg.open([tmp_path / f"{name}.ome.tif"])
+        return found.dims, [int(v) for v in found.read().reshape(2, -1)[:, 0]]
+
+    alone = values("a0")
+    assert alone == (("file", "z", "y", "x"), [1, 0])
+    other = values("a1")
+    assert other[1] == [10, 11]
+    assert values("a0") == alone
+    assert values("a1") == other
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    for name in (b"im_\xff.tif", b"im_a.tif"):
+        (tmp_path / os.fsdecode(name)).write_bytes(seed.encode(plane(1)))
+    for pattern in ("im_{w:s}.tif", "im_*.tif"):
+        image = cloudimg.open(tmp_path / pattern)
+        assert image.n_files == 2
+        assert (image.to_dask(chunks=1).compute() == 1).all()
+
+
+@pytest.mark.parametrize("value", [70000, 1e300])
+def test_fill_values_that_overflow(tmp_path: Path, value: float) -> None:
+    put(tmp_path, "z0.tif", plane(0).astype(np.float16))
+    with pytest.raises(ArgumentError, match="fill_value"):
+        cloudimg.open(tmp_path / "z{z}.tif", missing="fill", fill_value=value)

@@ -770,3 +770,93 @@ def test_local_oddities(tmp_path: Path) -> None:
         cloudimg.open(tmp_path / "z3.tif")
     with pytest.raises(cloudimg.CloudimgError):
         cloudimg.open("a\0b.tif")
+
+
+def test_markers_that_look_like_files(meter: Meter, bucket: str, backend: str) -> None:
+    """obstore tells a marker `1.tif/` as `1.tif`."""
+    for key in ("q/1.tif", "q/1.tif/", "q/2.tif", "r/1.tif", "r/3.tif/", "r/3.tif/meta.txt"):
+        meter.put(bucket, key, b"" if key.endswith("/") else TILED)
+    for folder, found in (("q", [1, 2]), ("r", [1])):
+        image = cloudimg.open(
+            f"s3://{bucket}/{folder}/{{t}}.tif", storage_options=meter.storage_options
+        )
+        assert list(image.coords["t"]) == found
+        assert image.read().shape == (len(found), 64, 96)
+
+
+def test_an_empty_file_among_others_is_an_error(place: Place, backend: str) -> None:
+    if place.name == "gs":
+        pytest.skip("the emulator takes no empty objects")
+    for z in range(3):
+        place.put(f"z{z}.tif", TILED if z != 1 else b"")
+    image = cloudimg.open(f"{place.url}/z{{z}}.tif", storage_options=place.storage_options)
+    assert image.n_files == 3
+    with pytest.raises(cloudimg.CloudimgError, match=r"z1\.tif is empty"):
+        image.read()
+
+
+def test_fsspec_configuration_is_respected(meter: Meter, public_file: str) -> None:
+    settings = {
+        "FSSPEC_S3_ENDPOINT_URL": meter.endpoint,
+        "FSSPEC_S3_KEY": "k",
+        "FSSPEC_S3_SECRET": "s",
+    }
+    answer = run(READ.format(url=public_file, options={}), **settings)
+    assert answer.stdout.strip() == str(PIXELS.sum()), answer.stderr
+
+
+@pytest.mark.parametrize("style", ["auto", "path", "virtual"])
+@pytest.mark.parametrize("endpoint", [None, "http://h:9000", "https://b.vpce.amazonaws.com"])
+@pytest.mark.parametrize("region", ["us-west-2", "cn-north-1", "us-gov-west-1", None])
+@pytest.mark.parametrize("way", ["environment", "profile", "services", "ignored"])
+def test_addresses_are_those_of_botocore(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    style: str,
+    endpoint: str | None,
+    region: str | None,
+    way: str,
+) -> None:
+    """The same host, path and region as botocore's own request."""
+    from urllib.parse import urlsplit
+
+    import botocore.awsrequest
+    import botocore.session
+
+    from cloudimg.storage.s3_options import translate
+
+    lines = ["[default]", f"region = {region}" if region else ""]
+    lines += [f"s3 =\n  addressing_style = {style}"] if style != "auto" else []
+    if endpoint and way == "environment":
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    elif endpoint and way == "profile":
+        lines.append(f"endpoint_url = {endpoint}")
+    elif endpoint and way == "services":
+        lines += ["services = mine", "[services mine]", f"s3 =\n  endpoint_url = {endpoint}"]
+    elif endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        lines.append("ignore_configured_endpoint_urls = true")
+    (tmp_path / "config").write_text("\n".join(lines))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    found = translate({"key": "k", "secret": "s"}, "a-bucket")
+    assert found is not None
+
+    class Empty:
+        def stream(self) -> Iterator[bytes]:
+            return iter(())
+
+    sent: list[Any] = []
+    client = botocore.session.Session().create_client(
+        "s3", aws_access_key_id="k", aws_secret_access_key="s"
+    )
+
+    def catch(request: Any, **_: Any) -> Any:
+        sent.append(request)
+        return botocore.awsrequest.AWSResponse(request.url, 200, {}, Empty())
+
+    client.meta.events.register("before-send.s3", catch)
+    client.head_object(Bucket="a-bucket", Key="key")
+    theirs = urlsplit(sent[0].url)
+    ours = urlsplit(found.endpoint + ("/key" if found.virtual_hosted else "/a-bucket/key"))
+    assert (ours.scheme, ours.netloc, ours.path) == (theirs.scheme, theirs.netloc, theirs.path)
+    assert f"/{found.region}/s3/" in str(sent[0].headers["Authorization"])

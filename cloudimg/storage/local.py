@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -56,8 +57,10 @@ class LocalBackend:
                 continue
             try:
                 status = item.stat()
-            except OSError:
-                continue  # a dangling or circular link, or deleted since: no file to read
+            except OSError as exc:
+                if isinstance(exc, FileNotFoundError) or exc.errno == errno.ELOOP:
+                    continue  # a dangling or circular link, or deleted since: no file to read
+                raise _translate(exc, path) from None
             if stat.S_ISDIR(status.st_mode):
                 # An unbounded walk follows no links to folders, which may lead back up.
                 if (depth is None or depth > 1) and (depth is not None or not item.is_symlink()):

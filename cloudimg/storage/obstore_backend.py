@@ -178,6 +178,10 @@ class S3Backend(_ObstoreBackend):
                 for meta in chunk
                 if meta["path"].startswith(wanted)
             ]
+            if any(entry.size_bytes == 0 for entry in batch):
+                # obstore leaves out the slash at the end of a folder's marker, which then looks
+                # like an empty file.
+                raise NotMappableError
             if batch:
                 yield batch
             # Past the stem. A marker of a folder (exp/, told as exp) sorts before it and is no end.

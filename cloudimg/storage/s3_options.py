@@ -102,9 +102,10 @@ def translate(
     if found is None:
         return None
     endpoint_url, region_name, configured_style = found
-    endpoint, virtual = _address(
-        endpoint_url, bucket, configured_style if style == "auto" else style
-    )
+    chosen = configured_style if style == "auto" else style
+    if chosen == "auto" and (asked_endpoint or _configured_endpoint(session)):
+        chosen = "path"  # botocore's choice where an endpoint is given
+    endpoint, virtual = _address(endpoint_url, bucket, chosen)
     credentials, looked = _credentials(session, options, client_kwargs, key)
     return S3Settings(
         endpoint=endpoint,
@@ -117,6 +118,20 @@ def translate(
     )
 
 
+def _configured_endpoint(session: Any) -> str | None:
+    """The endpoint that the environment or a profile names, if any."""
+    from botocore.configprovider import ConfiguredEndpointProvider
+
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    endpoint: str | None = ConfiguredEndpointProvider(
+        full_config=session.full_config,
+        scoped_config=session.get_scoped_config(),
+        client_name="s3",
+    ).provide()
+    return endpoint
+
+
 def _found_directly(
     session: Any, region: str | None, endpoint: str | None
 ) -> tuple[str, str | None, str] | None:
@@ -124,8 +139,6 @@ def _found_directly(
 
     A client of botocore takes 0.1 s to make, as long as three requests.
     """
-    from botocore.configprovider import ConfiguredEndpointProvider
-
     if any(session.get_config_variable(f"use_{n}_endpoint") for n in ("fips", "dualstack")):
         return None
     scoped = session.get_scoped_config()
@@ -133,10 +146,7 @@ def _found_directly(
     if not isinstance(s3, dict) or set(s3) - {"addressing_style"}:
         return None
     region = region or session.get_config_variable("region")
-    if endpoint is None and not session.get_config_variable("ignore_configured_endpoint_urls"):
-        endpoint = ConfiguredEndpointProvider(
-            full_config=session.full_config, scoped_config=scoped, client_name="s3"
-        ).provide()
+    endpoint = endpoint or _configured_endpoint(session)
     if endpoint is None:
         if region is None or not _COMMERCIAL_REGION.fullmatch(region):
             return None
@@ -180,10 +190,9 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host or parts.port == 0:
         raise ValueError(f"the endpoint {endpoint!r} is no URL such as https://host:9000")
-    on_aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     # A bucket with dots breaks the certificate of a virtual host.
-    if _DNS_BUCKET.fullmatch(bucket) and (style == "virtual" or (style == "auto" and on_aws)):
-        return f"{parts.scheme}://{bucket}.{parts.netloc}", True
+    if _DNS_BUCKET.fullmatch(bucket) and style != "path":
+        return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True
     return endpoint.rstrip("/"), False
 
 

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudimg.errors import ArgumentError, CloudimgError, ServerError, StorageError
@@ -207,10 +208,20 @@ def _shared_backends(store: Store) -> list[Backend]:
         return _backends[place]
 
 
+def _is_configured_in_fsspec(protocol: str) -> bool:
+    """Whether fsspec's own configuration has options for the protocol, which only it can apply."""
+    folder = Path(os.environ.get("FSSPEC_CONFIG_DIR", "~/.config/fsspec")).expanduser()
+    if not folder.is_dir() and not any(name.startswith("FSSPEC_") for name in os.environ):
+        return False  # and fsspec need not be imported
+    import fsspec.config
+
+    return bool(fsspec.config.conf.get(protocol))
+
+
 def _environment() -> str:
     """Digest of the variables that endpoints and credentials come from: a later image sees those
     of its own time."""
-    prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_")
+    prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_", "FSSPEC_", "SSL_CERT_")
     found = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
@@ -218,7 +229,11 @@ def _environment() -> str:
 def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
     """The ways to this location, best first."""
     slow: Backend = _LateFsspec(location, options)
-    is_fast = not _is_forked and os.environ.get("CLOUDIMG_BACKEND") != "fsspec"
+    is_fast = (
+        not _is_forked
+        and os.environ.get("CLOUDIMG_BACKEND") != "fsspec"
+        and not _is_configured_in_fsspec(location.protocol)
+    )
     if location.before or location.after:
         return [slow]
     if location.protocol == "file":

@@ -39,6 +39,8 @@ class ParsedTiff:
     coords: Mapping[str, Sequence[Any]]
     """Coordinates that the file itself gives, by dim."""
     n_series: int
+    depends_on_name: bool
+    """Whether the name of the file took part: OME and Micro-Manager metadata tell files apart."""
 
 
 class Template:
@@ -61,6 +63,7 @@ class Template:
         self._is_usable = (
             small
             and len(self._bytes) == len(parts)
+            and not parsed.depends_on_name
             and not any(level.is_bound for level in parsed.levels)
         )
 
@@ -128,7 +131,8 @@ def _parse(
         raise file.error
     dims = _dims(image, levels[0])
     attrs, coords = describe(tiff, image, dims, series)
-    return ParsedTiff(dims, levels, attrs, coords, len(found))
+    depends_on_name = bool(tiff.is_ome or tiff.is_micromanager or tiff.is_ndtiff)
+    return ParsedTiff(dims, levels, attrs, coords, len(found), depends_on_name)
 
 
 def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
