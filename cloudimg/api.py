@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from cloudimg.arguments import as_texts, check_arguments
 from cloudimg.assemble import make_sources
-from cloudimg.coords import coordinate_lines, coordinates, human, label_name, labels_at
+from cloudimg.coords import (
+    coordinate_lines,
+    coordinates,
+    human,
+    label_name,
+    labels_at,
+    missing_examples,
+)
 from cloudimg.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.grid import FileGrid
@@ -338,7 +345,7 @@ def open(
         selection = Selection(series, alone=bool(grid.fields), epoch=uuid.uuid4().hex)
         reader = Reader(store, selection)
         if missing == "raise" and grid.n_missing:
-            raise refuse_missing(grid.n_missing, _missing_examples(grid))
+            raise refuse_missing(grid.n_missing, missing_examples(grid))
         found = survey(
             reader,
             grid,
@@ -377,14 +384,6 @@ def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: An
         Axes in the order t, c, z, y, x, s, others in front, or as `dims=` says.
     """
     return open(urls, **options).to_dask(chunks, level=level)
-
-
-def _missing_examples(grid: FileGrid) -> list[str]:
-    examples = []
-    for index, _ in zip(grid.missing(), range(3), strict=False):
-        labels = labels_at(grid, index)
-        examples.append("(" + ", ".join(f"{k}={v}" for k, v in labels.items()) + ")")
-    return examples
 
 
 def _level_info(source: Source, base: Source) -> LevelInfo:

@@ -22,6 +22,15 @@ def labels_at(grid: FileGrid, index: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
+def missing_examples(grid: FileGrid) -> list[str]:
+    """The first few places without a file, as text."""
+    examples = []
+    for index, _ in zip(grid.missing(), range(3), strict=False):
+        labels = labels_at(grid, index)
+        examples.append("(" + ", ".join(f"{k}={v}" for k, v in labels.items()) + ")")
+    return examples
+
+
 def coordinates(
     layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[Any]]
 ) -> dict[str, Array]:
