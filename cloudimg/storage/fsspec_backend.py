@@ -241,8 +241,7 @@ async def _ask_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
 
 
 async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
-    bucket = fs.split_path(path)[0]
-    if hasattr(fs, "_is_zonal_bucket") and await fs._is_zonal_bucket(bucket):
+    if await _is_zonal(fs, fs.split_path(path)[0]):
         raise NotMappableError  # Rapid Storage is read by gRPC, which cat_file knows
     try:
         headers, data = await fs._call("GET", fs.url(path), headers=header)
@@ -251,6 +250,17 @@ async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
             return Blob(b"", 0, None, None)
         raise
     return _blob(data, headers, headers.get("X-Goog-Generation") or headers.get("ETag"))
+
+
+async def _is_zonal(fs: Any, bucket: str) -> bool:
+    """Whether a bucket is of Rapid Storage, asked once: gcsfs itself asks anew at each request
+    where it is not allowed to know."""
+    if not hasattr(fs, "_is_zonal_bucket"):
+        return False
+    known: dict[str, bool] = fs.__dict__.setdefault("_cloudimg_zonal", {})
+    if bucket not in known:
+        known[bucket] = bool(await fs._is_zonal_bucket(bucket))
+    return known[bucket]
 
 
 async def _ask_http(fs: Any, path: str, header: dict[str, str]) -> Blob:
