@@ -19,7 +19,7 @@ import tifffile
 
 import cloudimg
 from tests import seed
-from tests.metering import Meter
+from tests.metering import Meter, Traffic
 
 KIB = 1024
 
@@ -31,6 +31,15 @@ def big() -> npt.NDArray[np.uint16]:
     y, x = np.mgrid[:8192, :8192].astype(np.float32)
     smooth = 2000 + 500 * np.sin(x / 300) * np.cos(y / 200)
     return (smooth + rng.integers(0, 64, (8192, 8192))).astype(np.uint16)
+
+
+def report(what: str, traffic: Traffic) -> None:
+    """The figures, for `pytest -rP`."""
+    print(
+        f"{what}: {len(traffic.requests)} requests ({traffic.lists} listings), "
+        f"{traffic.round_trips} in sequence, {traffic.max_concurrent} at once, "
+        f"{traffic.bytes_sent} bytes"
+    )
 
 
 def tiled(pixels: npt.NDArray[Any], tile: int, **options: Any) -> bytes:
@@ -82,9 +91,11 @@ def test_a_window_of_a_large_tiled_file(
         image = cloudimg.open(f"s3://{bucket}/big.tif", storage_options=meter.storage_options)
         window = image.read({"y": slice(2048, 2560), "x": slice(4096, 4608)})
     np.testing.assert_array_equal(window, big[2048:2560, 4096:4608])
+    needed = int(counts[8:10, 16:18].sum())
+    report(f"a window of {needed} bytes of tiles", traffic)
     assert len(traffic.requests) <= most_requests
     assert traffic.round_trips <= 3
-    assert traffic.bytes_sent <= 1.25 * counts[8:10, 16:18].sum() + 64 * KIB
+    assert traffic.bytes_sent <= 1.25 * needed + 64 * KIB
     assert not traffic.heads
     assert not traffic.lists
 
@@ -105,6 +116,7 @@ def test_opening_360_files_is_the_listing_and_the_headers_that_decide(
         assert image.shape[-2:] == ((3 * 220, 3 * 220) if mosaic else (220, 220))
         assert image.n_files == 360
         image.to_dask()
+    report("opening 360 files", traffic)
     assert traffic.lists == 1
     assert traffic.gets == (3 if mosaic else 1)
     assert len(traffic.requests) == traffic.lists + traffic.gets
@@ -130,6 +142,7 @@ def test_a_chunk_of_many_files_is_one_request_each_all_at_once(
     with meter.measure() as traffic, dask.config.set(scheduler=scheduler):
         pixels = array.compute()
     assert (pixels == np.arange(n)[:, None, None]).all()
+    report(f"a chunk of {n} files", traffic)
     # The first file, smaller than a header's request, came whole when the image was opened.
     assert {r.key for r in traffic.requests} == {f"z{z}.tif" for z in range(1, n)}
     assert traffic.gets == len(traffic.requests) == n - 1
@@ -149,6 +162,7 @@ def test_a_full_read_moves_little_more_than_the_file(
             image = cloudimg.open(f"s3://{bucket}/file.tif", storage_options=meter.storage_options)
             got = image.to_dask(chunks=-1).compute()
         np.testing.assert_array_equal(got, pixels[:size, :size])
+        report(f"all of a tiled file of {len(data)} bytes", traffic)
         assert traffic.bytes_sent <= 1.02 * len(data)
 
 
@@ -213,8 +227,9 @@ def test_a_million_blocks_make_a_small_graph_at_once(meter: Meter, bucket: str) 
     array = image.to_dask(chunks=(1, 1, 1, 1, 4, 2))
     elapsed_s = time.perf_counter() - begin
     assert array.npartitions == 1_000_000
-    assert elapsed_s < 0.1
     pickled = pickle.dumps(array.dask)
+    print(f"a million blocks: {elapsed_s * 1000:.1f} ms, {len(pickled)} bytes pickled")
+    assert elapsed_s < 0.1
     assert len(pickled) < 100_000
     # The pattern gives the keys: none of them is listed.
     assert pickled.count(b".tif") < 10
@@ -297,4 +312,6 @@ def test_peak_memory_of_one_chunk(
     )
     measured = json.loads(answer.stdout)
     assert measured["sum"] == int(big.sum(dtype=np.uint64))
-    assert measured["peak"] <= stored + 1.2 * big.nbytes
+    bound = stored + 1.2 * big.nbytes
+    print(f"peak {measured['peak']} bytes, {measured['peak'] / bound:.2f} of the bound")
+    assert measured["peak"] <= bound
