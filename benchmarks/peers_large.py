@@ -59,6 +59,7 @@ def _hand_large(job: Job) -> Read:
         head = obstore.get_range(store, job.large, start=0, end=32 * 2**10)
         page = tifffile.TiffFile(io.BytesIO(head)).pages.first
         shape = (page.tilelength, page.tilewidth)
+        tile_bytes = shape[0] * shape[1] * page.dtype.itemsize
         rows, columns = (
             range(*part.indices(n)) for part, n in zip(job.region_slices, page.shape, strict=True)
         )
@@ -68,7 +69,8 @@ def _hand_large(job: Job) -> Read:
             start = tiles[0].start
             data = memoryview(obstore.get_range(store, job.large, start=start, end=tiles[-1].stop))
             for tile in tiles:
-                decoded = imagecodecs.deflate_decode(data[tile.start - start : tile.stop - start])
+                encoded = data[tile.start - start : tile.stop - start]
+                decoded = imagecodecs.deflate_decode(encoded, out=tile_bytes)
                 pixels = np.frombuffer(decoded, page.dtype).reshape(shape)
                 _paste(out, pixels, (rows.start, columns.start), (tile.top, tile.left))
 

@@ -103,6 +103,7 @@ def test_the_python_blocks(moto: str, gcs: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a package index may be slow
 def test_the_demo_command_in_a_fresh_copy(tmp_path: Path) -> None:
     """As a newcomer runs it: only the files under version control, no environment yet."""
     copy = tmp_path / "clone"
@@ -114,7 +115,7 @@ def test_the_demo_command_in_a_fresh_copy(tmp_path: Path) -> None:
         shutil.copy(REPOSITORY / name, copy / name)
     command = next(code for name, _, code in BLOCKS if name == "demo")
     answer = subprocess.run(
-        ["bash", "-c", command], cwd=copy, capture_output=True, text=True, timeout=280, check=False
+        ["bash", "-c", command], cwd=copy, capture_output=True, text=True, timeout=1100, check=False
     )
     assert answer.returncode == 0, answer.stderr
     assert (copy / "cloudimg-demo.png").read_bytes().startswith(b"\x89PNG")
