@@ -54,9 +54,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     if request.param == "fsspec":
         monkeypatch.setenv("CLOUDIMG_BACKEND", "fsspec")
-    store._forget_after_fork()
+    store.forget_connections()
     yield request.param
-    store._forget_after_fork()
+    store.forget_connections()
 
 
 def test_ranges_suffixes_listing_and_versions(place: Place, backend: str) -> None:

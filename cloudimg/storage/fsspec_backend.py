@@ -157,8 +157,8 @@ class FsspecBackend:
             return StorageError(f"the server refused the request for {url}{what}", url=url)
         if status is not None or _is_passing(exc):
             return ServerError(f"the server failed on {url}{what or f' ({name})'}", url=url)
-        if isinstance(exc, TypeError):
-            # An option that the filesystem does not know shows only now, by its name.
+        if isinstance(exc, TypeError | ValueError) or type(exc).__module__.startswith("botocore"):
+            # Options and settings that are wrong show only now; these messages hold no secrets.
             return StorageError(f"cannot read {url}: {redact(str(exc))}", url=url)
         return StorageError(f"{name} while reading {url}", url=url)
 

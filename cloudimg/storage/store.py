@@ -261,11 +261,16 @@ def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backe
     return [slow]
 
 
+def forget_connections() -> None:
+    """Make the next requests connect anew."""
+    _backends.clear()
+
+
 def _forget_after_fork() -> None:
     global _lock, _is_forked  # a lock held by another thread of the parent would never open
     _lock = threading.Lock()
     _is_forked = _is_forked or bool(_backends)
-    _backends.clear()
+    forget_connections()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
