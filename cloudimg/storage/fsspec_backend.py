@@ -157,8 +157,9 @@ class FsspecBackend:
             return StorageError(f"the server refused the request for {url}{what}", url=url)
         if status is not None or _is_passing(exc):
             return ServerError(f"the server failed on {url}{what or f' ({name})'}", url=url)
-        if isinstance(exc, TypeError | ValueError) or type(exc).__module__.startswith("botocore"):
-            # Options and settings that are wrong show only now; these messages hold no secrets.
+        if isinstance(exc, TypeError) or type(exc).__module__.startswith("botocore"):
+            # Wrong options show only now, and are told by name. A ValueError is not: http clients
+            # quote a header that they refuse, which may be a token.
             return StorageError(f"cannot read {url}: {redact(str(exc))}", url=url)
         return StorageError(f"{name} while reading {url}", url=url)
 
