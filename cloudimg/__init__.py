@@ -6,6 +6,7 @@
 
 from cloudimg.api import File, Image, LevelInfo, imread, open
 from cloudimg.errors import CloudimgError
+from cloudimg.formats import register_format
 
-__all__ = ["CloudimgError", "File", "Image", "LevelInfo", "imread", "open"]
+__all__ = ["CloudimgError", "File", "Image", "LevelInfo", "imread", "open", "register_format"]
 __version__ = "0.1.0"

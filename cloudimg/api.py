@@ -25,6 +25,7 @@ from cloudimg.coords import (
 )
 from cloudimg.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.formats import Read
 from cloudimg.grid import FileGrid
 from cloudimg.headers import Selection
 from cloudimg.image import Source, refuse_missing
@@ -286,10 +287,12 @@ def open(
     missing: Literal["raise", "fill"] = "raise",
     fill_value: float | int | complex = 0,
     validate: Literal["first", "all"] = "first",
+    palette: Literal["index", "rgb"] = "index",
+    imread: Read | None = None,
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Image:
-    r"""Open TIFF files as one N-D image. Lists and reads headers; reads no pixels.
+    r"""Open image files as one N-D image. Lists and reads headers; reads no pixels.
 
     Parameters
     ----------
@@ -315,6 +318,15 @@ def open(
     validate : {"first", "all"}
         The first header speaks for all, and each file is checked when it is read; or all headers
         are read now, and every odd file is reported.
+    palette : {"index", "rgb"}
+        Pixels that are indices into a palette as they are stored, the palette being
+        ``attrs["colormap"]``; or as colours (uint16) along a last dim ``s``.
+    imread : callable, optional
+        Reads files that are no TIFFs: called with a binary file object and the URL, returns an
+        array. Each file is then fetched and decoded whole. PNG, JPEG, JPEG 2000, JPEG XL, WebP,
+        AVIF, BMP and others need none; `cloudimg.register_format` adds formats for good. Axes
+        are y and x, or y, x and s where the last has length 3 or 4, with page, axis0, ... in
+        front.
     storage_options : mapping, optional
         fsspec's options for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
     progress : callable, optional
@@ -328,7 +340,7 @@ def open(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    check_arguments(axes, dims, mosaic, series, missing, validate)
+    check_arguments(axes, dims, mosaic, series, missing, validate, palette, imread)
     is_list = not isinstance(urls, str | os.PathLike)
     texts = as_texts(urls)
     location, patterns = locate(texts)
@@ -342,7 +354,8 @@ def open(
             # Waited for in a fetching thread, so that Ctrl-C reaches this one.
             listing = engine().fetch(find).result()
         grid = listing.grid
-        selection = Selection(series, alone=bool(grid.fields), epoch=uuid.uuid4().hex)
+        alone = bool(grid.fields)
+        selection = Selection(series, alone, palette, epoch=uuid.uuid4().hex, reader=imread)
         reader = Reader(store, selection)
         if missing == "raise" and grid.n_missing:
             raise refuse_missing(grid.n_missing, missing_examples(grid))
@@ -365,7 +378,7 @@ def open(
 
 
 def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Any) -> Any:
-    """Open TIFF files as one lazy `dask.array.Array`.
+    """Open image files as one lazy `dask.array.Array`.
 
     Parameters
     ----------

@@ -22,7 +22,14 @@ def as_texts(urls: Any) -> list[str]:
 
 
 def check_arguments(
-    axes: Any, dims: Any, mosaic: Any, series: Any, missing: Any, validate: Any
+    axes: Any,
+    dims: Any,
+    mosaic: Any,
+    series: Any,
+    missing: Any,
+    validate: Any,
+    palette: Any,
+    imread: Any,
 ) -> None:
     """Types and choices, before anything is asked of a store."""
     if axes is not None and not (
@@ -40,6 +47,11 @@ def check_arguments(
     for name, value, choices in (
         ("missing", missing, ("raise", "fill")),
         ("validate", validate, ("first", "all")),
+        ("palette", palette, ("index", "rgb")),
     ):
         if value not in choices:
             raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
+    if imread is not None and not callable(imread):
+        raise ArgumentError(
+            f"imread={imread!r} must be a function of a binary file and its URL that returns pixels"
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.errors import ArgumentError
+from cloudimg.formats import Format
 from cloudimg.grid import FileGrid
 from cloudimg.image import Files, Source, make_token, pack
 from cloudimg.reader import Reader
@@ -26,6 +27,7 @@ def make_sources(
         If `fill_value` cannot be held by the pixels' type.
     """
     first = found.headers[0]
+    chosen = reader.headers.selection
     fill = _checked_fill(fill_value, first.dtype)
     files = Files(
         grid.keys,
@@ -47,7 +49,7 @@ def make_sources(
             token=make_token(
                 _version(grid, found),
                 reader.store.__dask_tokenize__(),
-                (reader.headers.selection.series, reader.headers.selection.alone),
+                (chosen.series, chosen.alone, chosen.palette, _reader_token(chosen.reader)),
                 grid.digest,
                 layout,
                 number,
@@ -56,6 +58,15 @@ def make_sources(
         )
         for number, (segment, layout) in enumerate(zip(found.segments, found.layouts, strict=True))
     )
+
+
+def _reader_token(reader: Any) -> str:
+    """What tells the reader of files that are no TIFFs from another one."""
+    if reader is None or isinstance(reader, Format):
+        return reader.name if reader is not None else ""
+    from dask.base import tokenize
+
+    return str(tokenize(reader))
 
 
 def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | complex | bool:

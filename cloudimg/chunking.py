@@ -38,6 +38,10 @@ def auto_chunks(
     target = max(1.0, target_bytes / itemsize_bytes)
     while True:
         limits = _limits(cuts, dims, target)
+        least = math.prod(-(-n // limit) for n, limit in zip(lengths, limits, strict=True))
+        if least > MAX_CHUNKS and limits != lengths:
+            target *= 2  # without listing what would be too many
+            continue
         chunks = tuple(_pack(c, limit) for c, limit in zip(cuts, limits, strict=True))
         if math.prod(len(c) for c in chunks) <= MAX_CHUNKS or limits == lengths:
             return chunks

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -33,6 +34,7 @@ examples:
   cloudimg info "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
   cloudimg info s3://lab/exp/                  proposes patterns for what lies there
   cloudimg info --json --anon s3://open-data/image.ome.tif
+  cloudimg preview s3://lab/slide.svs slide.png
   cloudimg demo                                a tour on an S3 server of its own
 
 Credentials, endpoint and region come from where the tools of AWS and Google find them.
@@ -158,16 +160,30 @@ def run_info(args: argparse.Namespace, progress: Progress) -> None:
         args.url,
         as_json=args.json,
         progress=progress,
-        axes=dict(args.axes),
-        series=args.series,
-        missing=args.missing,
-        mosaic=args.mosaic,
-        validate=args.validate,
-        storage_options=storage_options(args),
+        **_options_of_open(args),
     )
     for line in lines:
         progress.clear()
         print(printable(line))
+
+
+def run_preview(args: argparse.Namespace, progress: Progress) -> None:
+    """``cloudimg preview``."""
+    from cloudimg.preview import make
+
+    line = make(
+        args.url,
+        args.out,
+        size=args.size,
+        level=args.level,
+        index=dict(args.index),
+        project=args.project,
+        max_bytes=math.inf if args.yes else args.max_bytes,
+        progress=progress,
+        **_options_of_open(args),
+    )
+    progress.clear()
+    print(printable(line))
 
 
 def run_demo(args: argparse.Namespace, progress: Progress) -> None:
@@ -175,6 +191,17 @@ def run_demo(args: argparse.Namespace, progress: Progress) -> None:
     from cloudimg.demo import run
 
     run(out=args.out, port=args.port, keep=args.keep)
+
+
+def _options_of_open(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "axes": dict(args.axes),
+        "series": args.series,
+        "missing": args.missing,
+        "mosaic": args.mosaic,
+        "validate": args.validate,
+        "storage_options": storage_options(args),
+    }
 
 
 def storage_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -232,6 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cloudimg {cloudimg.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_info(commands.add_parser("info", parents=[debug], help="what is at a URL"))
+    _add_preview(
+        commands.add_parser("preview", parents=[debug], help="a picture of what is at a URL")
+    )
     _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))
     return parser
 
@@ -241,9 +271,42 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
         "Tell what image is at a URL (a pattern, a file), or what the names in a folder suggest."
         " Lists and reads headers, no pixels."
     )
+    parser.add_argument(
+        "url", metavar="URL", help="pattern, file or folder, in any store of fsspec"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object; see the docstring of cloudimg.info"
+    )
+    _add_opening(parser)
+    parser.set_defaults(run=run_info)
+
+
+def _add_preview(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Leave a PNG of one plane, from the smallest level that serves: the middle along z, the"
+        " first along other axes, up to six channels in their colours. A picture that is there is"
+        " replaced."
+    )
     add = parser.add_argument
-    add("url", metavar="URL", help="pattern, file or folder, in any store that fsspec knows")
-    add("--json", action="store_true", help="one JSON object; see the docstring of cloudimg.info")
+    add("url", metavar="URL", help="pattern or file, in any store that fsspec knows")
+    add("out", metavar="PNG", type=_png, help="the picture to leave")
+    add("--size", metavar="N", type=_positive, default=1024,
+        help="pixels of its longer side at most; default: %(default)s")  # fmt: skip
+    add("--level", metavar="N", type=int,
+        help="resolution level: 0 is the full one, -1 the smallest")  # fmt: skip
+    add("--index", metavar="AXIS=N", type=_positions, action="extend", default=[],
+        help="positions along axes, counted from 0, as in c=0,t=3")  # fmt: skip
+    add("--project", choices=["max", "mean"], help="all planes along z instead of one")
+    add("--max-bytes", metavar="N", type=_positive, default=2**30,
+        help="refuse to decode more; default: %(default)s")  # fmt: skip
+    add("--yes", action="store_true", help="decode whatever it takes")
+    _add_opening(parser)
+    parser.set_defaults(run=run_preview)
+
+
+def _add_opening(parser: argparse.ArgumentParser) -> None:
+    """How images are opened."""
+    add = parser.add_argument
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
     add("--series", metavar="N", type=int, default=0, help="which image of files that hold several")
@@ -255,7 +318,6 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
         help="fsspec's options for the store")  # fmt: skip
     add("--anon", action="store_true", help="without credentials")
     add("--endpoint-url", metavar="URL", help="the server, where it is not Amazon's or Google's")
-    parser.set_defaults(run=run_info)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -295,3 +357,22 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
     return int(text)
+
+
+def _png(text: str) -> str:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError("must be a file whose name ends in .png")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError("must be a number from 1 on")
+    return int(text)
+
+
+def _positions(text: str) -> list[tuple[str, int]]:
+    found = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError("must be AXIS=N, several with commas, as in c=0,t=3")
+    return [(match[1], int(match[2])) for match in found if match]

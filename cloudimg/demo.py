@@ -16,13 +16,13 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.picture import COLOURS, as_bytes, blend, refuse_unwritable, stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,7 @@ def run(*, out: str, port: int, keep: bool) -> None:
     ------
     CloudimgError
     """
-    folder = Path(out).absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(out).is_dir():
-        raise ArgumentError(f"cannot write {out}: no such folder, or no permission")
+    refuse_unwritable(out)
     with _own_settings(), _serve_s3(port) as server:
         _say(f"# An S3 server listens at {server.endpoint}, inside this process.\n")
         start = time.monotonic()
@@ -131,13 +129,10 @@ def paint(projection: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         y, x, RGB.
     """
     low, high = np.percentile(projection, (1, 99.7), axis=(0, 2, 3), keepdims=True)
-    light = ((projection - low) / (high - low)).clip(0, 1)
-    colours = np.array([[1, 0.1, 0.8], [0.1, 1, 0.6]])  # told apart by the colour-blind, too
-    times = np.einsum("tcyx,cs->tyxs", light, colours).clip(0, 1)
+    times = blend(stretch(projection, low, high), COLOURS[:2])
     gap = np.zeros((times.shape[1], 16, 3))
     row = [part for each in times for part in (gap, each)][1:]
-    picture: npt.NDArray[np.uint8] = np.rint(255 * np.concatenate(row, 1)).astype(np.uint8)
-    return picture
+    return as_bytes(np.concatenate(row, 1))
 
 
 def _walk(steps: Sequence[Step], texts: Mapping[str, str], server: _Server) -> None:

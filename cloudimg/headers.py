@@ -5,20 +5,32 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from cloudimg.errors import ArgumentError, ChangedError, NotTiffError
-from cloudimg.storage import Blob, Store
-from cloudimg.tiff import ParsedTiff, SparseFile, Template, parse_tiff
+import numpy as np
+
+from cloudimg.errors import ChangedError, NotTiffError
+from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
+from cloudimg.formats import Format, Read, find_format
+from cloudimg.parsed import ParsedImage
+from cloudimg.ranges import Span, coalesce
+from cloudimg.storage import Blob, Store, engine
+from cloudimg.tiff import Request, SparseFile, Template, max_header_bytes, parse_tiff
+from cloudimg.whole import decode_whole
+
+Buffer = bytes | memoryview
 
 HEAD_BYTES = 32 * 2**10
 """First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
 _CACHED_BYTES = 128 * 2**20
-_SEGMENT_BYTES = 100
-"""What Python needs for an offset and a byte count."""
+_WINDOW_GAP_BYTES = 256
+_TIFF_BEGINS = {b"II", b"MM", b"EP"}
+"""Byte orders, and what NDTiff and some cameras write instead; tifffile tells the rest."""
+_WINDOW_SPAN_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +39,28 @@ class Selection:
 
     series: int
     alone: bool
-    """See `cloudimg.tiff.parse_tiff`."""
+    palette: str
+    """See `cloudimg.tiff.Request`."""
     epoch: str
     """Of one opening of an image: headers that an earlier one read are not used again."""
+    reader: Format | Read | None = field(compare=False)
+    """Decodes files that are no TIFF: the user's own, or the format of the first file."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user gave a reader, which all files then go to."""
+        return self.reader is not None and not isinstance(self.reader, Format)
 
 
 class OpenFile:
     """A parsed header, with the bytes that came with it and the version they belong to."""
 
-    def __init__(self, parsed: ParsedTiff, file: SparseFile, etag: str | None, size: int) -> None:
+    def __init__(self, parsed: ParsedImage, file: SparseFile, etag: str | None, size: int) -> None:
         self.parsed = parsed
         self.file = file
         self.etag = etag
         self.size_bytes = size
-        n_segments = sum(
-            len(page.offsets) for level in parsed.levels for page in level.pages if page is not None
-        )
-        self.cost_bytes = file.held_bytes + _SEGMENT_BYTES * n_segments
+        self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
         """Memory that remembering it takes, about."""
 
 
@@ -69,7 +86,7 @@ class HeaderReader:
         ------
         StorageError, FormatError
         """
-        opened = self.parse(key, self._head(key, size_bytes))
+        opened = self.parse(key, self._head(key, size_bytes), metadata=True)
         _headers.put(self._identity(key), opened)
         return opened
 
@@ -94,38 +111,94 @@ class HeaderReader:
             return Blob(whole.data, 0, len(whole.data), whole.etag)
         return Blob(blob.data, blob.start_bytes, size, blob.etag)
 
-    def parse(self, key: str, blob: Blob) -> OpenFile:
+    @property
+    def reads_whole(self) -> bool:
+        """Whether files are known to be read whole: they are no TIFFs."""
+        return self.selection.reader is not None
+
+    def parse(self, key: str, blob: Blob, *, metadata: bool = False) -> OpenFile:
         """Parse the header that begins with `blob`, fetching what else it needs."""
         url = self.store.location.display(key)
         size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
         if size == 0:
             raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
-
-        def fetch(start: int, stop: int) -> memoryview:
-            more = self.store.get(key, start, stop)
-            self.check_version(key, opened_etag, size, more)
-            offset = start - more.start_bytes
-            return memoryview(more.data)[offset : offset + stop - start]
-
         self._check_known_version(key, blob)
-        opened_etag = blob.etag
-        file = SparseFile(size, fetch, _max_header_bytes(), url)
+
+        def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, Buffer]]:
+            return self._windows(key, blob.etag, size, ranges)
+
+        file = SparseFile(
+            size,
+            fetch,
+            in_flight=engine().limits.max_requests,
+            limit_bytes=max_header_bytes(),
+            url=url,
+        )
+        reader = self._reader_of(key, bytes(blob.data[:FORMAT_BYTES]))
+        if reader is not None:
+            # Other processes may not have registered it.
+            self.selection = replace(self.selection, reader=reader)
+            whole = blob if blob.is_whole else self._whole(key, blob, size)
+            return OpenFile(decode_whole(reader, whole.data, url), file, blob.etag, size)
         file.add(blob.start_bytes, blob.data)
         name = key.rsplit("/", 1)[-1]
-        # Of a name the parser looks at the extension; where at more, there is no template.
-        kind = (size, name[-5:])
-        template = _templates.get((self.selection.series, self.selection.alone))
+        parsed = self._parsed(file, (size, name[-5:]), url, name, metadata)
+        return OpenFile(parsed, file, blob.etag, size)
+
+    def _parsed(
+        self, file: SparseFile, kind: tuple[Any, ...], url: str, name: str, metadata: bool
+    ) -> ParsedImage:
+        """Parse a TIFF, or take what was parsed of the last one if its header was the same.
+
+        Of a name the parser looks at the extension; where at more, there is no template.
+        """
+        chosen = self.selection
+        request = Request(chosen.series, chosen.alone, chosen.palette, metadata)
+        template = _templates.get(request)
         parsed = template.matching(file, kind, url) if template is not None else None
         if parsed is None:
-            parsed = parse_tiff(
-                file,
-                url=url,
-                name=name,
-                series=self.selection.series,
-                alone=self.selection.alone,
-            )
-            _templates[self.selection.series, self.selection.alone] = Template(parsed, file, kind)
-        return OpenFile(parsed, file, blob.etag, size)
+            parsed = parse_tiff(file, request, url=url, name=name)
+            _templates[request] = Template(parsed, file, kind)
+        return parsed
+
+    def _reader_of(self, key: str, head: bytes) -> Format | Read | None:
+        """What decodes a file, None for a TIFF."""
+        if self.selection.is_own:
+            return self.selection.reader
+        if head[:2] in _TIFF_BEGINS:
+            return None
+        known = find_format(key.rsplit("/", 1)[-1].partition("?")[0], head)
+        return known or self.selection.reader
+
+    def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
+        blob = self.store.get(key)
+        self.check_version(key, head.etag, size_bytes, blob)
+        return blob
+
+    def _windows(
+        self, key: str, etag: str | None, size_bytes: int, ranges: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, Buffer]]:
+        """Parts of a header, fetched at the same time; neighbours by one request."""
+
+        def get(span: Span) -> tuple[int, Buffer]:
+            blob = self.store.get(key, span.start_bytes, span.stop_bytes)
+            self.check_version(key, etag, size_bytes, blob)
+            offset = span.start_bytes - blob.start_bytes
+            length = span.stop_bytes - span.start_bytes
+            return span.start_bytes, memoryview(blob.data)[offset : offset + length]
+
+        spans = coalesce(
+            np.array([start for start, _ in ranges], np.int64),
+            np.array([stop for _, stop in ranges], np.int64),
+            max_gap_bytes=_WINDOW_GAP_BYTES,
+            free_gap_bytes=_WINDOW_GAP_BYTES,
+            max_waste=0,
+            max_span_bytes=_WINDOW_SPAN_BYTES,
+        )
+        if len(spans) == 1:
+            return [get(spans[0])]
+        under_way = [engine().fetch_window(partial(get, span)) for span in spans]
+        return [future.result() for future in under_way]
 
     def check_version(self, key: str, etag: str | None, size_bytes: int, blob: Blob) -> None:
         """That more bytes of an object belong to the version whose header was read."""
@@ -202,7 +275,7 @@ class _HeaderCache:
 
 
 _headers = _HeaderCache(_CACHED_BYTES)
-_templates: dict[tuple[int, bool], Template] = {}
+_templates: dict[Request, Template] = {}
 """The header parsed last; one is enough, as the files of one archive are read together."""
 
 
@@ -212,12 +285,3 @@ def _reset_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-def _max_header_bytes() -> int:
-    text = os.environ.get("CLOUDIMG_MAX_HEADER_BYTES", "")
-    if not text:
-        return 256 * 2**20
-    if not text.isdecimal():
-        raise ArgumentError(f"CLOUDIMG_MAX_HEADER_BYTES={text!r} is not a number of bytes")
-    return int(text)

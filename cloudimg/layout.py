@@ -17,6 +17,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.tiff.geometry import Region, overlap
 
 _LAST = ("t", "c", "z", "y", "x", "s")
+_MAX_CUTS = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,8 @@ def boundaries(axis: Axis, segment: int) -> npt.NDArray[np.int64]:
     if axis.is_stacked:
         return np.arange(axis.length + 1)
     starts = np.cumsum((0, *axis.extents))
+    # Strips of one row of a mosaic may be a hundred million: groups of them serve as well.
+    segment *= max(1, int(starts[-1]) // segment // _MAX_CUTS)
     cuts = [
         start + np.arange(0, extent, segment)
         for start, extent in zip(starts[:-1], axis.extents, strict=True)

@@ -24,9 +24,11 @@ import numpy.typing as npt
 
 from cloudimg.errors import MismatchError
 from cloudimg.headers import HeaderReader, OpenFile, Selection
+from cloudimg.parsed import AnyLevel
 from cloudimg.ranges import Span, coalesce
 from cloudimg.storage import Blob, Engine, Store, engine
-from cloudimg.tiff import Piece, Region
+from cloudimg.tiff import Derived, Level, Piece, Region
+from cloudimg.whole import WholeLevel
 
 Array = npt.NDArray[Any]
 
@@ -96,8 +98,9 @@ class Reader:
             return
         opened = self.headers.cached(task.key)
         size = task.size_bytes
-        if opened is None and size is not None and size <= WHOLE_FILE_BYTES and _wants_most(task):
-            cost = run.engine.budget.claim(size)
+        small = size is not None and size <= WHOLE_FILE_BYTES
+        if opened is None and (self.headers.reads_whole or (small and _wants_most(task))):
+            cost = run.engine.budget.claim(size or WHOLE_FILE_BYTES)
             try:
                 blob = self.store.get(task.key)
             except BaseException:
@@ -126,16 +129,32 @@ class Reader:
         """Plan; have the rest fetched; returns the decoding of what is here already."""
         task = self._checked(task, opened)
         level = opened.parsed.levels[task.level]
+        while isinstance(level, Derived):
+            level, task = _below(run, level, task)
+        if isinstance(level, WholeLevel):
+            pixels = level.pixels[task.region]
+            return lambda: np.copyto(task.out, pixels)
+        assert isinstance(level, Level)
+        return self._go_on_segments(run, task, opened, level)
+
+    def _go_on_segments(
+        self, run: _Run, task: FileTask, opened: OpenFile, level: Level
+    ) -> Callable[[], None]:
+        """The same for a level made of segments."""
         here: list[Piece] = []
         missing: list[Piece] = []
         for piece in level.plan(task.region):
+            if piece.start_bytes == piece.stop_bytes:
+                level.place(piece, b"", task.region, task.out)  # before what it surrounds
+                continue
             stop = min(piece.stop_bytes, opened.size_bytes)
             if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
                 here.append(piece)
             else:
                 missing.append(piece)
         for span in _spans(missing, opened.size_bytes):
-            run.start(run.engine.fetch, partial(self._fetch, run, task, opened, missing, span))
+            fetch = partial(self._fetch, run, task, opened, level, missing, span)
+            run.start(run.engine.fetch, fetch)
 
         def decode_here() -> None:
             for piece in here:
@@ -148,7 +167,13 @@ class Reader:
         return decode_here
 
     def _fetch(
-        self, run: _Run, task: FileTask, opened: OpenFile, pieces: list[Piece], span: Span
+        self,
+        run: _Run,
+        task: FileTask,
+        opened: OpenFile,
+        level: Level,
+        pieces: list[Piece],
+        span: Span,
     ) -> None:
         """In a fetching thread: get one span, then have it decoded."""
         cost = run.engine.budget.claim(span.stop_bytes - span.start_bytes)
@@ -173,7 +198,7 @@ class Reader:
                             0, piece.stop_bytes - blob.start_bytes
                         )
                     ]
-                    opened.parsed.levels[task.level].place(piece, data, task.region, task.out)
+                    level.place(piece, data, task.region, task.out)
             finally:
                 run.engine.budget.release(cost)
 
@@ -195,7 +220,7 @@ class Reader:
         """The task, if the file is what the first one promised, in the axes that it has."""
         parsed, expected = opened.parsed, task.expected
         level = parsed.levels[task.level] if task.level < len(parsed.levels) else None
-        shape = level.geometry.shape if level else ()
+        shape = level.shape if level else ()
         dtype = level.dtype if level else None
         if (parsed.dims, shape, dtype) == (expected.dims, expected.shape, expected.dtype):
             return task
@@ -208,6 +233,18 @@ class Reader:
         url = self.store.location.display(task.key)
         found = (parsed.dims, shape, dtype)
         raise MismatchError(mismatch_message(url, found, expected), url=url)
+
+
+def _below(run: _Run, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
+    """The level that a derived one is made of and what to read of it; the rest is done at the end.
+
+    Its pixels are complete when everything has been read, so that is when they are turned.
+    """
+    region = level.needs(task.region)
+    shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
+    pixels: Array = np.empty(shape, level.base.dtype)
+    run.at_end(partial(level.finish, pixels, task.region, task.out))
+    return level.base, replace(task, region=region, out=pixels)
 
 
 def lacking_axes(dims: Sequence[str], expected: Sequence[str]) -> tuple[int, ...]:
@@ -256,6 +293,7 @@ class _Run:
         self._lock = threading.Lock()
         self._under_way = 1
         self._done = threading.Event()
+        self._last: list[Callable[[], None]] = []
 
     def start(self, submit: Callable[[Callable[[], None]], Any], step: Callable[[], None]) -> None:
         """Have a step done; after a failure it is skipped."""
@@ -272,6 +310,11 @@ class _Run:
 
         submit(guarded)
 
+    def at_end(self, step: Callable[[], None]) -> None:
+        """Have a step done when everything else has been; the steps added last come first."""
+        with self._lock:
+            self._last.append(step)
+
     def wait(self) -> None:
         """Wait until nothing is under way; raise the first failure."""
         self._end()
@@ -282,6 +325,8 @@ class _Run:
             raise
         if self._error is not None:
             raise self._error
+        for step in reversed(self._last):
+            step()
 
     def _fail(self, exc: BaseException) -> None:
         with self._lock:

@@ -21,7 +21,6 @@ from cloudimg.headers import OpenFile
 from cloudimg.layout import Axis, Layout, arrange, with_extents
 from cloudimg.reader import Expected, Reader, lacking_axes, mismatch_message, with_ones
 from cloudimg.storage import engine
-from cloudimg.tiff import Level
 
 _SHOWN = 10
 _REMEMBERED = 16
@@ -118,19 +117,8 @@ def survey(
         for header in list(headers.values())[:_REMEMBERED]
         if header.etag is not None
     }
-    segments = tuple(_segment(level) for level in opened.parsed.levels)
+    segments = tuple(level.segment for level in opened.parsed.levels)
     return Survey(opened.parsed.coords, segments, file_dims, layouts, tuple(headers.values()))
-
-
-def _segment(level: Level) -> tuple[int, ...]:
-    """Shape of what is read together, in the axes of the files."""
-    geometry = level.geometry
-    segment = [1] * len(geometry.shape)
-    sizes = (1, *level.segment_shape, geometry.plane_shape[4])
-    for axis, size in zip(geometry.plane_axes, sizes, strict=True):
-        if axis is not None:
-            segment[axis] = min(size, geometry.shape[axis])
-    return tuple(segment)
 
 
 def _key(reader: Reader, grid: FileGrid, index: Index) -> str:
@@ -143,7 +131,7 @@ def _header(reader: Reader, key: str, opened: OpenFile) -> Header:
         key,
         reader.store.location.display(key),
         opened.parsed.dims,
-        tuple(level.geometry.shape for level in levels),
+        tuple(level.shape for level in levels),
         levels[0].dtype,
         opened.etag,
         opened.size_bytes,

@@ -86,7 +86,7 @@ def test_fields_that_move_together_are_explained(tmp_path: Path) -> None:
     [
         (b"", NotTiffError, "empty"),
         (b"x", NotTiffError, "no TIFF"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), NotTiffError, "no TIFF"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), CorruptFileError, "decoded by PNG"),
         (b"<html>Not found</html>", NotTiffError, "no TIFF"),
         (TIFF[:6], CorruptFileError, "header"),
         (TIFF[:60], CloudimgError, "file"),

@@ -28,7 +28,7 @@ def python_blocks() -> str:
 def test_every_block_is_covered() -> None:
     assert {language for _, language, _ in BLOCKS} == {"sh", "python"}
     shell = [(name, code) for name, language, code in BLOCKS if language == "sh"]
-    assert [name for name, _ in shell] == ["demo", "", "benchmark", "test"]
+    assert [name for name, _ in shell] == ["demo", "", "", "benchmark", "test"]
     assert "FIGURES" not in README
     assert shell[1][1] == "cloudimg info s3://lab/exp/"
 
@@ -100,6 +100,19 @@ def test_the_python_blocks(moto: str, gcs: str, tmp_path: Path) -> None:
     )
     assert info.returncode == 0, info.stderr
     assert "mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif" in info.stdout
+    words = shlex.split(next(code for _, _, code in BLOCKS if code.startswith("cloudimg preview")))
+    preview = subprocess.run(
+        [str(Path(sys.executable).parent / words[0]), *words[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert preview.returncode == 0, preview.stderr
+    assert preview.stdout.startswith("exp.png: 72 x 48 pixels from level 0 (72 x 48) at t=0 c=0-1")
+    assert (tmp_path / "exp.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

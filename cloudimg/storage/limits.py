@@ -20,6 +20,10 @@ from cloudimg.errors import ArgumentError
 T = TypeVar("T")
 
 
+_FETCHERS = 256
+"""Threads that wait for pixels; more of them gained nothing. Directories are many and small."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Settings of one process, from the environment variables named."""
@@ -50,7 +54,7 @@ def _from_environment(name: str, default: float, *, whole: bool = True) -> float
 def read_limits() -> Limits:
     """The limits that the environment asks for."""
     return Limits(
-        max_requests=int(_from_environment("CLOUDIMG_MAX_REQUESTS", 256)),
+        max_requests=int(_from_environment("CLOUDIMG_MAX_REQUESTS", 512)),
         max_bytes=int(_from_environment("CLOUDIMG_MAX_BYTES_IN_FLIGHT", 256 * 2**20)),
         attempts=int(_from_environment("CLOUDIMG_ATTEMPTS", 6)),
         timeout_s=_from_environment("CLOUDIMG_TIMEOUT_S", 20, whole=False),
@@ -90,12 +94,22 @@ class Engine:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.budget = ByteBudget(limits.max_bytes)
-        self._fetchers = ThreadPoolExecutor(limits.max_requests, "cloudimg-fetch")
+        self.requests = threading.BoundedSemaphore(limits.max_requests)
+        """Held while a request is in flight."""
+        self._fetchers = ThreadPoolExecutor(min(_FETCHERS, limits.max_requests), "cloudimg-fetch")
+        self._windows = ThreadPoolExecutor(limits.max_requests, "cloudimg-header")
         self._decoders = ThreadPoolExecutor(limits.decode_threads, "cloudimg-decode")
 
     def fetch(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which waits for a store, in one of the fetching threads."""
         return self._fetchers.submit(function)
+
+    def fetch_window(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, one request for a part of a header, for a fetching thread that waits.
+
+        In threads of their own: the fetching ones could all be waiting for each other.
+        """
+        return self._windows.submit(function)
 
     def decode(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which needs the processor, in one of the decoding threads."""

@@ -129,7 +129,8 @@ class Store:
         attempts = engine().limits.attempts
         for attempt in range(attempts):
             try:
-                return self._first_able(request)
+                with engine().requests:
+                    return self._first_able(request)
             except ServerError as exc:
                 if attempt + 1 == attempts:
                     raise self._given_up(exc, attempts, asked) from None

@@ -15,17 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import CorruptFileError, UnsupportedFormatError
+from cloudimg.errors import CorruptFileError
+from cloudimg.tiff.decoding import JPEG, SegmentDecoder, truncated
 from cloudimg.tiff.geometry import Geometry, Region, overlap
 from cloudimg.tiff.sparse import Buffer
 
 Array = npt.NDArray[Any]
 
 _MAX_PIECE_BYTES = 8 * 2**20
+_ROWS, _FILL = -1, -2
+_SEGMENT_BYTES = 100
+"""What Python needs for an offset and a byte count."""
 _ROW_GAP_BYTES = 64 * 2**10
 """Below this distance two rows of an uncompressed image are fetched as one piece: 64 KiB take
 less time than another request."""
-_JPEG = {6, 7, 34892, 33007}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that are decoded together; empty (start = stop) where the file stores nothing."""
+    """Bytes that are decoded together. An empty one (start = stop) comes before the others of its
+    page and fills what they do not cover: sparse files store nothing there."""
 
     start_bytes: int
     stop_bytes: int
@@ -50,7 +54,7 @@ class Piece:
     place: tuple[int, ...]
     """Index of the page in the output, along the page axes."""
     segment: int
-    """Index of the segment in its page; -1 for rows of a plain page."""
+    """Index of the segment in its page; -1 for rows of a plain page, -2 for a fill."""
     rows: tuple[int, int, int, int, int, int]
     """Separate sample, depth, first and last row, first and last column of a plain piece."""
 
@@ -98,23 +102,46 @@ class Level:
             ),
         )
         self._stored = np.dtype(keyframe.parent.byteorder + keyframe._dtype.char)
-        self._decode = keyframe.decode
+        tile = self._segment_shape if keyframe.is_tiled else (1, *self._strip_shape(keyframe))
+        n_samples = geometry.plane_shape[4]
+        self._decode = SegmentDecoder(keyframe, math.prod(tile) * n_samples * dtype.itemsize)
+
+    @staticmethod
+    def _strip_shape(keyframe: Any) -> tuple[int, int]:
+        return min(keyframe.rowsperstrip, keyframe.imagelength), keyframe.imagewidth
 
     @property
     def is_bound(self) -> bool:
         """Whether decoding asks the file that was parsed for more (tables of JPEG)."""
-        return self._keyframe.compression in _JPEG
+        return self._keyframe.compression in JPEG
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of the image."""
+        return self.geometry.shape
+
+    @property
+    def segment(self) -> tuple[int, ...]:
+        """Shape of what is read together (tile, strip, page), in the axes of the image."""
+        segment = [1] * len(self.shape)
+        sizes = (1, *self._segment_shape, self.geometry.plane_shape[4])
+        for axis, size in zip(self.geometry.plane_axes, sizes, strict=True):
+            if axis is not None:
+                segment[axis] = min(size, self.shape[axis])
+        return tuple(segment)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that remembering it takes, about."""
+        if not isinstance(self.pages, list):
+            return 0  # they are computed
+        return _SEGMENT_BYTES * sum(len(page.offsets) for page in self.pages if page is not None)
 
     def of(self, url: str) -> Level:
         """The same level of another file, whose header says the same."""
         twin = copy.copy(self)
         twin._url = url
         return twin
-
-    @property
-    def segment_shape(self) -> tuple[int, int, int]:
-        """Depth, height and width of a tile or strip."""
-        return self._segment_shape
 
     def plan(self, region: Region) -> Iterator[Piece]:
         """Pieces that hold a region of the image.
@@ -143,8 +170,6 @@ class Level:
         samples, deep, high, wide, _ = window
         pixel_bytes = contig * self._stored.itemsize
         first, last = wide.start, wide.stop - (wide.stop - 1 - wide.start) % wide.step
-        if self._keyframe.predictor != 1:
-            first, last = 0, width  # differences run over the whole row
         row_bytes = width * pixel_bytes
         per_piece = max(1, _MAX_PIECE_BYTES // (row_bytes * high.step))
         if row_bytes * high.step - (last - first) * pixel_bytes > _ROW_GAP_BYTES:
@@ -160,7 +185,7 @@ class Level:
                         origin + (bottom - 1) * row_bytes + last * pixel_bytes,
                         number,
                         place,
-                        -1,
+                        _ROWS,
                         (s, d, top, bottom, first, last),
                     )
 
@@ -168,23 +193,49 @@ class Level:
         self, page: Page, number: int, place: tuple[int, ...], window: tuple[slice, ...]
     ) -> Iterator[Piece]:
         samples, *spatial, _ = window
-        touched = [
-            # With a step some segments between may hold nothing that is wanted.
-            [k for k in range(w.start // n, -(-w.stop // n)) if overlap(w, k * n, (k + 1) * n)]
-            for w, n in zip(spatial, self._segment_shape, strict=True)
-        ]
+        touched = [_touched(w, n) for w, n in zip(spatial, self._segment_shape, strict=True)]
         _, n_deep, n_high, n_wide = self._segment_grid
-        known = min(len(page.offsets), len(page.bytecounts))
+        stored = []
+        has_holes = False
         for s in range(samples.start, samples.stop, samples.step):
             for d in touched[0]:
                 for h in touched[1]:
                     for w in touched[2]:
                         index = ((s * n_deep + d) * n_high + h) * n_wide + w
-                        offset = page.offsets[index] if index < known else 0
-                        count = page.bytecounts[index] if offset and index < known else 0
-                        yield Piece(
-                            offset, offset + count, number, place, index, (s, d, h, h, w, w)
-                        )
+                        start, stop = self._range(page, number, index, h)
+                        if start == stop:
+                            has_holes = True
+                        else:
+                            corner = (s, d, h, h, w, w)
+                            stored.append(Piece(start, stop, number, place, index, corner))
+        if has_holes:
+            yield Piece(0, 0, number, place, _FILL, (0,) * 6)
+        yield from stored
+
+    def _range(self, page: Page, number: int, index: int, h: int) -> tuple[int, int]:
+        """Bytes of a segment; empty where nothing is stored."""
+        offset = page.offsets[index] if index < len(page.offsets) else 0
+        if offset == 0:
+            return 0, 0
+        if index < len(page.bytecounts):
+            return offset, offset + page.bytecounts[index]
+        if self._keyframe.compression != 1:
+            raise CorruptFileError(
+                f"page {number} of {self._url} has {len(page.offsets)} segments, but byte counts of"
+                f" only {len(page.bytecounts)}",
+                url=self._url,
+            )
+        return offset, offset + self._stored_bytes(h)  # as libtiff does
+
+    def _stored_bytes(self, number: int) -> int:
+        """Size of a segment before compression; `number` counts segments along the height."""
+        depth, height, width = self._segment_shape
+        if not self._keyframe.is_tiled:
+            height = min(height, self.geometry.plane_shape[2] - number * height)
+        bits = self._keyframe.bitspersample
+        samples = self.geometry.plane_shape[4]
+        per_pixel = sum(bits) if isinstance(bits, tuple) else bits * samples
+        return int(depth * height * math.ceil(width * per_pixel / 8))
 
     def place(self, piece: Piece, data: Buffer, region: Region, out: Array) -> None:
         """Decode a piece into the output.
@@ -201,7 +252,10 @@ class Level:
         """
         target = self._plane_of(out, piece.place)
         window = self.geometry.window(region)
-        if piece.segment < 0:
+        if piece.segment == _FILL:
+            self._decode.check(self._url)
+            target[...] = self._keyframe.nodata
+        elif piece.segment == _ROWS:
             self._place_rows(piece, data, window, target)
         else:
             self._place_segment(piece, data, window, target)
@@ -223,12 +277,12 @@ class Level:
         _, _, _, width, contig = self.geometry.plane_shape
         pixel_bytes = contig * self._stored.itemsize
         if len(data) < piece.stop_bytes - piece.start_bytes:
-            raise self._truncated(piece, len(data))
+            raise truncated(self._url, (piece.start_bytes, piece.stop_bytes), len(data))
         shape = (bottom - top, last - first, contig)
         strides = (width * pixel_bytes, pixel_bytes, self._stored.itemsize)
         rows: Array = np.ndarray(shape, self._stored, data, 0, strides)
-        if self._keyframe.fillorder == 2 or self._keyframe.predictor != 1:
-            rows = self._unpredicted(rows)
+        if self._keyframe.fillorder == 2:
+            rows = self._bits_reversed(rows)
         s_index, d_index = _index_in(window[0], s), _index_in(window[1], d)
         self._copy(rows, (top, first), window, target[s_index, d_index])
 
@@ -241,35 +295,31 @@ class Level:
         if high is not None and wide is not None:
             target[high[1], wide[1]] = rows[high[0], wide[0], window[4]]
 
-    def _unpredicted(self, rows: Array) -> Array:
-        """Undo bit order and predictor of uncompressed rows, as tifffile does."""
+    def _bits_reversed(self, rows: Array) -> Array:
+        """Rows as they are where each byte is stored with its lowest bit first."""
         import imagecodecs
-        import tifffile
 
-        rows = np.ascontiguousarray(rows)
-        if self._keyframe.fillorder == 2:
-            rows = imagecodecs.bitorder_decode(rows)
-        predictor = self._keyframe.predictor
-        if predictor == 1:
-            return rows
-        native = rows.astype(self._stored.newbyteorder("="))
-        decoded: Array = tifffile.TIFF.UNPREDICTORS[predictor](native, axis=-2)
-        return decoded
+        reversed_rows: Array = imagecodecs.bitorder_decode(np.ascontiguousarray(rows))
+        return reversed_rows
 
     def _place_segment(
         self, piece: Piece, data: Buffer, window: tuple[slice, ...], target: Array
     ) -> None:
-        encoded = None if piece.start_bytes == piece.stop_bytes else data
-        if encoded is not None and len(encoded) == 0:
-            raise self._truncated(piece, 0)
-        decoded, (s, d, h, w, _), shape = self._decoded(piece, encoded)
+        if len(data) == 0:
+            raise truncated(self._url, (piece.start_bytes, piece.stop_bytes), 0)
+        page = self.pages[piece.page]
+        decoded, (s, d, h, w, _), shape = self._decode(
+            data,
+            piece.segment,
+            jpegtables=page.jpegtables if page is not None else None,
+            stored_bytes=self._stored_bytes(piece.rows[2]),
+            page=piece.page,
+            url=self._url,
+            byte_range=(piece.start_bytes, piece.stop_bytes),
+        )
         _, depth, height, width, _ = self.geometry.plane_shape
         shape = (min(shape[0], depth - d), min(shape[1], height - h), min(shape[2], width - w))
-        if decoded is None:
-            samples = target.shape[-1]
-            decoded = np.broadcast_to(self._keyframe.nodata, (*shape, samples))
-            window = (*window[:4], slice(0, samples, 1))
-        elif any(have < need for have, need in zip(decoded.shape, shape, strict=False)):
+        if any(have < need for have, need in zip(decoded.shape, shape, strict=False)):
             raise CorruptFileError(
                 f"segment {piece.segment} of page {piece.page} of {self._url} decodes to shape"
                 f" {decoded.shape}, not to {shape}",
@@ -288,44 +338,14 @@ class Level:
             rows = decoded[source, : shape[1], : shape[2]]
             self._copy(rows, (h, w), window, planes[destination])
 
-    def _decoded(self, piece: Piece, encoded: Buffer | None) -> Any:
-        page = self.pages[piece.page]
-        extra: dict[str, Any] = {}
-        if self._keyframe.compression in _JPEG:
-            extra["jpegtables"] = page.jpegtables if page is not None else None
-            extra["jpegheader"] = self._keyframe.jpegheader
-        if (
-            encoded is not None
-            and self._keyframe.compression == 1
-            and self._keyframe.predictor != 1
-        ):
-            encoded = memoryview(bytearray(encoded))  # the predictor is undone in place
-        try:
-            return self._decode(encoded, piece.segment, **extra)
-        except (NotImplementedError, ImportError) as exc:
-            raise UnsupportedFormatError(
-                f"{self._url} cannot be decoded: {exc}", url=self._url
-            ) from None
-        except Exception as exc:  # noqa: BLE001 - each codec has its own errors; all are told
-            got = 0 if encoded is None else len(encoded)
-            if got < piece.stop_bytes - piece.start_bytes:
-                raise self._truncated(piece, got) from None
-            kind = UnsupportedFormatError if "not supported" in str(exc) else CorruptFileError
-            raise kind(
-                f"segment {piece.segment} of page {piece.page} of {self._url} does not decode"
-                f" ({self._keyframe.compression!r}): {type(exc).__name__}: {exc}",
-                url=self._url,
-                byte_range=(piece.start_bytes, piece.stop_bytes),
-            ) from None
-
-    def _truncated(self, piece: Piece, got_bytes: int) -> CorruptFileError:
-        return CorruptFileError(
-            f"{self._url} ends too early: its header places pixels at bytes"
-            f" {piece.start_bytes}-{piece.stop_bytes}, of which {got_bytes} exist",
-            url=self._url,
-            byte_range=(piece.start_bytes, piece.stop_bytes),
-        )
-
 
 def _index_in(window: slice, position: int) -> int:
     return int((position - window.start) // window.step)
+
+
+def _touched(window: slice, length: int) -> Sequence[int]:
+    """Segments of an axis that hold something of a window."""
+    between = range(window.start // length, -(-window.stop // length))
+    if window.step <= length:
+        return between
+    return [k for k in between if overlap(window, k * length, (k + 1) * length)]

@@ -1,57 +1,149 @@
-"""What a TIFF says of its image besides pixels: sizes, channels, times."""
+"""What a TIFF says of its image besides pixels: sizes, channels, times, places."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 from xml.etree import ElementTree
 
-# TIFF 6.0, section 8: ResolutionUnit 2 is inch, 3 is centimetre; 1 has no absolute unit.
-_UNIT_UM = {2: 25400.0, 3: 10000.0}
-# OME-XML's UnitsLength default, and how ImageJ writes the same.
-_MICROMETRE = "µm"
-_UNIT_NAMES = {"um": _MICROMETRE, "micron": _MICROMETRE, "microns": _MICROMETRE, "μm": _MICROMETRE}
-_UNIT_NAMES |= {"\\u00B5m": _MICROMETRE}
+from cloudimg.errors import CloudimgError
+from cloudimg.tiff.flavours import (
+    baseline,
+    confocal,
+    geo,
+    imagej,
+    instruments,
+    metamorph,
+    micromanager,
+    ome,
+    slides,
+)
+from cloudimg.tiff.flavours.facts import Facts, Source, number
+
+Reader = Callable[[Source], Facts]
+
+_FLAVOURS: Mapping[str, Reader] = {
+    "ome": ome.read_ome,
+    "lsm": confocal.read_lsm,
+    "stk": metamorph.read_stk,
+    "metaseries": metamorph.read_metaseries,
+    "micromanager": micromanager.read_micromanager,
+    "imagej": imagej.read_imagej,
+    "fluoview": confocal.read_fluoview,
+    "sis": confocal.read_sis,
+    "scanimage": confocal.read_scanimage,
+    "svs": slides.read_svs,
+    "scn": slides.read_scn,
+    "ndpi": slides.read_ndpi,
+    "philips": slides.read_philips,
+    "bif": slides.read_bif,
+    "qpi": slides.read_qpi,
+    "indica": slides.read_indica,
+    "eer": instruments.read_eer,
+    "tvips": instruments.read_tvips,
+    "fei": instruments.read_fei,
+    "sem": instruments.read_sem,
+    "nih": imagej.read_nih,
+    "epics": instruments.read_epics,
+    "pilatus": instruments.read_pilatus,
+    "andor": instruments.read_andor,
+    "astrotiff": instruments.read_astrotiff,
+}
+"""Readers by the flag that tifffile gives a page, the best informed first."""
+
+_TAGS: Mapping[int, tuple[str, Reader]] = {
+    geo.PIXEL_SCALE: ("geotiff", geo.read_geo),
+    geo.TRANSFORMATION: ("geotiff", geo.read_geo),
+    geo.TIEPOINTS: ("geotiff", geo.read_geo),
+    geo.GEO_KEYS: ("geotiff", geo.read_geo),
+    geo.GDAL_METADATA: ("gdal", geo.read_gdal),
+    geo.GDAL_NODATA: ("nodata", geo.read_nodata),
+    baseline.COLORMAP: ("colormap", baseline.read_colormap),
+    baseline.ORIENTATION: ("orientation", baseline.read_orientation),
+    baseline.EXTRA_SAMPLES: ("samples", baseline.read_samples),
+    baseline.DATETIME: ("datetime", baseline.read_datetime),
+}
+"""Names and readers by a tag of the page that speaks for the image."""
+
+_TEXT_IS_ITS_OWN = {
+    "micromanager",
+    "lsm",
+    "stk",
+    "sis",
+    "eer",
+    "tvips",
+    "fei",
+    "sem",
+    "nih",
+    "andor",
+}
+"""Flavours that leave ImageDescription to people."""
+_STRUCTURED = ("shaped", "streak")
+"""Flags of descriptions that are for programs, and that no reader here reads."""
+
+_BROKEN = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,  # also UnicodeDecodeError, JSONDecodeError, tifffile's TiffFileError
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+    ElementTree.ParseError,
+)
+"""What broken metadata makes readers and tifffile raise."""
 
 
 def describe(
     tiff: Any, series: Any, dims: Sequence[str], index: int
 ) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
-    """Attributes and coordinates that the file gives.
+    """Attributes and coordinates that the file gives, from what tifffile parsed.
+
+    Of tags it takes those of the image's keyframe and of the first page. Broken metadata gives
+    fewer attributes and never an error; only a store that fails does.
 
     Returns
     -------
     attrs : dict
-        ``pixel_size`` and ``pixel_size_unit`` by dim, ``channel_names``, ``channel_colors``
-        (RGBA integers as in OME), ``time_step_s``, ``stage_position`` (with unit), and
-        the storage: ``compression``, ``photometric``, ``kind``. Each only where the file says it.
+        Each only where the file says it; plain Python but for the palette.
+
+        - The storage: ``kind`` (flavour), ``compression``, ``photometric``, ``orientation`` (tag
+          274, if the pixels are not stored upright), ``samples`` (what each sample of a pixel is,
+          where there are more than colours), ``colormap`` (uint16 array of 3 x 2**bits),
+          ``nodata``.
+        - The image: ``name``, ``description``, ``info`` (ImageJ's), ``acquired`` (ISO 8601),
+          ``pixel_size`` and ``pixel_size_unit`` by dim, ``time_step_s``, ``magnification``,
+          ``channel_names``, ``channel_colors`` (RGBA integers as in OME), ``display_ranges``
+          (lowest and highest value shown, by channel), ``plane_labels``.
+        - The place: ``stage_position`` and ``stage_position_unit`` by dim; ``geo`` with
+          ``pixel_scale``, ``tiepoints``, ``transform`` (a..f of x = a column + b row + c,
+          y = d column + e row + f, of the corner of a pixel) and ``epsg``.
+        - ``metadata_problem``: what of it was broken, and how.
     coords : dict
-        Coordinates by dim.
+        Coordinates by dim, as many as the axis is long: names of channels and of what a modulo
+        axis tells apart, positions along z, seconds along t.
     """
     import tifffile
 
-    keyframe = series.keyframe
-    attrs: dict[str, Any] = {
-        "kind": series.kind,
-        "compression": _name(tifffile.COMPRESSION, keyframe.compression),
-        "photometric": _name(tifffile.PHOTOMETRIC, keyframe.photometric),
-    }
-    if series.name:
-        attrs["name"] = series.name
-    if tiff.is_ome:
-        attrs |= _ome(tiff.ome_metadata, index)
-    elif tiff.is_imagej:
-        attrs |= _imagej(tiff.imagej_metadata or {}, keyframe)
-    elif tiff.is_lsm:
-        attrs |= _lsm(tiff.lsm_metadata or {})
-    if "pixel_size" not in attrs:
-        attrs |= _resolution(keyframe)
-    coords: dict[str, Sequence[Any]] = {}
-    names = attrs.get("channel_names")
-    if names and "c" in dims and len(names) == series.shape[list(dims).index("c")]:
-        coords["c"] = tuple(names)
-    return attrs, coords
+    source = Source(tiff, series, tuple(dims), index)
+    facts = Facts()
+    facts.put("kind", series.kind)
+    facts.put("compression", _name(tifffile.COMPRESSION, source.keyframe.compression))
+    facts.put("photometric", _name(tifffile.PHOTOMETRIC, source.keyframe.photometric))
+    facts.put("name", str(series.name or ""))
+    problems: list[str] = []
+    for name, read in _readers(source, facts):
+        try:
+            facts.add(read(source))
+        except CloudimgError:
+            raise
+        except _BROKEN as exc:
+            problems.append(f"{name}: {type(exc).__name__}: {exc}"[:200])
+    facts.put("metadata_problem", "; ".join(problems))
+    return _attrs(facts), _coords(facts, source)
 
 
 def _name(codes: type[IntEnum], value: int) -> str:
@@ -62,81 +154,58 @@ def _name(codes: type[IntEnum], value: int) -> str:
         return str(value)
 
 
-def _resolution(keyframe: Any) -> dict[str, Any]:
-    unit = _UNIT_UM.get(int(keyframe.resolutionunit)) if 296 in keyframe.tags else None
-    if unit is None or 282 not in keyframe.tags or 283 not in keyframe.tags:
-        return {}
-    across, down = keyframe.resolution
-    if not (across > 0 and down > 0):
-        return {}
-    return _sizes({"x": unit / across, "y": unit / down}, _MICROMETRE)
+def _readers(source: Source, facts: Facts) -> Iterator[tuple[str, Reader]]:
+    """Names and readers of what the file has, as `facts` grow."""
+    first, tags = source.first, source.keyframe.tags
+    has_text = bool(source.keyframe.description)
+    for flag, read in _FLAVOURS.items():
+        if _is(first, flag):
+            has_text = has_text and flag in _TEXT_IS_ITS_OWN
+            yield flag, read
+    done: set[str] = set()
+    for code, (name, read) in _TAGS.items():
+        if code in tags and name not in done:
+            done.add(name)
+            yield name, read
+    # The resolution of a map is that of its print.
+    if (
+        baseline.X_RESOLUTION in tags
+        and not facts.sizes.keys() & {"x", "y"}
+        and "geotiff" not in done
+    ):
+        yield "resolution", baseline.read_resolution
+    if has_text and not any(_is(source.keyframe, flag) for flag in _STRUCTURED):
+        yield "description", baseline.read_description
 
 
-def _sizes(sizes: dict[str, float], unit: str) -> dict[str, Any]:
-    return {"pixel_size": sizes, "pixel_size_unit": dict.fromkeys(sizes, unit)}
-
-
-def _imagej(metadata: dict[str, Any], keyframe: Any) -> dict[str, Any]:
-    attrs: dict[str, Any] = {}
-    unit = str(metadata.get("unit", "")).strip()
-    unit = _UNIT_NAMES.get(unit, unit)
-    across, down = keyframe.resolution if 282 in keyframe.tags and 283 in keyframe.tags else (0, 0)
-    if unit and unit != "pixel" and across > 0 and down > 0:
-        sizes = {"x": 1 / across, "y": 1 / down}
-        if isinstance(metadata.get("spacing"), int | float):
-            sizes["z"] = abs(float(metadata["spacing"]))
-        attrs |= _sizes(sizes, unit)
-    if isinstance(metadata.get("finterval"), int | float):
-        attrs["time_step_s"] = float(metadata["finterval"])
-    return attrs
-
-
-def _lsm(metadata: dict[str, Any]) -> dict[str, Any]:
-    attrs: dict[str, Any] = {}
-    sizes = {d: metadata.get(f"VoxelSize{d.upper()}") for d in "xyz"}
-    known = {d: float(v) * 1e6 for d, v in sizes.items() if isinstance(v, int | float) and v > 0}
-    if known:
-        attrs |= _sizes(known, _MICROMETRE)
-    colors = metadata.get("ChannelColors") or {}
-    if isinstance(colors, dict) and colors.get("ColorNames"):
-        attrs["channel_names"] = [str(name) for name in colors["ColorNames"]]
-    if isinstance(metadata.get("TimeIntervall"), int | float) and metadata["TimeIntervall"] > 0:
-        attrs["time_step_s"] = float(metadata["TimeIntervall"])
-    return attrs
-
-
-def _ome(text: str | None, index: int) -> dict[str, Any]:
-    """From the schema OME 2016-06: Pixels, its Channels and the Plane of the first page."""
+def _is(page: Any, flag: str) -> bool:
+    """Whether tifffile takes a page for one of a flavour; what it trips over is none."""
     try:
-        root = ElementTree.fromstring(text or "")
-    except ElementTree.ParseError:
-        return {}
-    images = [child for child in root if child.tag.endswith("}Image") or child.tag == "Image"]
-    if index >= len(images):
-        return {}
-    pixels = next((c for c in images[index] if c.tag.endswith("Pixels")), None)
-    if pixels is None:
-        return {}
-    attrs: dict[str, Any] = {}
-    sizes, units = {}, {}
-    for dim in "xyz":
-        size = _number(pixels.get(f"PhysicalSize{dim.upper()}"))
-        if size:
-            sizes[dim] = size
-            units[dim] = pixels.get(f"PhysicalSize{dim.upper()}Unit", _MICROMETRE)
-    if sizes:
-        attrs |= {"pixel_size": sizes, "pixel_size_unit": units}
-    step = _number(pixels.get("TimeIncrement"))
-    if step and pixels.get("TimeIncrementUnit", "s") == "s":
-        attrs["time_step_s"] = step
-    channels = [child for child in pixels if child.tag.endswith("Channel")]
-    names = [channel.get("Name") for channel in channels]
-    if channels and all(names):
-        attrs["channel_names"] = names
-    colors = [_number(channel.get("Color")) for channel in channels]
-    if channels and all(color is not None for color in colors):
-        attrs["channel_colors"] = [int(color or 0) for color in colors]
-    return attrs | _stage(pixels)
+        return bool(getattr(page, "is_" + flag))
+    except CloudimgError:
+        raise
+    except _BROKEN:
+        return False
+
+
+def _attrs(facts: Facts) -> dict[str, Any]:
+    attrs = dict(facts.attrs)
+    for name, found in (("pixel_size", facts.sizes), ("stage_position", facts.stage)):
+        if found:
+            attrs[name] = {dim: value for dim, (value, _) in found.items()}
+            attrs[f"{name}_unit"] = {dim: unit for dim, (_, unit) in found.items()}
+    return attrs
+
+
+def _coords(facts: Facts, source: Source) -> dict[str, Sequence[Any]]:
+    """The coordinates that fit their axis."""
+    found = {"c": tuple(facts.attrs.get("channel_names", ()))} | facts.coords
+    return {
+        dim: values
+        for dim, values in found.items()
+        if len(values) == source.length(dim)
+        and all(isinstance(value, str) or number(value) is not None for value in values)
+    }
 
 
 def other_ome_files(text: str, own_name: str) -> set[str]:
@@ -158,22 +227,3 @@ def other_ome_files(text: str, own_name: str) -> set[str]:
         return set()
     own_uuid = root.get("UUID")
     return {str(name) for name, uuid in named if name != own_name and uuid != own_uuid}
-
-
-def _stage(pixels: ElementTree.Element) -> dict[str, Any]:
-    plane = next((child for child in pixels if child.tag.endswith("Plane")), None)
-    if plane is None:
-        return {}
-    position = {dim: _number(plane.get(f"Position{dim.upper()}")) for dim in "xy"}
-    if None in position.values():
-        return {}
-    # The schema's default unit of a position is "reference frame", which has no length.
-    units = {dim: plane.get(f"Position{dim.upper()}Unit", "reference frame") for dim in "xy"}
-    return {"stage_position": position, "stage_position_unit": units}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any, cast
 
@@ -17,30 +16,19 @@ from cloudimg.errors import (
     NotTiffError,
     UnsupportedFormatError,
 )
-from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
-from cloudimg.tiff.level import Level, Page
+from cloudimg.parsed import ParsedImage
+from cloudimg.tiff.derived import Coloured, Derived, Reshaped, Transformed
+from cloudimg.tiff.guard import check_description, check_ome
+from cloudimg.tiff.level import Level
 from cloudimg.tiff.metadata import describe, other_ome_files
+from cloudimg.tiff.pages import make_level, page_level
 from cloudimg.tiff.sparse import SparseFile
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
-_PLAIN_BITS = {8, 16, 32, 64}
+_PALETTE = 3
+"""PhotometricInterpretation (TIFF 6.0, section 8)."""
 _MAX_TEMPLATE_BYTES = 256 * 2**10
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedTiff:
-    """One image of a TIFF."""
-
-    dims: tuple[str, ...]
-    levels: tuple[Level, ...]
-    """By decreasing resolution; the first is the image itself."""
-    attrs: Mapping[str, Any]
-    coords: Mapping[str, Sequence[Any]]
-    """Coordinates that the file itself gives, by dim."""
-    n_series: int
-    depends_on_name: bool
-    """Whether the name of the file took part: OME and Micro-Manager metadata tell files apart."""
 
 
 class Template:
@@ -51,7 +39,7 @@ class Template:
     the same bytes in all of these places parses to the same, so comparing them is as safe.
     """
 
-    def __init__(self, parsed: ParsedTiff, file: SparseFile, kind: tuple[Any, ...]) -> None:
+    def __init__(self, parsed: ParsedImage, file: SparseFile, kind: tuple[Any, ...]) -> None:
         self._parsed = parsed
         self._kind = kind
         reads = file.take_reads()
@@ -67,7 +55,7 @@ class Template:
             and not any(level.is_bound for level in parsed.levels)
         )
 
-    def matching(self, file: SparseFile, kind: tuple[Any, ...], url: str) -> ParsedTiff | None:
+    def matching(self, file: SparseFile, kind: tuple[Any, ...], url: str) -> ParsedImage | None:
         """What parsing `file` would give, or None where it must be parsed."""
         if not self._is_usable or kind != self._kind:
             return None
@@ -77,28 +65,39 @@ class Template:
         return replace(self._parsed, levels=tuple(level.of(url) for level in self._parsed.levels))
 
 
-def parse_tiff(file: SparseFile, *, url: str, name: str, series: int, alone: bool) -> ParsedTiff:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What of a file to parse."""
+
+    series: int
+    """Which image of the file."""
+    alone: bool
+    """The file is one of many of a grid: where its OME-XML describes pages of other files too, the
+    pages that it has itself are the image."""
+    palette: str
+    """``"rgb"`` has palettes expanded."""
+    metadata: bool
+    """Whether attributes and coordinates are wanted."""
+
+
+def parse_tiff(file: SparseFile, request: Request, *, url: str, name: str) -> ParsedImage:
     """Parse a header, fetching what it needs of it.
 
     Parameters
     ----------
     file : SparseFile
+    request : Request
     url : str
         For messages.
     name : str
         File name; its extension tells tifffile some vendors' formats.
-    series : int
-        Which image of the file.
-    alone : bool
-        The file is one of many of a grid: where its OME-XML describes pages of other files too,
-        the pages that it has itself are the image.
 
     Raises
     ------
     NotTiffError, CorruptFileError, UnsupportedFormatError, LimitError, StorageError
     """
     try:
-        return _parse(file, url, name, series, alone, {})
+        return _parse(file, request, url, name, {})
     except CloudimgError:
         raise
     except Exception as exc:  # noqa: BLE001 - a hostile header can raise anything inside a parser
@@ -107,32 +106,62 @@ def parse_tiff(file: SparseFile, *, url: str, name: str, series: int, alone: boo
         raise _wrapped(exc, url) from None
 
 
-def _parse(
-    file: SparseFile, url: str, name: str, series: int, alone: bool, flags: dict[str, Any]
-) -> ParsedTiff:
+def open_tiff(file: SparseFile, url: str, name: str, **flags: Any) -> Any:
+    """The file as a `tifffile.TiffFile`, if its descriptions can be parsed at all."""
     import tifffile
 
     file.seek(0)
     tiff = tifffile.TiffFile(cast(IO[bytes], file), name=name, _multifile=False, **flags)
-    found = tiff.series
-    if file.error is not None:
-        raise file.error
+    if tiff.pages:
+        check_description(tiff.pages.first.description, url)
+        if tiff.is_ome and "<!DOCTYPE" in (tiff.ome_metadata or ""):
+            # OME-XML never has a DTD, and one can define entities that expand without end.
+            return open_tiff(file, url, name, is_ome=False)
+        if tiff.is_ome:
+            check_ome(tiff.ome_metadata or "", url)
+    return tiff
+
+
+def _parse(
+    file: SparseFile, request: Request, url: str, name: str, flags: dict[str, Any]
+) -> ParsedImage:
+    tiff = open_tiff(file, url, name, **flags)
+    found = _series(tiff, file)
     if not found:
         raise CorruptFileError(f"{url} is a TIFF without images", url=url)
-    if not 0 <= series < len(found):
-        raise ArgumentError(f"series={series}, but {url} has {len(found)} images", url=url)
-    image = found[series]
-    if not alone and tiff.is_ome:
+    if not 0 <= request.series < len(found):
+        raise ArgumentError(f"series={request.series}, but {url} has {len(found)} images", url=url)
+    image = found[request.series]
+    if not request.alone and tiff.is_ome:
         _refuse_part_of_a_set(tiff.ome_metadata or "", name, url)
-    if alone and tiff.is_ome and not flags and any(page is None for page in image):
-        return _parse(file, url, name, series, alone, {"is_ome": False})
-    levels = tuple(_make_level(level, url) for level in image.levels)
+    if request.alone and tiff.is_ome and not flags and any(page is None for page in image):
+        return _parse(file, request, url, name, {"is_ome": False})
+    levels = [_make_level(level, url) for level in image.levels]
+    dims = _dims(image, levels[0])
+    attrs, coords = describe(tiff, image, dims, request.series) if request.metadata else ({}, {})
+    if request.palette == "rgb" and image.keyframe.photometric == _PALETTE:
+        levels = [_coloured(level, image.keyframe, url) for level in levels]
+        dims = (*dims, "s")
     if file.error is not None:
         raise file.error
-    dims = _dims(image, levels[0])
-    attrs, coords = describe(tiff, image, dims, series)
     depends_on_name = bool(tiff.is_ome or tiff.is_micromanager or tiff.is_ndtiff)
-    return ParsedTiff(dims, levels, attrs, coords, len(found), depends_on_name)
+    return ParsedImage(dims, tuple(levels), attrs, coords, len(found), depends_on_name)
+
+
+def _series(tiff: Any, file: SparseFile) -> list[Any]:
+    """tifffile's series; of a chain that breaks behind its first page, that page."""
+    import tifffile
+
+    try:
+        found: list[Any] = tiff.series
+    except Exception:
+        if file.error is not None or len(tiff.pages) > 2:
+            raise
+        page = tiff.pages.first
+        found = [tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes)]
+    if file.error is not None:
+        raise file.error
+    return found
 
 
 def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
@@ -147,104 +176,47 @@ def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
         )
 
 
-def _make_level(series: Any, url: str) -> Level:
-    keyframe = series.keyframe
+def _make_level(series: Any, url: str) -> Level | Derived:
+    """The level of a series, whatever its pages must go through to become its image."""
     shape = tuple(int(n) for n in series.shape)
-    if series.dtype is None or keyframe._dtype is None or not shape or 0 in shape:
-        raise UnsupportedFormatError(
-            f"{url} holds no image that can be decoded: shape {shape}, sample format"
-            f" {keyframe.sampleformat}, {keyframe.bitspersample} bits",
-            url=url,
-        )
-    if keyframe.is_subsampled and keyframe.is_contiguous:
-        raise UnsupportedFormatError(
-            f"{url} has subsampled chroma without JPEG compression, which has no decoder", url=url
-        )
+    level: Level | Derived | None = make_level(series, shape, url)
+    if level is None:
+        pages = page_level(series, url)
+        level = Reshaped(pages, _reshaped(shape, pages, series.keyframe.shape))
     if series.transform is not None:
-        raise UnsupportedFormatError(f"{url}: the {series.kind} transform is not read", url=url)
-    # What is read late is read now: the decoder, and the fill of segments that are not stored.
-    keyframe.init_decode()
-    _ = keyframe.nodata
-    plane: PlaneShape = tuple(int(n) for n in keyframe.shaped)  # type: ignore[assignment]
-    pages: list[Page | None]
-    if series.dataoffset is not None:
-        pages = _plain_pages(series, plane)
-    else:
-        pages = [_page(page, keyframe) for page in series]
-    geometry = find_geometry(shape, plane)
-    if geometry is None or geometry.n_pages != len(pages):
-        raise CorruptFileError(
-            f"{url}: {len(pages)} pages of shape {tuple(n for n in plane if n > 1)} do not make"
-            f" up the image of shape {shape} that its metadata describes",
-            url=url,
-        )
-    return Level(geometry, pages, keyframe, np.dtype(series.dtype), url)
+        level = Transformed(level, np.dtype(series.dtype), series.transform)
+    return level
 
 
-def _plain_pages(series: Any, plane: PlaneShape) -> list[Page | None]:
-    """Pages of a stack whose pixels follow one another, which may have only one directory."""
-    page_bytes = math.prod(plane) * series.dtype.itemsize
-    count = math.prod(series.shape) * series.dtype.itemsize // page_bytes
-    first = int(series.dataoffset)
-    return [Page((first + i * page_bytes,), (page_bytes,), True) for i in range(count)]
+def _reshaped(shape: tuple[int, ...], pages: Level, page_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an image whose metadata do not fit its pages, as tifffile gives it."""
+    n_pixels = math.prod(pages.shape)
+    rest, left_over = divmod(n_pixels, math.prod(shape))
+    if rest == 1 and not left_over:
+        return shape
+    if not left_over:
+        return (rest, *shape)
+    return (len(pages.pages), *page_shape)
 
 
-def _page(page: Any, keyframe: Any) -> Page | None:
-    if page is None:
-        return None
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if len(offsets) == 0:
-        raise CorruptFileError(f"page {page.index} has no data offsets")
-    return Page(offsets, counts, _is_plain(offsets, counts, keyframe), page.jpegtables)
+def _coloured(level: Level | Derived, keyframe: Any, url: str) -> Coloured:
+    colormap = keyframe.colormap
+    if colormap is None:
+        raise CorruptFileError(f"{url} has no palette that its indices could mean", url=url)
+    return Coloured(level, np.asarray(colormap), url)
 
 
-def _is_plain(offsets: Sequence[int], counts: Sequence[int], keyframe: Any) -> bool:
-    """Whether a page is one uncompressed array: tifffile's rule, applied to each page's offsets.
-
-    tifffile asks the keyframe alone, and would misread a page that is laid out otherwise.
-    """
-    if (
-        keyframe.compression != 1
-        or keyframe.sampleformat == 5
-        or keyframe.bitspersample not in _PLAIN_BITS
-        or keyframe.is_subsampled
-    ):
-        return False
-    if keyframe.is_tiled and not _tiles_are_rows(keyframe):
-        return False
-    if len(offsets) == 1 or keyframe.is_stk or keyframe.is_lsm:
-        return True
-    if sum(counts) != keyframe.nbytes:
-        return False
-    return all(
-        counts[i] != 0 and offsets[i] + counts[i] == offsets[i + 1] for i in range(len(offsets) - 1)
-    )
-
-
-def _tiles_are_rows(keyframe: Any) -> bool:
-    """Whether tiles as wide as the image follow one another like rows."""
-    whole_width = (
-        keyframe.imagewidth == keyframe.tilewidth
-        and keyframe.imagelength % keyframe.tilelength == 0
-        and keyframe.tilewidth % 16 == 0
-        and keyframe.tilelength % 16 == 0
-    )
-    if keyframe.tiledepth > 1 or keyframe.imagedepth > 1:
-        return bool(
-            whole_width
-            and keyframe.imagelength == keyframe.tilelength
-            and keyframe.imagedepth % keyframe.tiledepth == 0
-        )
-    return bool(whole_width)
-
-
-def _dims(series: Any, level: Level) -> tuple[str, ...]:
+def _dims(series: Any, level: Level | Derived) -> tuple[str, ...]:
     """Names of the axes; what tifffile calls samples but stores as pages is an axis of pages."""
+    letters = series.axes
+    if len(level.shape) != len(letters):
+        # The metadata do not fit the pages, so their names mean nothing.
+        letters = ("Q" * len(level.shape) + letters)[-len(level.shape) :]
+    paged = level.geometry.page_axes if isinstance(level, Level) else ()
     names: list[str] = []
-    geometry: Geometry = level.geometry
-    for axis, letter in enumerate(series.axes):
+    for axis, letter in enumerate(letters):
         name = _AXIS_NAMES.get(letter, letter.lower())
-        if letter == "S" and axis in geometry.page_axes and geometry.shape[axis] > 1:
+        if letter == "S" and axis in paged and level.shape[axis] > 1:
             name = "page"
         base, n = name, 2
         while name in names:

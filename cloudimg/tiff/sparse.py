@@ -1,25 +1,33 @@
 """A file of which only some byte ranges are here; the rest is fetched where it is read.
 
 The TIFF parser seeks to where the next directory is and reads a few bytes; each miss fetches a
-window there, a jump, not a walk from byte 0.
+window there, a jump, not a walk from byte 0. Where the parser is about to jump from directory to
+directory over the whole file, `prefetch` says which of them to fetch together.
 """
 
 from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from cloudimg.errors import CloudimgError, LimitError
+from cloudimg.errors import CloudimgError, CorruptFileError, LimitError
+from cloudimg.tiff.prefetch import missing_directories
 
 Buffer = bytes | memoryview
-FetchWindow = Callable[[int, int], Buffer]
-"""Bytes of the half-open range; fewer only where the file ends."""
+Range = tuple[int, int]
+FetchRanges = Callable[[Sequence[Range]], Sequence[tuple[int, Buffer]]]
+"""Fetches half-open ranges, many at a time: where each part begins, and the bytes. Parts may be
+joined; bytes are left out only where the file ends."""
 
 _FIRST_BEFORE_BYTES = 8 * 2**10
 _FIRST_WINDOW_BYTES = 32 * 2**10
 _JUMP_WINDOW_BYTES = 8 * 2**10
 _MAX_WINDOW_BYTES = 4 * 2**20
+_MAX_REREADS = 16
+"""How often the parser may read as many bytes as the file has: a loop of directories ends here."""
+_REREAD_BYTES = 4 * 2**20
 
 
 class SparseFile(io.RawIOBase):
@@ -31,21 +39,27 @@ class SparseFile(io.RawIOBase):
         Size of the whole file.
     fetch : callable
         Called for what is not here.
+    in_flight : int
+        Ranges that `fetch` gets at the same time.
     limit_bytes : int
         Bytes that may be fetched before `LimitError`.
     url : str
         For messages.
     """
 
-    def __init__(self, size_bytes: int, fetch: FetchWindow, limit_bytes: int, url: str) -> None:
+    def __init__(
+        self, size_bytes: int, fetch: FetchRanges, *, in_flight: int, limit_bytes: int, url: str
+    ) -> None:
         super().__init__()
         self._size = size_bytes
         self._fetch = fetch
+        self._in_flight = in_flight
         self._limit = limit_bytes
         self._url = url
         self._position = 0
         self._fetched_bytes = 0
-        self._jumped = False
+        self._read_bytes = 0
+        self._jumps = 0
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
         self._parts: list[Buffer] = []
@@ -54,16 +68,39 @@ class SparseFile(io.RawIOBase):
         """First failure of `fetch`. Parsers swallow exceptions; whoever parsed must look here."""
 
     def add(self, start_bytes: int, data: Buffer) -> None:
-        """Give a fragment that has been fetched already."""
-        if len(data):
-            at = bisect_right(self._starts, start_bytes)
+        """Give a fragment that has been fetched already; fragments are kept disjoint."""
+        view = memoryview(data)
+        at = bisect_right(self._starts, start_bytes)
+        if at:
+            known = self._starts[at - 1] + len(self._parts[at - 1]) - start_bytes
+            view, start_bytes = view[max(0, known) :], start_bytes + max(0, known)
+        stop = start_bytes + len(view)
+        covered = at
+        while (
+            covered < len(self._starts)
+            and self._starts[covered] + len(self._parts[covered]) <= stop
+        ):
+            covered += 1
+        del self._starts[at:covered], self._parts[at:covered]
+        if at < len(self._starts):
+            view = view[: max(0, self._starts[at] - start_bytes)]
+        if len(view):
             self._starts.insert(at, start_bytes)
-            self._parts.insert(at, data)
+            self._parts.insert(at, view)
 
     def have(self, start_bytes: int, stop_bytes: int) -> Buffer | None:
-        """The bytes of a range if one fragment holds them all."""
+        """The bytes of a range if all of them are here."""
         part = self.beginning(start_bytes, stop_bytes)
-        return part if part is not None and len(part) == stop_bytes - start_bytes else None
+        if part is None or len(part) == stop_bytes - start_bytes:
+            return part
+        parts = [part]
+        while start_bytes + len(part) < stop_bytes:
+            start_bytes += len(part)
+            part = self.beginning(start_bytes, stop_bytes)
+            if part is None:
+                return None
+            parts.append(part)
+        return b"".join(parts)
 
     def take_reads(self) -> list[tuple[int, int]]:
         """The ranges that were read since the last call, joined, by increasing start."""
@@ -102,6 +139,7 @@ class SparseFile(io.RawIOBase):
         parts = []
         if self._position < stop:
             self._reads.append((self._position, stop))
+            self._count(stop - self._position)
         while self._position < stop:
             part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
@@ -110,10 +148,9 @@ class SparseFile(io.RawIOBase):
             self._position += len(part)
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def readinto(self, buffer: Any, /) -> int:
+        # Of arrays and records len() counts items.
+        return io.BytesIO(self.read(memoryview(buffer).nbytes)).readinto(buffer)
 
     def beginning(self, start: int, stop: int) -> Buffer | None:
         """As many of the first bytes of a range as one fragment holds; None for none."""
@@ -122,6 +159,18 @@ class SparseFile(io.RawIOBase):
             return None
         begin = self._starts[at]
         return memoryview(self._parts[at])[start - begin : stop - begin]
+
+    def _count(self, n_bytes: int) -> None:
+        """Stop a parser that goes in circles, or that is led to the same bytes again and again."""
+        self._read_bytes += n_bytes
+        if self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
+            self.error = self.error or CorruptFileError(
+                f"the header of {self._url} leads to the same bytes again and again: a loop of"
+                f" directories, or many that share large tags ({self._read_bytes} bytes were read"
+                f" of a file of {self._size})",
+                url=self._url,
+            )
+            raise self.error
 
     def _miss(self, start: int, stop: int) -> Buffer | None:
         """Fetch a window around `start`.
@@ -135,22 +184,41 @@ class SparseFile(io.RawIOBase):
         if before == start and at >= 0:
             self._window = min(2 * self._window, _MAX_WINDOW_BYTES)
             first, last = start, start + self._window
-        elif not self._jumped:
-            first = max(before, start - _FIRST_BEFORE_BYTES)
-            last = first + _FIRST_WINDOW_BYTES
         else:
-            self._window = _JUMP_WINDOW_BYTES
-            first, last = start, start + self._window
-        self._jumped = True
+            self._jumps += 1
+            if self._prefetched(start):
+                found = self.beginning(start, stop)
+                if found is not None:
+                    return found
+                at = bisect_right(self._starts, start) - 1
+            if self._jumps == 1:
+                first = max(before, start - _FIRST_BEFORE_BYTES)
+                last = first + _FIRST_WINDOW_BYTES
+            else:
+                self._window = _JUMP_WINDOW_BYTES
+                first, last = start, start + self._window
         last = max(last, stop)
         if at + 1 < len(self._starts):
             last = min(last, self._starts[at + 1])
-        data = self._fetched(first, min(last, self._size))
-        self.add(first, data)
+        self._fetched([(first, min(last, self._size))])
         return self.beginning(start, stop)
 
-    def _fetched(self, first: int, last: int) -> Buffer:
-        self._fetched_bytes += last - first
+    def _prefetched(self, start: int) -> bool:
+        """Fetch what the parser will want after a jump to `start`, where that can be told."""
+        if self._jumps > 3 and self._jumps.bit_count() > 1:
+            return False  # looked for again at jumps 4, 8, 16 ..., as it walks all of the chain
+        rounds = missing_directories(self.have, self._size, start, self._in_flight)
+        if rounds is None:
+            return False
+        for ranges in rounds:
+            for i in range(0, len(ranges), self._in_flight):
+                missing = [r for r in ranges[i : i + self._in_flight] if self.have(*r) is None]
+                if missing:
+                    self._fetched(missing)
+        return True
+
+    def _fetched(self, ranges: list[Range]) -> None:
+        self._fetched_bytes += sum(stop - start for start, stop in ranges)
         try:
             if self.error is not None:
                 raise self.error
@@ -160,7 +228,8 @@ class SparseFile(io.RawIOBase):
                     " CLOUDIMG_MAX_HEADER_BYTES higher if the file can be trusted",
                     url=self._url,
                 )
-            return self._fetch(first, last)
+            for start, data in self._fetch(ranges):
+                self.add(start, data)
         except CloudimgError as exc:
             self.error = exc
             raise

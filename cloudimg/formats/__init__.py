@@ -1,0 +1,11 @@
+"""Files that are no TIFF: which format they have, and their bytes to an array.
+
+Pure: the whole file is given, nothing here fetches. Decoders come from imagecodecs, numpy and,
+for what those lack, imageio; all are imported when a file first needs them. Users add formats with
+`register_format`.
+"""
+
+from cloudimg.formats.decode import decode, dims_of
+from cloudimg.formats.registry import HEAD_BYTES, Format, Read, find_format, register_format
+
+__all__ = ["HEAD_BYTES", "Format", "Read", "decode", "dims_of", "find_format", "register_format"]

@@ -1,0 +1,224 @@
+"""Formats by name, magic bytes and extension: those built in and those that users add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy.typing as npt
+
+from cloudimg.errors import ArgumentError
+from cloudimg.formats import decoders, plain, sizes
+
+Read = Callable[[BinaryIO, str], npt.NDArray[Any]]
+"""A seekable binary file and its URL to an array."""
+
+HEAD_BYTES = 64
+"""Magic bytes are looked for in as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How files of one format are known and read; pickles where `read` does."""
+
+    name: str
+    read: Read
+    extensions: tuple[str, ...]
+    """In lower case, with the dot; ``.nii.gz`` is one."""
+    magic: tuple[tuple[int, bytes], ...]
+    """Offsets and the bytes there; any one of them tells the format."""
+    measure: Callable[[bytes], sizes.Factors | None] | None = None
+    """Factors of the decoded size in bytes that the header declares; None: unknown."""
+    sample_counts: tuple[int, ...] | None = (3, 4)
+    """See `cloudimg.formats.dims_of`."""
+
+
+def register_format(
+    name: str,
+    read: Read,
+    *,
+    extensions: str | Iterable[str] = (),
+    magic: bytes | Iterable[bytes | tuple[int, bytes]] = (),
+) -> None:
+    """Teach cloudimg a format of files, for this process.
+
+    A format registered wins over those built in; of two that match, the longer magic bytes or
+    extension decide, then the one registered last. The same name replaces.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    read : callable
+        Gets a seekable binary file and the URL, and returns an array with two axes or more. It
+        runs on Dask workers, several calls at a time, hence it has to pickle and be thread-safe.
+    extensions : str or iterable of str
+        Such as ``".nd2"`` or ``".img.gz"``; case does not matter.
+    magic : bytes or iterable of bytes or of (offset, bytes)
+        What files of the format begin with, or have at an offset within the first 64 bytes.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing tells the format, or an argument cannot be right.
+    """
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"name={name!r} must be a text")
+    if not callable(read):
+        raise ArgumentError(f"read={read!r} must be callable with a binary file and a URL")
+    texts = [extensions] if isinstance(extensions, str) else list(extensions)
+    marks = [magic] if isinstance(magic, bytes) else list(magic)
+    if not texts and not marks:
+        raise ArgumentError(f"format {name!r} needs extensions or magic bytes to be known by")
+    added = Format(name, read, tuple(map(_as_extension, texts)), tuple(map(_as_magic, marks)))
+    _registered.pop(name, None)
+    _registered[name] = added
+
+
+def _as_extension(text: Any) -> str:
+    if not isinstance(text, str) or not text.strip(".") or "/" in text:
+        raise ArgumentError(f"extension {text!r} must be a text such as '.img'")
+    return "." + text.lower().removeprefix(".")
+
+
+def _as_magic(mark: Any) -> tuple[int, bytes]:
+    match (0, mark) if isinstance(mark, bytes) else mark:
+        case (int(offset), bytes(found)) if offset >= 0 and found:
+            if offset + len(found) <= HEAD_BYTES:
+                return offset, found
+    raise ArgumentError(
+        f"magic {mark!r} must be bytes, or an offset and bytes, in the first {HEAD_BYTES} bytes"
+    )
+
+
+def find_format(name: str, head: bytes) -> Format | None:
+    """Tell the format of a file that is no TIFF.
+
+    Registered formats come first. Among them, and then among those built in, magic bytes win over
+    extensions, as files are renamed. What imageio alone knows is told by the extension.
+
+    Parameters
+    ----------
+    name : str
+        Name, key or path of the file.
+    head : bytes
+        Its first `HEAD_BYTES` or more; fewer of a shorter file.
+    """
+    file_name = name.rsplit("/", 1)[-1].lower()
+    for formats in (tuple(reversed(_registered.values())), _BUILT_IN):
+        found = _by_magic(formats, head) or _by_extension(formats, file_name)
+        if found is not None:
+            return found
+    extension = decoders.known_to_imageio(file_name)
+    if extension is None:
+        return None
+    read = partial(decoders.read_by_imageio, extension=extension)
+    return Format(f"{extension} (imageio)", read, (extension,), ())
+
+
+def _by_magic(formats: tuple[Format, ...], head: bytes) -> Format | None:
+    matches = [
+        (len(mark), known)
+        for known in formats
+        for offset, mark in known.magic
+        if head[offset : offset + len(mark)] == mark
+    ]
+    return max(matches, key=lambda match: match[0])[1] if matches else None
+
+
+def _by_extension(formats: tuple[Format, ...], file_name: str) -> Format | None:
+    matches = [
+        (len(extension), known)
+        for known in formats
+        for extension in known.extensions
+        if file_name.endswith(extension)
+    ]
+    return max(matches, key=lambda match: match[0])[1] if matches else None
+
+
+def _brands(*names: bytes) -> tuple[tuple[int, bytes], ...]:
+    return tuple((4, b"ftyp" + name) for name in names)
+
+
+def _codec(name: str) -> Read:
+    return partial(decoders.read_by_imagecodecs, codec=name)
+
+
+_PIXELS_OR_PAGES = (2, 3, 4)
+"""One image has samples last, with alpha or without; a stack of grey ones has columns last."""
+
+_registered: dict[str, Format] = {}
+_BUILT_IN = (
+    Format(
+        "PNG",
+        decoders.read_png,
+        (".png", ".apng"),
+        ((0, b"\x89PNG\r\n\x1a\n"),),
+        sizes.png,
+        _PIXELS_OR_PAGES,
+    ),
+    Format(
+        "JPEG",
+        decoders.read_jpeg,
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".ljpg"),
+        ((0, b"\xff\xd8\xff"),),
+        sizes.jpeg,
+        None,
+    ),
+    Format(
+        "JPEG 2000",
+        _codec("JPEG2K"),
+        (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".jph", ".jhc"),
+        ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")),
+        sizes.jpeg2000,
+        None,
+    ),
+    Format(
+        "JPEG XL",
+        _codec("JPEGXL"),
+        (".jxl",),
+        ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL \r\n\x87\n")),
+        sizes.jpeg_xl,
+        _PIXELS_OR_PAGES,
+    ),
+    Format("JPEG XR", decoders.refuse_jpeg_xr, (".jxr", ".wdp", ".hdp"), ((0, b"II\xbc"),)),
+    Format("WebP", decoders.read_webp, (".webp",), ((8, b"WEBPVP8"),), sizes.webp, None),
+    Format(
+        "AVIF",
+        _codec("AVIF"),
+        (".avif", ".avifs"),
+        _brands(b"avif", b"avis"),
+        sizes.heif,
+        _PIXELS_OR_PAGES,
+    ),
+    Format(
+        "HEIF",
+        _codec("HEIF"),
+        (".heic", ".heif", ".hif"),
+        _brands(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
+        sizes.heif,
+        _PIXELS_OR_PAGES,
+    ),
+    Format("BMP", decoders.read_bmp, (".bmp", ".dib"), ((0, b"BM"),), sizes.bmp, None),
+    Format("GIF", _codec("GIF"), (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), sizes.gif, None),
+    Format("QOI", decoders.read_qoi, (".qoi",), ((0, b"qoif"),), sizes.qoi, None),
+    Format(
+        "Radiance HDR",
+        _codec("RGBE"),
+        (".hdr", ".rgbe"),
+        ((0, b"#?RADIANCE"), (0, b"#?RGBE")),
+        sizes.rgbe,
+        None,
+    ),
+    Format(
+        "PNM",
+        plain.read_pnm,
+        (".pgm", ".ppm", ".pnm"),
+        tuple((0, b"P%d%c" % (kind, gap)) for kind in (2, 3, 5, 6) for gap in b" \n\r\t"),
+        sizes.pnm,
+        None,
+    ),
+    Format("NPY", plain.read_npy, (".npy",), ((0, b"\x93NUMPY"),), sizes.npy),
+)

@@ -1,0 +1,83 @@
+"""What any TIFF may say: baseline tags and those of TIFF 6.0's extensions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cloudimg.tiff.flavours.facts import MICROMETRE, Facts, Source, iso_time
+
+COLORMAP, DATETIME, EXTRA_SAMPLES, ORIENTATION, X_RESOLUTION = 320, 306, 338, 274, 282
+_Y_RESOLUTION, _RESOLUTION_UNIT = 283, 296
+# TIFF 6.0, section 8: ResolutionUnit 2 is inch, 3 is centimetre; 1 has no absolute unit.
+_UNIT_UM = {2: 25400.0, 3: 10000.0}
+_MAX_TEXT = 4096
+# TIFF 6.0, section 18.
+_EXTRA_SAMPLES = {0: "unspecified", 1: "alpha: associated", 2: "alpha: unassociated"}
+_PALETTE = 3
+_COLORS = {0: ["gray"], 1: ["gray"], 2: ["red", "green", "blue"], _PALETTE: ["palette"]}
+_COLORS |= {5: ["cyan", "magenta", "yellow", "black"], 6: ["luma", "cb", "cr"]}
+_JPEG = {6, 7, 33007, 34892}
+
+
+def read_resolution(source: Source) -> Facts:
+    """Pixels an inch or a centimetre.
+
+    One pixel an inch or a centimetre is what programs write that know no size.
+    """
+    facts = Facts()
+    page = source.keyframe
+    unit = _UNIT_UM.get(int(page.resolutionunit)) if _RESOLUTION_UNIT in page.tags else None
+    if unit is None or _Y_RESOLUTION not in page.tags:
+        return facts
+    across, down = page.resolution
+    if across > 0 and down > 0 and (across, down) != (1.0, 1.0):
+        facts.put_size("x", unit / across, MICROMETRE)
+        facts.put_size("y", unit / down, MICROMETRE)
+    return facts
+
+
+def read_datetime(source: Source) -> Facts:
+    """When the file was made; what knows better has been asked before."""
+    facts = Facts()
+    facts.put("acquired", iso_time(source.tag(DATETIME)))
+    return facts
+
+
+def read_colormap(source: Source) -> Facts:
+    """The colours of a palette as they are stored: 3 rows of 2**bits numbers of 16 bits."""
+    facts = Facts()
+    page = source.keyframe
+    if page.photometric == _PALETTE:
+        table = np.asarray(source.tag(COLORMAP), np.uint16)
+        facts.put("colormap", table.reshape(3, 2**page.bitspersample))
+    return facts
+
+
+def read_orientation(source: Source) -> Facts:
+    """How the picture would have to be turned, 2 to 8: pixels come as they are stored."""
+    facts = Facts()
+    orientation = int(source.tag(ORIENTATION))
+    if 2 <= orientation <= 8:
+        facts.put("orientation", orientation)
+    return facts
+
+
+def read_samples(source: Source) -> Facts:
+    """What the samples of a pixel are, where some are more than colours."""
+    facts = Facts()
+    page = source.keyframe
+    is_rgb = page.photometric == 6 and page.compression in _JPEG  # decoded to RGB
+    colors = _COLORS.get(2 if is_rgb else int(page.photometric), [])
+    extra = [_EXTRA_SAMPLES.get(int(kind), "unspecified") for kind in page.extrasamples]
+    if len(colors) + len(extra) == page.samplesperpixel:
+        facts.put("samples", colors + extra)
+    return facts
+
+
+def read_description(source: Source) -> Facts:
+    """A short text that somebody wrote for people."""
+    facts = Facts()
+    text = source.keyframe.description
+    if isinstance(text, str) and len(text) <= _MAX_TEXT and not text.startswith(("<", "{")):
+        facts.put("description", text.partition("\0")[0].strip())
+    return facts

@@ -1,0 +1,154 @@
+"""Laser scanning microscopes: Zeiss LSM, Olympus FluoView and SIS, ScanImage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from cloudimg.tiff.flavours.facts import (
+    MICROMETRE,
+    Facts,
+    Source,
+    is_monotone,
+    iso_time,
+    magnification_in,
+    mapping,
+    number,
+    positive,
+    rgba,
+    seconds,
+)
+
+_METRE_UM = 1e6
+_DAY_ZERO = datetime(1899, 12, 30)
+"""Of days as OLE automation counts them."""
+_EPOCH = re.compile(r"^epoch\s*=\s*[\[{]([^\]}]*)", re.MULTILINE)
+
+
+def read_lsm(source: Source) -> Facts:
+    """From CZ_LSMINFO: "LSM File Format Description" of Carl Zeiss, lengths in metres.
+
+    The series beside the image are its thumbnails.
+    """
+    facts = Facts()
+    metadata = source.tiff.lsm_metadata
+    if not source.is_main or not isinstance(metadata, Mapping):
+        return facts
+    for dim in "xyz":
+        facts.put_size(dim, metadata.get(f"VoxelSize{dim.upper()}"), MICROMETRE, factor=_METRE_UM)
+    facts.put("time_step_s", positive(metadata.get("TimeIntervall")))
+    colors = mapping(metadata.get("ChannelColors"))
+    facts.put_channels(
+        colors.get("ColorNames", ()), [rgba(*color[:3]) for color in colors.get("Colors", ())]
+    )
+    stamps = metadata.get("TimeStamps")
+    if stamps is not None:
+        facts.put_coord("t", _since_first([float(stamp) for stamp in stamps]))
+    positions = metadata.get("Positions")
+    if positions is not None and len(positions) == 1:
+        facts.put_stage(positions[0][0], positions[0][1], MICROMETRE, factor=_METRE_UM)
+    scan = mapping(metadata.get("ScanInformation"))
+    facts.put("magnification", magnification_in(scan.get("Objective")))
+    days = positive(scan.get("Sample0time"))
+    if days:
+        facts.put("acquired", iso_time(_DAY_ZERO + timedelta(days=days)))
+    return facts
+
+
+def _since_first(stamps: Sequence[float]) -> list[float]:
+    """Seconds from the first of several times, whose origin nobody knows."""
+    return [stamp - stamps[0] for stamp in stamps] if is_monotone(stamps) else []
+
+
+def read_fluoview(source: Source) -> Facts:
+    """From MM_Head: each dimension has a name, a resolution (size of a step) and a unit."""
+    facts = Facts()
+    metadata = source.tiff.fluoview_metadata or {}
+    for name, _, _, resolution, unit in metadata.get("Dimensions", ()):
+        if name.upper() in ("X", "Y", "Z"):
+            facts.put_size(name.lower(), resolution, unit)
+        elif name.upper() in ("T", "TIME"):
+            facts.put("time_step_s", positive(seconds(resolution, unit)))
+    return facts
+
+
+def read_sis(source: Source) -> Facts:
+    """From the structure and the text of Olympus Soft Imaging Solutions, as tifffile knows them.
+
+    There is no specification; the sizes are metres, as in Bio-Formats' SISReader.
+    """
+    facts = Facts()
+    metadata = source.tiff.sis_metadata or {}
+    for dim in "xy":
+        facts.put_size(dim, metadata.get(f"pixelsize{dim}"), MICROMETRE, factor=_METRE_UM)
+    facts.put("magnification", positive(metadata.get("magnification")))
+    facts.put("acquired", iso_time(metadata.get("datetime")))
+    depths = mapping(metadata.get("Z")).get("ZPos")
+    if depths is not None:
+        values = [float(depth) for depth in depths]
+        facts.put_coord("z", values if is_monotone(values) else [])
+    return facts
+
+
+def read_scanimage(source: Source) -> Facts:
+    """From the frame data of ScanImage 2016 and later ("ScanImage BigTiff Specification").
+
+    Lengths are micrometres. Versions before 5 write other names, of which nothing is read.
+    """
+    import tifffile
+
+    facts = Facts()
+    page = source.first
+    metadata = mapping(mapping(source.tiff.scanimage_metadata).get("FrameData"))
+    if not metadata:
+        text = page.software if page.software.startswith("SI.") else page.description
+        metadata = mapping(tifffile.matlabstr2py(text))
+    known = {name.removeprefix("scanimage.").removeprefix("SI."): v for name, v in metadata.items()}
+    _field_of_view(known, source, facts)
+    step = known.get(
+        "hStackManager.actualStackZStepSize", known.get("hStackManager.stackZStepSize")
+    )
+    facts.put_size("z", abs(number(step) or 0.0), MICROMETRE)
+    # With a fast z drive every volume is a time point, else every frame is.
+    is_volume = known.get("hFastZ.enable") is True
+    rate = positive(known.get("hRoiManager.scan" + ("VolumeRate" if is_volume else "FrameRate")))
+    averaged = positive(known.get("hScan2D.logAverageFactor")) or 1.0
+    facts.put("time_step_s", positive(averaged / rate) if rate else None)
+    facts.put_channels(_saved_channels(known))
+    motor = known.get("hMotors.motorPosition")
+    if isinstance(motor, list) and len(motor) >= 2:
+        facts.put_stage(motor[0], motor[1], MICROMETRE)
+    facts.put("acquired", _epoch(page.description))
+    return facts
+
+
+def _saved_channels(known: Mapping[str, Any]) -> list[Any]:
+    """Names of the channels that are in the file; Matlab counts from 1, in rows or columns."""
+    names, saved = known.get("hChannels.channelName"), known.get("hChannels.channelSave")
+    if not isinstance(names, list) or saved is None:
+        return []
+    return [names[int(channel) - 1] for channel in np.ravel(saved)]
+
+
+def _field_of_view(known: Mapping[str, Any], source: Source, facts: Facts) -> None:
+    """Size of a pixel from the corners of the field of view, [x, y] each, in micrometres."""
+    corners = known.get("hRoiManager.imagingFovUm")
+    if isinstance(corners, list) and len(corners) == 4:
+        for at, dim in enumerate("xy"):
+            values = [float(corner[at]) for corner in corners]
+            facts.put_size(dim, (max(values) - min(values)) / (source.length(dim) or 1), MICROMETRE)
+
+
+def _epoch(description: str) -> str | None:
+    """The clock at the start: year, month, day, hour, minute, second between brackets."""
+    found = _EPOCH.search(description)
+    parts = re.split(r"[\s,;]+", found.group(1).strip()) if found else []
+    if len(parts) != 6:
+        return None
+    year, month, day, hour, minute = (int(part) for part in parts[:5])
+    second = f"{float(parts[5]):09.6f}"
+    return iso_time(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second}")

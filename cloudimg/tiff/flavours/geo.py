@@ -1,0 +1,147 @@
+"""Where on Earth: GeoTIFF tags ("OGC GeoTIFF Standard" 1.1) and those of GDAL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from xml.sax.saxutils import unescape
+
+from cloudimg.tiff.flavours.facts import Facts, Source, number
+from cloudimg.tiff.flavours.markup import descendants, parse_xml, text_of
+
+PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
+_MODEL_TYPE, _RASTER_TYPE, _GEODETIC_CRS, _ANGULAR_UNITS = 1024, 1025, 2048, 2054
+_PROJECTED_CRS, _LINEAR_UNITS = 3072, 3076
+_PROJECTED, _GEOGRAPHIC, _PIXEL_IS_POINT = 1, 2, 2
+_USER_DEFINED = 32767
+_ENTITIES = {"&quot;": '"', "&apos;": "'"}
+# EPSG codes of units of measure.
+_UNITS = {9001: "m", 9002: "foot", 9003: "US survey foot", 9036: "km", 9102: "degree"}
+# Geographic systems in degrees that most files name without naming the unit: WGS 84, ETRS89,
+# NAD27, NAD83. And WGS 84 / UTM and Web Mercator, in metres.
+_DEGREES = {4326, 4258, 4267, 4269}
+_METRES = {3857, *range(32601, 32661), *range(32701, 32761)}
+
+
+def read_geo(source: Source) -> Facts:
+    """Scale, tiepoints, the affine transformation and the code of the reference system."""
+    facts = Facts()
+    scale = _numbers(source.tag(PIXEL_SCALE))
+    points = _numbers(source.tag(TIEPOINTS))
+    matrix = _numbers(source.tag(TRANSFORMATION))
+    keys = _short_keys(source.tag(GEO_KEYS))
+    geo: dict[str, Any] = {}
+    if scale:
+        geo["pixel_scale"] = scale
+    if points and len(points) % 6 == 0:
+        geo["tiepoints"] = [points[i : i + 6] for i in range(0, len(points), 6)]
+    transform = _transform(scale, points, matrix)
+    if transform is not None:
+        if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
+            # The tags place the centre of the first pixel; the transformation is of its corner.
+            a, b, c, d, e, f = transform
+            transform = [a, b, c - (a + b) / 2, d, e, f - (d + e) / 2]
+        geo["transform"] = transform
+    epsg = _epsg(keys)
+    if epsg is not None:
+        geo["epsg"] = epsg
+    facts.put("geo", geo)
+    unit = _unit(keys, epsg)
+    if unit and transform is not None and transform[1] == transform[3] == 0:
+        facts.put_size("x", abs(transform[0]), unit)
+        facts.put_size("y", abs(transform[4]), unit)
+    return facts
+
+
+def _numbers(values: Any) -> list[float]:
+    """Numbers of a tag; nothing where it holds text, or one of them is not finite."""
+    if values is None or isinstance(values, str | bytes):
+        return []
+    found = [number(value) for value in values]
+    return [] if None in found else [value for value in found if value is not None]
+
+
+def _transform(
+    scale: Sequence[float], points: Sequence[float], matrix: Sequence[float]
+) -> list[float] | None:
+    """Six numbers a..f: x = a column + b row + c, y = d column + e row + f.
+
+    From a scale and a tiepoint (I, J, K, X, Y, Z), as section B.6 of the standard has it, or from
+    the matrix. Several tiepoints without a scale are ground control points, which make no affine
+    transformation.
+    """
+    if len(scale) >= 2 and scale[0] and scale[1] and len(points) >= 6:
+        across, down = scale[0], -abs(scale[1])
+        return [
+            across,
+            0.0,
+            points[3] - points[0] * across,
+            0.0,
+            down,
+            points[4] - points[1] * down,
+        ]
+    if len(matrix) == 16:
+        a, b, c, d, e, f = (matrix[i] for i in (0, 1, 3, 4, 5, 7))
+        return [a, b, c, d, e, f] if a * e - b * d else None
+    return None
+
+
+def _short_keys(directory: Any) -> dict[int, int]:
+    """The keys whose value stands in the directory itself, four numbers an entry."""
+    if directory is None or len(directory) < 4:
+        return {}
+    entries = [directory[i : i + 4] for i in range(4, 4 + 4 * int(directory[3]), 4)]
+    return {
+        int(key): int(value)
+        for key, place, count, value in (entry for entry in entries if len(entry) == 4)
+        if place == 0 and count == 1
+    }
+
+
+def _epsg(keys: dict[int, int]) -> int | None:
+    """Code of the projected system, else of the geographic one; none where the user defines it."""
+    code = keys.get(_GEODETIC_CRS)
+    if _PROJECTED_CRS in keys or keys.get(_MODEL_TYPE) == _PROJECTED:
+        code = keys.get(_PROJECTED_CRS)
+    return code if code is not None and 1024 <= code < _USER_DEFINED else None
+
+
+def _unit(keys: dict[int, int], epsg: int | None) -> str | None:
+    """Unit of the reference system, where it is named or everybody knows it."""
+    if keys.get(_MODEL_TYPE) == _GEOGRAPHIC:
+        return _UNITS.get(keys.get(_ANGULAR_UNITS, 9102 if epsg in _DEGREES else 0))
+    if keys.get(_MODEL_TYPE) == _PROJECTED:
+        return _UNITS.get(keys.get(_LINEAR_UNITS, 9001 if epsg in _METRES else 0))
+    return None
+
+
+def read_gdal(source: Source) -> Facts:
+    """GDAL's XML: what the bands are called, where all of them have a name.
+
+    Its writer escapes the text of an item, and then the document (gdal/frmts/gtiff).
+    """
+    facts = Facts()
+    text = source.tag(GDAL_METADATA)
+    if not text:
+        return facts
+    names = {
+        item.get("sample"): unescape(text_of(item), _ENTITIES)
+        for item in descendants(parse_xml(text), "Item")
+        if item.get("role") == "description"
+    }
+    bands = [names.get(str(band)) for band in range(source.keyframe.samplesperpixel)]
+    facts.put_channels(bands)
+    facts.put_coord("s", facts.attrs.get("channel_names", ()))
+    return facts
+
+
+def read_nodata(source: Source) -> Facts:
+    """The value of pixels without data: GDAL writes a number as text, and "nan"."""
+    facts = Facts()
+    text = str(source.tag(GDAL_NODATA) or "").strip(" \0")
+    # How Microsoft's C library printed infinity and "not a number" until 2015.
+    text = text.replace("1.#INF", "inf").replace("1.#QNAN", "nan").replace("1.#IND", "nan")
+    if text:
+        facts.put("nodata", int(text) if text.lstrip("+-").isdigit() else float(text))
+    return facts

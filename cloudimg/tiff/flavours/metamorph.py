@@ -1,0 +1,87 @@
+"""MetaMorph: stacks with UIC tags (STK), and the XML of MetaSeries and MetaXpress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from cloudimg.tiff.flavours.facts import (
+    MICROMETRE,
+    Facts,
+    Source,
+    is_monotone,
+    iso_time,
+    magnification_in,
+    mapping,
+    number,
+)
+from cloudimg.tiff.flavours.markup import refuse_document_type
+
+# tifffile reads numerators without their sign: what is negative comes out beyond any stage.
+_LARGEST_STAGE_UM = 1e5
+
+
+def read_stk(source: Source) -> Facts:
+    """From the UIC tags ("MetaMorph Stack (STK) Image File Format").
+
+    ZDistance is the distance of a plane from the one before, in micrometres, and AbsoluteZ the
+    position of the drive where AbsoluteZValid says so.
+    """
+    facts = Facts()
+    metadata = source.tiff.stk_metadata or {}
+    # SpatialCalibration switches the calibration on.
+    if metadata.get("SpatialCalibration", 1):
+        unit = str(metadata.get("CalibrationUnits") or "")
+        facts.put_size("x", metadata.get("XCalibration"), unit)
+        facts.put_size("y", metadata.get("YCalibration"), unit)
+    steps = _numbers(metadata.get("ZDistance"))
+    if steps and max(steps) - min(steps) <= 1e-6 * abs(max(steps)):
+        facts.put_size("z", abs(steps[0]), MICROMETRE)
+    facts.put_coord("z", _depths(metadata, steps))
+    created = metadata.get("DatetimeCreated")
+    if created is not None and len(created):
+        facts.put("acquired", iso_time(created[0].astype("datetime64[us]").item()))
+        elapsed = [float(dt / np.timedelta64(1, "s")) for dt in created - created[0]]
+        facts.put_coord("t", elapsed if is_monotone(elapsed) else [])
+    position = metadata.get("StagePosition")
+    if position is not None and len(position):
+        x, y = (number(value) for value in position[0])
+        if max(x or 0.0, y or 0.0) < _LARGEST_STAGE_UM:
+            facts.put_stage(x, y, MICROMETRE)
+    return facts
+
+
+def _numbers(values: Iterable[Any] | None) -> list[float]:
+    """Finite numbers; nothing where any is not finite."""
+    found = [number(value) for value in values] if values is not None else []
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else []
+
+
+def _depths(metadata: dict[str, Any], steps: list[float]) -> list[float]:
+    """Positions of the planes: of the drive, else summed from the first plane on."""
+    absolute = _numbers(metadata.get("AbsoluteZ"))
+    is_valid = bool(np.all(metadata.get("AbsoluteZValid", False)))
+    if absolute and is_valid and is_monotone(absolute) and max(absolute) < _LARGEST_STAGE_UM:
+        return absolute
+    return np.cumsum([0.0, *steps[1:]]).tolist() if steps and 0.0 not in steps else []
+
+
+def read_metaseries(source: Source) -> Facts:
+    """From the properties of the first plane, as MetaXpress writes them."""
+    facts = Facts()
+    refuse_document_type(source.first.description)
+    metadata = source.tiff.metaseries_metadata or {}
+    plane = mapping(metadata.get("PlaneInfo"))
+    if plane.get("spatial-calibration-state", True) not in (False, "off"):
+        unit = str(plane.get("spatial-calibration-units", ""))
+        facts.put_size("x", plane.get("spatial-calibration-x"), unit)
+        facts.put_size("y", plane.get("spatial-calibration-y"), unit)
+    facts.put_stage(plane.get("stage-position-x"), plane.get("stage-position-y"), MICROMETRE)
+    facts.put("acquired", iso_time(plane.get("acquisition-time-local")))
+    facts.put("magnification", magnification_in(plane.get("_MagSetting_")))
+    if len(source.series) == 1:
+        facts.put_channels([plane.get("_IllumSetting_")])
+    return facts
