@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import math
-import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.arguments import as_texts, check_arguments
-from cloudimg.assemble import make_sources
+from cloudimg.arguments import check_arguments
 from cloudimg.coords import (
     coordinate_lines,
     coordinates,
     human,
     label_name,
     labels_at,
-    missing_examples,
 )
 from cloudimg.dask_array import Chunks, choose_chunks, to_dask
-from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.errors import ArgumentError
 from cloudimg.formats import Read
-from cloudimg.grid import FileGrid
-from cloudimg.headers import Selection
-from cloudimg.image import Source, refuse_missing
-from cloudimg.listing import find_files, locate, look_up
-from cloudimg.reader import Reader
-from cloudimg.storage import Store, engine, redact
-from cloudimg.survey import Survey, survey
-
-URLs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+from cloudimg.image import Source
+from cloudimg.opening import Opened, Options, URLs, open_sources
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of an image."""
+    """One file of an image; of a set of files that one of them tells of, one of its pages."""
 
     url: str
     """Without credentials."""
@@ -67,11 +56,11 @@ class Image:
     Made by `cloudimg.open`. Thread-safe, picklable.
     """
 
-    def __init__(self, sources: tuple[Source, ...], grid: FileGrid, found: Survey, extra: _Extra):
-        self._sources = sources
-        self._grid = grid
-        self._survey = found
-        self._extra = extra
+    def __init__(self, opened: Opened) -> None:
+        self._sources = opened.sources
+        self._grid = opened.grid
+        self._survey = opened.found
+        self._extra = opened
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -126,7 +115,7 @@ class Image:
     @property
     def n_files(self) -> int:
         """How many files there are."""
-        return self._grid.n_files
+        return self._extra.n_files
 
     @property
     def stored_nbytes(self) -> int | None:
@@ -270,13 +259,6 @@ class Image:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Extra:
-    url: str
-    n_unmatched: int
-    unmatched: tuple[str, ...]
-
-
 def open(
     urls: URLs,
     *,
@@ -341,40 +323,20 @@ def open(
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
     check_arguments(axes, dims, mosaic, series, missing, validate, palette, imread)
-    is_list = not isinstance(urls, str | os.PathLike)
-    texts = as_texts(urls)
-    location, patterns = locate(texts)
-    store = Store(location, storage_options)
-    shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
-    try:
-        if is_list and missing == "fill":
-            listing = look_up(store, patterns)
-        else:
-            find = partial(find_files, store, patterns, is_list=is_list, progress=progress)
-            # Waited for in a fetching thread, so that Ctrl-C reaches this one.
-            listing = engine().fetch(find).result()
-        grid = listing.grid
-        alone = bool(grid.fields)
-        selection = Selection(series, alone, palette, epoch=uuid.uuid4().hex, reader=imread)
-        reader = Reader(store, selection)
-        if missing == "raise" and grid.n_missing:
-            raise refuse_missing(grid.n_missing, missing_examples(grid))
-        found = survey(
-            reader,
-            grid,
-            axes=axes or {},
-            dims=dims,
-            mosaic=mosaic,
-            validate_all=validate == "all",
-            progress=progress,
-        )
-    except CloudimgError as exc:
-        # Names come from listings and users: nothing of a URL's secrets may be repeated.
-        exc.message = redact(exc.message)
-        exc.args = (exc.message,)
-        raise
-    sources = make_sources(reader, grid, found, fill_value)
-    return Image(sources, grid, found, _Extra(shown, listing.n_unmatched, listing.unmatched))
+    options = Options(
+        axes,
+        dims,
+        mosaic,
+        series,
+        missing,
+        fill_value,
+        validate,
+        palette,
+        imread,
+        storage_options,
+        progress,
+    )
+    return Image(open_sources(urls, options))
 
 
 def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Any) -> Any:

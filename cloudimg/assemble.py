@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
 from cloudimg.formats import Format
@@ -17,9 +18,15 @@ from cloudimg.survey import Survey
 
 
 def make_sources(
-    reader: Reader, grid: FileGrid, found: Survey, fill_value: Any
+    reader: Reader,
+    grid: FileGrid,
+    found: Survey,
+    fill_value: Any,
+    pages: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Source, ...]:
     """One source per level, the full one first.
+
+    `pages` tells which page of its file is meant, where the files are members of a set.
 
     Raises
     ------
@@ -34,6 +41,7 @@ def make_sources(
         None if grid.present is None else pack(grid.present),
         grid.shape,
         _size_bound(grid, found),
+        pages,
     )
     return tuple(
         Source(

@@ -19,7 +19,7 @@ from cloudimg.formats import Format, Read, find_format
 from cloudimg.parsed import ParsedImage
 from cloudimg.ranges import Span, coalesce
 from cloudimg.storage import Blob, Store, engine
-from cloudimg.tiff import Request, SparseFile, Template, max_header_bytes, parse_tiff
+from cloudimg.tiff import Offsets, Request, SparseFile, Template, max_header_bytes, parse_tiff
 from cloudimg.whole import decode_whole
 
 Buffer = bytes | memoryview
@@ -45,6 +45,8 @@ class Selection:
     """Of one opening of an image: headers that an earlier one read are not used again."""
     reader: Format | Read | None = field(compare=False)
     """Decodes files that are no TIFF: the user's own, or the format of the first file."""
+    member: Offsets | None = None
+    """See `cloudimg.tiff.Request`."""
 
     @property
     def is_own(self) -> bool:
@@ -55,7 +57,10 @@ class Selection:
 class OpenFile:
     """A parsed header, with the bytes that came with it and the version they belong to."""
 
-    def __init__(self, parsed: ParsedImage, file: SparseFile, etag: str | None, size: int) -> None:
+    def __init__(
+        self, url: str, parsed: ParsedImage, file: SparseFile, etag: str | None, size: int
+    ) -> None:
+        self.url = url
         self.parsed = parsed
         self.file = file
         self.etag = etag
@@ -139,11 +144,11 @@ class HeaderReader:
             # Other processes may not have registered it.
             self.selection = replace(self.selection, reader=reader)
             whole = blob if blob.is_whole else self._whole(key, blob, size)
-            return OpenFile(decode_whole(reader, whole.data, url), file, blob.etag, size)
+            return OpenFile(url, decode_whole(reader, whole.data, url), file, blob.etag, size)
         file.add(blob.start_bytes, blob.data)
         name = key.rsplit("/", 1)[-1]
         parsed = self._parsed(file, (size, name[-5:]), url, name, metadata)
-        return OpenFile(parsed, file, blob.etag, size)
+        return OpenFile(url, parsed, file, blob.etag, size)
 
     def _parsed(
         self, file: SparseFile, kind: tuple[Any, ...], url: str, name: str, metadata: bool
@@ -153,7 +158,9 @@ class HeaderReader:
         Of a name the parser looks at the extension; where at more, there is no template.
         """
         chosen = self.selection
-        request = Request(chosen.series, chosen.alone, chosen.palette, metadata)
+        request = Request(
+            chosen.series, chosen.alone, chosen.palette, metadata, member=chosen.member
+        )
         template = _templates.get(request)
         parsed = template.matching(file, kind, url) if template is not None else None
         if parsed is None:

@@ -35,6 +35,8 @@ class Files:
     grid_shape: tuple[int, ...]
     size_bound_bytes: int | None
     """No file is larger, where sizes are known."""
+    pages: npt.NDArray[np.int64] | None = None
+    """By index in the grid: which page of its file is there, in a set of files."""
 
     def is_present(self, index: tuple[int, ...]) -> bool:
         if self.present is None:
@@ -151,6 +153,7 @@ class Source:
                     view,
                     expected,
                     self.files.size_bound_bytes,
+                    None if self.files.pages is None else int(self.files.pages[assignment.index]),
                 )
             )
         self.reader.read(tasks)

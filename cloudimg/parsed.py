@@ -37,6 +37,21 @@ class AnyLevel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """That an image is spread over several files, and what the one at hand knows of it."""
+
+    planes: Any = None
+    """Which plane lies where, a `cloudimg.tiff.sets.PlaneSet`; None where another file tells."""
+    told_by: str = ""
+    """Name of the file beside this one that tells; where it ends with ``*``, all those that begin
+    so tell together."""
+    part: Any = None
+    """What this file contributes to what they tell together."""
+    ome_xml: str = ""
+    """Where `planes` come from an OME-XML."""
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedImage:
     """One image of a file."""
 
@@ -49,3 +64,7 @@ class ParsedImage:
     n_series: int
     depends_on_name: bool
     """Whether the name of the file took part: OME and Micro-Manager metadata tell files apart."""
+    spread: Spread | None = None
+    """Set where the file holds only a part of its image."""
+    others: tuple[tuple[AnyLevel, ...], ...] = ()
+    """Levels of pages of other shapes than those of `levels`, in members of a set."""

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import MismatchError
+from cloudimg.errors import CorruptFileError, MismatchError
 from cloudimg.headers import HeaderReader, OpenFile, Selection
 from cloudimg.parsed import AnyLevel
 from cloudimg.ranges import Span, coalesce
@@ -64,6 +64,8 @@ class FileTask:
     expected: Expected
     size_bytes: int | None
     """Size of the object or an upper bound of it, where known."""
+    page: int | None = None
+    """Number of the page that is meant, in a member of a set."""
 
 
 class Reader:
@@ -98,7 +100,7 @@ class Reader:
             return
         opened = self.headers.cached(task.key)
         size = task.size_bytes
-        small = size is not None and size <= WHOLE_FILE_BYTES
+        small = size is not None and size <= WHOLE_FILE_BYTES and task.page is None
         if opened is None and (self.headers.reads_whole or (small and _wants_most(task))):
             cost = run.engine.budget.claim(size or WHOLE_FILE_BYTES)
             try:
@@ -127,8 +129,11 @@ class Reader:
 
     def _go_on(self, run: _Run, task: FileTask, opened: OpenFile) -> Callable[[], None]:
         """Plan; have the rest fetched; returns the decoding of what is here already."""
-        task = self._checked(task, opened)
-        level = opened.parsed.levels[task.level]
+        if task.page is None:
+            task = self._checked(task, opened)
+            level = opened.parsed.levels[task.level]
+        else:
+            task, level = self._page(task, task.page, opened)
         while isinstance(level, Derived):
             level, task = _below(run, level, task)
         if isinstance(level, WholeLevel):
@@ -215,6 +220,35 @@ class Reader:
         offset = start + len(beginning) - blob.start_bytes
         data = b"".join((beginning, memoryview(blob.data)[offset:]))
         return Blob(data, start, blob.size_bytes, blob.etag)
+
+    def levels_of(self, opened: OpenFile, page: int) -> tuple[Level, ...]:
+        """The levels that have a page of a member of a set.
+
+        Raises
+        ------
+        CorruptFileError
+            If there is no such page.
+        """
+        for levels in (opened.parsed.levels, *opened.parsed.others):
+            found = tuple(level for level in levels if isinstance(level, Level))
+            if found and found[0].has(page):
+                return found
+        raise CorruptFileError(
+            f"{opened.url} has no page {page}, which the set that it belongs to places there",
+            url=opened.url,
+        )
+
+    def _page(self, task: FileTask, page: int, opened: OpenFile) -> tuple[FileTask, Level]:
+        """The task for one page of a member of a set, and the level that has it."""
+        levels = self.levels_of(opened, page)
+        level = levels[task.level] if task.level < len(levels) else None
+        shape = level.shape[1:] if level is not None else ()
+        found = (opened.parsed.dims[1:], shape, level.dtype if level is not None else None)
+        expected = task.expected
+        if level is None or found != (expected.dims, expected.shape, expected.dtype):
+            raise MismatchError(mismatch_message(opened.url, found, expected), url=opened.url)
+        region = (slice(page, page + 1, 1), *task.region)
+        return replace(task, region=region, out=task.out[np.newaxis]), level
 
     def _checked(self, task: FileTask, opened: OpenFile) -> FileTask:
         """The task, if the file is what the first one promised, in the axes that it has."""

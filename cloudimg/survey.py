@@ -65,6 +65,7 @@ class Survey:
 def survey(
     reader: Reader,
     grid: FileGrid,
+    opened: OpenFile | None,
     *,
     axes: Mapping[str, str],
     dims: Sequence[str] | None,
@@ -72,7 +73,7 @@ def survey(
     validate_all: bool,
     progress: Callable[[str, int], None] | None = None,
 ) -> Survey:
-    """Read the headers that decide the shape of the image.
+    """Read the headers that decide the shape of the image, of which one may be `opened` already.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def survey(
     ahead = _edges_ahead(reader, grid, start) if mosaic and not validate_all else {}
     # Waited for in a fetching thread, so that Ctrl-C reaches this one.
     first_header = partial(reader.headers.open, key, size_bytes=grid.size_of(start))
-    opened = engine().fetch(first_header).result()
+    opened = opened or engine().fetch(first_header).result()
     first = _header(reader, key, opened)
     file_dims = _renamed(first.dims, axes)
     layouts = tuple(

@@ -297,9 +297,13 @@ def test_one_file_of_a_multi_file_ome_set_is_read_alone(tmp_path: Path) -> None:
     image = cloudimg.open(tmp_path / "set_z{z}.ome.tif")
     assert image.dims == ("z", "y", "x")
     assert (image.read()[:, 0, 0] == [1, 2]).all()
-    with pytest.raises(cloudimg.CloudimgError, match=r"one of 2 files .* set_z1\.ome\.tif"):
-        cloudimg.open(tmp_path / names[0])
+    followed = cloudimg.open(tmp_path / names[0])
+    assert (followed.dims, followed.n_files) == (("z", "y", "x"), 2)
+    assert (followed.read()[:, 0, 0] == [1, 2]).all()
     assert (cloudimg.open([tmp_path / names[0]]).read() == 1).all()
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingFilesError, match=r"1 of 2 planes .* set_z1\.ome\.tif"):
+        cloudimg.open(tmp_path / names[0])
 
 
 @pytest.mark.parametrize(

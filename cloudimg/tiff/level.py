@@ -115,6 +115,10 @@ class Level:
         """Whether decoding asks the file that was parsed for more (tables of JPEG)."""
         return self._keyframe.compression in JPEG
 
+    def has(self, page: int) -> bool:
+        """Whether there is a page of that number, which is like all others of the level."""
+        return page < len(self.pages) and self.pages[page] is not None
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes of the image."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,6 +25,7 @@ from cloudimg.tiff.flavours import (
 from cloudimg.tiff.flavours.facts import Facts, Source, number
 
 Reader = Callable[[Source], Facts]
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
 
 _FLAVOURS: Mapping[str, Reader] = {
     "ome": ome.read_ome,
@@ -208,22 +211,37 @@ def _coords(facts: Facts, source: Source) -> dict[str, Sequence[Any]]:
     }
 
 
-def other_ome_files(text: str, own_name: str) -> set[str]:
-    """The other files over which an OME-XML says that its pixels are spread.
+def describe_ome(
+    ome_xml: str, name: str, dims: Sequence[str], shape: Sequence[int], index: int
+) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
+    """Attributes and coordinates of an image that lies in several files.
 
-    The file itself is known by its UUID or its name; one name alone is the file before somebody
-    renamed it.
+    Parameters
+    ----------
+    ome_xml : str
+    name : str
+        Of the image.
+    dims, shape : sequences
+        Of the image.
+    index : int
+        Which image of the OME-XML.
+
+    Returns
+    -------
+    attrs, coords : dict
+        As of `describe`.
     """
+    letters = {"page": "I"} | {dim: dim.upper() for dim in "xyzcts"}
+    n_images = len(_PIXELS.findall(ome_xml))
+    axes = "".join(letters.get(dim, "Q") for dim in dims)
+    tiff = SimpleNamespace(ome_metadata=ome_xml, series=range(n_images))
+    image = SimpleNamespace(kind="ome", name=name, axes=axes, shape=tuple(shape))
+    source = Source(tiff, image, tuple(dims), index)
+    facts = Facts()
+    facts.put("kind", "ome")
+    facts.put("name", name)
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return set()
-    named = {
-        (element.get("FileName"), (element.text or "").strip())
-        for element in root.iter()
-        if element.tag.endswith("UUID") and element.get("FileName")
-    }
-    if len({name for name, _ in named}) < 2:
-        return set()
-    own_uuid = root.get("UUID")
-    return {str(name) for name, uuid in named if name != own_name and uuid != own_uuid}
+        facts.add(ome.read_ome(source))
+    except _BROKEN as exc:
+        facts.put("metadata_problem", f"ome: {type(exc).__name__}: {exc}"[:200])
+    return _attrs(facts), _coords(facts, source)

@@ -14,15 +14,17 @@ from cloudimg.errors import (
     CorruptFileError,
     FormatError,
     NotTiffError,
-    UnsupportedFormatError,
 )
 from cloudimg.parsed import ParsedImage
 from cloudimg.tiff.derived import Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.guard import check_description, check_ome
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.metadata import describe, other_ome_files
+from cloudimg.tiff.members import Offsets, parse_member
+from cloudimg.tiff.metadata import describe
 from cloudimg.tiff.pages import make_level, page_level
+from cloudimg.tiff.sets import binary_only
 from cloudimg.tiff.sparse import SparseFile
+from cloudimg.tiff.spread import find_spread
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
@@ -78,6 +80,8 @@ class Request:
     """``"rgb"`` has palettes expanded."""
     metadata: bool
     """Whether attributes and coordinates are wanted."""
+    member: Offsets | None = None
+    """The file is a member of a set, and its pages are wanted by these numbers."""
 
 
 def parse_tiff(file: SparseFile, request: Request, *, url: str, name: str) -> ParsedImage:
@@ -126,19 +130,25 @@ def _parse(
     file: SparseFile, request: Request, url: str, name: str, flags: dict[str, Any]
 ) -> ParsedImage:
     tiff = open_tiff(file, url, name, **flags)
+    if request.member is not None:
+        return parse_member(tiff, url, request.member)
+    spread = None if request.alone else find_spread(tiff, name, request.series)
+    if spread is not None:
+        return ParsedImage((), (), {}, {}, 1, True, spread)
     found = _series(tiff, file)
     if not found:
         raise CorruptFileError(f"{url} is a TIFF without images", url=url)
     if not 0 <= request.series < len(found):
         raise ArgumentError(f"series={request.series}, but {url} has {len(found)} images", url=url)
     image = found[request.series]
-    if not request.alone and tiff.is_ome:
-        _refuse_part_of_a_set(tiff.ome_metadata or "", name, url)
     if request.alone and tiff.is_ome and not flags and any(page is None for page in image):
         return _parse(file, request, url, name, {"is_ome": False})
     levels = [_make_level(level, url) for level in image.levels]
     dims = _dims(image, levels[0])
     attrs, coords = describe(tiff, image, dims, request.series) if request.metadata else ({}, {})
+    if tiff.is_ome and (companion := binary_only(tiff.ome_metadata or "")):
+        problem = f"what its pages mean is told by {companion}, which is not there"
+        attrs = {**attrs, "metadata_problem": problem}
     if request.palette == "rgb" and image.keyframe.photometric == _PALETTE:
         levels = [_coloured(level, image.keyframe, url) for level in levels]
         dims = (*dims, "s")
@@ -162,18 +172,6 @@ def _series(tiff: Any, file: SparseFile) -> list[Any]:
     if file.error is not None:
         raise file.error
     return found
-
-
-def _refuse_part_of_a_set(ome_xml: str, name: str, url: str) -> None:
-    """One file of an OME set must not pass for the whole image."""
-    others = other_ome_files(ome_xml, name)
-    if others:
-        shown = ", ".join(sorted(others)[:3])
-        raise UnsupportedFormatError(
-            f"{url} is one of {len(others) + 1} files of an OME-TIFF set (others: {shown}); open"
-            " the set by a pattern or a list, or [url] alone in a list to read just this file",
-            url=url,
-        )
 
 
 def _make_level(series: Any, url: str) -> Level | Derived:
