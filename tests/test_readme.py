@@ -34,7 +34,7 @@ def test_every_block_is_covered() -> None:
 
 
 SETUP = """
-import boto3, fsspec, os
+import boto3, fsspec, io, os, tifffile
 import numpy as np
 from tests import seed
 
@@ -43,6 +43,22 @@ for bucket in ("lab", "public"):
     s3.create_bucket(Bucket=bucket)
     acl = {"public": "public-read", "lab": "private"}[bucket]
     image = seed.write(lambda k, d: s3.put_object(Bucket=bucket, Key=f"exp/{k}", Body=d, ACL=acl))
+def put(key, data):
+    s3.put_object(Bucket="lab", Key=key, Body=data)
+
+pyramid = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96)
+file = io.BytesIO()
+with tifffile.TiffWriter(file, ome=True) as writer:
+    sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    writer.write(pyramid, subifds=1, tile=(16, 16), metadata=sizes)
+    writer.write(pyramid[::2, ::2], subfiletype=1, tile=(16, 16))
+put("slides/slide.ome.tif", file.getvalue())
+colormap = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+indices = np.arange(6, dtype=np.uint8).reshape(2, 3)
+put("slides/labels.tif", seed.encode(indices, photometric="palette", colormap=colormap))
+frame = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
+for t in range(3):
+    put(f"raw/frame_{t}.raw", (frame + t).tobytes())
 s3.close()
 gs = fsspec.filesystem("gs", token="anon", endpoint_url=os.environ["STORAGE_EMULATOR_HOST"])
 gs.mkdir("lab")
@@ -59,6 +75,10 @@ assert img.dims == ("well", "f", "z", "y", "x")
 assert list(img.coords["well"]) == ["B03", "C11"]
 assert (window == (tile + np.arange(3)[:, None, None].astype("u2"))).all()
 assert array.chunksize == (2, 2, 1, 16, 24)
+assert (overview == pyramid[::2, ::2]).all()
+assert slide.attrs["pixel_size"] == {"x": 0.5, "y": 0.5}
+assert (colours.compute() == colormap.T[indices]).all()
+assert (raw[2].compute() == frame + 2).all()
 assert labelled.dims == ("f", "z", "y", "x")
 client.close()
 client.cluster.close()
