@@ -19,7 +19,7 @@ import numpy.typing as npt
 from cloudimg.errors import ArgumentError, MissingFilesError
 from cloudimg.grid import Keys
 from cloudimg.layout import Layout, boundaries
-from cloudimg.reader import Expected, FileTask, Reader
+from cloudimg.reader import Expected, FileTask, Reader, allocate
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]
@@ -126,9 +126,8 @@ class Source:
         ------
         StorageError, FormatError, GridError
         """
-        out: Array = np.empty(
-            tuple(len(range(s.start, s.stop, s.step)) for s in region), self.dtype
-        )
+        shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
+        out = allocate(shape, self.dtype)
         if out.size == 0:
             return out
         tasks = []

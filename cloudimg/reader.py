@@ -13,6 +13,7 @@ files overlap. The thread that called only waits, so the concurrency does not de
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import CorruptFileError, MismatchError
+from cloudimg.errors import CorruptFileError, LimitError, MismatchError
 from cloudimg.headers import HeaderReader, OpenFile, Selection
 from cloudimg.parsed import AnyLevel
 from cloudimg.ranges import Span, coalesce
@@ -269,6 +270,24 @@ class Reader:
         raise MismatchError(mismatch_message(url, found, expected), url=url)
 
 
+def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Room for a region.
+
+    Raises
+    ------
+    LimitError
+        If the machine does not have it.
+    """
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError):
+        raise LimitError(
+            f"a region of shape {shape} and type {dtype} takes {math.prod(shape) * dtype.itemsize}"
+            " bytes, which are not to be had: read a smaller one, or the image chunk by chunk with"
+            " to_dask()"
+        ) from None
+
+
 def _below(run: _Run, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
     """The level that a derived one is made of and what to read of it; the rest is done at the end.
 
@@ -276,7 +295,7 @@ def _below(run: _Run, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTas
     """
     region = level.needs(task.region)
     shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
-    pixels: Array = np.empty(shape, level.base.dtype)
+    pixels = allocate(shape, level.base.dtype)
     run.at_end(partial(level.finish, pixels, task.region, task.out))
     return level.base, replace(task, region=region, out=pixels)
 

@@ -15,14 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import ArgumentError, CorruptFileError, MissingFilesError, NotFoundError
+from cloudimg.errors import (
+    ArgumentError,
+    CorruptFileError,
+    LimitError,
+    MissingFilesError,
+    NotFoundError,
+)
 from cloudimg.grid import FileGrid, Keys, NameColumn
 from cloudimg.headers import OpenFile
 from cloudimg.layout import arrange
 from cloudimg.reader import Reader
 from cloudimg.storage import Entry, engine
 from cloudimg.survey import Header, Survey
-from cloudimg.tiff import describe_ome
+from cloudimg.tiff import describe_ome, max_header_bytes
+from cloudimg.tiff.guard import check_description, check_ome
 from cloudimg.tiff.sets import PlaneSet, mmstack_set, ndtiff_set, ome_set
 from cloudimg.tiff.spread import NDTIFF_INDEX
 
@@ -111,24 +118,46 @@ def _follow(reader: Reader, key: str, opened: OpenFile | None) -> _Told | None:
         return _Told(spread.planes, spread.ome_xml)
     if spread is not None and spread.told_by.endswith("*"):
         return _stack(reader, folder, name, spread.told_by[:-1], spread.part)
-    beside = f"{folder}/{spread.told_by}" if spread is not None and folder else key
-    if spread is not None and not folder:
-        beside = spread.told_by
+    teller = spread.told_by if spread is not None else name
+    beside = f"{folder}/{teller}" if folder else teller
     try:
-        data = bytes(reader.store.get(beside).data)
+        if teller.lower().endswith((".tif", ".tiff")):
+            return _master(reader, beside)
+        blob = reader.store.get(beside, 0, max_header_bytes())
     except NotFoundError:
         if opened is None:
             raise
         return None  # its own pages are all that is left of the image
-    if beside.endswith(NDTIFF_INDEX):
-        return _Told(ndtiff_set(data), "")
     url = reader.store.location.display(beside)
+    if blob.size_bytes is not None and blob.size_bytes > len(blob.data):
+        raise LimitError(
+            f"{url} has {blob.size_bytes} bytes; set CLOUDIMG_MAX_HEADER_BYTES higher if it can be"
+            " trusted",
+            url=url,
+        )
+    return _told(bytes(blob.data), teller, url, series)
+
+
+def _told(data: bytes, name: str, url: str, series: int) -> _Told | None:
+    """What a file beside the members says."""
+    if name == NDTIFF_INDEX:
+        return _Told(ndtiff_set(data), "")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CorruptFileError(f"{url} is no OME-XML: it is not UTF-8", url=url) from None
-    planes = ome_set(text, name, series)
+    check_description(text, url)
+    check_ome(text, url)
+    planes = ome_set(text, "", series)
     return _Told(planes, text) if planes is not None else None
+
+
+def _master(reader: Reader, key: str) -> _Told | None:
+    """What a TIFF says that another one names as the holder of its metadata."""
+    spread = engine().fetch(partial(reader.headers.open, key)).result().parsed.spread
+    if spread is None or spread.planes is None:
+        return None
+    return _Told(spread.planes, spread.ome_xml)
 
 
 def _stack(reader: Reader, folder: str, name: str, stem: str, part: Any) -> _Told | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ def read_series(
 
 def read_level(level: tifffile.TiffPageSeries, largest_bytes: int, side: int) -> Array | str:
     try:
-        large = level.nbytes > largest_bytes
-        wrong = _misread(level.keyframe)
+        claimed = level.nbytes > largest_bytes
+        # Metadata may claim more than there are pages; those that there are come back then.
+        large = claimed and (
+            level.dataoffset is not None or len(level.pages) * level.keyframe.nbytes > largest_bytes
+        )
+        wrong = next(filter(None, map(partial(_misread, level.keyframe), level.pages)), "")
         if wrong and not large:
             return wrong
         # With larger buffers it misplaces segments that follow an empty one.
@@ -46,16 +51,16 @@ def read_level(level: tifffile.TiffPageSeries, largest_bytes: int, side: int) ->
     return pixels if pixels.size else "empty"
 
 
-def _misread(page: tifffile.TiffPage) -> str:
+def _misread(keyframe: tifffile.TiffPage, one: Any) -> str:
     """What tifffile is known to make something of that is not in the file."""
+    page = keyframe
     if page.planarconfig not in (1, 2):
         return "planar configuration unknown, of which tifffile leaves samples unset"
-    if page.is_contiguous and page.predictor != 1:
+    if page.compression == 1 and page.predictor != 1:
         return "uncompressed with a predictor, which tifffile runs on from row to row"
     if page.is_contiguous and not page.dataoffsets[0]:
         return "not stored, where tifffile reads the header as pixels"
-    n_known = len(page.databytecounts)
-    if page.compression == 1 and n_known < len(page.dataoffsets):
+    if page.compression == 1 and one and len(one.databytecounts) < len(one.dataoffsets):
         return "uncompressed with byte counts missing, for which tifffile takes zeros"
     return ""
 
@@ -100,11 +105,18 @@ def difference(ours: Array, theirs: Array, axes: str) -> str:
         unequal(ours, theirs.transpose(_ranks(axes, order)) if len(axes) == theirs.ndim else theirs)
         for order in (_ORDER, _ORDER[:-1])
     ]
+    # Where the metadata do not fit the pages, the pages come as they are and axes mean nothing,
+    # or as many images as they make.
+    found.append(unequal(ours, theirs))
+    if theirs.ndim == len(axes) + 1:
+        found.append(unequal(ours, theirs.transpose(_ranks("Q" + axes, _ORDER))))
     return found[0] if all(found) else ""
 
 
 def _ranks(axes: str, order: str) -> list[int]:
-    return sorted(range(len(axes)), key=lambda i: order.find(axes[i]))
+    # Of an axis whose letter comes twice the second is one of the others.
+    ranks = [order.find(a) if axes.index(a) == i else -1 for i, a in enumerate(axes)]
+    return sorted(range(len(axes)), key=lambda i: ranks[i])
 
 
 def unequal(ours: Array, theirs: Array) -> str:

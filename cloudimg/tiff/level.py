@@ -321,12 +321,13 @@ class Level:
             url=self._url,
             byte_range=(piece.start_bytes, piece.stop_bytes),
         )
-        _, depth, height, width, _ = self.geometry.plane_shape
+        _, depth, height, width, samples = self.geometry.plane_shape
         shape = (min(shape[0], depth - d), min(shape[1], height - h), min(shape[2], width - w))
-        if any(have < need for have, need in zip(decoded.shape, shape, strict=False)):
+        needed = (*shape, samples)
+        if decoded.ndim < 4 or any(h < n for h, n in zip(decoded.shape, needed, strict=True)):
             raise CorruptFileError(
                 f"segment {piece.segment} of page {piece.page} of {self._url} decodes to shape"
-                f" {decoded.shape}, not to {shape}",
+                f" {decoded.shape}, not to {needed}",
                 url=self._url,
                 byte_range=(piece.start_bytes, piece.stop_bytes),
             )

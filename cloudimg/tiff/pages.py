@@ -117,6 +117,10 @@ def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
     offsets, counts = page.dataoffsets, page.databytecounts
     if len(offsets) == 0:
         raise CorruptFileError(f"page {page.index} of {url} has no data offsets", url=url)
+    if not all(isinstance(n, int) for n in (offsets[0], *counts[:1])):
+        raise CorruptFileError(
+            f"page {page.index} of {url} has offsets or byte counts that are no integers", url=url
+        )
     is_plain = _is_plain(offsets, counts, keyframe)
     if is_plain and offsets[0] == 0:
         if any(counts):

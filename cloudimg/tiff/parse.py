@@ -30,6 +30,8 @@ from cloudimg.tiff.spread import find_spread
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
 _PALETTE = 3
 """PhotometricInterpretation (TIFF 6.0, section 8)."""
+_MAX_IMAGE_BYTES = 2**62
+"""Beyond it no array can even be described."""
 _MAX_TEMPLATE_BYTES = 256 * 2**10
 
 
@@ -181,6 +183,8 @@ def _make_level(series: Any, url: str) -> Level | Derived:
     if level is None:
         pages = page_level(series, url)
         level = Reshaped(pages, _reshaped(shape, pages, series.keyframe.shape))
+    if math.prod(level.shape) * level.dtype.itemsize > _MAX_IMAGE_BYTES:
+        raise CorruptFileError(f"{url} claims an image of shape {level.shape}", url=url)
     if series.transform is not None:
         level = Transformed(level, np.dtype(series.dtype), series.transform)
     return level
@@ -207,9 +211,10 @@ def _coloured(level: Level | Derived, keyframe: Any, url: str) -> Coloured:
 def _dims(series: Any, level: Level | Derived) -> tuple[str, ...]:
     """Names of the axes; what tifffile calls samples but stores as pages is an axis of pages."""
     letters = series.axes
-    if len(level.shape) != len(letters):
-        # The metadata do not fit the pages, so their names mean nothing.
-        letters = ("Q" * len(level.shape) + letters)[-len(level.shape) :]
+    if level.shape != tuple(series.shape):
+        # The metadata do not fit the pages: as many images as they make, or just the pages.
+        is_multiple = level.shape[1:] == tuple(series.shape)
+        letters = "Q" + (letters if is_multiple else series.keyframe.axes)
     paged = level.geometry.page_axes if isinstance(level, Level) else ()
     names: list[str] = []
     for axis, letter in enumerate(letters):

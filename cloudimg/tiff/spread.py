@@ -36,7 +36,7 @@ def find_spread(tiff: Any, name: str, series: int) -> Spread | None:
         planes = ome_set(xml, name, series)
         if planes is not None:
             return Spread(planes, ome_xml=xml)
-    if tiff.is_ndtiff:
+    if (tiff.micromanager_metadata or {}).get("MajorVersion", 0) >= 2:
         return Spread(told_by=NDTIFF_INDEX)
     return None
 

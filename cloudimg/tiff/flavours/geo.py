@@ -91,7 +91,8 @@ def _short_keys(directory: Any) -> dict[int, int]:
     """The keys whose value stands in the directory itself, four numbers an entry."""
     if directory is None or len(directory) < 4:
         return {}
-    entries = [directory[i : i + 4] for i in range(4, 4 + 4 * int(directory[3]), 4)]
+    stop = min(len(directory), 4 + 4 * int(directory[3]))  # the count is not to be trusted
+    entries = [directory[i : i + 4] for i in range(4, stop, 4)]
     return {
         int(key): int(value)
         for key, place, count, value in (entry for entry in entries if len(entry) == 4)

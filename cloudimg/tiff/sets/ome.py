@@ -33,6 +33,7 @@ _UUID = re.compile(r"<(?:\w+:)?UUID\b")
 _BINARY_ONLY = re.compile(r"<(?:\w+:)?BinaryOnly\b")
 _ORDERS = {"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"}
 _IFD, _COUNT, _FILE = (COLUMNS.index(name) for name in ("ifd", "count", "file"))
+_MAX_IFD = 2**32
 _MODULO_NAMES = {
     "angle": "a",
     "phase": "p",
@@ -81,8 +82,8 @@ def ome_set(xml: str, own_name: str, index: int) -> PlaneSet | None:
     ----------
     xml : str
     own_name : str
-        Name of the TIFF that holds `xml`, or, where that is a companion file, of any member of the
-        set; the file may have been renamed since.
+        Name of the TIFF that holds `xml`, which may have been renamed since; empty where a
+        companion file holds it, whose own planes there are none.
     index : int
         Which image, counted as tifffile does: those that name no plane are none.
 
@@ -98,20 +99,22 @@ def ome_set(xml: str, own_name: str, index: int) -> PlaneSet | None:
     to reach up to where the next one begins, or to the end; where the file has fewer pages, the
     last of these planes name a page that does not exist.
     """
-    refuse_document_type(xml, own_name)
-    if not _UUID.search(xml):
+    of = own_name or "a companion file"
+    refuse_document_type(xml, of)
+    if own_name and not _UUID.search(xml):
         return None
-    document = read_ome_xml(xml, own_name)
+    document = read_ome_xml(xml, of)
     numbers = _canonical(document, own_name)
-    if not numbers.any():
+    if own_name and not numbers.any():
         return None
-    pixels, stack, rows = _choose(document, own_name, index)
-    axes, labels = _axes(stack, pixels, document, own_name)
-    file_of, page_of = _place(rows, stack, own_name)
+    pixels, stack, rows = _choose(document, of, index)
+    axes, labels = _axes(stack, pixels, document, of)
+    file_of, page_of = _place(rows, stack, of)
     file_of = np.append(numbers, -1)[file_of]
     names = [own_name, *document.files[OWN_FILE + 1 :]]
-    for number in np.unique(file_of[file_of > OWN_FILE]).tolist():
-        names[number] = _sibling(names[number], own_name)
+    for number in np.unique(file_of[file_of >= 0]).tolist():
+        if number != OWN_FILE or not own_name:
+            names[number] = _sibling(names[number], of)
     plane_shape = (stack.height, stack.width, stack.samples)[: 3 if stack.samples > 1 else 2]
     return make_set(
         axes,
@@ -135,8 +138,9 @@ def _canonical(document: OmeXml, own_name: str) -> npt.NDArray[np.int32]:
     """
     names, uuids = document.files, document.uuids
     numbers = np.arange(len(names), dtype=np.int32)
-    own = [own_name] if own_name in names else _names_of_own(document, own_name)
-    numbers[[names.index(name) for name in own]] = OWN_FILE
+    if own_name:
+        own = [own_name] if own_name in names else _names_of_own(document, own_name)
+        numbers[[names.index(name) for name in own]] = OWN_FILE
     nameless = [i for i, name in enumerate(names) if not name and i != OWN_FILE]
     if nameless:
         by_uuid = {uuids[i]: numbers[i] for i, name in enumerate(names) if name and uuids[i]}
@@ -144,7 +148,7 @@ def _canonical(document: OmeXml, own_name: str) -> npt.NDArray[np.int32]:
             by_uuid.setdefault(document.uuid, np.int32(OWN_FILE))
         for i in nameless:
             numbers[i] = by_uuid.get(uuids[i], i)
-    if len(names) == 2 and numbers.any() and OWN_FILE not in document.rows[:, _FILE]:
+    if own_name and len(names) == 2 and OWN_FILE not in document.rows[:, _FILE]:
         numbers[:] = OWN_FILE  # a set of one file is no set, whatever it is called now
     return numbers
 
@@ -158,19 +162,17 @@ def _names_of_own(document: OmeXml, own_name: str) -> list[str]:
     return own if len(own) == 1 else []  # one UUID for several files tells none
 
 
-def _sibling(name: str, own_name: str) -> str:
-    """The name of another file of the set, if there is one that may be followed."""
+def _sibling(name: str, of: str) -> str:
+    """The name of another file of the set, if it may be followed."""
     if not name:
         raise UnsupportedFormatError(
-            f"the OME-XML of {own_name} names a file by nothing but its UUID, so that every file"
-            " of the folder would have to be read to find it"
+            f"the OME-XML of {of} names no file, or only its UUID, so that every file of the"
+            " folder would have to be read to find it"
         )
     return followed(name)
 
 
-def _choose(
-    document: OmeXml, own_name: str, index: int
-) -> tuple[Pixels, _Stack, npt.NDArray[np.int64]]:
+def _choose(document: OmeXml, of: str, index: int) -> tuple[Pixels, _Stack, npt.NDArray[np.int64]]:
     """An image, its leading axes and its TiffData.
 
     TiffData that begin outside the image are dropped, as tifffile does: ImageJ leaves such ones
@@ -182,7 +184,7 @@ def _choose(
         if stop == pixels.start:
             continue
         rows = document.rows[pixels.start : stop]
-        stack = _stack(pixels, own_name)
+        stack = _stack(pixels, of)
         firsts = rows[:, [COLUMNS.index(letter) for letter in stack.letters]]
         rows = rows[((firsts >= 0) & (firsts < stack.shape)).all(axis=1)]
         if not len(rows):
@@ -190,61 +192,59 @@ def _choose(
         if n_images == index:
             return pixels, stack, rows
         n_images += 1
-    raise ArgumentError(f"series={index}, but the OME-XML of {own_name} has {n_images} images")
+    raise ArgumentError(f"series={index}, but the OME-XML of {of} has {n_images} images")
 
 
-def _stack(pixels: Pixels, own_name: str) -> _Stack:
+def _stack(pixels: Pixels, of: str) -> _Stack:
     order = pixels.attrs.get("DimensionOrder", "")
     if order not in _ORDERS:
-        raise CorruptFileError(
-            f"the OME-XML of {own_name} has no DimensionOrder like {order!r:.20}"
-        )
+        raise CorruptFileError(f"the OME-XML of {of} has no DimensionOrder like {order!r:.20}")
     letters = order[:1:-1]
-    size = {letter: _size(pixels.attrs, letter, own_name) for letter in order}
-    samples = {_integer(text, "SamplesPerPixel", own_name) for text in pixels.samples} or {1}
+    size = {letter: _size(pixels.attrs, letter, of) for letter in order}
+    samples = {_integer(text, "SamplesPerPixel", of) for text in pixels.samples} or {1}
     if len(samples) > 1:
         raise UnsupportedFormatError(
-            f"the OME-XML of {own_name} has channels of different SamplesPerPixel"
+            f"the OME-XML of {of} has channels of different SamplesPerPixel"
         )
     per_pixel = samples.pop()
     # SizeC counts samples, FirstC channels.
     if per_pixel < 1 or size["C"] % per_pixel:
         raise CorruptFileError(
-            f"the OME-XML of {own_name} has {per_pixel} samples per pixel but SizeC={size['C']}"
+            f"the OME-XML of {of} has {per_pixel} samples per pixel but SizeC={size['C']}"
         )
     size["C"] //= per_pixel
     shape = tuple(size[letter] for letter in letters)
-    count_planes(shape, f"the OME-XML of {own_name}")
+    count_planes(shape, f"the OME-XML of {of}")
     return _Stack(letters, shape, per_pixel, size["Y"], size["X"])
 
 
-def _size(attrs: Mapping[str, str], letter: str, own_name: str) -> int:
-    size = _integer(attrs.get(f"Size{letter}", ""), f"Size{letter}", own_name)
+def _size(attrs: Mapping[str, str], letter: str, of: str) -> int:
+    size = _integer(attrs.get(f"Size{letter}", ""), f"Size{letter}", of)
     if size < 1:
-        raise CorruptFileError(f"the OME-XML of {own_name} has Size{letter}={size}")
+        raise CorruptFileError(f"the OME-XML of {of} has Size{letter}={size}")
     return size
 
 
-def _integer(text: str, what: str, own_name: str) -> int:
+def _integer(text: str, what: str, of: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise CorruptFileError(
-            f"the OME-XML of {own_name} has no number for {what} but {text[:50]!r}"
+            f"the OME-XML of {of} has no number for {what} but {text[:50]!r}"
         ) from None
 
 
-def _place(rows: npt.NDArray[np.int64], stack: _Stack, own_name: str) -> Tables:
+def _place(rows: npt.NDArray[np.int64], stack: _Stack, of: str) -> Tables:
     """File number and page of each plane, in the order of the leading axes; the last one counts."""
-    if (rows[:, [_IFD, _COUNT]] < 0).any():
-        raise CorruptFileError(f"the OME-XML of {own_name} has an IFD or PlaneCount below zero")
+    if (rows[:, [_IFD, _COUNT]] < 0).any() or rows[:, _IFD].max() > _MAX_IFD:
+        raise CorruptFileError(f"the OME-XML of {of} has an IFD or PlaneCount that none can have")
     total = math.prod(stack.shape)
     columns = tuple(rows[:, COLUMNS.index(letter)] for letter in stack.letters)
     starts = np.ravel_multi_index(columns, stack.shape)
     counts = rows[:, _COUNT]
     if counts.max() > MAX_PLANES:
         raise LimitError(
-            f"the OME-XML of {own_name} has a PlaneCount of {counts.max()}; at most {MAX_PLANES}"
+            f"the OME-XML of {of} has a PlaneCount of {counts.max()}; at most {MAX_PLANES}"
             " planes are planned"
         )
     edges = np.append(np.unique(starts), total)
@@ -253,7 +253,7 @@ def _place(rows: npt.NDArray[np.int64], stack: _Stack, own_name: str) -> Tables:
     n_named = int(counts.sum())
     if n_named > MAX_PLANES:
         raise LimitError(
-            f"the OME-XML of {own_name} names pages for {n_named} planes; at most {MAX_PLANES} are"
+            f"the OME-XML of {of} names pages for {n_named} planes; at most {MAX_PLANES} are"
             " planned"
         )
     file_of, page_of = np.full(total, -1, np.int32), np.zeros(total, np.int64)
@@ -266,7 +266,7 @@ def _place(rows: npt.NDArray[np.int64], stack: _Stack, own_name: str) -> Tables:
 
 
 def _axes(
-    stack: _Stack, pixels: Pixels, document: OmeXml, own_name: str
+    stack: _Stack, pixels: Pixels, document: OmeXml, of: str
 ) -> tuple[list[tuple[str, int]], dict[int, tuple[Any, ...]]]:
     """Names and lengths of the leading axes with modulo axes split off, and labels by number."""
     axes: list[tuple[str, int, Sequence[Any]]] = []
@@ -277,21 +277,21 @@ def _axes(
         if along is None:
             axes.append((letter.lower(), length, names))
             continue
-        labels = _modulo_labels(along, length, own_name)
+        labels = _modulo_labels(along, length, of)
         if length != len(labels):
             axes.append((letter.lower(), length // len(labels), []))
-        axes.append((_modulo_name(along, own_name), len(labels), labels))
+        axes.append((_modulo_name(along, of), len(labels), labels))
     return [axis[:2] for axis in axes], {i: tuple(axis[2]) for i, axis in enumerate(axes)}
 
 
-def _modulo_name(along: Along, own_name: str) -> str:
+def _modulo_name(along: Along, of: str) -> str:
     kind = along.attrs.get("Type", "other")
     if kind not in _MODULO_NAMES:
-        raise CorruptFileError(f"the OME-XML of {own_name} has a modulo axis of type {kind!r:.50}")
+        raise CorruptFileError(f"the OME-XML of {of} has a modulo axis of type {kind!r:.50}")
     return _MODULO_NAMES[kind]
 
 
-def _modulo_labels(along: Along, length: int, own_name: str) -> list[Any]:
+def _modulo_labels(along: Along, length: int, of: str) -> list[Any]:
     """What tells apart the steps of a modulo axis: numbers from Start to End, or texts.
 
     Raises
@@ -311,7 +311,7 @@ def _modulo_labels(along: Along, length: int, own_name: str) -> list[Any]:
         labels = [start + i * step for i in range(count)] if 0 < count <= length else []
     if not labels or length % len(labels):
         raise CorruptFileError(
-            f"the OME-XML of {own_name} splits an axis {along.letter} of {length} by a modulo axis"
+            f"the OME-XML of {of} splits an axis {along.letter} of {length} by a modulo axis"
             " that does not divide it"
         )
     return labels

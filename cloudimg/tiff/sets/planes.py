@@ -38,8 +38,8 @@ class PlaneSet:
     plane_shape: tuple[int, ...] | None
     """Expected lengths of the axes of a page; None where the metadata does not tell."""
     files: tuple[str, ...]
-    """Names relative to the folder of the file that told of the set, in the order that it names
-    them; only those that have a plane of this image."""
+    """Names relative to the folder of the file that told of the set: itself first, the others in
+    the order that it names them; only those that have a plane of this image."""
     file_of: npt.NDArray[np.int32]
     """Number in `files` of each plane's file, of shape `shape`; -1 where no file is named."""
     page_of: npt.NDArray[np.int64]
