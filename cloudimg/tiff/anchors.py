@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from heapq import heapify, heapreplace
 from itertools import pairwise
 
@@ -27,6 +27,9 @@ _FIRST_PART = 0.08
 """Of the anchors are spread evenly; the others go where pages turn out to be small."""
 _LONGER = 1.6
 """Times its length a window is read where no directory was found in it."""
+_UNEVEN = 1.5
+"""Times the mean distance the longest one is where small pages lie between large ones."""
+_MOST_SPREAD = 4.0
 
 
 def margins(chain: Sequence[Directory]) -> tuple[int, int]:
@@ -64,7 +67,10 @@ class AnchoredWalk:
         self._size = size_bytes
         self._in_flight = in_flight
         self._begin = chain[-1].next_bytes
-        self._step = max(1, (self._begin - chain[0].start_bytes) // len(chain))
+        steps = [d.next_bytes - d.start_bytes for d in chain if d.next_bytes > d.start_bytes]
+        self._step = max(1, sum(steps) // max(1, len(steps)))
+        self._spread = min(_MOST_SPREAD, max(steps, default=1) / self._step)
+        """How much longer than the mean a distance can be: thumbnails may lie between pages."""
         self._before, self._after = margins(chain)
         self._codes = {directory.codes for directory in chain}
         keys = [have(d.start_bytes, d.start_bytes + dialect.key_bytes) or b"" for d in chain]
@@ -73,7 +79,7 @@ class AnchoredWalk:
     def rounds(self) -> Rounds:
         """Ranges to fetch at the same time, round by round."""
         total = self._affordable()
-        reach = self._step + self._before + self._after
+        reach = int(self._step * self._spread) + self._before + self._after
         first = int(_FIRST_PART * total)
         span = self._size - self._begin
         windows = [
@@ -81,9 +87,9 @@ class AnchoredWalk:
         ]
         yield windows
         found = self._found(windows)
-        steps = [d.next_bytes - start for start, d in found.items() if d.next_bytes > start]
-        self._step = sum(steps) // len(steps) if steps else self._step
-        windows = self._between(found, self._affordable() - first)
+        steps = yield from self._steps_at(found)
+        self._step = sum(steps.values()) // len(steps) if steps else self._step
+        windows = self._between(found, steps, self._affordable() - first)
         yield windows
         empty = [window for window in windows if self._find(window) is None]
         longer = [self._cut(start, int((stop - start) * _LONGER)) for start, stop in empty]
@@ -98,7 +104,7 @@ class AnchoredWalk:
     def _affordable(self) -> int:
         """How many windows keep within the share of the file."""
         share = max(_LEAST_SHARE, _SHARE - (self._before + self._after) / self._step)
-        reach = self._step + self._before + self._after
+        reach = self._step * self._spread + self._before + self._after
         return min(self._in_flight, int(share * (self._size - self._begin) / reach))
 
     def _cut(self, start: int, length: int) -> Range:
@@ -113,12 +119,32 @@ class AnchoredWalk:
                 return directory
         return None
 
-    def _between(self, found: dict[int, Directory], count: int) -> list[Range]:
+    def _steps_at(
+        self, found: dict[int, Directory]
+    ) -> Generator[list[Range], None, dict[int, int]]:
+        """Distances to the next directory, by offset.
+
+        Where small pages lie between large ones, mostly the small are found, as they follow the
+        large: a second link is followed, and the mean is taken.
+        """
+        steps = {i: d.next_bytes - i for i, d in found.items() if i < d.next_bytes < self._size}
+        if self._spread < _UNEVEN:
+            return steps
+        yield [(max(0, i + n - self._before), i + n + self._after) for i, n in steps.items()]
+        for i, step in steps.items():
+            second = read_directory(self._have, self._dialect, i + step)
+            if second is not None and second.next_bytes > i:
+                steps[i] = (second.next_bytes - i) // 2
+        return steps
+
+    def _between(
+        self, found: dict[int, Directory], steps: dict[int, int], count: int
+    ) -> list[Range]:
         """Windows that cut the stretches with the most pages, told by the distances seen there."""
         parts = []
         for start, stop in pairwise((self._begin, *sorted(found), self._size)):
-            ends = [found[i].next_bytes - i for i in (start, stop) if i in found]
-            step = sum(ends) / len(ends) if ends and min(ends) > 0 else self._step
+            ends = [steps[i] for i in (start, stop) if i in steps]
+            step = sum(ends) / len(ends) if ends else self._step
             n_pages = (stop - start) / step
             parts.append((-n_pages, n_pages, 1, start, stop))
         heapify(parts)
@@ -128,7 +154,7 @@ class AnchoredWalk:
         return [
             self._cut(
                 start + (stop - start) * i // pieces,
-                int((stop - start) / max(n_pages, 1)) + self._before + self._after,
+                int((stop - start) / max(n_pages, 1) * self._spread) + self._before + self._after,
             )
             for _, n_pages, pieces, start, stop in parts
             for i in range(1, pieces)

@@ -17,7 +17,7 @@ at the same time and are here when it goes on.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from itertools import islice, pairwise
+from itertools import accumulate, cycle, islice, pairwise, takewhile
 
 from cloudimg.tiff.anchors import AnchoredWalk, margins
 from cloudimg.tiff.directory import (
@@ -38,6 +38,13 @@ _FEW = 16
 """So many more pages are left to the parser, one round trip each."""
 _LOOKED_AT = 12
 """Directories at the beginning of a chain from which distances are learned."""
+_LONGEST_PERIOD = 4
+"""So many directories in turn are looked at for distances that repeat."""
+_CHANGES = 24
+"""How often distances may change before anchors are looked for."""
+_DENSE_BYTES = 4 * 2**20
+"""Of directories that follow each other without pixels between are fetched at once."""
+_DENSE_GAP_BYTES = 256
 _SUB_WINDOW_BYTES = 4 * 2**10
 _MAX_SUB_DIRECTORIES = 4096
 
@@ -69,8 +76,9 @@ def missing_directories(have: Have, size_bytes: int, wanted: int, in_flight: int
     chain = list(_known_chain(have, dialect, first))
     if not chain:
         return None
-    if chain[-1].next_bytes == wanted and len(chain) >= _SAMPLES:
-        return _fill_chain(have, dialect, chain, size_bytes, in_flight)
+    run = _last_run(chain)
+    if run[-1].next_bytes == wanted and wanted > run[-1].start_bytes and len(run) >= _SAMPLES:
+        return _fill_chain(have, dialect, run, size_bytes, in_flight)
     starts = [
         start
         for directory in chain
@@ -82,14 +90,24 @@ def missing_directories(have: Have, size_bytes: int, wanted: int, in_flight: int
 
 
 def _known_chain(have: Have, dialect: Dialect, first: int) -> Iterator[Directory]:
-    """The directories that are here, from the first on, as long as they lead forward."""
-    start = first
-    while start:
+    """The directories that are here, from the first on; a chain that closes ends there."""
+    start, seen = first, set[int]()
+    while start and start not in seen:
+        seen.add(start)
         directory = read_directory(have, dialect, start)
         if directory is None:
             return
         yield directory
-        start = directory.next_bytes if directory.next_bytes > start else 0
+        start = directory.next_bytes
+
+
+def _last_run(chain: list[Directory]) -> list[Directory]:
+    """The end of a chain from where it last leads back: writers that change a directory put it
+    at the end of the file, and the chain goes on near the beginning."""
+    begin = len(chain) - 1
+    while begin and chain[begin - 1].start_bytes < chain[begin].start_bytes:
+        begin -= 1
+    return chain[begin:]
 
 
 def _fill_sub_directories(
@@ -112,16 +130,21 @@ def _fill_chain(
     last = chain[-1]
     if (size_bytes - last.start_bytes) / _mean_step(chain) < _FEW:
         return
-    yield [_window(chain, last.next_bytes, size_bytes)]
-    following = read_directory(have, dialect, last.next_bytes)
-    if following is None:
-        return
-    chain = [*chain, following][-_LOOKED_AT:]
-    if _is_regular(chain):
-        end = yield from _predict(have, dialect, chain, size_bytes, in_flight)
-        if end is None:
+    for _ in range(_CHANGES):
+        following = None
+        if chain[-1].start_bytes < chain[-1].next_bytes < size_bytes:
+            yield [_window(chain, chain[-1].next_bytes, size_bytes)]
+            following = read_directory(have, dialect, chain[-1].next_bytes)
+        if following is None:
             return
-        chain = [*chain[-_SAMPLES:], end]
+        chain = [*chain, following][-_LOOKED_AT:]
+        period = _period(chain)
+        if not period:
+            break
+        run = yield from _predict(have, dialect, chain, period, size_bytes, in_flight)
+        if run is None:
+            return
+        chain = run
     if chain[-1].start_bytes < chain[-1].next_bytes < size_bytes:
         yield from AnchoredWalk(have, dialect, chain, size_bytes, in_flight).rounds()
 
@@ -131,11 +154,18 @@ def _mean_step(chain: list[Directory]) -> float:
     return max(1.0, (chain[-1].next_bytes - chain[0].start_bytes) / len(chain))
 
 
-def _is_regular(chain: list[Directory]) -> bool:
-    """Whether the last steps are equal: the first page may carry more metadata."""
-    steps = [b.start_bytes - a.start_bytes for a, b in pairwise(chain)]
-    steps.append(chain[-1].next_bytes - chain[-1].start_bytes)
-    return len(steps) > _SAMPLES and len(set(steps[-2:])) == 1
+def _period(chain: list[Directory]) -> int:
+    """After how many directories the distances repeat, 0 where they do not.
+
+    One where all pages are alike, two where thumbnails lie between them. The first page may carry
+    more metadata.
+    """
+    steps = [d.next_bytes - d.start_bytes for d in chain]
+    for period in range(1, _LONGEST_PERIOD + 1):
+        last = steps[-max(2 * period, _SAMPLES - 1) :]
+        if len(last) >= 2 * period and last[period:] == last[:-period]:
+            return period
+    return 0
 
 
 def _window(chain: list[Directory], start: int, size_bytes: int) -> Range:
@@ -145,24 +175,38 @@ def _window(chain: list[Directory], start: int, size_bytes: int) -> Range:
 
 
 def _predict(
-    have: Have, dialect: Dialect, chain: list[Directory], size_bytes: int, in_flight: int
-) -> Generator[list[Range], None, Directory | None]:
-    """Fetch at equal distances as long as each directory leads to the next prediction.
+    have: Have,
+    dialect: Dialect,
+    chain: list[Directory],
+    period: int,
+    size_bytes: int,
+    in_flight: int,
+) -> Generator[list[Range], None, list[Directory] | None]:
+    """Fetch at known distances as long as each directory leads to the next prediction.
 
-    Returns the directory that leads elsewhere, None at the end of the chain.
+    Returns the last directories before one that leads elsewhere, None at the end of the chain.
     """
-    last = chain[-1]
-    step = last.next_bytes - last.start_bytes
-    while 0 < last.next_bytes < size_bytes:
-        if last.next_bytes - last.start_bytes != step:
-            return last
-        starts = range(last.next_bytes, size_bytes, step)[:in_flight]
-        yield [_window(chain, start, size_bytes) for start in starts]
+    steps = [d.next_bytes - d.start_bytes for d in chain[-period:]]
+    count = in_flight
+    while 0 < chain[-1].next_bytes < size_bytes:
+        if chain[-1].next_bytes - chain[-1].start_bytes != steps[-1]:
+            return chain
+        ahead = accumulate(islice(cycle(steps), count - 1), initial=chain[-1].next_bytes)
+        starts = list(takewhile(lambda start: start < size_bytes, ahead))
+        windows = [_window(chain, start, size_bytes) for start in starts]
+        if all(b[0] - a[1] <= _DENSE_GAP_BYTES for a, b in pairwise(windows)):
+            # Directories alone, without pixels between them.
+            windows = [(windows[0][0], windows[-1][1])]
+            count = max(in_flight, min(2 * count, _DENSE_BYTES * len(steps) // sum(steps)))
+        yield windows
+        found: list[Directory] = []
         for start in starts:
             directory = read_directory(have, dialect, start)
-            if directory is None or last.next_bytes != start:
+            if directory is None or (found or chain)[-1].next_bytes != start:
                 break
-            last = directory
-        if last.next_bytes == starts[0]:
-            return last  # nothing of the prediction held
+            found.append(directory)
+        chain = [*chain, *found][-_LOOKED_AT:]
+        if len(found) < len(starts):
+            return chain if found and chain[-1].next_bytes else None
+        steps = steps[len(found) % period :] + steps[: len(found) % period]
     return None
