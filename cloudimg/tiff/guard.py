@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any
@@ -13,7 +14,7 @@ _MAX_IMAGES = 20_000
 _MAX_TEXT_SHARE = 8
 """Descriptions may take an eighth of what headers may: parsing one takes many times its size."""
 _SIZES = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
-_SIZE = re.compile(r"\bSize([CTZ])\s*=\s*[\"']\s*(\d+)")
+_SIZE = re.compile(r"\bSize([CTXYZ])\s*=\s*[\"']\s*(\d+)")
 _COUNT = re.compile(r"\b(?:PlaneCount|NumPlanes|IFD|First[CTZ])\s*=\s*[\"']\s*(\d+)")
 _IMAGE = re.compile(r"<(?:\w+:)?Image\b")
 
@@ -60,8 +61,10 @@ def check_description(text: str, url: str) -> None:
         )
 
 
-def check_ome(text: str, url: str) -> None:
+def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
     """Refuse OME-XML that counts planes and images by the billion.
+
+    `page_pixels` is the size of a page, of which the parser makes as many as the sizes ask for.
 
     Raises
     ------
@@ -69,10 +72,10 @@ def check_ome(text: str, url: str) -> None:
     """
     counts = [int(match[1]) for match in _COUNT.finditer(text)]
     for pixels in _SIZES.finditer(text):
-        product = 1
-        for size in _SIZE.finditer(pixels[0]):
-            product *= int(size[2])
-        counts.append(product)
+        sizes = {size[1]: int(size[2]) for size in _SIZE.finditer(pixels[0])}
+        counts.append(math.prod(n for axis, n in sizes.items() if axis in "CTZ"))
+        if page_pixels > 1:
+            counts.append(math.prod(sizes.values()) // page_pixels)
     n_images = sum(1 for _ in _IMAGE.finditer(text))
     if n_images > _MAX_IMAGES or max(counts, default=0) > _MAX_PLANES:
         raise LimitError(

@@ -88,6 +88,7 @@ class Level:
         self.dtype = dtype
         self._url = url
         self._keyframe = keyframe
+        self._others: dict[int, Level] = {}
         self._segment_shape = (
             keyframe.tiledepth if keyframe.is_tiled else 1,
             keyframe.tilelength if keyframe.is_tiled else keyframe.rowsperstrip,
@@ -113,7 +114,8 @@ class Level:
     @property
     def is_bound(self) -> bool:
         """Whether decoding asks the file that was parsed for more (tables of JPEG)."""
-        return self._keyframe.compression in JPEG
+        kinds = (self, *self._others.values())
+        return any(kind._keyframe.compression in JPEG for kind in kinds)
 
     def has(self, page: int) -> bool:
         """Whether there is a page of that number, which is like all others of the level."""
@@ -141,10 +143,15 @@ class Level:
             return 0  # they are computed
         return _SEGMENT_BYTES * sum(len(page.offsets) for page in self.pages if page is not None)
 
+    def decode_by(self, page: int, other: Level) -> None:
+        """Have a page that is stored otherwise than the first one read as one of another level."""
+        self._others[page] = other
+
     def of(self, url: str) -> Level:
         """The same level of another file, whose header says the same."""
         twin = copy.copy(self)
         twin._url = url
+        twin._others = {page: other.of(url) for page, other in self._others.items()}
         return twin
 
     def plan(self, region: Region) -> Iterator[Piece]:
@@ -162,10 +169,11 @@ class Level:
                 raise CorruptFileError(
                     f"page {number} of the image is not in the file {self._url}", url=self._url
                 )
+            kind = self._others.get(number, self)
             if page.is_plain:
-                yield from self._plan_rows(page, number, place, window)
+                yield from kind._plan_rows(page, number, place, window)
             else:
-                yield from self._plan_segments(page, number, place, window)
+                yield from kind._plan_segments(page, number, place, window)
 
     def _plan_rows(
         self, page: Page, number: int, place: tuple[int, ...], window: tuple[slice, ...]
@@ -254,6 +262,9 @@ class Level:
         out : ndarray
             Shape of the region, any strides.
         """
+        if piece.page in self._others:
+            self._others[piece.page].place(piece, data, region, out)
+            return
         target = self._plane_of(out, piece.place)
         window = self.geometry.window(region)
         if piece.segment == _FILL:

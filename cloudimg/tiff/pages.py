@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
-from cloudimg.tiff.geometry import PlaneShape, find_geometry
+from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.guard import check_layout
 from cloudimg.tiff.level import Level, Page
 
@@ -66,7 +66,29 @@ def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
     geometry = find_geometry(shape, plane)
     if geometry is None or geometry.n_pages != len(pages):
         return None
-    return Level(geometry, pages, keyframe, keyframe.dtype, url)
+    return _level(series, geometry, pages, url)
+
+
+def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: str) -> Level:
+    """A level that decodes each page by the keyframe that tifffile decodes it by."""
+    keyframe = series.keyframe
+    level = Level(geometry, pages, keyframe, keyframe.dtype, url)
+    if isinstance(pages, PlainPages):
+        return level
+    kinds = {keyframe.hash: level}
+    for number, page in enumerate(series):
+        own = page.keyframe if page is not None else keyframe
+        if own is keyframe or own.hash == keyframe.hash:
+            continue
+        if own.hash not in kinds:
+            check_decodable(own, own.shape, url)
+            if own.shaped != keyframe.shaped:
+                raise CorruptFileError(
+                    f"page {page.index} of {url} has another shape than the first one", url=url
+                )
+            kinds[own.hash] = Level(geometry, pages, own, keyframe.dtype, url)
+        level.decode_by(number, kinds[own.hash])
+    return level
 
 
 def page_level(series: Any, url: str) -> Level:
@@ -77,12 +99,12 @@ def page_level(series: Any, url: str) -> Level:
     geometry = find_geometry((len(pages), *keyframe.shape), plane)
     if geometry is None:
         raise CorruptFileError(f"pages of shape {plane} in {url} are not understood", url=url)
-    return Level(geometry, pages, keyframe, keyframe.dtype, url)
+    return _level(series, geometry, pages, url)
 
 
 def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
     """Refuse what has no decoder; prepare the decoder of the rest."""
-    if keyframe.dtype is None or keyframe._dtype is None or not shape or 0 in shape:
+    if keyframe.dtype is None or keyframe._dtype is None or min(shape, default=0) < 1:
         raise UnsupportedFormatError(
             f"{url} holds no image that can be decoded: shape {shape}, sample format"
             f" {keyframe.sampleformat}, {keyframe.bitspersample} bits",
@@ -107,7 +129,7 @@ def _pages(series: Any, plane: PlaneShape, url: str) -> Sequence[Page | None]:
         page_bytes = math.prod(plane) * np.dtype(series.keyframe._dtype).itemsize
         count = math.prod(int(n) for n in series.shape) // math.prod(plane)
         return PlainPages(int(series.dataoffset), page_bytes, count)
-    return [read_page(page, series.keyframe, url) for page in series]
+    return [page and read_page(page, page.keyframe, url) for page in series]
 
 
 def read_page(page: Any, keyframe: Any, url: str) -> Page | None:

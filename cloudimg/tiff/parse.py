@@ -124,7 +124,7 @@ def open_tiff(file: SparseFile, url: str, name: str, **flags: Any) -> Any:
             # OME-XML never has a DTD, and one can define entities that expand without end.
             return open_tiff(file, url, name, is_ome=False)
         if tiff.is_ome:
-            check_ome(tiff.ome_metadata or "", url)
+            check_ome(tiff.ome_metadata or "", url, max(2, tiff.pages.first.size))
     return tiff
 
 

@@ -25,7 +25,7 @@ _FIRST_BEFORE_BYTES = 8 * 2**10
 _FIRST_WINDOW_BYTES = 32 * 2**10
 _JUMP_WINDOW_BYTES = 8 * 2**10
 _MAX_WINDOW_BYTES = 4 * 2**20
-_MAX_REREADS = 16
+_MAX_REREADS = 8
 """How often the parser may read as many bytes as the file has: a loop of directories ends here."""
 _REREAD_BYTES = 4 * 2**20
 
