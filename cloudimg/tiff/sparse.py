@@ -28,6 +28,10 @@ _MAX_WINDOW_BYTES = 4 * 2**20
 _MAX_REREADS = 8
 """How often the parser may read as many bytes as the file has: a loop of directories ends here."""
 _REREAD_BYTES = 4 * 2**20
+_MAX_VISITS = 32
+"""How often a directory may be come to, on average: the parser walks a chain a few times."""
+_LOOP_VISITS = 1000
+"""More of it are let pass: tifffile ends loops of up to a hundred directories itself."""
 
 
 class SparseFile(io.RawIOBase):
@@ -60,6 +64,8 @@ class SparseFile(io.RawIOBase):
         self._fetched_bytes = 0
         self._read_bytes = 0
         self._jumps = 0
+        self._n_visits = 0
+        self._visited: set[int] = set()
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
         self._parts: list[Buffer] = []
@@ -139,7 +145,7 @@ class SparseFile(io.RawIOBase):
         parts = []
         if self._position < stop:
             self._reads.append((self._position, stop))
-            self._count(stop - self._position)
+            self._count(self._position, stop - self._position)
         while self._position < stop:
             part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
@@ -160,10 +166,14 @@ class SparseFile(io.RawIOBase):
         begin = self._starts[at]
         return memoryview(self._parts[at])[start - begin : stop - begin]
 
-    def _count(self, n_bytes: int) -> None:
+    def _count(self, start: int, n_bytes: int) -> None:
         """Stop a parser that goes in circles, or that is led to the same bytes again and again."""
         self._read_bytes += n_bytes
-        if self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
+        if n_bytes == self._visit_bytes():
+            self._n_visits += 1
+            self._visited.add(start)
+        too_often = self._n_visits > _MAX_VISITS * len(self._visited) + _LOOP_VISITS
+        if too_often or self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
             self.error = self.error or CorruptFileError(
                 f"the header of {self._url} leads to the same bytes again and again: a loop of"
                 f" directories, or many that share large tags ({self._read_bytes} bytes were read"
@@ -171,6 +181,11 @@ class SparseFile(io.RawIOBase):
                 url=self._url,
             )
             raise self.error
+
+    def _visit_bytes(self) -> int:
+        """Length of the number of tags that a directory begins with, and of no value elsewhere:
+        values of that length stand in the directory."""
+        return 8 if (self.have(2, 4) or b"") in (b"+\0", b"\0+") else 2
 
     def _miss(self, start: int, stop: int) -> Buffer | None:
         """Fetch a window around `start`.
