@@ -58,7 +58,7 @@ def _misread(keyframe: tifffile.TiffPage, one: Any) -> str:
         return "planar configuration unknown, of which tifffile leaves samples unset"
     if page.compression == 1 and page.predictor != 1:
         return "uncompressed with a predictor, which tifffile runs on from row to row"
-    if page.is_contiguous and not page.dataoffsets[0]:
+    if page.is_contiguous and one and not one.dataoffsets[0]:
         return "not stored, where tifffile reads the header as pixels"
     if page.compression == 1 and one and len(one.databytecounts) < len(one.dataoffsets):
         return "uncompressed with byte counts missing, for which tifffile takes zeros"

@@ -72,7 +72,8 @@ def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
     """
     counts = [int(match[1]) for match in _COUNT.finditer(text)]
     for pixels in _SIZES.finditer(text):
-        sizes = {size[1]: int(size[2]) for size in _SIZE.finditer(pixels[0])}
+        # The order of dimensions may leave out any of them, so that a zero bounds nothing.
+        sizes = {size[1]: max(1, int(size[2])) for size in _SIZE.finditer(pixels[0])}
         counts.append(math.prod(n for axis, n in sizes.items() if axis in "CTZ"))
         if page_pixels > 1:
             counts.append(math.prod(sizes.values()) // page_pixels)

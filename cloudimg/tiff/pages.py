@@ -75,20 +75,26 @@ def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: s
     level = Level(geometry, pages, keyframe, keyframe.dtype, url)
     if isinstance(pages, PlainPages):
         return level
-    kinds = {keyframe.hash: level}
+    kinds = {_kind(keyframe): level}
     for number, page in enumerate(series):
         own = page.keyframe if page is not None else keyframe
-        if own is keyframe or own.hash == keyframe.hash:
+        kind = _kind(own)
+        if kind == _kind(keyframe):
             continue
-        if own.hash not in kinds:
+        if kind not in kinds:
             check_decodable(own, own.shape, url)
             if own.shaped != keyframe.shaped:
                 raise CorruptFileError(
                     f"page {page.index} of {url} has another shape than the first one", url=url
                 )
-            kinds[own.hash] = Level(geometry, pages, own, keyframe.dtype, url)
-        level.decode_by(number, kinds[own.hash])
+            kinds[kind] = Level(geometry, pages, own, keyframe.dtype, url)
+        level.decode_by(number, kinds[kind])
     return level
+
+
+def _kind(page: Any) -> tuple[Any, ...]:
+    """What decides how a page is decoded, and what stands where it stores nothing."""
+    return page.hash, page.nodata
 
 
 def page_level(series: Any, url: str) -> Level:
@@ -172,9 +178,21 @@ def _is_plain(offsets: Sequence[int], counts: Sequence[int], keyframe: Any) -> b
         return True
     if sum(counts) != keyframe.nbytes:
         return False
+    if not keyframe.is_contiguous and len(offsets) != _n_segments(keyframe):
+        return False  # that they add up is chance
     return all(
         counts[i] != 0 and offsets[i] + counts[i] == offsets[i + 1] for i in range(len(offsets) - 1)
     )
+
+
+def _n_segments(keyframe: Any) -> int:
+    samples, depth, height, width, _ = keyframe.shaped
+    if keyframe.is_tiled:
+        lengths = (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth)
+    else:
+        lengths = (1, keyframe.rowsperstrip, width)
+    sizes = zip((depth, height, width), lengths, strict=True)
+    return int(samples * math.prod(-(-size // length) for size, length in sizes))
 
 
 def _tiles_are_rows(keyframe: Any) -> bool:
