@@ -141,8 +141,10 @@ class HeaderReader:
         )
         reader = self._reader_of(key, bytes(blob.data[:FORMAT_BYTES]))
         if reader is not None:
-            # Other processes may not have registered it.
-            self.selection = replace(self.selection, reader=reader)
+            if metadata:
+                # The files that an image is opened by speak for it; other processes may not have
+                # registered their format.
+                self.selection = replace(self.selection, reader=reader)
             whole = blob if blob.is_whole else self._whole(key, blob, size)
             return OpenFile(url, decode_whole(reader, whole.data, url), file, blob.etag, size)
         file.add(blob.start_bytes, blob.data)
@@ -174,8 +176,11 @@ class HeaderReader:
             return self.selection.reader
         if head[:2] in _TIFF_BEGINS:
             return None
-        known = find_format(key.rsplit("/", 1)[-1].partition("?")[0], head)
-        return known or self.selection.reader
+        name = key.rsplit("/", 1)[-1].partition("?")[0]
+        first = self.selection.reader
+        if isinstance(first, Format) and first.claims(name, head):
+            return first
+        return find_format(name, head) or first
 
     def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
         blob = self.store.get(key)

@@ -222,7 +222,7 @@ class Reader:
         data = b"".join((beginning, memoryview(blob.data)[offset:]))
         return Blob(data, start, blob.size_bytes, blob.etag)
 
-    def levels_of(self, opened: OpenFile, page: int) -> tuple[Level, ...]:
+    def levels_of(self, opened: OpenFile, page: int) -> tuple[Level | Derived, ...]:
         """The levels that have a page of a member of a set.
 
         Raises
@@ -231,7 +231,7 @@ class Reader:
             If there is no such page.
         """
         for levels in (opened.parsed.levels, *opened.parsed.others):
-            found = tuple(level for level in levels if isinstance(level, Level))
+            found = tuple(level for level in levels if isinstance(level, Level | Derived))
             if found and found[0].has(page):
                 return found
         raise CorruptFileError(
@@ -239,7 +239,9 @@ class Reader:
             url=opened.url,
         )
 
-    def _page(self, task: FileTask, page: int, opened: OpenFile) -> tuple[FileTask, Level]:
+    def _page(
+        self, task: FileTask, page: int, opened: OpenFile
+    ) -> tuple[FileTask, Level | Derived]:
         """The task for one page of a member of a set, and the level that has it."""
         levels = self.levels_of(opened, page)
         level = levels[task.level] if task.level < len(levels) else None

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from cloudimg.errors import (
     ArgumentError,
     CorruptFileError,
+    FormatError,
     LimitError,
+    MismatchError,
     MissingFilesError,
     NotFoundError,
 )
@@ -139,7 +141,22 @@ def _follow(reader: Reader, key: str, opened: OpenFile | None) -> _Told | None:
 
 
 def _told(data: bytes, name: str, url: str, series: int) -> _Told | None:
-    """What a file beside the members says."""
+    """What a file beside the members says.
+
+    Raises
+    ------
+    FormatError
+        With the URL of that file.
+    """
+    try:
+        return _parse_told(data, name, url, series)
+    except FormatError as exc:
+        if url in exc.message:
+            raise
+        raise type(exc)(f"{url}: {exc.message}", url=url) from None
+
+
+def _parse_told(data: bytes, name: str, url: str, series: int) -> _Told | None:
     if name == NDTIFF_INDEX:
         return _Told(ndtiff_set(data), "")
     try:
@@ -262,17 +279,33 @@ def _survey(
         arrange(grid.fields, grid.shape, file_dims, shape, mosaic=True, dims=dims)
         for shape in shapes
     )
-    attrs: dict[str, Any] = {}
+    url = reader.store.location.display(key)
+    _check_told(planes, shapes[0], levels[0].dtype, url)
+    attrs = dict(opened.parsed.attrs)
     coords: dict[str, Sequence[Any]] = {}
     if told.ome_xml:
         image_dims = (*grid.fields, *file_dims)
         shape = (*grid.shape, *shapes[0])
         series = reader.headers.selection.series
-        attrs, coords = describe_ome(told.ome_xml, planes.name, image_dims, shape, series)
-    url = reader.store.location.display(key)
+        more, coords = describe_ome(told.ome_xml, planes.name, image_dims, shape, series)
+        attrs |= more
     header = Header(
         key, url, file_dims, shapes, levels[0].dtype, opened.etag, opened.size_bytes, attrs
     )
     coords = {dim: values for dim, values in coords.items() if dim in file_dims}
     segments = tuple(level.segment[1:] for level in levels)
     return Survey(coords, segments, file_dims, layouts, (header,))
+
+
+def _check_told(planes: PlaneSet, shape: tuple[int, ...], dtype: np.dtype[Any], url: str) -> None:
+    """That pixels which an index places by their offset are what it says that they are."""
+    if planes.offsets_are != "pixels":
+        return
+    right_type = planes.dtype is None or np.dtype(planes.dtype) == dtype
+    right_shape = planes.plane_shape is None or planes.plane_shape == shape
+    if not (right_type and right_shape):
+        raise MismatchError(
+            f"{url} has planes of shape {shape} and type {dtype}, the index of its set says"
+            f" {planes.plane_shape} and {planes.dtype}",
+            url=url,
+        )

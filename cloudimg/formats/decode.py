@@ -87,7 +87,10 @@ def _check_size(known: Format, content: bytes, url: str, limit_bytes: int) -> No
 
 
 def _as_image(result: Any, is_format: bool, name: str, url: str) -> Array:
-    array = np.asarray(result)
+    try:
+        array = np.asarray(result)
+    except (ValueError, TypeError):
+        array = np.empty(0, object)  # lists of unequal lengths, and what makes no array at all
     if array.ndim < 2 or array.dtype.kind not in "biufc" or 0 in array.shape:
         what = f"{type(result).__name__} of shape {array.shape} and dtype {array.dtype}"
         message = f"{name} made a {what} of {url}; an image is an array of numbers with two axes"

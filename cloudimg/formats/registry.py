@@ -34,6 +34,12 @@ class Format:
     sample_counts: tuple[int, ...] | None = (3, 4)
     """See `cloudimg.formats.dims_of`."""
 
+    def claims(self, name: str, head: bytes) -> bool:
+        """Whether a file of that name and beginning is one of this format."""
+        if self.magic:
+            return any(head[at : at + len(magic)] == magic for at, magic in self.magic)
+        return name.lower().endswith(self.extensions)
+
 
 def register_format(
     name: str,

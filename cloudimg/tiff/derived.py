@@ -20,6 +20,9 @@ from cloudimg.tiff.level import Level
 
 Array = npt.NDArray[Any]
 
+PALETTE = 3
+"""PhotometricInterpretation of indices into a palette (TIFF 6.0, section 8)."""
+
 
 class Derived(ABC):
     """A level made of another one.
@@ -48,6 +51,10 @@ class Derived(ABC):
     @abstractmethod
     def finish(self, pixels: Array, region: Region, out: Array) -> None:
         """Turn the pixels of ``needs(region)`` into those of the region."""
+
+    def has(self, page: int) -> bool:
+        """See `Level.has`."""
+        return self.base.has(page)
 
     @property
     def is_bound(self) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.parsed import AnyLevel, ParsedImage
+from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
 from cloudimg.tiff.level import Level, Page
+from cloudimg.tiff.metadata import describe
 from cloudimg.tiff.pages import check_decodable, read_page
 
 _MM_HEADER_BYTES = 162
@@ -44,7 +47,9 @@ class PagesByOffset(Sequence[Page]):
         return Page((start,), (self._page_bytes,), True)
 
 
-def parse_member(tiff: Any, url: str, numbered_by: Offsets) -> ParsedImage:
+def parse_member(
+    tiff: Any, url: str, numbered_by: Offsets, *, metadata: bool, in_colour: bool
+) -> ParsedImage:
     """The pages of a file along a first axis ``page``.
 
     Parameters
@@ -53,6 +58,8 @@ def parse_member(tiff: Any, url: str, numbered_by: Offsets) -> ParsedImage:
     url : str
         For messages.
     numbered_by : {"page", "directory", "pixels"}
+    metadata, in_colour : bool
+        Whether attributes are wanted, and palettes as colours.
 
     Returns
     -------
@@ -71,25 +78,42 @@ def parse_member(tiff: Any, url: str, numbered_by: Offsets) -> ParsedImage:
         shift = _MM_HEADER_BYTES if numbered_by == "directory" else 0
         levels: list[tuple[AnyLevel, ...]] = [(_level(PagesByOffset(first, shift), first, url),)]
     else:
-        levels = list(_groups(tiff, url))
+        levels = list(_groups(tiff, url, in_colour))
     dims = ("page", *(letter.lower() for letter in first.axes))
-    return ParsedImage(dims, levels[0], {}, {}, 1, True, others=tuple(levels[1:]))
+    if in_colour and first.photometric == PALETTE and first.colormap is not None:
+        dims = (*dims, "s")
+    attrs = _describe(tiff, dims) if metadata else {}
+    return ParsedImage(dims, levels[0], attrs, {}, 1, True, others=tuple(levels[1:]))
 
 
-def _groups(tiff: Any, url: str) -> Iterator[tuple[AnyLevel, ...]]:
+def _describe(tiff: Any, dims: tuple[str, ...]) -> dict[str, Any]:
+    """What one member says of itself; the positions of its planes are the set's to tell."""
+    first = tiff.pages.first
+    image = SimpleNamespace(
+        keyframe=first, kind="member", name="", axes="Q" + first.axes, shape=(1, *first.shape)
+    )
+    attrs, _ = describe(tiff, image, dims, 0)
+    kind = "mmstack" if tiff.is_mmstack else "ndtiff" if tiff.is_ndtiff else "ome"
+    return {**attrs, "kind": kind}
+
+
+def _groups(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ...]]:
     """Pages of equal layout together, each at its own number."""
     pages = list(tiff.pages)
     for key in dict.fromkeys(page.hash for page in pages):
         chosen = [page if page.hash == key else None for page in pages]
         keyframe = next(page for page in chosen if page is not None)
         check_decodable(keyframe, keyframe.shape, url)
-        levels: list[AnyLevel] = [_level(_read(chosen, keyframe, url), keyframe, url)]
+        levels = [_level(_read(chosen, keyframe, url), keyframe, url)]
         for number in range(len(keyframe.subifds or ())):
             reduced = [None if page is None else _sub_page(page, number) for page in chosen]
             key_page = next(page for page in reduced if page is not None)
             check_decodable(key_page, key_page.shape, url)
             levels.append(_level(_read(reduced, key_page, url), key_page, url))
-        yield tuple(levels)
+        if in_colour and keyframe.photometric == PALETTE and keyframe.colormap is not None:
+            yield tuple(Coloured(level, np.asarray(keyframe.colormap), url) for level in levels)
+        else:
+            yield tuple(levels)
 
 
 def _read(pages: Sequence[Any], keyframe: Any, url: str) -> list[Page | None]:

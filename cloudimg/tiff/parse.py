@@ -16,7 +16,7 @@ from cloudimg.errors import (
     NotTiffError,
 )
 from cloudimg.parsed import ParsedImage
-from cloudimg.tiff.derived import Coloured, Derived, Reshaped, Transformed
+from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.guard import check_description, check_ome
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.members import Offsets, parse_member
@@ -28,8 +28,6 @@ from cloudimg.tiff.spread import find_spread
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
-_PALETTE = 3
-"""PhotometricInterpretation (TIFF 6.0, section 8)."""
 _MAX_IMAGE_BYTES = 2**62
 """Beyond it no array can even be described."""
 _MAX_TEMPLATE_BYTES = 256 * 2**10
@@ -133,7 +131,10 @@ def _parse(
 ) -> ParsedImage:
     tiff = open_tiff(file, url, name, **flags)
     if request.member is not None:
-        return parse_member(tiff, url, request.member)
+        in_colour = request.palette == "rgb"
+        return parse_member(
+            tiff, url, request.member, metadata=request.metadata, in_colour=in_colour
+        )
     spread = None if request.alone else find_spread(tiff, name, request.series)
     if spread is not None:
         return ParsedImage((), (), {}, {}, 1, True, spread)
@@ -151,7 +152,7 @@ def _parse(
     if tiff.is_ome and (companion := binary_only(tiff.ome_metadata or "")):
         problem = f"what its pages mean is told by {companion}, which is not there"
         attrs = {**attrs, "metadata_problem": problem}
-    if request.palette == "rgb" and image.keyframe.photometric == _PALETTE:
+    if request.palette == "rgb" and image.keyframe.photometric == PALETTE:
         levels = [_coloured(level, image.keyframe, url) for level in levels]
         dims = (*dims, "s")
     if file.error is not None:
