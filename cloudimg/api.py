@@ -141,7 +141,8 @@ class Image:
         """What the first file says besides pixels.
 
         ``pixel_size`` and ``pixel_size_unit`` by dim, ``channel_names``, ``time_step_s``,
-        ``compression`` and more, each only where the file says it.
+        ``compression`` and more, each only where the file says it; ``n_series`` where the file
+        holds several images, of which ``open(..., series=)`` chooses.
         """
         return self._survey.headers[0].attrs
 

@@ -149,6 +149,8 @@ def _parse(
     levels = [_make_level(level, url) for level in image.levels]
     dims = _dims(image, levels[0])
     attrs, coords = describe(tiff, image, dims, request.series) if request.metadata else ({}, {})
+    if request.metadata and len(found) > 1:
+        attrs = {**attrs, "n_series": len(found)}
     if tiff.is_ome and (companion := binary_only(tiff.ome_metadata or "")):
         problem = f"what its pages mean is told by {companion}, which is not there"
         attrs = {**attrs, "metadata_problem": problem}
