@@ -149,7 +149,7 @@ class HeaderReader:
             return OpenFile(url, decode_whole(reader, whole.data, url), file, blob.etag, size)
         file.add(blob.start_bytes, blob.data)
         name = key.rsplit("/", 1)[-1]
-        parsed = self._parsed(file, (size, name[-5:]), url, name, metadata)
+        parsed = self._parsed(file, (size, name.rpartition(".")[2]), url, name, metadata)
         return OpenFile(url, parsed, file, blob.etag, size)
 
     def _parsed(

@@ -1111,7 +1111,7 @@ def test_sets_on_processes(shelf: Shelf) -> None:
     shelf.put(stack_files(STACK[:1], stack_name))
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster),
     ):

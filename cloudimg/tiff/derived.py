@@ -150,6 +150,11 @@ class Coloured(Derived):
         self._colours = np.ascontiguousarray(colormap.T)
         self._url = url
 
+    def of(self, url: str) -> Self:
+        twin = super().of(url)
+        twin._url = url
+        return twin
+
     @property
     def segment(self) -> tuple[int, ...]:
         return (*self.base.segment, 3)
