@@ -109,7 +109,12 @@ class Reader:
             except BaseException:
                 run.engine.budget.release(cost)
                 raise
-            run.start(run.engine.decode, partial(self._take_whole, run, task, blob, cost))
+            if self.headers.reads_whole:
+                # Not held while a user's reader runs: it may read by cloudimg too.
+                run.engine.budget.release(cost)
+                run.start(run.engine.decode_file, partial(self._take_whole, run, task, blob, 0))
+            else:
+                run.start(run.engine.decode, partial(self._take_whole, run, task, blob, cost))
             return
         if opened is None:
             opened = self.headers.shared(task.key, size_bytes=size)

@@ -36,7 +36,7 @@ from tests.metering import Meter
 from tests.mutations import mutated, written
 from tests.peers import Array, difference, read_series
 
-N_MUTATIONS = 1000
+N_MUTATIONS = 400
 SECONDS = float(os.environ.get("CLOUDIMG_FUZZ_SECONDS", "0"))
 SEED = int(os.environ.get("CLOUDIMG_FUZZ_SEED", "0"))
 KEEP = os.environ.get("CLOUDIMG_FUZZ_KEEP", "")

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -624,3 +626,22 @@ def test_info_of_a_pattern_of_png(tmp_path: Path, capsys: pytest.CaptureFixture[
     facts = json.loads(capsys.readouterr().out)
     assert facts["shape"] == [40, 90]
     assert facts["files"]["count"] == 6
+
+
+def test_a_reader_that_reads_by_cloudimg_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own with one decoding thread, which must not wait for itself."""
+    (tmp_path / "dark.tif").write_bytes(seed.encode(np.ones((8, 8), np.uint8)))
+    for i in range(6):
+        (tmp_path / f"n_{i}.raw").write_bytes(bytes([i]) * 64)
+    code = f"""
+import cloudimg, numpy as np
+def read(file, url):
+    dark = cloudimg.open({str(tmp_path / "dark.tif")!r}).read()
+    return np.frombuffer(file.read(), np.uint8).reshape(8, 8) + dark
+image = cloudimg.open({str(tmp_path / "n_{i}.raw")!r}, imread=read)
+assert (image.read()[:, 0, 0] == np.arange(1, 7)).all()
+"""
+    monkeypatch.setenv("CLOUDIMG_DECODE_THREADS", "1")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -98,6 +98,7 @@ class Engine:
         """Held while a request is in flight."""
         self._fetchers = ThreadPoolExecutor(min(_FETCHERS, limits.max_requests), "cloudimg-fetch")
         self._windows = ThreadPoolExecutor(limits.max_requests, "cloudimg-header")
+        self._readers = ThreadPoolExecutor(limits.decode_threads, "cloudimg-reader")
         self._decoders = ThreadPoolExecutor(limits.decode_threads, "cloudimg-decode")
 
     def fetch(self, function: Callable[[], T]) -> Future[T]:
@@ -110,6 +111,13 @@ class Engine:
         In threads of their own: the fetching ones could all be waiting for each other.
         """
         return self._windows.submit(function)
+
+    def decode_file(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, which decodes a whole file by what may be a user's own reader.
+
+        In threads of their own: it may use cloudimg itself and wait for the others.
+        """
+        return self._readers.submit(function)
 
     def decode(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which needs the processor, in one of the decoding threads."""
