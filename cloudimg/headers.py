@@ -28,6 +28,7 @@ HEAD_BYTES = 32 * 2**10
 """First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
 _CACHED_BYTES = 128 * 2**20
 _WINDOW_GAP_BYTES = 256
+_TIFF_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _TIFF_BEGINS = {b"II", b"MM", b"EP"}
 """Byte orders, and what NDTiff and some cameras write instead; tifffile tells the rest."""
 _WINDOW_SPAN_BYTES = 4 * 2**20
@@ -174,13 +175,16 @@ class HeaderReader:
         """What decodes a file, None for a TIFF."""
         if self.selection.is_own:
             return self.selection.reader
-        if head[:2] in _TIFF_BEGINS:
+        if head[:4] in _TIFF_MAGIC:
             return None
         name = key.rsplit("/", 1)[-1].partition("?")[0]
         first = self.selection.reader
         if isinstance(first, Format) and first.claims(name, head):
             return first
-        return find_format(name, head) or first
+        known = find_format(name, head)
+        if known is None and head[:2] in _TIFF_BEGINS:
+            return None
+        return known or first
 
     def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
         blob = self.store.get(key)

@@ -143,6 +143,7 @@ def _single(
         axes=options.axes or {},
         dims=options.dims,
         fill=options.missing == "fill",
+        validate_all=options.validate == "all",
     )
     if members is None:
         reader.headers.selection = replace(reader.headers.selection, alone=True)

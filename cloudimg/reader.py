@@ -254,7 +254,11 @@ class Reader:
         found = (opened.parsed.dims[1:], shape, level.dtype if level is not None else None)
         expected = task.expected
         if level is None or found != (expected.dims, expected.shape, expected.dtype):
-            raise MismatchError(mismatch_message(opened.url, found, expected), url=opened.url)
+            raise MismatchError(
+                f"page {page} of {opened.url} does not fit its set: {differences(found, expected)},"
+                f" which {expected.first_url} promises",
+                url=opened.url,
+            )
         region = (slice(page, page + 1, 1), *task.region)
         return replace(task, region=region, out=task.out[np.newaxis]), level
 
@@ -325,10 +329,21 @@ def with_ones(shape: Sequence[int], positions: Sequence[int]) -> tuple[int, ...]
     return tuple(full)
 
 
-def mismatch_message(
-    url: str, found: tuple[tuple[str, ...], tuple[int, ...], Any], expected: Expected
-) -> str:
+Found = tuple[tuple[str, ...], tuple[int, ...], Any]
+"""Dims, shape and dtype of a file."""
+
+
+def mismatch_message(url: str, found: Found, expected: Expected) -> str:
     """Which file differs from the first, in what, and what to do about it."""
+    return (
+        f"{url} does not fit the grid: {differences(found, expected)}, which {expected.first_url}"
+        ' promises. Leave it out of the pattern, or pass validate="all" to have every odd file'
+        " listed"
+    )
+
+
+def differences(found: Found, expected: Expected) -> str:
+    """In what a file differs from what was expected of it."""
     dims, shape, dtype = found
     parts = []
     if dims != expected.dims:
@@ -337,10 +352,7 @@ def mismatch_message(
         parts.append(f"shape {shape} instead of {expected.shape}")
     if dtype != expected.dtype:
         parts.append(f"dtype {dtype} instead of {expected.dtype}")
-    return (
-        f"{url} does not fit the grid: {'; '.join(parts)}, which {expected.first_url} promises."
-        ' Leave it out of the pattern, or pass validate="all" to have every odd file listed'
-    )
+    return "; ".join(parts)
 
 
 class _Run:

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import (
-    ArgumentError,
     CorruptFileError,
     FormatError,
     LimitError,
@@ -29,7 +28,7 @@ from cloudimg.headers import OpenFile
 from cloudimg.layout import arrange
 from cloudimg.reader import Reader
 from cloudimg.storage import Entry, engine
-from cloudimg.survey import Header, Survey
+from cloudimg.survey import Header, Survey, renamed
 from cloudimg.tiff import describe_ome, max_header_bytes
 from cloudimg.tiff.guard import check_description, check_ome
 from cloudimg.tiff.sets import PlaneSet, mmstack_set, ndtiff_set, ome_set
@@ -60,7 +59,7 @@ class _Told:
 
 def is_companion(name: str) -> bool:
     """Whether a file is one that only tells of others."""
-    return name.lower().endswith(COMPANION_ENDS)
+    return name.lower().endswith(COMPANION_ENDS) or name.rpartition("/")[2] == NDTIFF_INDEX
 
 
 def open_set(
@@ -71,6 +70,7 @@ def open_set(
     axes: Mapping[str, str],
     dims: Sequence[str] | None,
     fill: bool,
+    validate_all: bool,
 ) -> OpenSet | None:
     """The image that a file is a part of.
 
@@ -85,6 +85,8 @@ def open_set(
         See `cloudimg.open`.
     fill : bool
         Whether files may be missing.
+    validate_all : bool
+        Whether the header of every file is read now.
 
     Returns
     -------
@@ -105,7 +107,9 @@ def open_set(
     grid = _grid(reader, planes, entries, present)
     chosen = replace(reader.headers.selection, alone=True, member=planes.offsets_are)
     members = Reader(reader.store, chosen)
-    found = _survey(members, grid, told, planes, dims)
+    found = _survey(members, grid, told, planes, axes=axes, dims=dims)
+    if validate_all:
+        _validate(members, grid, planes, found.headers[0])
     return OpenSet(members, grid, found, planes.page_of, sum(e is not None for e in entries))
 
 
@@ -197,9 +201,6 @@ def _stack(reader: Reader, folder: str, name: str, stem: str, part: Any) -> _Tol
 
 
 def _renamed(planes: PlaneSet, axes: Mapping[str, str]) -> PlaneSet:
-    unknown = set(axes) - set(planes.dims)
-    if unknown:
-        raise ArgumentError(f"axes= renames {sorted(unknown)}, but the set has {planes.dims}")
     coords = {axes.get(dim, dim): values for dim, values in planes.coords.items()}
     return replace(planes, dims=tuple(axes.get(d, d) for d in planes.dims), coords=coords)
 
@@ -265,8 +266,36 @@ def _grid(
     )
 
 
+def _validate(reader: Reader, grid: FileGrid, planes: PlaneSet, first: Header) -> None:
+    """Read every header, and report every file whose pages are not what the set says."""
+    numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
+    odd = []
+    for number in np.unique(numbers[numbers >= 0]).tolist():
+        where = numbers == number
+        index = tuple(int(i) for i in np.argwhere(where)[0])
+        key = reader.store.location.key_of(grid.keys(index))
+        try:
+            opened = engine().fetch(partial(reader.headers.open, key)).result()
+            for page in planes.page_of[where].tolist():
+                levels = reader.levels_of(opened, page)
+                shapes = tuple(level.shape[1:] for level in levels)
+                if (shapes, levels[0].dtype) != (first.shapes, first.dtype):
+                    odd.append(f"page {page} of {opened.url} has shapes {shapes}")
+        except FormatError as exc:
+            odd.append(exc.message)
+    if odd:
+        shown = "; ".join(odd[:_SHOWN])
+        raise MismatchError(f"{len(odd)} pages or files do not fit the set: {shown}")
+
+
 def _survey(
-    reader: Reader, grid: FileGrid, told: _Told, planes: PlaneSet, dims: Sequence[str] | None
+    reader: Reader,
+    grid: FileGrid,
+    told: _Told,
+    planes: PlaneSet,
+    *,
+    axes: Mapping[str, str],
+    dims: Sequence[str] | None,
 ) -> Survey:
     """The first plane speaks for all; each is checked when it is read."""
     index = grid.first()
@@ -275,10 +304,13 @@ def _survey(
     levels = reader.levels_of(opened, int(planes.page_of[index]))
     file_dims = opened.parsed.dims[1:]
     shapes = tuple(level.shape[1:] for level in levels)
+    # All axes at once: two of them must not get one name.
+    names = renamed((*told.planes.dims, *file_dims), axes)[len(grid.fields) :]
     layouts = tuple(
-        arrange(grid.fields, grid.shape, file_dims, shape, mosaic=True, dims=dims)
-        for shape in shapes
+        arrange(grid.fields, grid.shape, names, shape, mosaic=True, dims=dims) for shape in shapes
     )
+    if opened.etag is not None:
+        reader.headers.versions = {key: opened.etag}
     url = reader.store.location.display(key)
     _check_told(planes, shapes[0], levels[0].dtype, url)
     attrs = dict(opened.parsed.attrs)
@@ -294,7 +326,7 @@ def _survey(
     )
     coords = {dim: values for dim, values in coords.items() if dim in file_dims}
     segments = tuple(level.segment[1:] for level in levels)
-    return Survey(coords, segments, file_dims, layouts, (header,))
+    return Survey(coords, segments, names, layouts, (header,))
 
 
 def _check_told(planes: PlaneSet, shape: tuple[int, ...], dtype: np.dtype[Any], url: str) -> None:

@@ -86,7 +86,7 @@ def survey(
     first_header = partial(reader.headers.open, key, size_bytes=grid.size_of(start))
     opened = opened or engine().fetch(first_header).result()
     first = _header(reader, key, opened)
-    file_dims = _renamed(first.dims, axes)
+    file_dims = renamed(first.dims, axes)
     layouts = tuple(
         arrange(grid.fields, grid.shape, file_dims, shape, mosaic=mosaic, dims=dims)
         for shape in first.shapes
@@ -140,7 +140,14 @@ def _header(reader: Reader, key: str, opened: OpenFile) -> Header:
     )
 
 
-def _renamed(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
+def renamed(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
+    """Axes of files by the names that the user gave them.
+
+    Raises
+    ------
+    ArgumentError
+        For axes that there are not, and for two of one name.
+    """
     unknown = set(axes) - set(dims)
     if unknown:
         raise ArgumentError(f"axes= renames {sorted(unknown)}, but the files have {tuple(dims)}")

@@ -23,6 +23,7 @@ _MAX_TAGS = 4096
 """More are taken for noise, as tifffile does."""
 _MAX_VALUE_BYTES = 4 * 2**20
 _NEAR_BYTES = 16 * 2**10
+_GAP_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def read_directory(have: Have, dialect: Dialect, start: int) -> Directory | None
     data = have(first, stop + dialect.offset_bytes)
     if data is None:
         return None
-    codes, values, low, high, sub_ifd = [], [], start, stop + dialect.offset_bytes, 0
+    codes, values, near, sub_ifd = [], [], [], 0
     layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
     entries = struct.iter_unpack(layout, data[: n_tags * dialect.entry_bytes])
     for code, kind, count, value in entries:
@@ -112,16 +113,28 @@ def read_directory(have: Have, dialect: Dialect, start: int) -> Directory | None
         if code in _PARSED and n_bytes <= _MAX_VALUE_BYTES:
             values.append((code, value, value + n_bytes))
         if start - _NEAR_BYTES <= value and value + n_bytes <= stop + _NEAR_BYTES:
-            low, high = min(low, value), max(high, value + n_bytes)
+            near.append((value, value + n_bytes))
     return Directory(
         start,
         stop + dialect.offset_bytes,
         dialect.unpack_offset(data[-dialect.offset_bytes :]),
         tuple(codes),
         tuple(values),
-        (low, high),
+        _grown((start, stop + dialect.offset_bytes), near),
         sub_ifd,
     )
+
+
+def _grown(extent: tuple[int, int], near: list[tuple[int, int]]) -> tuple[int, int]:
+    """A range with those that follow one another from its ends on; pixels may lie beyond gaps."""
+    low, high = extent
+    for first, last in sorted(near):
+        if low <= first <= high + _GAP_BYTES:
+            high = max(high, last)
+    for first, last in sorted(near, reverse=True):
+        if last <= high and first < low <= last + _GAP_BYTES:
+            low = first
+    return low, high
 
 
 def sub_directories(have: Have, dialect: Dialect, directory: Directory) -> list[int]:

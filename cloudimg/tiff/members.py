@@ -100,8 +100,9 @@ def _describe(tiff: Any, dims: tuple[str, ...]) -> dict[str, Any]:
 def _groups(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ...]]:
     """Pages of equal layout together, each at its own number."""
     pages = list(tiff.pages)
-    for key in dict.fromkeys(page.hash for page in pages):
-        chosen = [page if page.hash == key else None for page in pages]
+    keys = [(page.hash, _palette(page) if in_colour else b"") for page in pages]
+    for key in dict.fromkeys(keys):
+        chosen = [page if k == key else None for k, page in zip(keys, pages, strict=True)]
         keyframe = next(page for page in chosen if page is not None)
         check_decodable(keyframe, keyframe.shape, url)
         levels = [_level(_read(chosen, keyframe, url), keyframe, url)]
@@ -114,6 +115,10 @@ def _groups(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ..
             yield tuple(Coloured(level, np.asarray(keyframe.colormap), url) for level in levels)
         else:
             yield tuple(levels)
+
+
+def _palette(page: Any) -> bytes:
+    return b"" if page.colormap is None else np.asarray(page.colormap).tobytes()
 
 
 def _read(pages: Sequence[Any], keyframe: Any, url: str) -> list[Page | None]:

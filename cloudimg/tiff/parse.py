@@ -14,6 +14,7 @@ from cloudimg.errors import (
     CorruptFileError,
     FormatError,
     NotTiffError,
+    UnsupportedFormatError,
 )
 from cloudimg.parsed import ParsedImage
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
@@ -155,6 +156,7 @@ def _parse(
         problem = f"what its pages mean is told by {companion}, which is not there"
         attrs = {**attrs, "metadata_problem": problem}
     if request.palette == "rgb" and image.keyframe.photometric == PALETTE:
+        _refuse_own_palettes(image, url)
         levels = [_coloured(level, image.keyframe, url) for level in levels]
         dims = (*dims, "s")
     if file.error is not None:
@@ -202,6 +204,20 @@ def _reshaped(shape: tuple[int, ...], pages: Level, page_shape: tuple[int, ...])
     if not left_over:
         return (rest, *shape)
     return (len(pages.pages), *page_shape)
+
+
+def _refuse_own_palettes(series: Any, url: str) -> None:
+    """That all pages of an image have the palette of the first one."""
+    for page in series:
+        if page is None or page is series.keyframe:
+            continue
+        colormap = page.aspage().colormap
+        if colormap is None or not np.array_equal(colormap, series.keyframe.colormap):
+            raise UnsupportedFormatError(
+                f"page {page.index} of {url} has a palette of its own; read the indices"
+                ' (palette="index") and expand each page by its own',
+                url=url,
+            )
 
 
 def _coloured(level: Level | Derived, keyframe: Any, url: str) -> Coloured:

@@ -36,9 +36,9 @@ _SAMPLES = 2
 """Directories that must be known before anything is guessed from them."""
 _FEW = 16
 """So many more pages are left to the parser, one round trip each."""
-_LOOKED_AT = 12
+_LOOKED_AT = 18
 """Directories at the beginning of a chain from which distances are learned."""
-_LONGEST_PERIOD = 4
+_LONGEST_PERIOD = 8
 """So many directories in turn are looked at for distances that repeat."""
 _CHANGES = 24
 """How often distances may change before anchors are looked for."""

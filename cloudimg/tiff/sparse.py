@@ -28,6 +28,9 @@ _MAX_WINDOW_BYTES = 4 * 2**20
 _MAX_REREADS = 8
 """How often the parser may read as many bytes as the file has: a loop of directories ends here."""
 _REREAD_BYTES = 4 * 2**20
+_MANY_JUMPS = 32
+_SMALL_BYTES = 16 * 2**20
+"""A file up to this size is fetched whole when its directories lie all over it unpredictably."""
 _MAX_VISITS = 32
 """How often a directory may be come to, on average: the parser walks a chain a few times."""
 _LOOP_VISITS = 1000
@@ -222,6 +225,9 @@ class SparseFile(io.RawIOBase):
         """Fetch what the parser will want after a jump to `start`, where that can be told."""
         if self._jumps > 3 and self._jumps.bit_count() > 1:
             return False  # looked for again at jumps 4, 8, 16 ..., as it walks all of the chain
+        if self._jumps == _MANY_JUMPS and self._size <= _SMALL_BYTES:
+            self._fetched([(0, self._size)])  # less time than as many jumps again
+            return True
         rounds = missing_directories(self.have, self._size, start, self._in_flight)
         if rounds is None:
             return False
