@@ -18,7 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cloudimg
-from cloudimg.errors import ArgumentError, CorruptFileError, MismatchError
+from cloudimg.errors import (
+    ArgumentError,
+    CorruptFileError,
+    MismatchError,
+    UnsupportedFormatError,
+)
 from tests import seed
 from tests.flavours import SHORT, Picture, Tag, assemble, picture
 from tests.metering import Meter
@@ -468,3 +473,18 @@ def test_any_region_of_any_reshaped_image(data: st.DataObject) -> None:
     np.testing.assert_array_equal(image.read(region), expected[region])
     chunks = tuple(data.draw(st.integers(math.ceil(n / 2), n), "chunk") for n in image.shape)
     np.testing.assert_array_equal(image.to_dask(chunks).compute(scheduler="sync"), expected)
+
+
+def test_pages_with_palettes_of_their_own_are_not_given_the_first_one(tmp_path: Path) -> None:
+    indices = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    with tifffile.TiffWriter(tmp_path / "own.tif") as writer:
+        for i in range(3):
+            colormap = np.full((3, 256), 1000 * i, np.uint16)
+            writer.write(
+                indices, photometric="palette", colormap=colormap, metadata=None, contiguous=False
+            )
+    np.testing.assert_array_equal(
+        cloudimg.open(tmp_path / "own.tif").read(), np.stack([indices] * 3)
+    )
+    with pytest.raises(UnsupportedFormatError, match="palette of its own"):
+        cloudimg.open(tmp_path / "own.tif", palette="rgb")

@@ -645,3 +645,16 @@ assert (image.read()[:, 0, 0] == np.arange(1, 7)).all()
 """
     monkeypatch.setenv("CLOUDIMG_DECODE_THREADS", "1")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("known_by", [{"extensions": ".frm"}, {"magic": b"IIRAW"}])
+def test_a_format_whose_files_begin_like_a_byte_order_of_tiff(
+    files: Bucket, known_by: dict[str, Any]
+) -> None:
+    def read(file: BinaryIO, url: str) -> Array:
+        return np.frombuffer(file.read(), np.uint8).reshape(8, 8)
+
+    cloudimg.register_format("frame", read, **known_by)
+    data = b"IIRAW" + bytes(range(59))
+    files.put("z0.frm", data)
+    assert files.open("z0.frm").read().tobytes() == data

@@ -1125,3 +1125,16 @@ def test_sets_on_processes(shelf: Shelf) -> None:
         shelf.put({"t1.ome.tif": b"no image any more"})
         with pytest.raises(FormatError, match=r"t1\.ome\.tif"):
             shelf.open("set.companion.ome").to_dask().compute()
+
+
+def test_arguments_mean_the_same_as_for_patterns(shelf: Shelf) -> None:
+    shelf.put(ome_files([spread(PIXELS, by_time)]))
+    image = shelf.open("t0.ome.tif", axes={"y": "row"})
+    assert image.dims == ("row", "t", "c", "z", "x")
+    np.testing.assert_array_equal(image.read(), PIXELS.transpose(3, 0, 1, 2, 4))
+    with pytest.raises(ArgumentError, match="one name"):
+        shelf.open("t0.ome.tif", axes={"z": "y"})
+    shelf.put({"t1.ome.tif": b"<html>not found</html>"})
+    assert shelf.open("t0.ome.tif").shape == PIXELS.shape  # nobody asked
+    with pytest.raises(MismatchError, match=r"t1\.ome\.tif is no TIFF"):
+        shelf.open("t0.ome.tif", validate="all")
