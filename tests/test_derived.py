@@ -6,6 +6,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import fsspec

@@ -23,6 +23,9 @@ _SHARE = 0.048
 """Of the file may be fetched, directories and anchors together."""
 _LEAST_SHARE = 0.012
 """Of the file may go to anchors even where directories alone take much of it."""
+_SMALL_BYTES = 16 * 2**20
+_DENSE_SHARE = 0.015
+"""Of a small file that its directories take, from which on it is fetched whole."""
 _FIRST_PART = 0.08
 """Of the anchors are spread evenly; the others go where pages turn out to be small."""
 _LONGER = 1.6
@@ -78,6 +81,10 @@ class AnchoredWalk:
 
     def rounds(self) -> Rounds:
         """Ranges to fetch at the same time, round by round."""
+        if self._size <= _SMALL_BYTES and self._before + self._after > _DENSE_SHARE * self._step:
+            # Too few anchors are affordable, and all of the file takes less time than the walk.
+            yield [(self._begin, self._size)]
+            return
         total = self._affordable()
         reach = int(self._step * self._spread) + self._before + self._after
         first = int(_FIRST_PART * total)
