@@ -95,7 +95,8 @@ class AnchoredWalk:
         yield windows
         found = self._found(windows)
         steps = yield from self._steps_at(found)
-        self._step = sum(steps.values()) // len(steps) if steps else self._step
+        # The median: what was found may be noise that leads anywhere.
+        self._step = sorted(steps.values())[len(steps) // 2] if steps else self._step
         windows = self._between(found, steps, self._affordable() - first)
         yield windows
         empty = [window for window in windows if self._find(window) is None]
@@ -161,7 +162,9 @@ class AnchoredWalk:
         return [
             self._cut(
                 start + (stop - start) * i // pieces,
-                int((stop - start) / max(n_pages, 1) * self._spread) + self._before + self._after,
+                int(min((stop - start) / max(n_pages, 1), _UNEVEN * self._step) * self._spread)
+                + self._before
+                + self._after,
             )
             for _, n_pages, pieces, start, stop in parts
             for i in range(1, pieces)
