@@ -28,8 +28,6 @@ _MAX_WINDOW_BYTES = 4 * 2**20
 _MAX_REREADS = 8
 """How often the parser may read as many bytes as the file has: a loop of directories ends here."""
 _REREAD_BYTES = 4 * 2**20
-_AHEAD_SHARE = 0.04
-"""Of the file, fetched ahead of the parser, after which nothing more is guessed."""
 _MANY_JUMPS = 32
 _SMALL_BYTES = 16 * 2**20
 """A file up to this size is fetched whole when its directories lie all over it unpredictably."""
@@ -69,7 +67,6 @@ class SparseFile(io.RawIOBase):
         self._fetched_bytes = 0
         self._read_bytes = 0
         self._jumps = 0
-        self._ahead_bytes = 0
         self._n_visits = 0
         self._visited: set[int] = set()
         self._window = _JUMP_WINDOW_BYTES
@@ -231,8 +228,6 @@ class SparseFile(io.RawIOBase):
         if self._jumps == _MANY_JUMPS and self._size <= _SMALL_BYTES:
             self._fetched([(0, self._size)])  # less time than as many jumps again
             return True
-        if self._ahead_bytes > _AHEAD_SHARE * self._size:
-            return False  # what was guessed did not hold, and more of it would not either
         rounds = missing_directories(self.have, self._size, start, self._in_flight)
         if rounds is None:
             return False
@@ -240,7 +235,6 @@ class SparseFile(io.RawIOBase):
             for i in range(0, len(ranges), self._in_flight):
                 missing = [r for r in ranges[i : i + self._in_flight] if self.have(*r) is None]
                 if missing:
-                    self._ahead_bytes += sum(stop - start for start, stop in missing)
                     self._fetched(missing)
         return True
 
