@@ -7,6 +7,20 @@
 from cloudimg.api import File, Image, LevelInfo, imread, open
 from cloudimg.errors import CloudimgError
 from cloudimg.formats import register_format
+from cloudimg.migration import dry_run, migrate, to_zarr, verify
+from cloudimg.version import __version__
 
-__all__ = ["CloudimgError", "File", "Image", "LevelInfo", "imread", "open", "register_format"]
-__version__ = "0.1.0"
+__all__ = [
+    "CloudimgError",
+    "File",
+    "Image",
+    "LevelInfo",
+    "__version__",
+    "dry_run",
+    "imread",
+    "migrate",
+    "open",
+    "register_format",
+    "to_zarr",
+    "verify",
+]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ from cloudimg.errors import ArgumentError
 from cloudimg.formats import Read
 from cloudimg.image import Source
 from cloudimg.opening import Opened, Options, URLs, open_sources
+
+if TYPE_CHECKING:
+    from cloudimg.writer.subject import Subject
+    from cloudimg.writer.write import Migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Image:
     Made by `cloudimg.open`. Thread-safe, picklable.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, urls: URLs, options: Options) -> None:
+        self._asked = urls, replace(options, progress=None)
         self._sources = opened.sources
         self._grid = opened.grid
         self._survey = opened.found
@@ -219,6 +225,29 @@ class Image:
             self.to_dask(chunks, level=level), coords, self.dims, attrs=dict(self.attrs)
         )
 
+    def to_zarr(self, url: str | os.PathLike[str], **options: Any) -> Migration:
+        """Write the image to a sharded OME-Zarr, or go on with that.
+
+        Parameters
+        ----------
+        url : str or path
+        **options
+            See `cloudimg.to_zarr`.
+
+        Returns
+        -------
+        Migration
+        """
+        from cloudimg.writer.calls import write_subject
+
+        return write_subject(self.subject, url, **options)
+
+    def subject(self, name: str | None) -> Subject:
+        """What `cloudimg.to_zarr` writes of the image."""
+        from cloudimg.writer.subject import subject_of_image
+
+        return subject_of_image(self._extra, *self._asked, name=name)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("reading an image always makes a new array")
@@ -337,7 +366,7 @@ def open(
         storage_options,
         progress,
     )
-    return Image(open_sources(urls, options))
+    return Image(open_sources(urls, options), urls, options)
 
 
 def imread(urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Any) -> Any:

@@ -15,7 +15,9 @@
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── ServerError        5xx, throttling, connection reset, time-out: after all retries
     │   ├── ShortReadError     fewer bytes came than the object should have there
-    │   └── ChangedError       the object changed while it was being read
+    │   ├── ChangedError       the object changed while it was being read
+    │   └── LeaseError         another migration writes to the same destination
+    ├── ClusterError           a Dask cluster failed, not a store or a file
     └── FormatError            the bytes are not an image that we can decode
         ├── NotTiffError       not a TIFF at all
         ├── CorruptFileError   truncated or contradictory
@@ -119,6 +121,14 @@ class ShortReadError(StorageError):
 
 class ChangedError(StorageError):
     """The object changed while it was being read."""
+
+
+class LeaseError(StorageError):
+    """Another migration writes to the same destination."""
+
+
+class ClusterError(CloudimgError):
+    """A Dask cluster could not do what was asked; no store or file is to blame."""
 
 
 class FormatError(CloudimgError):

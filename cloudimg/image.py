@@ -19,7 +19,7 @@ import numpy.typing as npt
 from cloudimg.errors import ArgumentError, MissingFilesError
 from cloudimg.grid import Keys
 from cloudimg.layout import Layout, boundaries
-from cloudimg.reader import Expected, FileTask, Reader, allocate
+from cloudimg.reader import Expected, FileTask, OnOpen, Reader, allocate
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]
@@ -109,13 +109,15 @@ class Source:
         final_view: Array = result[final]
         return final_view
 
-    def read(self, region: Region) -> Array:
+    def read(self, region: Region, on_open: OnOpen | None = None) -> Array:
         """Pixels of a region.
 
         Parameters
         ----------
         region : tuple of slice
             Per dim, with start, stop and a positive step, within bounds.
+        on_open : callable, optional
+            Is told the index in the grid and the header of each file that is opened.
 
         Returns
         -------
@@ -153,9 +155,10 @@ class Source:
                     expected,
                     self.files.size_bound_bytes,
                     None if self.files.pages is None else int(self.files.pages[assignment.index]),
+                    assignment.index,
                 )
             )
-        self.reader.read(tasks)
+        self.reader.read(tasks, on_open)
         return out
 
 

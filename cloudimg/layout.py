@@ -81,6 +81,18 @@ class Layout:
                 shape[axis.file_axis] = axis.extents[0 if axis.field is None else index[axis.field]]
         return tuple(shape)
 
+    def region_of(self, index: Sequence[int]) -> Region:
+        """The region of the image that the file at an index of the grid fills."""
+        region = []
+        for axis in self.axes:
+            i = 0 if axis.field is None else index[axis.field]
+            if axis.is_stacked:
+                region.append(slice(i, i + 1, 1))
+            else:
+                start = sum(axis.extents[:i])
+                region.append(slice(start, start + axis.extents[i], 1))
+        return tuple(region)
+
     def assignments(self, region: Region) -> Iterator[Assignment]:
         """The files that a region touches.
 

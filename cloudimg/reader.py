@@ -67,6 +67,12 @@ class FileTask:
     """Size of the object or an upper bound of it, where known."""
     page: int | None = None
     """Number of the page that is meant, in a member of a set."""
+    index: tuple[int, ...] = ()
+    """Of the file in the grid, for whom it is told to that the file was opened."""
+
+
+OnOpen = Callable[[tuple[int, ...], OpenFile], None]
+"""Is told, from many threads, the index in the grid of each file that is opened, and its header."""
 
 
 class Reader:
@@ -82,15 +88,15 @@ class Reader:
         self.store = store
         self.headers = HeaderReader(store, selection)
 
-    def read(self, tasks: Sequence[FileTask]) -> None:
-        """Fill the output of every task.
+    def read(self, tasks: Sequence[FileTask], on_open: OnOpen | None = None) -> None:
+        """Fill the output of every task; tell `on_open` of each file.
 
         Raises
         ------
         StorageError, FormatError, MismatchError
             The first failure; the outputs are then undefined.
         """
-        run = _Run(engine())
+        run = _Run(engine(), on_open)
         for task in tasks:
             run.start(run.engine.fetch, partial(self._begin, run, task))
         run.wait()
@@ -135,6 +141,8 @@ class Reader:
 
     def _go_on(self, run: _Run, task: FileTask, opened: OpenFile) -> Callable[[], None]:
         """Plan; have the rest fetched; returns the decoding of what is here already."""
+        if run.on_open is not None:
+            run.on_open(task.index, opened)
         if task.page is None:
             task = self._checked(task, opened)
             level = opened.parsed.levels[task.level]
@@ -358,8 +366,9 @@ def differences(found: Found, expected: Expected) -> str:
 class _Run:
     """Steps under way for one read, and their first failure."""
 
-    def __init__(self, of: Engine) -> None:
+    def __init__(self, of: Engine, on_open: OnOpen | None) -> None:
         self.engine = of
+        self.on_open = on_open
         self.failed = False
         self._error: BaseException | None = None
         self._lock = threading.Lock()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | memoryview
+Data = bytes | bytearray | memoryview
+"""What can be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ class Backend(Protocol):
         `depth` bounds how many levels of folders below `folder` are of interest (1: the files
         in it); None means all. Backends with flat listings may give more.
         """
+
+    def put(self, key: str, data: Data) -> None:
+        """Store an object by one request; readers see all of the old one or all of the new."""
+
+    def create(self, key: str, data: Data) -> bool:
+        """Store an object if there is none of that name, and tell whether there was none."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there are fine."""
 
 
 class NotMappableError(Exception):

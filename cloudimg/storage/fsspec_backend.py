@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from cloudimg.errors import (
     AccessDeniedError,
@@ -20,12 +20,16 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
-from cloudimg.storage.base import Blob, Entry, NotMappableError
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 from cloudimg.storage.urls import Location, redact
 
 Asker = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
 """Asks a filesystem for a path with a Range header."""
+
+Writer = Callable[[Any, str, Data, bool], Coroutine[Any, Any, None]]
+"""Stores an object by one request; only where there is none if the last argument says so."""
+F = TypeVar("F")
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _BATCH = 1000
@@ -41,7 +45,8 @@ class FsspecBackend:
         # Members of an archive share one handle of the archive and its directory.
         archive = any(base.__name__ == "AbstractArchiveFileSystem" for base in type(self._fs).mro())
         self._one_at_a_time: Any = threading.Lock() if archive else contextlib.nullcontext()
-        self._ask = _asker_of(type(self._fs))
+        self._ask = _of_class(_ASKERS, type(self._fs))
+        self._writer = _of_class(_WRITERS, type(self._fs))
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         path = self._path(key)
@@ -58,7 +63,7 @@ class FsspecBackend:
             return Blob(data, 0, len(data), None)
         return Blob(data, start if start >= 0 else max(0, (size or 0) + start), size, None)
 
-    def _run(self, request: Coroutine[Any, Any, Blob]) -> Blob:
+    def _run(self, request: Coroutine[Any, Any, F]) -> F:
         import fsspec.asyn
 
         return fsspec.asyn.sync(  # type: ignore[no-any-return]
@@ -102,6 +107,66 @@ class FsspecBackend:
         for i in range(0, len(entries), _BATCH):
             yield entries[i : i + _BATCH]
 
+    def put(self, key: str, data: Data) -> None:
+        self._refuse_writing(key)
+        try:
+            if (ask := self._writer) is not None:
+                self._run(ask(self._fs, self._path(key), data, False))
+            else:
+                with self._one_at_a_time:
+                    self._fs.pipe_file(self._path(key), bytes(data))
+        except Exception as exc:  # noqa: BLE001
+            raise self._translate(exc, key, "writing") from None
+
+    def create(self, key: str, data: Data) -> bool:
+        self._refuse_writing(key)
+        path = self._path(key)
+        try:
+            if (ask := self._writer) is not None:
+                self._run(ask(self._fs, path, data, True))
+            elif self._is_in_memory:
+                with _creating:
+                    if self._fs.exists(path):
+                        return False
+                    self._fs.pipe_file(path, bytes(data))
+            elif type(self._fs).__name__ in _CREATES:
+                self._fs.pipe_file(path, bytes(data), mode="create")
+            else:
+                url = self._location.display(key)
+                raise StorageError(
+                    f"{url}: {self._location.protocol}:// cannot create an object only where there"
+                    " is none, which keeps two migrations apart: write to s3, gs, az or a local"
+                    " folder",
+                    url=url,
+                )
+        except FileExistsError:
+            return False
+        except Exception as exc:  # noqa: BLE001
+            if _status_and_code(exc)[0] == 412:
+                return False
+            raise self._translate(exc, key, "writing") from None
+        return True
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._refuse_writing(key)
+            try:
+                self._fs.rm_file(self._path(key))
+            except FileNotFoundError:
+                continue
+            except Exception as exc:  # noqa: BLE001
+                raise self._translate(exc, key, "deleting") from None
+
+    @property
+    def _is_in_memory(self) -> bool:
+        return type(self._fs).__name__ == "MemoryFileSystem"
+
+    def _refuse_writing(self, key: str) -> None:
+        location = self._location
+        if location.before or location.after or location.protocol in ("http", "https"):
+            url = location.display(key)
+            raise StorageError(f"{url} cannot be written to", url=url)
+
     def _exists(self, folder: str) -> bool:
         """Whether the bucket is there: an empty folder is no error, a missing bucket is one."""
         if self._location.protocol not in _LISTS_BY_PREFIX:
@@ -133,7 +198,7 @@ class FsspecBackend:
         inside = name.strip("/").removeprefix(at_root).lstrip("/") if at_root else name.lstrip("/")
         return f"{location.root}/{inside}" if location.root else inside
 
-    def _translate(self, exc: BaseException, key: str) -> StorageError:
+    def _translate(self, exc: BaseException, key: str, doing: str = "reading") -> StorageError:
         url = self._location.display(key)
         if isinstance(exc, StorageError):
             return exc
@@ -160,8 +225,8 @@ class FsspecBackend:
         if isinstance(exc, TypeError) or type(exc).__module__.startswith("botocore"):
             # Wrong options show only now, and are told by name. A ValueError is not: http clients
             # quote a header that they refuse, which may be a token.
-            return StorageError(f"cannot read {url}: {redact(str(exc))}", url=url)
-        return StorageError(f"{name} while reading {url}", url=url)
+            return StorageError(f"{doing} {url} failed: {redact(str(exc))}", url=url)
+        return StorageError(f"{name} while {doing} {url}", url=url)
 
 
 def _filesystem(location: Location, options: Mapping[str, Any]) -> Any:
@@ -206,7 +271,7 @@ def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any
     return options
 
 
-async def _bounded(request: Coroutine[Any, Any, Blob], timeout_s: float) -> Blob:
+async def _bounded(request: Coroutine[Any, Any, F], timeout_s: float) -> F:
     return await asyncio.wait_for(request, timeout_s)
 
 
@@ -253,6 +318,18 @@ async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
     return _blob(data, headers, headers.get("X-Goog-Generation") or headers.get("ETag"))
 
 
+async def _put_s3(fs: Any, path: str, data: Data, create: bool) -> None:
+    bucket, key, _ = fs.split_path(path)
+    more = {"IfNoneMatch": "*"} if create else {}
+    await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
+
+
+async def _put_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
+    # By one request whatever the size, so that there is never half an upload.
+    mode = "create" if create else "overwrite"
+    await fs._pipe_file(path, bytes(data), mode=mode, chunksize=2**31)
+
+
 async def _is_zonal(fs: Any, bucket: str) -> bool:
     """Whether a bucket is of Rapid Storage, asked once: gcsfs itself asks anew at each request
     where it is not allowed to know."""
@@ -283,9 +360,15 @@ _ASKERS: dict[str, Asker] = {
 }
 
 
-def _asker_of(kind: type) -> Asker | None:
-    """How to ask a filesystem of this class, or of one derived from it, for bytes and headers."""
-    return next((_ASKERS[base.__name__] for base in kind.mro() if base.__name__ in _ASKERS), None)
+_WRITERS: dict[str, Writer] = {"S3FileSystem": _put_s3, "GCSFileSystem": _put_gcs}
+_CREATES = ("AzureBlobFileSystem", "LocalFileSystem")
+"""Filesystems whose ``pipe_file(mode="create")`` is one step."""
+_creating = threading.Lock()
+
+
+def _of_class(known: Mapping[str, F], kind: type) -> F | None:
+    """What is known for a class of filesystems, or for one that it derives from."""
+    return next((known[base.__name__] for base in kind.mro() if base.__name__ in known), None)
 
 
 def _etag_of(found: Mapping[str, Any]) -> str | None:

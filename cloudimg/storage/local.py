@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
-from cloudimg.storage.base import Blob, Entry
+from cloudimg.storage.base import Blob, Data, Entry
+
+_PASSING = ".cloudimg-part"
+"""Names of files that are being written end so; no listing has them."""
 
 
 class LocalBackend:
@@ -52,6 +57,8 @@ class LocalBackend:
             raise _translate(exc, folder) from None
         batch = []
         for item in found:
+            if item.name.endswith(_PASSING):
+                continue
             path = f"{folder.rstrip('/')}/{item.name}"
             if not path.startswith(stem[: len(path)]):
                 continue
@@ -71,6 +78,108 @@ class LocalBackend:
         if batch:
             yield batch
 
+    def put(self, key: str, data: Data) -> None:
+        _store(key, data, replace=True)
+
+    def create(self, key: str, data: Data) -> bool:
+        return _store(key, data, replace=False)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                os.unlink(key)  # noqa: PTH108 - a key is text
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as exc:
+                raise _translate(exc, key, "delete") from None
+
+
+def _store(key: str, data: Data, *, replace: bool) -> bool:
+    """Write a file under no name and give it its name when all of it is on the disk.
+
+    Returns
+    -------
+    bool
+        False where the name was taken and must not be replaced.
+    """
+    folder = os.path.dirname(key)  # noqa: PTH120
+    try:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        handle, name = _open_unnamed(folder, key)
+        try:
+            _write(handle, data)
+            os.fsync(handle)
+            done = _name(handle, name, key, replace=replace)
+        finally:
+            os.close(handle)
+            if name is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)  # noqa: PTH108
+        _sync_folder(folder)
+    except (OSError, ValueError) as exc:
+        raise _translate(exc, key, "write") from None
+    return done
+
+
+def _open_unnamed(folder: str, key: str) -> tuple[int, str | None]:
+    """A file that vanishes if this process is killed; with a name where there is no such thing."""
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), None
+        except OSError as exc:
+            if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+    name = _passing_name(key)
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), name
+
+
+def _passing_name(key: str) -> str:
+    folder, name = os.path.split(key)
+    return f"{folder}/.{name[:100]}.{uuid.uuid4().hex}{_PASSING}"
+
+
+def _write(handle: int, data: Data) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _name(handle: int, name: str | None, key: str, *, replace: bool) -> bool:
+    """Give a written file its name."""
+    source = f"/proc/self/fd/{handle}" if name is None else name
+    try:
+        _link(handle, source, key)
+        return True
+    except FileExistsError:
+        if not replace:
+            return False
+    except OSError as exc:
+        if name is None or exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        if not replace:
+            raise StorageError(
+                f"the file system of {key} has no links, which a lock needs", url=key
+            ) from None
+    if name is None:
+        name = _passing_name(key)
+        _link(handle, source, name)
+    os.replace(name, key)  # noqa: PTH105
+    return True
+
+
+def _link(handle: int, source: str, name: str) -> None:
+    # Only with a folder given does Python follow the link that /proc has for an open file; with
+    # an absolute path it does not matter which.
+    os.link(source, name, src_dir_fd=handle, follow_symlinks=True)
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
 
 def _read(handle: int, first: int, last: int) -> bytes:
     parts = []
@@ -87,12 +196,12 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def _translate(exc: OSError | ValueError, key: str) -> StorageError:
+def _translate(exc: OSError | ValueError, key: str, doing: str = "read") -> StorageError:
     if isinstance(exc, StorageError):
         return exc
-    if isinstance(exc, FileNotFoundError | NotADirectoryError):
+    if isinstance(exc, FileNotFoundError | NotADirectoryError) and doing == "read":
         return NotFoundError(f"no such file: {key}", url=key)
-    if isinstance(exc, PermissionError):
-        return AccessDeniedError(f"no permission to read {key}", url=key)
+    if isinstance(exc, PermissionError) or getattr(exc, "errno", None) == errno.EROFS:
+        return AccessDeniedError(f"no permission to {doing} {key}", url=key)
     reason = getattr(exc, "strerror", None) or exc
-    return StorageError(f"cannot read {key}: {reason}", url=key)
+    return StorageError(f"cannot {doing} {key}: {reason}", url=key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from obstore.store import HTTPStore, S3Store
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, StorageError
 from cloudimg.storage import s3_options
-from cloudimg.storage.base import Blob, Entry, NotMappableError
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 
 T = TypeVar("T")
@@ -70,6 +70,38 @@ class _ObstoreBackend:
         except (*_ERRORS, ValueError, OSError) as exc:
             raise self._translate(exc, key) from None
         return Entry(key, meta["size"], _version(meta))
+
+    def put(self, key: str, data: Data) -> None:
+        self._put(key, data, "overwrite")
+
+    def create(self, key: str, data: Data) -> bool:
+        try:
+            self._put(key, data, "create")
+        except exceptions.AlreadyExistsError:
+            return False
+        return True
+
+    def _put(self, key: str, data: Data, mode: str) -> None:
+        try:
+            obstore.put(
+                self._store,
+                self._path(key),
+                data,
+                mode=mode,  # type: ignore[arg-type]
+                use_multipart=False,
+            )
+        except exceptions.AlreadyExistsError:
+            raise
+        except (*_ERRORS, ValueError) as exc:
+            raise self._translate(exc, key) from None
+
+    def delete(self, keys: Sequence[str]) -> None:
+        try:
+            obstore.delete(self._store, [self._path(key) for key in keys])
+        except (FileNotFoundError, exceptions.NotFoundError):
+            return  # of one that is asked for alone
+        except (*_ERRORS, ValueError) as exc:
+            raise self._translate(exc, keys[0]) from None
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         raise NotMappableError  # http has no listing but a page of links, which fsspec reads
@@ -151,6 +183,15 @@ class S3Backend(_ObstoreBackend):
     def info(self, key: str) -> Entry:
         return self._in_region(lambda: super(S3Backend, self).info(key))
 
+    def put(self, key: str, data: Data) -> None:
+        self._in_region(lambda: super(S3Backend, self).put(key, data))
+
+    def create(self, key: str, data: Data) -> bool:
+        return self._in_region(lambda: super(S3Backend, self).create(key, data))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._in_region(lambda: super(S3Backend, self).delete(keys))
+
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         # `depth` does not help: a flat listing by prefix is what an object store has.
         first = self._in_region(lambda: self._list_from(folder, stem))
@@ -219,6 +260,12 @@ class HTTPBackend(_ObstoreBackend):
             client_options=_client_options(allow_http=protocol == "http"),  # type: ignore[arg-type]
             retry_config=_NO_RETRIES,
         )
+
+    def _put(self, key: str, data: Data, mode: str) -> None:
+        raise NotMappableError  # fsspec says that it cannot be done
+
+    def delete(self, keys: Sequence[str]) -> None:
+        raise NotMappableError
 
     def _path(self, key: str) -> str:
         path = key[len(self._host) + 1 :]

@@ -7,12 +7,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloudimg.errors import ArgumentError, CloudimgError, ServerError, StorageError
-from cloudimg.storage.base import Backend, Blob, Entry, NotMappableError
+from cloudimg.errors import (
+    ArgumentError,
+    CloudimgError,
+    NotFoundError,
+    ServerError,
+    StorageError,
+)
+from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 from cloudimg.storage.local import LocalBackend
 from cloudimg.storage.urls import Location, redact
@@ -101,6 +107,43 @@ class Store:
     def info(self, key: str) -> Entry:
         """Size and ETag of one object."""
         return self._retried(lambda backend: backend.info(key), None)
+
+    def put(self, key: str, data: Data) -> None:
+        """Store an object by one request, whole: readers see the old one or the new one.
+
+        Raises
+        ------
+        StorageError
+            One of its kinds, after the retries that it deserves.
+        """
+        self._retried(lambda backend: backend.put(key, data), None)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Store an object if there is none of that name; whether it is ours now.
+
+        Where an answer was lost and the request repeated, the first one may have stored it: bytes
+        that nobody else writes tell.
+
+        Raises
+        ------
+        StorageError
+        """
+        if self._retried(lambda backend: backend.create(key, data), None):
+            return True
+        try:
+            return bytes(self.get(key).data) == data
+        except NotFoundError:
+            return False
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there are fine.
+
+        Raises
+        ------
+        StorageError
+        """
+        if keys:
+            self._retried(lambda backend: backend.delete(keys), None)
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         """Objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
@@ -192,6 +235,15 @@ class _LateFsspec:
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         return self._made().list_objects(folder, stem, depth)
+
+    def put(self, key: str, data: Data) -> None:
+        self._made().put(key, data)
+
+    def create(self, key: str, data: Data) -> bool:
+        return self._made().create(key, data)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._made().delete(keys)
 
 
 _lock = threading.Lock()

@@ -1,0 +1,1 @@
+"""The Zarr writer: a plan of cells, each read once and stored as whole shards, with a journal."""

@@ -1,0 +1,204 @@
+"""A cell: read one region once, store its shards at several levels, write the receipt.
+
+This is all that a worker does. It needs nothing from other workers and gives back a receipt.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.errors import ArgumentError
+from cloudimg.headers import OpenFile
+from cloudimg.storage import engine
+from cloudimg.writer.codecs import codec_from_spec
+from cloudimg.writer.destination import Destination
+from cloudimg.writer.downsample import downsample
+from cloudimg.writer.histogram import Histogram, measure
+from cloudimg.writer.inputs import ImageInput, Input, LevelInput
+from cloudimg.writer.journal import Receipt, StoredLevel, StoredObject, write_receipt
+from cloudimg.writer.lease import LeaseView
+from cloudimg.writer.originals import original_row, part_bytes, part_key
+from cloudimg.writer.plan import Cell, Output, Plan, fill_scalar
+from cloudimg.writer.shard import encode_chunks, encode_shard
+
+T = TypeVar("T")
+S = TypeVar("S")
+Array = npt.NDArray[Any]
+
+MEMORY_FACTOR = 3.3
+"""Peak memory of a cell's work over the cell's decoded bytes: pixels, the levels above, what is
+encoded and not yet stored, and compressed bytes of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know to do any cell of a migration. Picklable, small."""
+
+    plan: Plan
+    source: Input | None
+    """What stage 0 reads; None where its pixels are brought."""
+    destination: Destination
+    lease: LeaseView
+
+    def input_of(self, stage: int) -> Input:
+        """What the cells of a stage are read from."""
+        level = self.plan.stages[stage].input_level
+        if level is not None:
+            return LevelInput(self.plan, self.destination, level)
+        if self.source is None:
+            raise ArgumentError("the source of this migration is an array, which is not at hand")
+        return self.source
+
+
+def run_cell(job: Job, stage: int, number: int) -> Receipt:
+    """Do one cell.
+
+    Raises
+    ------
+    StorageError, FormatError, GridError
+        Then nothing is lost: the cell has no receipt and will be done again.
+    """
+    cell = job.plan.cell(stage, number)
+    files = _Files(job.source, cell)
+    pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open)
+    return store_cell(job, cell, pixels, files)
+
+
+def store_cell(job: Job, cell: Cell, pixels: Array, files: _Files | None = None) -> Receipt:
+    """Store a cell whose pixels are here, and its receipt."""
+    plan = job.plan
+    histograms, first_channel = _histograms(plan, cell, pixels)
+    levels = []
+    for output in plan.outputs(cell):
+        factors = plan.levels[output.level].factors
+        if output.level > 0:
+            pixels = downsample(pixels, factors, plan.method)
+        levels.append(_store_level(job, cell, output, pixels))
+    receipt = Receipt(
+        cell.stage,
+        cell.number,
+        tuple(levels),
+        files.etags if files is not None else {},
+        histograms,
+        first_channel,
+        files.store(job) if files is not None else None,
+    )
+    job.lease.check()
+    write_receipt(job.destination, receipt)
+    return receipt
+
+
+class _Files:
+    """The files that a cell reads: their versions, and what the table of originals says of them."""
+
+    def __init__(self, source: Input | None, cell: Cell) -> None:
+        self.etags: dict[str, str | None] = {}
+        self._cell = cell
+        self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
+        self._input: ImageInput | None = None
+        self._region: tuple[slice, ...] = ()
+        if isinstance(source, ImageInput) and cell.stage == 0:
+            self._input = source
+            self._region = source.canonical.to_source(cell.image, cell.region)
+
+    def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
+        """Note a file; from many threads."""
+        if self._input is None:
+            return
+        source = self._input.source
+        key = source.reader.store.location.key_of(source.files.keys(index))
+        self.etags[key] = opened.etag
+        region = source.layout.region_of(index)
+        # A file that lies in several cells is told of by the one that has its first pixel.
+        if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):
+            self._rows[index] = original_row(source, index, opened)
+
+    def store(self, job: Job) -> StoredObject | None:
+        """Store this cell's part of the table, if it has one."""
+        if not self._rows:
+            return None
+        rows = [self._rows[index] for index in sorted(self._rows)]
+        return put_object(job, part_key(self._cell.number), part_bytes(rows))
+
+
+def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
+    if cell.stage > 0:
+        return (), 0
+    axis = plan.dims.index("c") if "c" in plan.dims else None
+    return tuple(measure(pixels, axis)), 0 if axis is None else cell.region[axis].start
+
+
+def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> StoredLevel:
+    digest = hashlib.sha256(
+        np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data
+    ).hexdigest()
+    write = _store_shard if job.plan.zarr_format == 3 else _store_chunks
+    empty, objects = write(job, cell, output, pixels)
+    return StoredLevel(output.level, digest, base64.b64encode(empty).decode(), objects)
+
+
+def _store_shard(
+    job: Job, cell: Cell, output: Output, pixels: Array
+) -> tuple[bytes, tuple[StoredObject, ...]]:
+    plan = job.plan
+    codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    shard = plan.levels[output.level].shard
+    encoded = encode_shard(pixels, shard, plan.chunk, codec, fill_scalar(plan), each=in_order)
+    if encoded.data is None:
+        return encoded.empty, ()
+    key = plan.shard_key(cell.image, output.level, output.shard_index)
+    return encoded.empty, (put_object(job, key, encoded.data),)
+
+
+def _store_chunks(
+    job: Job, cell: Cell, output: Output, pixels: Array
+) -> tuple[bytes, tuple[StoredObject, ...]]:
+    """In Zarr 2 each chunk is an object; many are stored at once."""
+    plan = job.plan
+    codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
+    empty: list[bool] = []
+    stored: list[StoredObject] = []
+    waiting: deque[Future[StoredObject]] = deque()
+    for index, data in encode_chunks(pixels, plan.chunk, codec, fill_scalar(plan), each=in_order):
+        empty.append(data is None)
+        if data is None:
+            continue
+        at = tuple(a + i for a, i in zip(first, index, strict=True))
+        key = plan.shard_key(cell.image, output.level, at)
+        waiting.append(engine().fetch(partial(put_object, job, key, data)))
+        if len(waiting) > _PUTS_AT_ONCE:
+            stored.append(waiting.popleft().result())
+    stored.extend(future.result() for future in waiting)
+    return np.packbits(np.array(empty, bool)).tobytes(), tuple(stored)
+
+
+_PUTS_AT_ONCE = 32
+
+
+def put_object(job: Job, key: str, data: bytes | bytearray | memoryview) -> StoredObject:
+    job.lease.check()
+    job.destination.put(key, data)
+    return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+
+
+def in_order(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """`map` in the decoding threads, a few items ahead of what was taken."""
+    width = 2 * engine().limits.decode_threads
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(engine().decode(partial(function, item)))
+        if len(waiting) >= width:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,107 @@
+"""`Destination`: the objects below the URL that a migration writes to, and never any other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
+from cloudimg.storage import Entry, Store, split_url
+
+JOURNAL = ".cloudimg"
+"""Folder of the journal: plan, receipts, leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A folder in a store; keys are relative to it. Picklable, thread-safe, connects lazily."""
+
+    store: Store
+    root: str
+    """Key of the folder, without a slash at its end."""
+
+    @property
+    def url(self) -> str:
+        """Without credentials."""
+        return self.store.location.display(self.root)
+
+    def _key(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    def display(self, key: str) -> str:
+        """URL of an object, without credentials."""
+        return self.store.location.display(self._key(key))
+
+    def get(self, key: str) -> bytes:
+        """All bytes of an object."""
+        return bytes(self.store.get(self._key(key)).data)
+
+    def get_json(self, key: str) -> Any:
+        """An object of JSON; None where there is no such object.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is no JSON.
+        """
+        try:
+            data = self.get(key)
+        except NotFoundError:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError:
+            url = self.display(key)
+            raise CorruptFileError(f"{url} is damaged: no JSON", url=url) from None
+
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
+        """Store an object whole by one request."""
+        self.store.put(self._key(key), data)
+
+    def put_json(self, key: str, value: Any) -> None:
+        """Store an object of JSON."""
+        self.put(key, as_json(value))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Store an object if there is none of that name; whether it is ours now."""
+        return self.store.create(self._key(key), data)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there are fine."""
+        self.store.delete([self._key(key) for key in keys])
+
+    def list(self, folder: str = "") -> Iterator[Entry]:
+        """Objects in a folder and below, with keys relative to the destination."""
+        base = self._key(folder) if folder else self.root
+        for batch in self.store.list_objects(base, f"{base}/", None):
+            for entry in batch:
+                yield entry._replace(key=entry.key[len(self.root) + 1 :])
+
+
+def open_destination(
+    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None
+) -> Destination:
+    """The destination that a URL names; connects to nothing.
+
+    Raises
+    ------
+    ArgumentError
+        If the URL names a whole bucket, host or file system.
+    """
+    location, key = split_url(url)
+    root = key.rstrip("/")
+    inside = root[len(location.root) :].strip("/") if location.root else root.strip("/")
+    if not inside or ".." in root.split("/"):
+        raise ArgumentError(
+            f"{location.display(key)} is no place for an image: name a folder below it, such as"
+            f" {location.display(f'{root}/image.ome.zarr' if root else '/image.ome.zarr')}"
+        )
+    return Destination(Store(location, storage_options), root)
+
+
+def as_json(value: Any) -> bytes:
+    """JSON, the same bytes for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

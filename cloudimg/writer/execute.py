@@ -1,0 +1,163 @@
+"""Who does the cells: threads of this process, or the workers of a Dask cluster.
+
+Both do the same: they keep some cells under way, hand on what comes of each, and stop at the first
+failure. What travels to a worker is the number of a cell; what comes back is small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+from cloudimg.errors import ClusterError
+
+T = TypeVar("T")
+
+_PER_THREAD = 2
+"""Cells that a cluster has for each thread of its workers: one under way, one waiting."""
+_RETRIES = 3
+_SHARE_OF_WORKER = 0.6
+"""Of a worker's memory: above that Dask begins to spill, to pause and to kill."""
+
+
+def run_locally(
+    work: Callable[[int], T], numbers: Iterable[int], *, in_flight: int, report: Callable[[T], None]
+) -> None:
+    """Do cells in threads of this process.
+
+    Parameters
+    ----------
+    work : callable
+        Does the cell of a number.
+    numbers : iterable of int
+    in_flight : int
+        Cells at once.
+    report : callable
+        Is given what comes of each.
+
+    Raises
+    ------
+    CloudimgError
+        The first failure, when the cells that were under way have ended.
+    """
+    todo = iter(numbers)
+    with ThreadPoolExecutor(in_flight, "cloudimg-cell") as threads:
+        under_way = {threads.submit(work, number) for number in islice(todo, in_flight)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                report(future.result())
+            # A cell is begun when one has ended, so that no more than these are in memory.
+            for number in islice(todo, len(done)):
+                under_way.add(threads.submit(work, number))
+
+
+def run_on_cluster(
+    client: Any,
+    work: Callable[[int], T],
+    numbers: Iterable[int],
+    *,
+    max_bytes: int,
+    cell_bytes: int,
+    report: Callable[[T], None],
+) -> None:
+    """Do cells on the workers of a `distributed.Client`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    work : callable
+        Does the cell of a number; pickles.
+    numbers : iterable of int
+    max_bytes : int
+        Memory that cells may take in one worker, where its own limit is not lower.
+    cell_bytes : int
+        Memory that one cell takes.
+    report : callable
+        Is given what comes of each.
+
+    Raises
+    ------
+    CloudimgError
+        The first failure.
+    """
+    import distributed
+
+    n_threads = sum(worker["nthreads"] for worker in _workers(client).values())
+    blob = pickle.dumps(work, protocol=5)
+    # Made on the workers, so that a lost worker takes nothing along that cannot be made again.
+    name = hashlib.sha256(blob).hexdigest()[:16]
+    shared = client.submit(pickle.loads, blob, key=f"cloudimg-job-{name}", pure=True)
+    todo = iter(numbers)
+
+    def submit(count: int) -> Iterator[Any]:
+        for number in islice(todo, count):
+            yield client.submit(
+                _run_on_worker,
+                shared,
+                number,
+                max_bytes,
+                cell_bytes,
+                key=f"cloudimg-cell-{name}-{number}",
+                pure=False,
+                retries=_RETRIES,
+            )
+
+    completed: Any = cast(Any, distributed).as_completed(submit(_PER_THREAD * n_threads))
+    try:
+        for future in completed:
+            report(_result(future))
+            for fresh in submit(1):
+                completed.add(fresh)
+    except BaseException:
+        client.cancel([*completed.futures])
+        raise
+
+
+def _result(future: Any) -> Any:
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as exc:
+        raise ClusterError(
+            f"workers died again and again over one cell ({exc}): they may have too little memory;"
+            " give them more, or fewer threads each. The same command goes on from here"
+        ) from None
+    except CancelledError as exc:
+        raise ClusterError(
+            f"the cluster let go of a cell ({exc}): its scheduler is gone or was restarted. The"
+            " same command goes on from here"
+        ) from None
+
+
+def _workers(client: Any) -> dict[str, Any]:
+    """The workers that there are; waits a while for the first."""
+    client.wait_for_workers(1, timeout=60)
+    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers
+
+
+_lock = threading.Lock()
+_slots: dict[int, threading.BoundedSemaphore] = {}
+
+
+def _run_on_worker(work: Callable[[int], T], number: int, max_bytes: int, cell_bytes: int) -> T:
+    """In a worker: as many cells at once as its memory holds, whatever its threads."""
+    room = max(1, min(max_bytes, _memory_limit()) // cell_bytes)
+    with _lock:
+        slots = _slots.setdefault(room, threading.BoundedSemaphore(room))
+    with slots:
+        return work(number)
+
+
+def _memory_limit() -> int:
+    from distributed import get_worker
+
+    limit = get_worker().memory_manager.memory_limit
+    return int(limit * _SHARE_OF_WORKER) if limit else 2**62

@@ -1,0 +1,145 @@
+"""Counts of pixel values, from which contrast limits come. Pure.
+
+Counts are of whole numbers in fixed bins, so that histograms of cells add up to that of the image,
+in any order, to the last count.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+_MOST_SAMPLES = 2**18
+_BINS = 2**16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram:
+    """Counts of a channel's values."""
+
+    kind: str
+    """NumPy's letter for the kind of number, and its size: ``u2``."""
+    bins: npt.NDArray[np.int64]
+    """Which bins are not empty; increasing."""
+    counts: npt.NDArray[np.int64]
+    least: float
+    greatest: float
+    """Of all finite values counted; infinite where there are none."""
+
+    def merge(self, other: Histogram) -> Histogram:
+        """Both together."""
+        bins, place = np.unique(np.concatenate((self.bins, other.bins)), return_inverse=True)
+        counts = np.zeros(len(bins), np.int64)
+        np.add.at(counts, place, np.concatenate((self.counts, other.counts)))
+        least, greatest = min(self.least, other.least), max(self.greatest, other.greatest)
+        return Histogram(self.kind, bins, counts, least, greatest)
+
+    def limits(self, low: float = 0.001, high: float = 0.999) -> tuple[float, float, float, float]:
+        """Where to begin and end the display, and the least and greatest value.
+
+        Finite, and the end above the beginning, whatever the pixels are.
+        """
+        if not len(self.bins):
+            return 0, 1, 0, 1
+        total = np.cumsum(self.counts)
+        first = int(self.bins[np.searchsorted(total, low * total[-1], "right")])
+        last = int(self.bins[np.searchsorted(total, high * total[-1], "left")])
+        start = max(_value_of(first, self.kind), self.least)
+        end = min(_value_of(last, self.kind), self.greatest)
+        if not end > start:
+            end = start + 1 if start + 1 > start else float(np.nextafter(start, np.inf))
+        least, greatest = self.least, max(self.greatest, end)
+        if self.kind[0] in "iub":
+            return int(start), int(end), int(least), int(greatest)
+        return start, end, least, greatest
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        packed = zlib.compress(np.stack((self.bins, self.counts)).astype("<i8").tobytes(), 6)
+        finite = len(self.bins) > 0
+        return {
+            "kind": self.kind,
+            "counts": base64.b64encode(packed).decode(),
+            "range": [self.least, self.greatest] if finite else None,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """The histogram again."""
+        data = zlib.decompress(base64.b64decode(found["counts"]))
+        bins, counts = np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
+        least, greatest = found["range"] or (float("inf"), float("-inf"))
+        return cls(found["kind"], bins, counts, least, greatest)
+
+
+def measure(pixels: Array, channel_axis: int | None) -> list[Histogram]:
+    """Histograms by channel, of every n-th pixel along each axis where there are many.
+
+    Parameters
+    ----------
+    pixels : ndarray
+    channel_axis : int, optional
+        One histogram for each position along it; one for all pixels without it.
+    """
+    parts = [pixels] if channel_axis is None else list(np.moveaxis(pixels, channel_axis, 0))
+    return [_measure(part) for part in parts]
+
+
+def _measure(pixels: Array) -> Histogram:
+    kind = f"{pixels.dtype.kind}{pixels.dtype.itemsize}"
+    values = _thinned(pixels).reshape(-1)
+    if pixels.dtype.kind == "c":
+        values, kind = np.abs(values), f"f{pixels.dtype.itemsize // 2}"
+    if pixels.dtype.kind == "b":
+        values, kind = values.view(np.uint8), "u1"
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if not values.size:
+        none = np.zeros(0, np.int64)
+        return Histogram(kind, none, none, float("inf"), float("-inf"))
+    counts = np.bincount(_bin_of(values), minlength=1)
+    bins = np.flatnonzero(counts)
+    return Histogram(
+        kind, bins, counts[bins].astype(np.int64), values.min().item(), values.max().item()
+    )
+
+
+def _thinned(pixels: Array) -> Array:
+    """Every n-th pixel along the axes, the longest first, until there are few enough."""
+    steps = [1] * pixels.ndim
+    lengths = list(pixels.shape)
+    while np.prod(lengths, dtype=np.int64) > _MOST_SAMPLES:
+        i = int(np.argmax(lengths))
+        steps[i] *= 2
+        lengths[i] = -(-pixels.shape[i] // steps[i])
+    return np.ascontiguousarray(pixels[tuple(slice(None, None, step) for step in steps)])
+
+
+def _bin_of(values: Array) -> npt.NDArray[np.int64]:
+    """Bins in the order of the values: integers of up to 16 bits have one each."""
+    if values.dtype.kind == "u" and values.itemsize <= 2:
+        return values.astype(np.int64)
+    if values.dtype.kind == "i" and values.itemsize <= 2:
+        return values.astype(np.int64) + _BINS // 2
+    # The upper half of a float's bits, turned so that they rise with it: 7 bits of precision.
+    with np.errstate(over="ignore"):
+        wide = np.clip(values.astype(np.float64), -3.4e38, 3.4e38).astype("<f4")
+    bits = (wide.view("<u4") >> 16).astype(np.int64)
+    return np.where(bits < _BINS // 2, bits + _BINS // 2, _BINS - 1 - bits)
+
+
+def _value_of(number: int, kind: str) -> float:
+    """The least value of a bin."""
+    if kind in ("u1", "u2"):
+        return number
+    if kind in ("i1", "i2"):
+        return number - _BINS // 2
+    bits = number - _BINS // 2 if number >= _BINS // 2 else _BINS - 1 - number
+    return float(np.array([bits << 16], "<u4").view("<f4")[0])

@@ -1,0 +1,147 @@
+"""What cells are read from: the source image, or a level that an earlier stage wrote.
+
+An input pickles small and connects to nothing until it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.image import Source
+from cloudimg.reader import OnOpen, allocate
+from cloudimg.storage import engine
+from cloudimg.writer.canonical import Canonical
+from cloudimg.writer.codecs import codec_from_spec
+from cloudimg.writer.destination import Destination
+from cloudimg.writer.journal import read_receipt
+from cloudimg.writer.plan import Plan, fill_scalar
+from cloudimg.writer.shard import decode_chunk, decode_shard
+
+Array = npt.NDArray[Any]
+Region = tuple[slice, ...]
+
+
+class Input(Protocol):
+    """Pixels of images, by regions in the plan's dims."""
+
+    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+        """Pixels of a region, C-contiguous, little-endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """Level 0 of an image made of files."""
+
+    source: Source
+    canonical: Canonical
+
+    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+        """Pixels of a region; see `cloudimg.image.Source.read`."""
+        pixels = self.source.read(self.canonical.to_source(image, region), on_open)
+        return self.canonical.from_source_pixels(pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelInput:
+    """A level of the destination, read back from its shards."""
+
+    plan: Plan
+    destination: Destination
+    level: int
+
+    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+        """Pixels of a region.
+
+        Raises
+        ------
+        NotFoundError
+            If an object is missing that was stored.
+        CorruptFileError, StorageError
+        """
+        out = allocate(tuple(s.stop - s.start for s in region), np.dtype(self.plan.dtype))
+        stored = self.plan.stored_shape(self.level)
+        take = partial(self._take, image, region, out)
+        waiting = [engine().fetch(partial(take, index)) for index in _touched(region, stored)]
+        for future in waiting:
+            future.result()
+        return out
+
+    def _take(self, image: int, region: Region, out: Array, index: tuple[int, ...]) -> None:
+        """In a fetching thread: one object, and what of it lies in the region."""
+        stored = self.plan.stored_shape(self.level)
+        shape = self.plan.levels[self.level].shape
+        bounds = [
+            (i * n, min((i + 1) * n, length))
+            for i, n, length in zip(index, stored, shape, strict=True)
+        ]
+        pixels = self._object(image, index, tuple(b - a for a, b in bounds))
+        inside, place = [], []
+        for (start, stop), part in zip(bounds, region, strict=True):
+            first, last = max(start, part.start), min(stop, part.stop)
+            inside.append(slice(first - start, last - start))
+            place.append(slice(first - part.start, last - part.start))
+        out[tuple(place)] = fill_scalar(self.plan) if pixels is None else pixels[tuple(inside)]
+
+    def _object(self, image: int, index: tuple[int, ...], shape: tuple[int, ...]) -> Array | None:
+        """Pixels of one stored object, None where it is empty and therefore not stored."""
+        key = self.plan.shard_key(image, self.level, index)
+        try:
+            data = self.destination.get(key)
+        except NotFoundError:
+            if self._is_empty(image, index, key):
+                return None
+            raise
+        try:
+            return decode_object(self.plan, self.level, data, shape)
+        except CorruptFileError as exc:
+            url = self.destination.display(key)
+            raise CorruptFileError(f"{url} is damaged: {exc.message}", url=url) from None
+
+    def _is_empty(self, image: int, index: tuple[int, ...], key: str) -> bool:
+        stage, number = producer(self.plan, self.level, image, index)
+        receipt = read_receipt(self.destination, stage, number)
+        return receipt is not None and not any(
+            each.key == key for level in receipt.levels for each in level.objects
+        )
+
+
+def decode_object(plan: Plan, level: int, data: bytes, shape: tuple[int, ...]) -> Array:
+    """Pixels of a stored object, cut to `shape`.
+
+    Raises
+    ------
+    CorruptFileError
+    """
+    dtype = np.dtype(plan.dtype)
+    codec = codec_from_spec(plan.codec, dtype)
+    if plan.zarr_format == 3:
+        shard = plan.levels[level].shard
+        return decode_shard(data, shard, plan.chunk, codec, dtype, fill_scalar(plan), shape)
+    chunk = decode_chunk(data, plan.chunk, codec, dtype)
+    return chunk[tuple(slice(0, n) for n in shape)]
+
+
+def producer(plan: Plan, level: int, image: int, index: tuple[int, ...]) -> tuple[int, int]:
+    """Stage and number of the cell that stores an object of a level."""
+    for number, stage in enumerate(plan.stages):
+        if stage.first_level <= level <= stage.last_level:
+            extents = plan.levels[level].shard
+            stored = plan.stored_shape(level)
+            at = tuple(i * s // e for i, s, e in zip(index, stored, extents, strict=True))
+            flat = int(np.ravel_multi_index(at, stage.grid))
+            return number, image * int(np.prod(stage.grid, dtype=np.int64)) + flat
+    raise CorruptFileError(f"the plan has no level {level}")
+
+
+def _touched(region: Region, stored: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    return product(
+        *(range(s.start // n, -(-s.stop // n)) for s, n in zip(region, stored, strict=True))
+    )

@@ -1,0 +1,255 @@
+"""Every metadata object of a copy, as bytes. Pure; the same bytes for the same plan and facts.
+
+OME-Zarr 0.5 on Zarr 3 (https://ngff.openmicroscopy.org/0.5/), 0.4 on Zarr 2
+(https://ngff.openmicroscopy.org/0.4/). Several images form a collection as bioformats2raw.layout 3
+has it: groups "0", "1", ... and "OME", which tells their order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from cloudimg.writer.codecs import codec_from_spec
+from cloudimg.writer.facts import Facts, coordinates_of
+from cloudimg.writer.plan import Plan
+
+Contrast = Mapping[tuple[int, int], tuple[float, float, float, float]]
+"""Start, end, least and greatest value by image and channel."""
+
+_VERSIONS = {3: "0.5", 2: "0.4"}
+_KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+_COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
+_MOST_ACTIVE = 6
+_METHODS = {
+    "mean": "mean of each block, integers rounded half up",
+    "nearest": "one pixel of each block",
+    "mode": "most frequent value of each block",
+}
+_OME_XML = "OME/METADATA.ome.xml"
+
+
+def documents(plan: Plan, facts: Facts, contrast: Contrast) -> list[tuple[str, bytes]]:
+    """Keys below the destination and bytes, in the order in which they are to be written.
+
+    The root's own comes last, so that half a copy is not mistaken for a whole one.
+    """
+    found = list(_documents(plan, facts, contrast))
+    return [(key, data if isinstance(data, bytes) else _json(data)) for key, data in found]
+
+
+def _documents(plan: Plan, facts: Facts, contrast: Contrast) -> Iterator[tuple[str, Any]]:
+    for image in range(plan.n_images):
+        for level in range(len(plan.levels)):
+            path = plan.array_path(image, level)
+            if plan.zarr_format == 3:
+                yield f"{path}/zarr.json", _array_3(plan, level)
+            else:
+                yield f"{path}/.zarray", _array_2(plan, level)
+        if plan.lead_dims:
+            yield from _group(plan, plan.image_path(image), _image(plan, facts, image, contrast))
+    if facts.ome_xml is not None:
+        yield _OME_XML, facts.ome_xml.encode("utf-8", "backslashreplace")
+    if plan.lead_dims:
+        yield from _group(
+            plan, "OME", _ome(plan, {"series": [str(i) for i in range(plan.n_images)]})
+        )
+        layout = _ome(plan, {"bioformats2raw.layout": 3})
+        yield from _group(plan, "", {**layout, "cloudimg": _own(plan, facts, None)})
+        return
+    if facts.ome_xml is not None:
+        yield from _group(plan, "OME", {})
+    yield from _group(plan, "", _image(plan, facts, 0, contrast))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _group(plan: Plan, path: str, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    prefix = f"{path}/" if path else ""
+    if plan.zarr_format == 3:
+        yield (
+            f"{prefix}zarr.json",
+            {"zarr_format": 3, "node_type": "group", "attributes": attributes},
+        )
+        return
+    yield f"{prefix}.zattrs", attributes
+    yield f"{prefix}.zgroup", {"zarr_format": 2}
+
+
+def _ome(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of OME-Zarr: in 0.5 under a key of their own, with the version beside them."""
+    if plan.zarr_format == 3:
+        return {"ome": {"version": _VERSIONS[3], **attributes}}
+    return dict(attributes)
+
+
+# ------------------------------------------------------------------------------------------ arrays
+
+
+def _array_3(plan: Plan, level: int) -> dict[str, Any]:
+    """https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html#array-metadata"""
+    planned, dtype = plan.levels[level], np.dtype(plan.dtype)
+    sharding = {
+        "chunk_shape": list(plan.chunk),
+        "codecs": codec_from_spec(plan.codec, dtype).v3_codecs(),
+        "index_codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "crc32c"},
+        ],
+        "index_location": "end",
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(planned.shape),
+        "data_type": "bool" if dtype.kind == "b" else dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(planned.shard)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": _fill(plan.fill_value),
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "dimension_names": list(plan.dims),
+        "attributes": {},
+    }
+
+
+def _fill(value: Any) -> Any:
+    """Fill values that JSON has no number for, by their names in Zarr."""
+    names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    if isinstance(value, list | tuple):
+        return [_fill(part) for part in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def _array_2(plan: Plan, level: int) -> dict[str, Any]:
+    """https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html#metadata"""
+    dtype = np.dtype(plan.dtype)
+    compressor, filters = codec_from_spec(plan.codec, dtype).v2_compressor()
+    return {
+        "zarr_format": 2,
+        "shape": list(plan.levels[level].shape),
+        "chunks": list(plan.chunk),
+        "dtype": plan.dtype,
+        "compressor": compressor,
+        "filters": filters,
+        "fill_value": _fill(plan.fill_value),
+        "order": "C",
+        "dimension_separator": "/",
+    }
+
+
+# ------------------------------------------------------------------------------------------ images
+
+
+def _image(plan: Plan, facts: Facts, image: int, contrast: Contrast) -> dict[str, Any]:
+    """Attributes of the group of an image."""
+    multiscale = {
+        "name": _name(plan, facts, image),
+        "axes": [_axis(facts, dim) for dim in plan.dims],
+        "datasets": [
+            {"path": str(level), "coordinateTransformations": _transforms(plan, facts, level)}
+            for level in range(len(plan.levels))
+        ],
+        "type": plan.method,
+        "metadata": {"description": _METHODS[plan.method], "method": f"cloudimg {plan.method}"},
+    }
+    if plan.zarr_format == 2:
+        multiscale["version"] = _VERSIONS[2]
+    ome = {"multiscales": [multiscale], "omero": _omero(plan, facts, image, contrast)}
+    return {**_ome(plan, ome), "cloudimg": _own(plan, facts, image)}
+
+
+def _name(plan: Plan, facts: Facts, image: int) -> str:
+    labels = _lead_labels(plan, facts, image)
+    told = ", ".join(f"{dim}={label}" for dim, label in labels.items())
+    return " ".join(part for part in (facts.name or "image", told) if part)
+
+
+def _lead_labels(plan: Plan, facts: Facts, image: int) -> dict[str, Any]:
+    """What tells an image from the others: its labels along the lead dims."""
+    at = np.unravel_index(image, plan.lead_shape)
+    found: dict[str, Any] = {}
+    for dim, i in zip(plan.lead_dims, at, strict=True):
+        labels = coordinates_of(facts, dim)
+        found[dim] = labels[int(i)] if len(labels) > i else int(i)
+    return found
+
+
+def _axis(facts: Facts, dim: str) -> dict[str, Any]:
+    axis = {"name": dim}
+    if dim in _KINDS:
+        axis["type"] = _KINDS[dim]
+    unit = facts.scales.get(dim, (1.0, None))[1]
+    return {**axis, "unit": unit} if unit is not None else axis
+
+
+def _transforms(plan: Plan, facts: Facts, level: int) -> list[dict[str, Any]]:
+    """Scale and translation of a level.
+
+    A pixel that stands for a block has its place in the block's middle, which is (factor - 1) / 2
+    from the block's first pixel; one that was taken from a block has its own.
+    """
+    scale, offset = [], []
+    for i, dim in enumerate(plan.dims):
+        size = facts.scales.get(dim, (1.0, None))[0]
+        total, at = 1, 0.0
+        for number in range(1, level + 1):
+            factor = plan.levels[number].factors[i]
+            inside = (factor - 1) // 2 if plan.method == "nearest" else (factor - 1) / 2
+            at += inside * total
+            total *= factor
+        scale.append(size * total)
+        offset.append(facts.origins.get(dim, 0.0) + at * size)
+    found: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    if any(offset):
+        found.append({"type": "translation", "translation": offset})
+    return found
+
+
+def _omero(plan: Plan, facts: Facts, image: int, contrast: Contrast) -> dict[str, Any]:
+    has_channels = "c" in plan.dims
+    n_channels = plan.levels[0].shape[plan.dims.index("c")] if has_channels else 1
+    channels = []
+    for i in range(n_channels):
+        start, end, least, greatest = contrast.get((image, i), (0, 1, 0, 1))
+        named = i < len(facts.channel_names)
+        default = "FFFFFF" if n_channels == 1 else _COLORS[i % len(_COLORS)]
+        channels.append(
+            {
+                "label": facts.channel_names[i] if named else f"channel {i}",
+                "color": facts.channel_colors[i] if i < len(facts.channel_colors) else default,
+                "active": i < _MOST_ACTIVE,
+                "coefficient": 1,
+                "family": "linear",
+                "inverted": False,
+                "window": {"start": start, "end": end, "min": least, "max": greatest},
+            }
+        )
+    middle = plan.levels[0].shape[plan.dims.index("z")] // 2 if "z" in plan.dims else 0
+    model = "greyscale" if n_channels == 1 else "color"
+    return {
+        "channels": channels,
+        "rdefs": {"defaultT": 0, "defaultZ": middle, "model": model},
+    }
+
+
+def _own(plan: Plan, facts: Facts, image: int | None) -> dict[str, Any]:
+    """What OME-Zarr has no place for."""
+    own: dict[str, Any] = {"provenance": facts.provenance}
+    kept = {
+        name: each
+        for name, each in facts.coords.items()
+        if image is None or name not in plan.lead_dims
+    }
+    if kept:
+        own["coordinates"] = kept
+    if facts.attrs:
+        own["attributes"] = facts.attrs
+    if image is not None and plan.lead_dims:
+        # The root has what is the same for all images.
+        own = {"labels": _lead_labels(plan, facts, image)}
+    return own

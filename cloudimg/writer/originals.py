@@ -1,0 +1,126 @@
+"""The table of originals: for each file what would be lost with it, in Parquet beside the image.
+
+It is a dataset of one part for each cell that holds the first pixel of a file, so that workers
+write it as they go, in little memory.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cloudimg.errors import ArgumentError
+from cloudimg.headers import OpenFile
+from cloudimg.image import Source
+from cloudimg.writer.destination import Destination
+from cloudimg.writer.tags import file_tags
+
+FOLDER = "originals"
+_COLUMNS = {
+    "key": "string",
+    "url": "string",
+    "etag": "string",
+    "size_bytes": "int64",
+    "index": "list",
+    "region_start": "list",
+    "region_stop": "list",
+    "file_dims": "texts",
+    "file_shape": "list",
+    "page": "int64",
+    "description": "string",
+    "tags": "string",
+    "further_tags": "string",
+    "has_all_tags": "bool",
+}
+
+
+def part_key(number: int) -> str:
+    """Where the part of a cell lies, below the destination."""
+    return f"{FOLDER}/part-{number:09d}.parquet"
+
+
+def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> dict[str, Any]:
+    """What the table says of the file at an index of the grid.
+
+    ``region_start`` and ``region_stop`` are in the dims of the source image; ``page`` is a number
+    where the file is a member of a set, which has a row for each of its planes. ``tags`` and
+    ``further_tags`` are JSON.
+    """
+    location = source.reader.store.location
+    key = location.key_of(source.files.keys(index))
+    region = source.layout.region_of(index)
+    found = file_tags(opened)
+    page = None if source.files.pages is None else int(source.files.pages[index])
+    return {
+        "key": key,
+        "url": location.display(key),
+        "etag": opened.etag,
+        "size_bytes": opened.size_bytes,
+        "index": list(index),
+        "region_start": [part.start for part in region],
+        "region_stop": [part.stop for part in region],
+        "file_dims": list(source.file_dims),
+        "file_shape": list(source.layout.file_shape(index)),
+        "page": page,
+        "description": None if found is None else found.description,
+        "tags": None if found is None else _json(found.tags),
+        "further_tags": None if found is None or not found.further else _json(found.further),
+        "has_all_tags": found is not None and found.is_complete,
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Rows as a file of Parquet; the same bytes for the same rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {
+        "string": pa.string(),
+        "int64": pa.int64(),
+        "bool": pa.bool_(),
+        "list": pa.list_(pa.int64()),
+        "texts": pa.list_(pa.string()),
+    }
+    schema = pa.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
+    columns = {name: [_storable(row[name]) for row in rows] for name in _COLUMNS}
+    table = pa.table(columns, schema=schema)
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", row_group_size=max(1, len(rows)))
+    return file.getvalue()
+
+
+def _storable(value: Any) -> Any:
+    # Names of local files and tags may hold bytes that are no text.
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
+    """All rows, part by part.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n_parts = 0
+    for entry in destination.list(FOLDER):
+        if not entry.key.endswith(".parquet"):
+            continue
+        n_parts += 1
+        table = pq.read_table(pa.BufferReader(destination.get(entry.key)))
+        yield from table.to_pylist()
+    if not n_parts:
+        raise ArgumentError(
+            f"{destination.url} has no table of originals: it was not made of files"
+        )

@@ -1,0 +1,240 @@
+"""`Subject`: what is to be written, whether it is made of files or computed by Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.arguments import as_texts
+from cloudimg.coords import coordinates
+from cloudimg.errors import ArgumentError
+from cloudimg.image import make_token
+from cloudimg.listing import locate
+from cloudimg.opening import Opened, Options, URLs, open_sources
+from cloudimg.storage import Location, redact
+from cloudimg.version import __version__
+from cloudimg.writer.canonical import Canonical
+from cloudimg.writer.dask_input import DaskInput
+from cloudimg.writer.facts import Facts, facts_of_array, facts_of_image
+from cloudimg.writer.inputs import ImageInput, Input
+from cloudimg.writer.tags import file_tags
+
+_LAST_DIMS = ("t", "c", "z", "y", "x")
+_OF_OPEN = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
+"""Arguments of `cloudimg.open` that decide which pixels an image has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Pixels, and everything that is known about them."""
+
+    input: Input | DaskInput
+    canonical: Canonical
+    dtype: np.dtype[Any]
+    fill_value: Any
+    cuts: Sequence[npt.NDArray[np.int64]]
+    """Per dim of the plan, where it can be cut without reading anything twice."""
+    facts: Facts
+    source: Mapping[str, Any]
+    """What the plan says of the source; JSON."""
+    fingerprint: Callable[[], str]
+    """Asks the source again; the answer changes when a file does."""
+    location: Location | None
+    """Where the files are."""
+    list_keys: Callable[[], Iterator[str]]
+    """Keys of the files, made as they are asked for."""
+    n_files: int
+    stored_nbytes: int | None
+    """Size of all files, where that is known."""
+
+
+def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str | None) -> Subject:
+    """An image made of files."""
+    source = opened.sources[0]
+    location = source.reader.store.location
+    canonical = Canonical(source.dims, source.shape)
+    described = {
+        "kind": "image",
+        "urls": shown_urls(urls),
+        "open": {name: _as_json(getattr(options, name)) for name in _OF_OPEN},
+        "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
+        "has_own_reader": options.imread is not None,
+        "dims": list(source.dims),
+        "shape": list(source.shape),
+        "dtype": source.dtype.str,
+        "fingerprint": fingerprint_of(opened),
+    }
+    header = opened.found.headers[0]
+    named = dict(zip(header.dims, opened.found.file_dims, strict=True))
+    own = {named[dim]: values for dim, values in opened.found.coords.items()}
+    facts = facts_of_image(
+        canonical,
+        coordinates(source.layout, opened.grid, own),
+        header.attrs,
+        name=name,
+        ome_xml=_ome_xml(opened),
+        provenance={
+            "source": described["urls"],
+            "options": described["open"],
+            "cloudimg": __version__,
+        },
+    )
+    sizes = opened.grid.sizes
+    known = int(sizes[sizes >= 0].sum()) if (sizes >= 0).sum() == opened.n_files else None
+    if known is None and opened.n_files == 1:
+        known = header.size_bytes
+    return Subject(
+        ImageInput(source, canonical),
+        canonical,
+        source.dtype,
+        source.fill_value,
+        canonical.cuts(source.cuts()),
+        facts,
+        described,
+        lambda: fingerprint_of(open_sources(urls, replace(options, progress=None))),
+        location,
+        lambda: (location.key_of(opened.grid.keys(index)) for index in opened.grid.files()),
+        opened.n_files,
+        known,
+    )
+
+
+def fingerprint_of(opened: Opened) -> str:
+    """Of names, sizes and versions of all files, and of how they are put together.
+
+    Other than the token of a source it is never random: where a store names no versions, sizes
+    must do.
+    """
+    header = opened.found.headers[0]
+    source = opened.sources[0]
+    selection = source.reader.headers.selection
+    return make_token(
+        (header.key, header.etag, header.size_bytes, header.dtype.str),
+        (selection.series, selection.alone, selection.palette),
+        opened.grid.digest,
+        source.layout,
+        repr(source.fill_value),
+    )
+
+
+def subject_of_array(
+    array: Any,
+    *,
+    dims: Sequence[str] | None,
+    name: str | None,
+    identity: str | None,
+) -> Subject:
+    """A Dask array, an `xarray.DataArray` or a NumPy array.
+
+    Parameters
+    ----------
+    array : dask.array.Array, xarray.DataArray or ndarray
+    dims : sequence of str, optional
+        Names of the axes; by default those that xarray has, else the last of t, c, z, y, x.
+    name : str, optional
+        Of the image.
+    identity : str, optional
+        Names the content where Dask's own name differs from run to run.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    import dask.array as da
+
+    is_xarray = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "data")
+    data = array.data if is_xarray else array
+    if is_xarray and dims is None:
+        dims = tuple(str(dim) for dim in array.dims)
+    if not isinstance(data, da.Array):
+        if not isinstance(data, np.ndarray | np.generic):
+            raise ArgumentError(
+                f"an Image, a dask.array, an xarray.DataArray or a NumPy array is needed, not"
+                f" {type(array).__name__}"
+            )
+        data = cast(Any, da).from_array(np.asarray(data), chunks="auto")
+    names = _checked_dims(dims, data.shape)
+    _refuse_unwritable(data)
+    canonical = Canonical(names, data.shape)
+    described = {
+        "kind": "array",
+        "dims": list(names),
+        "shape": list(data.shape),
+        "dtype": data.dtype.str,
+        "fingerprint": make_token(identity if identity is not None else data.name, names),
+        "identity": identity,
+    }
+    provenance = {"source": "array", "cloudimg": __version__}
+    facts = facts_of_array(
+        canonical, name=name, provenance=provenance, xarray=array if is_xarray else None
+    )
+    cuts = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
+    return Subject(
+        DaskInput(data, canonical),
+        canonical,
+        data.dtype,
+        0,
+        canonical.cuts(cuts),
+        facts,
+        described,
+        lambda: str(described["fingerprint"]),
+        None,
+        lambda: iter(()),
+        0,
+        None,
+    )
+
+
+def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str, ...]:
+    if dims is None:
+        if len(shape) > len(_LAST_DIMS):
+            raise ArgumentError(
+                f"an array of {len(shape)} axes needs names for them: dims=(..., 'y', 'x')"
+            )
+        return _LAST_DIMS[len(_LAST_DIMS) - len(shape) :]
+    names = (dims,) if isinstance(dims, str) else tuple(dims)
+    if len(names) != len(shape) or len(set(names)) != len(names):
+        raise ArgumentError(f"dims={names} must name each of {len(shape)} axes once")
+    return names
+
+
+def _refuse_unwritable(data: Any) -> None:
+    if any(n != n for n in data.shape):
+        raise ArgumentError(
+            "the array's shape is not known before it is computed: call its compute_chunk_sizes()"
+        )
+    if 0 in data.shape:
+        raise ArgumentError(f"an array of shape {data.shape} has no pixels")
+
+
+def shown_urls(urls: URLs) -> list[str]:
+    """URLs as they may be stored, from which the image can be opened again."""
+    location, texts = locate(as_texts(urls))
+    return [redact(f"{location.before}{text}{location.after}") for text in texts]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    if isinstance(value, np.generic):
+        return _as_json(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_as_json(each) for each in value]
+    return value
+
+
+def _ome_xml(opened: Opened) -> str | None:
+    """The OME-XML of the first file, where it has one."""
+    first = opened.found.headers[0]
+    found = opened.sources[0].reader.headers.cached(first.key)
+    tags = None if found is None else file_tags(found)
+    text = None if tags is None else tags.description
+    return text if text is not None and "<OME" in text[:2000] else None

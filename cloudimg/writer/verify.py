@@ -1,0 +1,239 @@
+"""`verify`: proof that a copy is whole and right, or a list of what is not."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.coords import human
+from cloudimg.errors import ArgumentError, NotFoundError
+from cloudimg.writer.check import Checked, Problem, Proof, check_cell
+from cloudimg.writer.contrast import Contrast
+from cloudimg.writer.destination import JOURNAL, Destination
+from cloudimg.writer.execute import run_locally, run_on_cluster
+from cloudimg.writer.inputs import Input
+from cloudimg.writer.journal import DONE
+from cloudimg.writer.metadata import documents
+from cloudimg.writer.progress import Counter, Progress
+from cloudimg.writer.sizes import cell_bytes, cells_in_flight, mean_cell_bytes
+from cloudimg.writer.state import State
+from cloudimg.writer.subject import Subject
+
+_MOST_PROBLEMS = 1000
+"""Kept to be told; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found."""
+
+    url: str
+    n_cells: int
+    n_objects: int
+    """Shards and chunks that were read."""
+    n_bytes: int
+    """Bytes that were read of them."""
+    n_compared: int
+    """Cells whose pixels were compared with the source."""
+    n_problems: int
+    problems: tuple[Problem, ...]
+    """The first thousand of them."""
+    seconds: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether everything is as it must be."""
+        return self.n_problems == 0
+
+    def __bool__(self) -> bool:
+        return self.is_right
+
+    def __str__(self) -> str:
+        compared = f", {self.n_compared} cells compared with the source" if self.n_compared else ""
+        read = f"{self.n_objects} objects, {human(self.n_bytes)} read{compared}"
+        if self.is_right:
+            return f"{self.url} is whole and right: {read} in {self.seconds:.1f} s"
+        lines = [f"{self.url}: {self.n_problems} problems ({read})"]
+        lines += [f"  {problem}" for problem in self.problems]
+        if self.n_problems > len(self.problems):
+            lines.append(f"  and {self.n_problems - len(self.problems)} more")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What to compare a copy with."""
+
+    subject: Subject
+    n_sampled: int | None
+    """Cells to compare; None: all."""
+
+
+def verify(
+    destination: Destination,
+    state: State,
+    against: Against | None,
+    *,
+    max_bytes: int,
+    client: Any | None,
+    progress: Progress | None,
+) -> Verification:
+    """Read everything again and hold it against the journal.
+
+    Raises
+    ------
+    StorageError
+        If the store fails; what is wrong with the copy is told in the result.
+    """
+    return _Verifying(destination, state, against, max_bytes, client, progress).run()
+
+
+class _Verifying:
+    def __init__(
+        self,
+        destination: Destination,
+        state: State,
+        against: Against | None,
+        max_bytes: int,
+        client: Any | None,
+        progress: Progress | None,
+    ) -> None:
+        self.destination = destination
+        self.state = state
+        self.plan = state.plan
+        self.against = against
+        self.max_bytes = max_bytes
+        self.client = client
+        self.progress = progress
+        self.problems: list[Problem] = []
+        self.n_problems = 0
+        self.n_objects = self.n_bytes = self.n_compared = 0
+        self.contrast = Contrast(state.plan)
+        self.is_whole = True
+
+    def run(self) -> Verification:
+        began = time.monotonic()
+        if not self.state.is_done:
+            self._add(Problem(self.destination.display(DONE), "the migration was not finished"))
+        proof = Proof(self.plan, self.destination, self._source(), self._sample())
+        left = sum(
+            mean_cell_bytes(self.plan, stage) * self.plan.n_cells(stage)
+            for stage in range(len(self.plan.stages))
+        )
+        counter = Counter("verifying", self.plan.total_cells, 0, left, self.progress)
+        for stage in range(len(self.plan.stages)):
+            self._stage(proof, stage, counter)
+        self._metadata()
+        self._strangers()
+        return Verification(
+            self.destination.url,
+            self.plan.total_cells,
+            self.n_objects,
+            self.n_bytes,
+            self.n_compared,
+            self.n_problems,
+            tuple(self.problems),
+            time.monotonic() - began,
+        )
+
+    def _add(self, problem: Problem) -> None:
+        self.n_problems += 1
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
+
+    def _source(self) -> Input | None:
+        if self.against is None:
+            return None
+        subject = self.against.subject
+        for name in ("dims", "shape", "dtype"):
+            if subject.source[name] != self.state.source[name]:
+                raise ArgumentError(
+                    f"the source to compare with has {name} {subject.source[name]}, the copy was"
+                    f" made of {self.state.source[name]}"
+                )
+        if subject.source["fingerprint"] != self.state.source["fingerprint"]:
+            self._add(Problem(self.destination.url, "the source changed since it was migrated"))
+        return subject.input
+
+    def _sample(self) -> npt.NDArray[np.bool_] | None:
+        n_cells = self.plan.n_cells(0)
+        if self.against is None or self.against.n_sampled is None:
+            return None
+        chosen = np.zeros(n_cells, bool)
+        chosen[random.sample(range(n_cells), min(n_cells, self.against.n_sampled))] = True
+        return chosen
+
+    def _stage(self, proof: Proof, stage: int, counter: Counter) -> None:
+        size = mean_cell_bytes(self.plan, stage)
+
+        def report(checked: Checked) -> None:
+            for problem in checked.problems:
+                self._add(problem)
+            self.n_objects += len(checked.keys)
+            self.n_bytes += checked.n_bytes
+            self.n_compared += checked.compared
+            if checked.receipt is None:
+                self.is_whole = False
+            else:
+                self.contrast.add(checked.receipt)
+            counter.add(size)
+
+        work = partial(check_cell, proof, stage)
+        numbers: Iterable[int] = range(self.plan.n_cells(stage))
+        if self.client is None:
+            in_flight = cells_in_flight(self.plan, self.max_bytes)
+            run_locally(work, numbers, in_flight=in_flight, report=report)
+        else:
+            run_on_cluster(
+                self.client,
+                work,
+                numbers,
+                max_bytes=self.max_bytes,
+                cell_bytes=cell_bytes(self.plan),
+                report=report,
+            )
+
+    def _metadata(self) -> None:
+        """The metadata must be what plan and receipts make of it, to the byte."""
+        self.n_documents = 0
+        if not self.is_whole:
+            return
+        for key, expected in documents(self.plan, self.state.facts, self.contrast.limits()):
+            self.n_documents += 1
+            try:
+                if self.destination.get(key) != expected:
+                    what = "is not the metadata that was written"
+                    self._add(Problem(self.destination.display(key), what))
+            except NotFoundError:
+                self._add(Problem(self.destination.display(key), "missing"))
+
+    def _strangers(self) -> None:
+        """Objects that nobody knows of, which a reader would take for chunks."""
+        listed = [e.key for e in self.destination.list() if not e.key.startswith(f"{JOURNAL}/")]
+        if not self.is_whole or len(listed) == self.n_objects + self.n_documents:
+            return
+        known = set(self._known())
+        for key in listed:
+            if key not in known:
+                what = "does not belong to the image"
+                self._add(Problem(self.destination.display(key), what))
+
+    def _known(self) -> Iterable[str]:
+        from cloudimg.writer.journal import read_receipts
+
+        for stage in range(len(self.plan.stages)):
+            numbers = iter(range(self.plan.n_cells(stage)))
+            for _, receipt in read_receipts(self.destination, stage, numbers):
+                if receipt is not None:
+                    yield from (o.key for level in receipt.levels for o in level.objects)
+                    if receipt.originals is not None:
+                        yield receipt.originals.key
+        for key, _ in documents(self.plan, self.state.facts, self.contrast.limits()):
+            yield key

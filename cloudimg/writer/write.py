@@ -1,0 +1,317 @@
+"""The steps of a migration, in order.
+
+1. Look at the destination; refuse what must not be overwritten.
+2. Become its one writer, which is also the proof that it can be written to.
+3. Follow the plan that is stored there, or make one and store it.
+4. Do the cells that have no receipt, stage by stage.
+5. See that the source is still the one that was read; write the metadata, the root's last.
+
+A kill at any point leaves a destination that the same call goes on with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cloudimg.coords import human
+from cloudimg.errors import ArgumentError, ChangedError, StorageError
+from cloudimg.storage import engine
+from cloudimg.writer.cell import Job, run_cell
+from cloudimg.writer.choose import make_plan
+from cloudimg.writer.codecs import make_codec
+from cloudimg.writer.contrast import Contrast
+from cloudimg.writer.dask_input import DaskInput, run_batches
+from cloudimg.writer.destination import Destination
+from cloudimg.writer.execute import run_locally, run_on_cluster
+from cloudimg.writer.journal import DONE, PLAN, Receipt, finished, read_receipts
+from cloudimg.writer.lease import Lease, acquire
+from cloudimg.writer.metadata import documents
+from cloudimg.writer.plan import Plan
+from cloudimg.writer.progress import Advance, Counter, Progress
+from cloudimg.writer.request import Request
+from cloudimg.writer.sizes import cell_bytes, cells_in_flight, mean_cell_bytes
+from cloudimg.writer.state import State, clear, decide, look, refuse_foreign
+from cloudimg.writer.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to write, which does not change what is written."""
+
+    max_bytes: int
+    """Memory for cells; of each worker on a cluster."""
+    overwrite: bool
+    resume: bool
+    client: Any | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What a migration did."""
+
+    url: str
+    n_cells: int
+    n_done_before: int
+    """Cells that earlier runs had finished."""
+    n_objects: int
+    """Shards (chunks, in Zarr 2) stored by this run."""
+    n_bytes: int
+    """Bytes of these."""
+    seconds: float
+
+    def __str__(self) -> str:
+        if self.n_done_before == self.n_cells:
+            return f"{self.url} is complete; there was nothing left to do"
+        before = f" ({self.n_done_before} were done before)" if self.n_done_before else ""
+        return (
+            f"{self.url}: {self.n_cells} cells{before}; {self.n_objects} objects of"
+            f" {human(self.n_bytes)} stored in {self.seconds:.1f} s"
+        )
+
+
+def write(
+    open_subject: Callable[[], Subject],
+    destination: Destination,
+    request: Request,
+    settings: Settings,
+) -> Migration:
+    """Write an image to a destination, or go on with it.
+
+    Parameters
+    ----------
+    open_subject : callable
+        Opens what is to be written, when it is known that it can be.
+    destination : Destination
+    request : Request
+        What decides the bytes that are written.
+    settings : Settings
+
+    Raises
+    ------
+    ArgumentError
+        For a destination that holds something else, and for arguments or a source other than
+        those that the migration began with.
+    LeaseError
+        If another migration writes there.
+    CloudimgError
+        If reading or writing fails: what is done stays done.
+    """
+    began = time.monotonic()
+    if not settings.overwrite:
+        refuse_foreign(destination)
+    say = _teller(settings.progress)
+    with acquire(destination, say=say) as lease:
+        try:
+            subject = open_subject()
+            _refuse_overlap(subject, destination)
+            state = _follow_or_plan(subject, destination, request, settings)
+        except BaseException:
+            _leave_nothing(destination, lease)
+            raise
+        if state.is_done:
+            n_cells = state.plan.total_cells
+            return Migration(destination.url, n_cells, n_cells, 0, 0, time.monotonic() - began)
+        run = _Run(subject, destination, state, settings, lease)
+        return run.to_the_end(began)
+
+
+def _teller(progress: Progress | None) -> Callable[[str], None]:
+    def say(note: str) -> None:
+        if progress is not None:
+            progress(Advance("", 0, 0, 0, 0, 0.0, note))
+
+    return say
+
+
+def _refuse_overlap(subject: Subject, destination: Destination) -> None:
+    """Sources must not lie where the destination is, which overwriting would clear.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if subject.location != destination.store.location:
+        return
+    for key in subject.list_keys():
+        if key.startswith(f"{destination.root}/") or key == destination.root:
+            raise ArgumentError(
+                f"the source's file {destination.store.location.display(key)} lies in"
+                f" {destination.url} itself: write to another place"
+            )
+
+
+def _follow_or_plan(
+    subject: Subject, destination: Destination, request: Request, settings: Settings
+) -> State:
+    """The plan that is there, if it is for the same, else a new one, which is stored."""
+    found = look(destination)
+    state = decide(
+        found,
+        destination,
+        request,
+        subject.source,
+        overwrite=settings.overwrite,
+        resume=settings.resume,
+    )
+    if state is None:
+        dtype = subject.dtype.newbyteorder("<")
+        codec = make_codec(request.codec, dtype, request.zarr_format)
+        plan = plan_for(subject, request, codec.spec)
+        state = State(plan, request, subject.source, subject.facts, is_done=False)
+        cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
+        if found.has_objects:
+            clear(destination)
+        destination.put_json(PLAN, state.to_json())
+    else:
+        cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
+    return state
+
+
+def plan_for(subject: Subject, request: Request, codec: dict[str, Any]) -> Plan:
+    """The plan for a subject; the same on every machine."""
+    canonical = subject.canonical
+    return make_plan(
+        canonical.dims,
+        canonical.shape,
+        subject.dtype.newbyteorder("<"),
+        lead_dims=canonical.lead_dims,
+        lead_shape=canonical.lead_shape,
+        fill_value=subject.fill_value,
+        request=request,
+        codec=codec,
+        cuts=subject.cuts,
+        grain=canonical.grain,
+    )
+
+
+def _leave_nothing(destination: Destination, lease: Lease) -> None:
+    """Where nothing was planned, nothing shall be left."""
+    try:
+        if destination.get_json(PLAN) is None:
+            lease.forget()
+    except StorageError:
+        return  # the failure that led here is the one to tell
+
+
+class _Run:
+    """One run of a migration."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        destination: Destination,
+        state: State,
+        settings: Settings,
+        lease: Lease,
+    ) -> None:
+        self.subject = subject
+        self.destination = destination
+        self.state = state
+        self.plan = state.plan
+        self.settings = settings
+        self.lease = lease
+        self.contrast = Contrast(state.plan)
+        self.n_objects = 0
+        self.n_bytes = 0
+        # A worker is given the pixels of a Dask array, not the array.
+        source = None if isinstance(subject.input, DaskInput) else subject.input
+        self.job = Job(self.plan, source, destination, lease.view())
+
+    def to_the_end(self, began: float) -> Migration:
+        """Do all that is left to do."""
+        todo = [self._unfinished(stage) for stage in range(len(self.plan.stages))]
+        n_left = sum(len(numbers) for numbers in todo)
+        n_before = self.plan.total_cells - n_left
+        left = sum(
+            mean_cell_bytes(self.plan, stage) * len(numbers) for stage, numbers in enumerate(todo)
+        )
+        counter = Counter(
+            "migrating", self.plan.total_cells, n_before, left, self.settings.progress
+        )
+        for stage, numbers in enumerate(todo):
+            self._do(stage, numbers, counter)
+        self._finish()
+        return Migration(
+            self.destination.url,
+            self.plan.total_cells,
+            n_before,
+            self.n_objects,
+            self.n_bytes,
+            time.monotonic() - began,
+        )
+
+    def _unfinished(self, stage: int) -> list[int]:
+        """Cells without a receipt that can be read; those of the others are counted."""
+        done = finished(self.destination, stage, self.plan.n_cells(stage))
+        if stage == 0:
+            numbers = (int(n) for n in np.flatnonzero(done))
+            for number, receipt in read_receipts(self.destination, stage, numbers):
+                if receipt is None:
+                    done[number] = False
+                else:
+                    self.contrast.add(receipt)
+        return [int(n) for n in np.flatnonzero(~done)]
+
+    def _do(self, stage: int, numbers: list[int], counter: Counter) -> None:
+        size = mean_cell_bytes(self.plan, stage)
+
+        def report(receipt: Receipt) -> None:
+            self.contrast.add(receipt)
+            self.n_objects += sum(len(level.objects) for level in receipt.levels)
+            self.n_bytes += receipt.n_bytes
+            counter.add(size)
+
+        if not numbers:
+            return
+        settings = self.settings
+        in_flight = cells_in_flight(self.plan, settings.max_bytes)
+        source = self.subject.input
+        work = partial(run_cell, self.job, stage)
+        if stage == 0 and isinstance(source, DaskInput):
+            run_batches(
+                source,
+                self.job,
+                numbers,
+                n_together=in_flight,
+                client=settings.client,
+                report=report,
+            )
+        elif settings.client is None:
+            run_locally(work, numbers, in_flight=in_flight, report=report)
+        else:
+            run_on_cluster(
+                settings.client,
+                work,
+                numbers,
+                max_bytes=settings.max_bytes,
+                cell_bytes=cell_bytes(self.plan),
+                report=report,
+            )
+
+    def _finish(self) -> None:
+        """The metadata: what a reader looks for first comes last."""
+        if self.subject.fingerprint() != self.state.source["fingerprint"]:
+            raise ChangedError(
+                f"files of the source changed while they were migrated: {self.destination.url} is"
+                " not whole. See what writes there, then begin anew with overwrite",
+                url=self.destination.url,
+            )
+        found = documents(self.plan, self.state.facts, self.contrast.limits())
+        *most, last = found
+
+        def put(key: str, data: bytes) -> None:
+            self.lease.check()
+            self.destination.put(key, data)
+
+        for waiting in [engine().fetch(partial(put, key, data)) for key, data in most]:
+            waiting.result()
+        put(*last)
+        self.lease.check()
+        self.destination.put_json(DONE, {"n_cells": self.plan.total_cells})
