@@ -7,7 +7,7 @@
 from cloudimg.api import File, Image, LevelInfo, imread, open
 from cloudimg.errors import CloudimgError
 from cloudimg.formats import register_format
-from cloudimg.migration import dry_run, migrate, to_zarr, verify
+from cloudimg.migration import dry_run, export, migrate, to_zarr, verify
 from cloudimg.version import __version__
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "LevelInfo",
     "__version__",
     "dry_run",
+    "export",
     "imread",
     "migrate",
     "open",

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import re
@@ -24,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TextIO
 
 import cloudimg
+from cloudimg import cli_writing
+from cloudimg.cli_writing import json_object
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.storage import redact, split_url
 
@@ -35,6 +36,8 @@ examples:
   cloudimg info s3://lab/exp/                  proposes patterns for what lies there
   cloudimg info --json --anon s3://open-data/image.ome.tif
   cloudimg preview s3://lab/slide.svs slide.png
+  cloudimg migrate "s3://lab/exp/img_{t}_{z}.tif" s3://lab/exp.ome.zarr
+  cloudimg verify s3://lab/exp.ome.zarr --against-source
   cloudimg demo                                a tour on an S3 server of its own
 
 Credentials, endpoint and region come from where the tools of AWS and Google find them.
@@ -119,7 +122,8 @@ def _secrets(args: argparse.Namespace) -> Iterator[str]:
         elif _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST_SECRET:
             yield str(value)
 
-    yield from walk("", getattr(args, "storage_options", {}))
+    for name in ("storage_options", "to_options", "source_options"):
+        yield from walk("", getattr(args, name, {}))
 
 
 def printable(text: str) -> str:
@@ -140,6 +144,13 @@ class Progress:
             self._shown_at = time.monotonic()
             self._stream.write(f"\r{what}{f': {count}' if count else ''}\x1b[K")
             self._stream.flush()
+
+    def line(self, text: str) -> None:
+        """Show a text in place of the one before."""
+        if text:
+            self(text, 0)
+        else:
+            self.clear()
 
     def clear(self) -> None:
         """Take the line away."""
@@ -191,6 +202,16 @@ def run_demo(args: argparse.Namespace, progress: Progress) -> None:
     from cloudimg.demo import run
 
     run(out=args.out, port=args.port, keep=args.keep)
+
+
+def run_writing(args: argparse.Namespace, progress: Progress) -> None:
+    """``cloudimg migrate``, ``verify`` and ``export``."""
+    args.source_options_found = storage_options(args)
+    options = args.source_options_found if args.of_copy else _options_of_open(args)
+    for text in args.write(args, options, progress.line):
+        progress.clear()
+        for line in text.splitlines():
+            print(printable(line))
 
 
 def _options_of_open(args: argparse.Namespace) -> dict[str, Any]:
@@ -262,6 +283,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_preview(
         commands.add_parser("preview", parents=[debug], help="a picture of what is at a URL")
     )
+    for name, add, about in (
+        ("migrate", cli_writing.add_migrate, "TIFF files to sharded OME-Zarr; stops and resumes"),
+        ("verify", cli_writing.add_verify, "prove that a copy is whole and right"),
+        ("export", cli_writing.add_export, "TIFF files of a copy again"),
+    ):
+        command = commands.add_parser(name, parents=[debug], help=about)
+        add(command, _add_opening if name == "migrate" else _add_store)
+        command.set_defaults(
+            run=run_writing, write=getattr(cli_writing, name), of_copy=name != "migrate"
+        )
     _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))
     return parser
 
@@ -304,17 +335,24 @@ def _add_preview(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_preview)
 
 
-def _add_opening(parser: argparse.ArgumentParser) -> None:
+def _add_opening(parser: argparse.ArgumentParser, *, missing: str = "fill") -> None:
     """How images are opened."""
     add = parser.add_argument
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
     add("--series", metavar="N", type=int, default=0, help="which image of files that hold several")
-    add("--missing", choices=["fill", "raise"], default="fill",
-        help="raise: fail where files are missing, instead of counting them")  # fmt: skip
+    add("--missing", choices=["fill", "raise"], default=missing,
+        help="where files are missing: raise fails, fill has zeros there; default:"
+        " %(default)s")  # fmt: skip
     add("--no-mosaic", dest="mosaic", action="store_false", help="stack tiles instead of joining")
     add("--validate", choices=["first", "all"], default="first", help="which headers to read")
-    add("--storage-options", metavar="JSON", type=_json_object, default={},
+    _add_store(parser)
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    """How the store of the first URL is reached."""
+    add = parser.add_argument
+    add("--storage-options", metavar="JSON", type=json_object, default={},
         help="fsspec's options for the store")  # fmt: skip
     add("--anon", action="store_true", help="without credentials")
     add("--endpoint-url", metavar="URL", help="the server, where it is not Amazon's or Google's")
@@ -333,17 +371,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 # argparse would repeat the value in its own messages, and the value may hold a secret.
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        at = getattr(error, "pos", 0)
-        raise argparse.ArgumentTypeError(f"not JSON from character {at} on") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('must be a JSON object, such as {"anon": true}')
-    return value
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -1,9 +1,9 @@
-"""What users call to make copies and prove them: `to_zarr`, `migrate`, `verify`."""
+"""What users call to make copies and prove them: `to_zarr`, `migrate`, `verify`, ..."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cloudimg.api import Image, open
@@ -20,6 +20,7 @@ from cloudimg.writer.verify import verify as verify_copy
 from cloudimg.writer.write import Migration, plan_for
 
 URL = str | os.PathLike[str]
+_LOSSLESS = (None, "zlib", "zstd", "lzw", "lzma", "packbits")
 _RE_OPENED = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
 
 
@@ -232,6 +233,65 @@ def verify(
         client=client,
         progress=told(progress),
     )
+
+
+def export(
+    url: URL,
+    out: URL,
+    *,
+    layout: str = "originals",
+    compression: str | None = "zlib",
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    out_options: Mapping[str, Any] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> int:
+    """Make TIFF files of a copy again.
+
+    Parameters
+    ----------
+    url : str or path
+        What `to_zarr` wrote.
+    out : str or path
+        Folder for the files.
+    layout : {"originals", "ome-tiff"}
+        The files that the copy was made of, by their names, with their pages, descriptions and
+        plain tags; or one OME-TIFF with all levels for each image.
+    compression : str, optional
+        Of tifffile, which must lose nothing.
+    overwrite : bool
+        Replace files that are there.
+    storage_options, out_options : mappings, optional
+        fsspec's options for the copy and for the files.
+    progress : callable, optional
+        Is told how many files are done.
+
+    Returns
+    -------
+    int
+        How many files were written.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no copy of ours, it is not finished, or was not made of files.
+    StorageError
+    """
+    from cloudimg.writer.export import LAYOUTS, Exporting, export_ome, export_originals
+
+    if layout not in LAYOUTS:
+        raise ArgumentError(f"layout={layout!r} must be one of {', '.join(LAYOUTS)}")
+    if compression not in _LOSSLESS:
+        known = ", ".join(repr(each) for each in _LOSSLESS)
+        raise ArgumentError(f"compression={compression!r} must be one of {known}")
+    copy = open_destination(url, storage_options)
+    state = load(copy)
+    if not state.is_done:
+        raise ArgumentError(f"{copy.url} is not finished: run the migration again, it goes on")
+    work = Exporting(
+        copy, state, open_destination(out, out_options), compression, overwrite, progress
+    )
+    return export_originals(work) if layout == "originals" else export_ome(work)
 
 
 def _n_sampled(sample: int | float | None, state: State) -> int | None:

@@ -133,6 +133,24 @@ class Canonical:
         dtype = pixels.dtype.newbyteorder("<")
         return np.ascontiguousarray(moved, dtype).reshape(shape)
 
+    def to_source_pixels(self, pixels: Array, source_region: Region) -> Array:
+        """Pixels in the source's dims, from those of some images stacked in front.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            The images that `to_plan` tells, along a first axis, each in the plan's dims.
+        source_region : tuple of slice
+            The region that `to_plan` was asked for.
+        """
+        part = dict(zip(self.source_dims, source_region, strict=True))
+        length = {dim: s.stop - s.start for dim, s in part.items()}
+        order = list(self.lead_dims)
+        for dim in self.dims:
+            order += [d for d in ("c", "s") if d in part] if dim == "c" else [dim]
+        whole = pixels.reshape([length[dim] for dim in order])
+        return whole.transpose([order.index(dim) for dim in self.source_dims])
+
     def to_plan(self, region: Region) -> tuple[list[int], Region]:
         """Images and the region of each that hold a region of the source."""
         part = dict(zip(self.source_dims, region, strict=True))

@@ -1,28 +1,19 @@
-"""From what the user asked, and the shape of the image, to a `Plan`. Pure, the same everywhere.
-
-Cells are chosen so that as little as possible is read twice: neither segments of the source, which
-cells may cut, nor levels that a later stage must read back.
-"""
+"""From what the user asked, and the shape of the image, to a `Plan`. Pure, the same everywhere."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
-from cloudimg.writer.plan import Plan, PlannedLevel, Shape, Stage, fill_as_json
+from cloudimg.writer.cells import Amplification, Cuts, Pyramid, choose_cell, make_stages
+from cloudimg.writer.plan import Plan, PlannedLevel, Shape, fill_as_json
 from cloudimg.writer.request import Request, by_dim, factors_of, method_of
 
-Cuts = npt.NDArray[np.int64]
-
-LEAST_BYTES = 32 * 2**20
-MOST_BYTES = 64 * 2**20
-"""Decoded size of a cell at its input: one PUT, whose loss costs seconds, and few objects."""
 _LARGEST_SHARD_BYTES = 4 * 2**30
 _VOLUME = 64
 """Planes along z from which on chunks are cubes."""
@@ -33,21 +24,6 @@ _CHUNKS = {
 }
 _TOLERATED = 1.1
 """Cubes may cost a tenth of the source read twice, not more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """What cells are chosen for."""
-
-    dims: tuple[str, ...]
-    shapes: tuple[Shape, ...]
-    """By level."""
-    factors: tuple[Shape, ...]
-    """By level, from the level below."""
-    chunk: Shape
-    grain: Shape
-    """Cells begin at multiples of it."""
-    itemsize: int
 
 
 def make_plan(
@@ -90,26 +66,19 @@ def make_plan(
     """
     dims, shape, dtype = tuple(dims), tuple(map(int, shape)), np.dtype(dtype).newbyteorder("<")
     if not all(n > 0 for n in (*shape, *lead_shape)):
-        raise ArgumentError(f"an image of shape {shape} has no pixels")
-    cuts = [np.arange(2) * 0 for _ in dims] if cuts is None else list(cuts)
-    free = [len(c) == 2 and not c.any() for c in cuts]
-    amplified = Amplification([None if f else c for f, c in zip(free, cuts, strict=True)], shape)
+        raise ArgumentError(f"an image of shape {(*lead_shape, *shape)} has no pixels")
     grain = tuple(grain) if grain is not None else (1,) * len(dims)
-    asked = by_dim(request.shards, dims, "shards")
-    best: tuple[float, _Image, Shape] | None = None
+    amplified = Amplification([None] * len(dims) if cuts is None else cuts, shape)
+    candidates = []
     for chunk in _chunks(request, dims, shape):
         shapes, factors = _levels(request, dims, shape, chunk)
-        image = _Image(dims, shapes, factors, chunk, grain, dtype.itemsize)
-        cell = _choose_cell(image, 0, 0, amplified, _checked_shards(image, asked))
-        found = amplified.of(cell)
-        if best is None or found < best[0] - 1e-9:
-            best = (found, image, cell)
-        if found <= _TOLERATED:
+        pyramid = Pyramid(dims, shapes, factors, chunk, grain, dtype.itemsize)
+        cell = choose_cell(pyramid, 0, 0, amplified, _checked_shards(pyramid, request))
+        candidates.append((round(amplified.of(cell), 6), pyramid, cell))
+        if candidates[-1][0] <= _TOLERATED:
             break
-    if best is None:
-        raise ArgumentError("no chunks to choose from")
-    _, image, cell = best
-    stages, shards = _stages(image, cell)
+    _, pyramid, cell = min(candidates, key=lambda candidate: candidate[0])
+    stages, shards = make_stages(pyramid, cell)
     return Plan(
         request.zarr_format,
         dims,
@@ -117,39 +86,15 @@ def make_plan(
         tuple(map(int, lead_shape)),
         dtype.str,
         fill_as_json(fill_value, dtype),
-        image.chunk,
+        pyramid.chunk,
         tuple(
-            PlannedLevel(*each) for each in zip(image.shapes, shards, image.factors, strict=True)
+            PlannedLevel(*each)
+            for each in zip(pyramid.shapes, shards, pyramid.factors, strict=True)
         ),
         stages,
         dict(codec),
         method_of(request),
     )
-
-
-class Amplification:
-    """How often each pixel of the source is read, on average, if cells have a given extent."""
-
-    def __init__(self, cuts: Sequence[Cuts | None], shape: Shape) -> None:
-        self._cuts = cuts
-        self._shape = shape
-        self._known: dict[tuple[int, int], float] = {}
-
-    def of(self, cell: Sequence[int]) -> float:
-        """For cells of an extent by dim."""
-        return math.prod(self._along(i, n) for i, n in enumerate(cell))
-
-    def _along(self, i: int, extent: int) -> float:
-        cuts, length = self._cuts[i], self._shape[i]
-        if cuts is None or extent >= length:
-            return 1.0
-        if (i, extent) not in self._known:
-            starts = np.arange(0, length, extent)
-            stops = np.minimum(starts + extent, length)
-            first = cuts[np.searchsorted(cuts, starts, "right") - 1]
-            last = cuts[np.searchsorted(cuts, stops, "left")]
-            self._known[i, extent] = float((last - first).sum()) / length
-        return self._known[i, extent]
 
 
 def amplification(plan: Plan, cuts: Sequence[Cuts]) -> float:
@@ -164,16 +109,21 @@ def _chunks(request: Request, dims: tuple[str, ...], shape: Shape) -> list[Shape
     """Inner chunks to choose from, the best first."""
     length = dict(zip(dims, shape, strict=True))
     asked = by_dim(request.chunks, dims, "chunks")
+    shards = by_dim(request.shards, dims, "shards")
     defaults = list(_CHUNKS[request.zarr_format])
-    if length.get("z", 1) < _VOLUME:
-        defaults = defaults[-1:]
+    if length.get("z", 1) < _VOLUME or {"z", "y", "x"} & set(asked):
+        defaults = defaults[-1:]  # planes; cubes only where the user leaves all three to us
     found = []
     for default in defaults:
-        wanted = {**default, **asked}
-        chunk = tuple(min(wanted.get(dim, 1), length[dim]) for dim in dims)
+        within = {dim: min(default.get(dim, 1), shards.get(dim, n)) for dim, n in length.items()}
+        wanted = {**within, **asked}
+        chunk = tuple(min(wanted[dim], length[dim]) for dim in dims)
         if chunk not in found:
             found.append(chunk)
-    return found
+    whole = [
+        c for c in found if not any(shards.get(d, n) % n for d, n in zip(dims, c, strict=True))
+    ]
+    return whole or found
 
 
 # ------------------------------------------------------------------------------------------ levels
@@ -198,8 +148,9 @@ def _levels(
         if above == below:
             if n_levels is None:
                 break
+            what = f"levels={n_levels}" if request.levels else f"factors: step {len(shapes)}"
             raise ArgumentError(
-                f"levels={n_levels}: level {len(shapes)} would be as large as the one below it,"
+                f"{what}: level {len(shapes)} would be as large as the one below it,"
                 f" {dict(zip(dims, below, strict=True))}; ask for {len(shapes)} levels"
             )
         shapes.append(above)
@@ -221,137 +172,45 @@ def _default_factors(dims: tuple[str, ...], shape: Shape) -> Shape:
     )
 
 
-# ------------------------------------------------------------------------------------------- cells
+# ------------------------------------------------------------------------------------------ shards
 
 
-def _checked_shards(image: _Image, asked: Mapping[str, int]) -> dict[int, int]:
-    """What the user wants of cells, by position of the dim."""
+def _checked_shards(pyramid: Pyramid, request: Request) -> dict[int, int]:
+    """What the user wants of shards, by position of the dim."""
+    asked = by_dim(request.shards, pyramid.dims, "shards")
+    chunks = by_dim(request.chunks, pyramid.dims, "chunks")
     found: dict[int, int] = {}
-    for i, dim in enumerate(image.dims):
+    for i, dim in enumerate(pyramid.dims):
         if dim not in asked:
             continue
-        extent, chunk, length = asked[dim], image.chunk[i], image.shapes[0][i]
-        if extent % chunk and extent < length:
+        extent, chunk, length = asked[dim], pyramid.chunk[i], pyramid.shapes[0][i]
+        # Chunks end at the image, but shards must fit what the user said, which may be longer.
+        unit = chunks.get(dim, chunk)
+        if extent % unit and (dim in chunks or extent < length):
             raise ArgumentError(
-                f"shards: {extent} along {dim} is no multiple of the chunk, {chunk}: take"
-                f" {-(-extent // chunk) * chunk}"
+                f"shards: {extent} along {dim} is no multiple of the chunk, {unit}: take"
+                f" {-(-extent // unit) * unit}"
             )
         if extent >= length:
             extent = -(-length // chunk) * chunk
-        elif extent % image.grain[i]:
+        elif extent % pyramid.grain[i]:
+            unit = math.lcm(unit, pyramid.grain[i])
             raise ArgumentError(
-                f"shards: {extent} along {dim} must be a multiple of {image.grain[i]}, the samples"
-                " of a pixel"
+                f"shards: {extent} along {dim} must be a multiple of {pyramid.grain[i]}, the"
+                f" samples of a pixel: take {-(-extent // unit) * unit}"
             )
         found[i] = extent
-    size = math.prod(found.get(i, n) for i, n in enumerate(image.chunk)) * image.itemsize
-    if size > _LARGEST_SHARD_BYTES:
-        raise ArgumentError(
-            f"shards of {size} bytes are too large to be stored at once: at most"
-            f" {_LARGEST_SHARD_BYTES}"
-        )
+    _refuse_large(pyramid, found)
     return found
 
 
-def _choose_cell(
-    image: _Image, level: int, first: int, amplified: Amplification, fixed: Mapping[int, int]
-) -> Shape:
-    """The extent of cells at an input level with the least to be read twice.
-
-    `first` is the first level that they write. Ties: the larger, then the squarer in the plane.
-    """
-    shape = image.shapes[level]
-    choices = [
-        [fixed[i]] if i in fixed else _extents(image, i, level, first) for i in range(len(shape))
-    ]
-    cells = _of_good_size(choices, shape, image.itemsize)
-    plane = [i for i, dim in enumerate(image.dims) if dim in ("y", "x")]
-
-    def badness(cell: Shape) -> tuple[Any, ...]:
-        last = _last_level(image, level, first, cell)
-        size = math.prod(shape)
-        reread = 0.0 if last == len(image.shapes) - 1 else math.prod(image.shapes[last]) / size
-        used = [min(n, m) for n, m in zip(cell, shape, strict=True)]
-        skew = abs(math.log(used[plane[0]] / used[plane[1]]))
-        return round(amplified.of(cell) + reread, 4), -math.prod(used), round(skew, 6), cell
-
-    return min(cells, key=badness)
-
-
-def _extents(image: _Image, i: int, level: int, first: int) -> list[int]:
-    """Extents along a dim at an input level: whole chunks at the first level that is written."""
-    length, chunk = image.shapes[level][i], image.chunk[i]
-    unit = math.lcm(chunk * (image.factors[first][i] if first > level else 1), image.grain[i])
-    found = [unit * 2**k for k in range(max(1, length).bit_length()) if unit * 2**k < length]
-    return [*found, -(-length // chunk) * chunk]
-
-
-def _of_good_size(choices: Sequence[Sequence[int]], shape: Shape, itemsize: int) -> list[Shape]:
-    """Cells of 32 to 64 MiB; where there is none, those that come nearest."""
-    used = [np.minimum(each, n) for each, n in zip(choices, shape, strict=True)]
-    sizes = np.array(float(itemsize))
-    for each in used:
-        sizes = np.multiply.outer(sizes, each.astype(float))
-    good = (sizes >= LEAST_BYTES) & (sizes <= MOST_BYTES)
-    if not good.any():
-        small = sizes <= MOST_BYTES
-        good = sizes == (sizes[small].max() if small.any() else sizes.min())
-    return [tuple(int(choices[i][k]) for i, k in enumerate(place)) for place in np.argwhere(good)]
-
-
-def _last_level(image: _Image, level: int, first: int, cell: Shape) -> int:
-    """The last level that cells of an extent can write in one pass; less than `first` if none."""
-    total = [1] * len(cell)
-    last = first - 1
-    for number in range(level, len(image.shapes)):
-        if number > level:
-            total = [t * f for t, f in zip(total, image.factors[number], strict=True)]
-        if number < first:
-            continue
-        if not all(
-            extent >= length or (extent % t == 0 and extent // t % chunk == 0)
-            for extent, length, t, chunk in zip(
-                cell, image.shapes[level], total, image.chunk, strict=True
-            )
-        ):
-            break
-        last = number
-    return last
-
-
-def _stages(image: _Image, cell: Shape) -> tuple[tuple[Stage, ...], list[Shape]]:
-    """All passes, and the shards of each level."""
-    stages: list[Stage] = []
-    shards: list[Shape] = []
-    source: int | None = None
-    while True:
-        level, first = (0, 0) if source is None else (source, source + 1)
-        shape = image.shapes[level]
-        last = _last_level(image, level, first, cell)
-        grid = tuple(-(-n // m) for n, m in zip(shape, cell, strict=True))
-        stages.append(Stage(source, first, last, cell, grid))
-        total = [1] * len(cell)
-        for number in range(level, last + 1):
-            if number > level:
-                total = [t * f for t, f in zip(total, image.factors[number], strict=True)]
-            if number >= first:
-                shards.append(_shard(image, number, cell, grid, total))
-        if last == len(image.shapes) - 1:
-            return tuple(stages), shards
-        source = last
-        stored = [
-            np.append(np.arange(0, n, m), n)
-            for n, m in zip(image.shapes[last], shards[last], strict=True)
-        ]
-        read = Amplification(stored, image.shapes[last])
-        cell = _choose_cell(image, last, last + 1, read, {})
-
-
-def _shard(image: _Image, level: int, cell: Shape, grid: Shape, total: Sequence[int]) -> Shape:
-    """What a cell stores at a level: along an axis with one cell all of it, in whole chunks."""
-    return tuple(
-        extent // t if n > 1 else -(-length // chunk) * chunk
-        for extent, n, t, length, chunk in zip(
-            cell, grid, total, image.shapes[level], image.chunk, strict=True
+def _refuse_large(pyramid: Pyramid, found: Mapping[int, int]) -> None:
+    """Shards are made in memory and stored by one request."""
+    least = tuple(found.get(i, n) for i, n in enumerate(pyramid.chunk))
+    size = math.prod(least) * pyramid.itemsize
+    if size > _LARGEST_SHARD_BYTES:
+        what = "shards" if found else "chunks"
+        raise ArgumentError(
+            f"{what} of {least} are {size} bytes, and at most {_LARGEST_SHARD_BYTES} are stored at"
+            f" once: make them smaller, or leave {what} out for a good choice"
         )
-    )

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
@@ -72,6 +73,19 @@ class Destination:
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there are fine."""
         self.store.delete([self._key(key) for key in keys])
+
+    def info(self, key: str) -> Entry:
+        """Size and version of an object."""
+        return self.store.info(self._key(key))
+
+    def upload(self, key: str, path: Path) -> None:
+        """Store a local file that is too large for one request, by fsspec."""
+        import fsspec.core
+
+        location = self.store.location
+        fs, target = fsspec.core.url_to_fs(location.url(self._key(key)), **self.store.options)
+        fs.makedirs(fs._parent(target), exist_ok=True)
+        fs.put_file(str(path), target)
 
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Objects in a folder and below, with keys relative to the destination."""

@@ -44,14 +44,16 @@ def part_key(number: int) -> str:
 def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> dict[str, Any]:
     """What the table says of the file at an index of the grid.
 
-    ``region_start`` and ``region_stop`` are in the dims of the source image; ``page`` is a number
-    where the file is a member of a set, which has a row for each of its planes. ``tags`` and
-    ``further_tags`` are JSON.
+    ``region_start`` and ``region_stop`` are in the dims of the source image, ``file_dims`` are
+    those of them that the file has, in its own order. ``page`` is a number where the file is a
+    member of a set, which has a row for each of its planes. ``tags`` and ``further_tags`` are
+    JSON.
     """
     location = source.reader.store.location
     key = location.key_of(source.files.keys(index))
     region = source.layout.region_of(index)
     found = file_tags(opened)
+    own = [axis for axis in source.layout.axes if axis.file_axis is not None]
     page = None if source.files.pages is None else int(source.files.pages[index])
     return {
         "key": key,
@@ -61,7 +63,7 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
         "index": list(index),
         "region_start": [part.start for part in region],
         "region_stop": [part.stop for part in region],
-        "file_dims": list(source.file_dims),
+        "file_dims": [axis.name for axis in sorted(own, key=lambda axis: axis.file_axis or 0)],
         "file_shape": list(source.layout.file_shape(index)),
         "page": page,
         "description": None if found is None else found.description,

@@ -28,7 +28,7 @@ class FileTags:
     description: str | None
     """ImageDescription of the first one."""
     tags: dict[str, Any]
-    """Of the first one, by name or number."""
+    """Of the first one, by name or number: code, type (of TIFF), count and value."""
     further: list[dict[str, Any]]
     """Of each further one, what differs from the first."""
     is_complete: bool
@@ -76,13 +76,14 @@ def _tags_of(page: Any) -> dict[str, Any]:
         if tag.code in _OF_SEGMENTS:
             continue
         name = tag.name if not tag.name.isdecimal() else str(tag.code)
+        found[name] = {"code": tag.code, "type": int(tag.dtype), "count": tag.count}
         if tag.valuebytecount > _LARGEST_TAG_BYTES:
-            found[name] = {"left_out_bytes": tag.valuebytecount}
+            found[name]["left_out_bytes"] = tag.valuebytecount
             continue
         try:
-            found[name] = _as_json(tag.value)
+            found[name]["value"] = _as_json(tag.value)
         except Exception:  # noqa: BLE001 - the value is not here, or no parser makes sense of it
-            found[name] = {"unreadable": True}
+            found[name]["unreadable"] = True
     return found
 
 

@@ -1,0 +1,292 @@
+"""The commands that write: ``cloudimg migrate``, ``verify`` and ``export``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.storage import split_url
+
+if TYPE_CHECKING:
+    from cloudimg.writer.progress import Advance
+
+Line = Callable[[str], None]
+"""Shows a line that is written again and again; "" takes it away."""
+
+
+def migrate(args: argparse.Namespace, open_options: Mapping[str, Any], line: Line) -> Iterator[str]:
+    """Lines that tell what ``cloudimg migrate`` did."""
+    import cloudimg
+
+    planned = {
+        "zarr_format": args.zarr_format,
+        "chunks": _extents(args.chunks),
+        "shards": _extents(args.shards),
+        "levels": args.levels,
+        "factors": _steps(args.factors),
+        "downsampling": args.downsampling,
+        "codec": _codec(args.codec),
+        "name": args.name,
+    }
+    if args.dry_run:
+        found = cloudimg.dry_run(
+            args.url,
+            open_options=open_options,
+            max_mem=args.max_mem,
+            prices=dict(args.price),
+            **planned,
+        )
+        yield from [json.dumps(found.to_json())] if args.json else found.lines()
+        return
+    if args.json or args.price:
+        raise ArgumentError("--json and --price go with --dry-run")
+    with _client(args.scheduler) as client:
+        done = cloudimg.migrate(
+            args.url,
+            args.out,
+            open_options=open_options,
+            storage_options=_options_of_copy(args, args.out, args.to_options),
+            max_mem=args.max_mem,
+            overwrite=args.overwrite,
+            resume=args.resume,
+            client=client,
+            progress=_shown(line),
+            **planned,
+        )
+    yield str(done)
+
+
+def verify(
+    args: argparse.Namespace, source_options: Mapping[str, Any], line: Line
+) -> Iterator[str]:
+    """Lines that tell what ``cloudimg verify`` found.
+
+    Raises
+    ------
+    CloudimgError
+        At the end, if anything is wrong.
+    """
+    import cloudimg
+
+    with _client(args.scheduler) as client:
+        found = cloudimg.verify(
+            args.url,
+            against_source=args.against_source,
+            sample=args.sample,
+            storage_options=source_options,
+            source_options=args.source_options or source_options,
+            max_mem=args.max_mem,
+            client=client,
+            progress=_shown(line),
+        )
+    line("")
+    yield str(found)
+    if not found:
+        raise CloudimgError(f"{found.n_problems} problems in {found.url}")
+
+
+def export(args: argparse.Namespace, copy_options: Mapping[str, Any], line: Line) -> Iterator[str]:
+    """Lines that tell what ``cloudimg export`` did."""
+    import cloudimg
+
+    count = cloudimg.export(
+        args.url,
+        args.out,
+        layout=args.layout,
+        compression=None if args.compression == "none" else args.compression,
+        overwrite=args.overwrite,
+        storage_options=copy_options,
+        out_options=_options_of_copy(args, args.out, args.to_options),
+        progress=lambda what, count: line(f"{what}: {count}"),
+    )
+    yield f"{count} files written to {args.out}"
+
+
+def _shown(line: Line) -> Callable[[Advance], None]:
+    def show(advance: Advance) -> None:
+        if advance.note:
+            line("")
+            print(f"cloudimg: {advance.note}", file=sys.stderr)
+        else:
+            line(advance.line())
+
+    return show
+
+
+@contextlib.contextmanager
+def _client(address: str | None) -> Iterator[Any]:
+    """A client of the cluster at an address; None without one."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ArgumentError(
+            '--scheduler needs the package distributed: pip install "cloudimg-dask[all]"'
+        ) from None
+    try:
+        client: Any = cast(Any, Client)(address, timeout=20, set_as_default=False)
+    except (OSError, ValueError, TypeError) as exc:
+        raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
+    with client:
+        yield client
+
+
+def _options_of_copy(
+    args: argparse.Namespace, url: str, given: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Storage options for the other URL of a command: its own, or those of the first one where
+    both are of one protocol."""
+    if given or "::" in args.url or "::" in url:
+        return given
+    first, second = (split_url(each)[0].protocol for each in (args.url, url))
+    if first != second:
+        return {}
+    # Nobody may write without credentials.
+    return {name: value for name, value in args.source_options_found.items() if name != "anon"}
+
+
+# ------------------------------------------------------------------------------------------ parser
+
+
+def add_migrate(parser: argparse.ArgumentParser, add_opening: Callable[..., None]) -> None:
+    """Arguments of ``cloudimg migrate``."""
+    parser.description = (
+        "Write what is at a URL (a pattern, a file) to a sharded OME-Zarr. Stopped at any moment,"
+        " the same command goes on from there. What exists and is not this migration is left"
+        " alone."
+    )
+    add = parser.add_argument
+    add("url", metavar="SRC", help="pattern or file, in any store that fsspec knows")
+    add("out", metavar="DST", help="folder for the copy, in S3, Google Cloud, Azure or a local one")
+    add("--dry-run", action="store_true", help="tell what would be read, written and paid")
+    add("--json", action="store_true", help="that as one JSON object")
+    add("--price", metavar="KIND=DOLLARS", type=_price, nargs="+", action="extend", default=[],
+        help="of a thousand requests, as in put=0.005")  # fmt: skip
+    add("--zarr-format", type=int, choices=[3, 2], default=3,
+        help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4, for older viewers")  # fmt: skip
+    add("--chunks", metavar="AXIS=N,...", type=_by_axis, help="what viewers read; N is for y and x")
+    add("--shards", metavar="AXIS=N,...", type=_by_axis, help="what is stored as one object")
+    add("--levels", metavar="N", type=int, help="resolution levels, the full one too")
+    add("--factors", metavar="AXIS=N,...", type=_by_axis, action="append",
+        help="from each level to the next; once, or once for each step")  # fmt: skip
+    add("--downsampling", choices=["mean", "nearest", "mode"],
+        help="mean for images, the others for labels")  # fmt: skip
+    add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or JSON as in Zarr 3")
+    add("--name", metavar="TEXT", help="of the image, for viewers")
+    add("--overwrite", action="store_true", help="delete what is at DST if it is something else")
+    add("--no-resume", dest="resume", action="store_false",
+        help="refuse to go on with what was interrupted")  # fmt: skip
+    add("--to-options", metavar="JSON", type=json_object, default={},
+        help="fsspec's options for DST; those of SRC where both are of one store")  # fmt: skip
+    _add_work(parser)
+    add_opening(parser, missing="raise")
+
+
+def add_verify(parser: argparse.ArgumentParser, add_store: Callable[..., None]) -> None:
+    """Arguments of ``cloudimg verify``."""
+    parser.description = (
+        "Read a copy again, all of it, and prove that it is whole and right, or list what is not."
+        " Ends with 1 if anything is wrong."
+    )
+    add = parser.add_argument
+    add("url", metavar="DST", help="what cloudimg migrate wrote")
+    add("--against-source", action="store_true", help="compare the pixels with the source's")
+    add("--sample", metavar="N", type=_sample,
+        help="of how many cells, or of which part of them, as in 0.1")  # fmt: skip
+    add("--source-options", metavar="JSON", type=json_object, default={},
+        help="fsspec's options for the source; those of DST without them")  # fmt: skip
+    _add_work(parser)
+    add_store(parser)
+
+
+def add_export(parser: argparse.ArgumentParser, add_store: Callable[..., None]) -> None:
+    """Arguments of ``cloudimg export``."""
+    parser.description = (
+        "Make TIFF files of a copy again: the files that it was made of, by their names, or one"
+        " OME-TIFF for each image."
+    )
+    add = parser.add_argument
+    add("url", metavar="DST", help="what cloudimg migrate wrote")
+    add("out", metavar="FOLDER", help="for the files, in any store that can be written to")
+    add("--layout", choices=["originals", "ome-tiff"], default="originals")
+    add("--compression", choices=["zlib", "zstd", "lzw", "lzma", "packbits", "none"],
+        default="zlib", help="default: %(default)s")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--to-options", metavar="JSON", type=json_object, default={},
+        help="fsspec's options for FOLDER; those of DST where both are of one store")  # fmt: skip
+    add_store(parser)
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max-mem", metavar="SIZE", help="memory for pixels under way, as in 2GB")
+    add("--scheduler", metavar="ADDRESS",
+        help="have the workers of a Dask cluster do it: tcp://... or tls://...")  # fmt: skip
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """An object of JSON; the message of an error does not repeat it, since it may hold a secret."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        at = getattr(error, "pos", 0)
+        raise argparse.ArgumentTypeError(f"not JSON from character {at} on") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, such as {"anon": true}')
+    return value
+
+
+def _by_axis(text: str) -> list[tuple[str, int]]:
+    if re.fullmatch(r"-?\d+", text):
+        return [("", int(text))]
+    found = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError("must be AXIS=N, several with commas, as in y=256,x=256")
+    return [(match[1], int(match[2])) for match in found if match]
+
+
+def _extents(found: list[tuple[str, int]] | None) -> Any:
+    if found is None:
+        return None
+    return found[0][1] if found[0][0] == "" else dict(found)
+
+
+def _steps(found: list[list[tuple[str, int]]] | None) -> Any:
+    if found is None:
+        return None
+    steps = [_extents(each) for each in found]
+    return steps[0] if len(steps) == 1 else steps
+
+
+def _codec(text: str | None) -> Any:
+    if text is None or not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise ArgumentError(f"--codec is no JSON: {exc}") from None
+
+
+def _price(text: str) -> tuple[str, float]:
+    match = re.fullmatch(r"(\w+)=(\d+(?:\.\d+)?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("must be KIND=DOLLARS, as in put=0.005")
+    return match[1], float(match[2])
+
+
+def _sample(text: str) -> int | float:
+    try:
+        value = float(text) if "." in text else int(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be a number of cells, or a part such as 0.1")
+    return value

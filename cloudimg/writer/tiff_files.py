@@ -1,0 +1,271 @@
+"""TIFF files from pixels that come piece by piece: memory holds a few planes, or a band of one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.writer.facts import Facts
+from cloudimg.writer.plan import Plan
+
+Array = npt.NDArray[Any]
+Read = Callable[[tuple[slice, ...]], Array]
+"""Gives the pixels of a region."""
+
+_TILE = 256
+_BIG_BYTES = 2**32 - 2**25
+_BLOCK_BYTES = 2**28
+_WRITTEN_ANYWAY = {254, 256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296}
+_WRITTEN_ANYWAY |= {305, 306, 317, 320, 322, 323, 324, 325, 330, 338, 339, 530, 531, 532}
+"""Tags that say how pixels are stored, which a copy decides itself, or have arguments."""
+_TEXT = 2
+_UNDEFINED = (1, 7)
+
+
+def planes(
+    read: Read, shape: Sequence[int], n_plane: int, depth: int, itemsize: int
+) -> Iterator[Array]:
+    """All planes of an array, in C order of the axes before them.
+
+    Parameters
+    ----------
+    read : callable
+    shape : sequence of int
+    n_plane : int
+        How many of the last axes make a plane.
+    depth : int
+        Planes along the last axis before them that are read at once, where they are not too large.
+    itemsize : int
+    """
+    lead, plane = tuple(shape[:-n_plane]), tuple(shape[-n_plane:])
+    inner = tuple(slice(0, n) for n in plane)
+    if not lead:
+        yield read(inner)
+        return
+    size = int(np.prod(plane, dtype=np.int64)) * itemsize
+    depth = max(1, min(depth, _BLOCK_BYTES // max(1, size)))
+    for outer in np.ndindex(*lead[:-1]):
+        for start in range(0, lead[-1], depth):
+            stop = min(start + depth, lead[-1])
+            at = (*(slice(i, i + 1) for i in outer), slice(start, stop), *inner)
+            yield from read(at).reshape(stop - start, *plane)
+
+
+def tiles(read: Read, shape: Sequence[int]) -> Iterator[Array]:
+    """All tiles of all planes (the last two axes), a band of tiles at a time."""
+    lead, (height, width) = tuple(shape[:-2]), shape[-2:]
+    for outer in np.ndindex(*lead):
+        for top in range(0, height, _TILE):
+            rows = slice(top, min(top + _TILE, height))
+            at = (*(slice(i, i + 1) for i in outer), rows, slice(0, width))
+            band = read(at).reshape(rows.stop - rows.start, width)
+            for left in range(0, width, _TILE):
+                tile = band[:, left : left + _TILE]
+                if tile.shape != (_TILE, _TILE):
+                    padding = [(0, _TILE - n) for n in tile.shape]
+                    tile = np.pad(tile, padding)
+                yield np.ascontiguousarray(tile)
+
+
+def write_original(
+    path: Path,
+    read: Read,
+    shape: Sequence[int],
+    dims: Sequence[str],
+    dtype: np.dtype[Any],
+    row: Mapping[str, Any],
+    *,
+    depth: int,
+    compression: str | None,
+) -> None:
+    """A file as it was: pages in its own order, its plain tags, its description.
+
+    A description that makes another image of the pages than the one that they were (as that of a
+    set of files may) is left out.
+    """
+    n_plane = 3 if tuple(dims[-3:]) in (("y", "x", "s"), ("s", "y", "x")) else 2
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    tags = json.loads(row["tags"]) if row.get("tags") else {}
+    planar = tuple(dims[-3:]) == ("s", "y", "x")
+    for description in (row.get("description"), None):
+        _write_pages(
+            path,
+            planes(read, shape, n_plane, depth, dtype.itemsize),
+            shape,
+            dtype,
+            n_plane,
+            tags,
+            description,
+            planar=planar,
+            bigtiff=size > _BIG_BYTES,
+            compression=compression,
+        )
+        if description is None or _reads_as(path, shape):
+            return
+
+
+def _reads_as(path: Path, shape: Sequence[int]) -> bool:
+    """Whether a file's first image has the shape that was written, but for axes of length 1."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as tiff:
+            found = tiff.series[0].shape
+    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError):
+        return False
+    return [n for n in found if n > 1] == [n for n in shape if n > 1]
+
+
+def _write_pages(
+    path: Path,
+    pages: Iterator[Array],
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    n_plane: int,
+    tags: Mapping[str, Any],
+    description: str | None,
+    *,
+    planar: bool,
+    bigtiff: bool,
+    compression: str | None,
+) -> None:
+    import tifffile
+
+    colour = n_plane == 3 and shape[-3 if planar else -1] in (3, 4)
+    options: dict[str, Any] = {
+        "photometric": "rgb" if colour else "minisblack",
+        "compression": compression,
+        "metadata": None,
+        "software": _plain(tags, "Software") or False,
+        "datetime": _plain(tags, "DateTime"),
+        **_resolution(tags),
+    }
+    if colour:
+        options["planarconfig"] = "separate" if planar else "contig"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
+        for number, page in enumerate(pages):
+            first = number == 0
+            file.write(
+                np.ascontiguousarray(page, dtype),
+                description=_as_description(description) if first else None,
+                extratags=_extra(tags) if first else (),
+                **options,
+            )
+
+
+def _as_description(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "replace")
+
+
+def _plain(tags: Mapping[str, Any], name: str) -> str | None:
+    value = tags.get(name, {}).get("value")
+    return value if isinstance(value, str) and value.isascii() and value else None
+
+
+def _resolution(tags: Mapping[str, Any]) -> dict[str, Any]:
+    found = [tags.get(name, {}).get("value") for name in ("XResolution", "YResolution")]
+    if not all(isinstance(each, list) and len(each) == 2 and each[1] for each in found):
+        return {}
+    unit = tags.get("ResolutionUnit", {}).get("value", 2)
+    across, down = (Fraction(*each) for each in found)
+    return {
+        "resolution": ((across.numerator, across.denominator), (down.numerator, down.denominator)),
+        "resolutionunit": unit if unit in (1, 2, 3) else 1,
+    }
+
+
+def _extra(tags: Mapping[str, Any]) -> list[tuple[int, int, int, Any, bool]]:
+    """Further tags whose values can be written as they were."""
+    extra: list[tuple[int, int, int, Any, bool]] = []
+    for tag in tags.values():
+        value = tag.get("value")
+        if tag["code"] in _WRITTEN_ANYWAY or value is None:
+            continue
+        if isinstance(value, dict):
+            if tag["type"] not in _UNDEFINED or set(value) != {"base64"}:
+                continue  # what tifffile made sense of, it cannot write again
+            value = base64.b64decode(value["base64"])
+            extra.append((tag["code"], tag["type"], len(value), value, True))
+        elif isinstance(value, str):
+            if tag["type"] == _TEXT and value.isascii() and value:
+                extra.append((tag["code"], _TEXT, 0, value, True))
+        elif isinstance(value, int | float) or _is_flat(value):
+            count = len(value) if isinstance(value, list) else 1
+            if count == tag["count"] and tag["type"] not in _UNDEFINED:
+                known = tuple(value) if isinstance(value, list) else value
+                extra.append((tag["code"], tag["type"], count, known, True))
+    return extra
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+
+
+def write_ome(
+    path: Path,
+    reads: Sequence[Read],
+    plan: Plan,
+    facts: Facts,
+    *,
+    compression: str | None,
+) -> None:
+    """One image as a tiled OME-TIFF, its further levels as SubIFDs.
+
+    Parameters
+    ----------
+    path : Path
+    reads : sequence of callable
+        By level.
+    plan : Plan
+    facts : Facts
+    compression : str, optional
+    """
+    import tifffile
+
+    dtype = np.dtype(plan.dtype)
+    total = sum(int(np.prod(level.shape, dtype=np.int64)) for level in plan.levels)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "tile": (_TILE, _TILE),
+        "photometric": "minisblack",
+        "compression": compression,
+    }
+    is_big = total * dtype.itemsize > _BIG_BYTES
+    with tifffile.TiffWriter(path, bigtiff=is_big, ome=True) as file:
+        for number, (level, read) in enumerate(zip(plan.levels, reads, strict=True)):
+            first = number == 0
+            file.write(
+                tiles(read, level.shape),
+                shape=level.shape,
+                subifds=len(plan.levels) - 1 if first else 0,
+                subfiletype=0 if first else 1,
+                metadata=_ome_metadata(plan, facts) if first else None,
+                **options,
+            )
+
+
+def _ome_metadata(plan: Plan, facts: Facts) -> dict[str, Any]:
+    """What tifffile writes OME-XML from."""
+    # OME-TIFF has no axis of another kind: it is written as time where there is none, else as
+    # channel.
+    spare = "T" if "t" not in plan.dims else "C"
+    axes = "".join(d.upper() if d in ("t", "c", "z", "y", "x") else spare for d in plan.dims)
+    found: dict[str, Any] = {"axes": axes, "Name": facts.name or "image"}
+    units = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm"}
+    for dim in ("x", "y", "z"):
+        size, unit = facts.scales.get(dim, (0.0, None))
+        if dim in plan.dims and unit in units:
+            found[f"PhysicalSize{dim.upper()}"] = size
+            found[f"PhysicalSize{dim.upper()}Unit"] = units[unit]
+    if "t" in plan.dims and facts.scales.get("t", (0.0, None))[1] == "second":
+        found["TimeIncrement"], found["TimeIncrementUnit"] = facts.scales["t"][0], "s"
+    if "c" in plan.dims and len(facts.channel_names) == plan.levels[0].shape[plan.dims.index("c")]:
+        found["Channel"] = {"Name": list(facts.channel_names)}
+    return found
