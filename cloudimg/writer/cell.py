@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
 from cloudimg.headers import OpenFile
-from cloudimg.storage import engine
+from cloudimg.storage import Data, engine
 from cloudimg.writer.codecs import codec_from_spec
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.downsample import downsample
@@ -79,6 +79,7 @@ def store_cell(job: Job, cell: Cell, pixels: Array, files: _Files | None = None)
     plan = job.plan
     histograms, first_channel = _histograms(plan, cell, pixels)
     levels = []
+    table = None if files is None else files.store(job)
     for output in plan.outputs(cell):
         factors = plan.levels[output.level].factors
         if output.level > 0:
@@ -87,11 +88,11 @@ def store_cell(job: Job, cell: Cell, pixels: Array, files: _Files | None = None)
     receipt = Receipt(
         cell.stage,
         cell.number,
-        tuple(levels),
+        tuple(level.result() for level in levels),
         files.etags if files is not None else {},
         histograms,
         first_channel,
-        files.store(job) if files is not None else None,
+        None if table is None else table.result(),
     )
     job.lease.check()
     write_receipt(job.destination, receipt)
@@ -123,12 +124,12 @@ class _Files:
         if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):
             self._rows[index] = original_row(source, index, opened)
 
-    def store(self, job: Job) -> StoredObject | None:
-        """Store this cell's part of the table, if it has one."""
+    def store(self, job: Job) -> Future[StoredObject] | None:
+        """Have this cell's part of the table stored, if it has one."""
         if not self._rows:
             return None
         rows = [self._rows[index] for index in sorted(self._rows)]
-        return put_object(job, part_key(self._cell.number), part_bytes(rows))
+        return _start_put(job, part_key(self._cell.number), part_bytes(rows))
 
 
 def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
@@ -138,55 +139,72 @@ def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram,
     return tuple(measure(pixels, axis)), 0 if axis is None else cell.region[axis].start
 
 
-def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> StoredLevel:
-    digest = hashlib.sha256(
-        np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data
-    ).hexdigest()
-    write = _store_shard if job.plan.zarr_format == 3 else _store_chunks
-    empty, objects = write(job, cell, output, pixels)
-    return StoredLevel(output.level, digest, base64.b64encode(empty).decode(), objects)
+@dataclass(frozen=True, slots=True)
+class _Storing:
+    """A level of a cell whose objects are on their way."""
+
+    level: int
+    pixels_sha256: str
+    empty: bytes
+    objects: list[Future[StoredObject]]
+
+    def result(self) -> StoredLevel:
+        """Wait until all of it is stored."""
+        empty = base64.b64encode(self.empty).decode()
+        objects = tuple(each.result() for each in self.objects)
+        return StoredLevel(self.level, self.pixels_sha256, empty, objects)
+
+
+def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> _Storing:
+    bits = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+    digest = hashlib.sha256(bits.data).hexdigest()
+    store = _store_shard if job.plan.zarr_format == 3 else _store_chunks
+    empty, objects = store(job, cell, output, pixels)
+    return _Storing(output.level, digest, empty, objects)
 
 
 def _store_shard(
     job: Job, cell: Cell, output: Output, pixels: Array
-) -> tuple[bytes, tuple[StoredObject, ...]]:
+) -> tuple[bytes, list[Future[StoredObject]]]:
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     shard = plan.levels[output.level].shard
     encoded = encode_shard(pixels, shard, plan.chunk, codec, fill_scalar(plan), each=in_order)
     if encoded.data is None:
-        return encoded.empty, ()
+        return encoded.empty, []
     key = plan.shard_key(cell.image, output.level, output.shard_index)
-    return encoded.empty, (put_object(job, key, encoded.data),)
+    return encoded.empty, [_start_put(job, key, encoded.data)]
 
 
 def _store_chunks(
     job: Job, cell: Cell, output: Output, pixels: Array
-) -> tuple[bytes, tuple[StoredObject, ...]]:
+) -> tuple[bytes, list[Future[StoredObject]]]:
     """In Zarr 2 each chunk is an object; many are stored at once."""
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
     empty: list[bool] = []
-    stored: list[StoredObject] = []
-    waiting: deque[Future[StoredObject]] = deque()
+    objects: list[Future[StoredObject]] = []
     for index, data in encode_chunks(pixels, plan.chunk, codec, fill_scalar(plan), each=in_order):
         empty.append(data is None)
-        if data is None:
-            continue
-        at = tuple(a + i for a, i in zip(first, index, strict=True))
-        key = plan.shard_key(cell.image, output.level, at)
-        waiting.append(engine().fetch(partial(put_object, job, key, data)))
-        if len(waiting) > _PUTS_AT_ONCE:
-            stored.append(waiting.popleft().result())
-    stored.extend(future.result() for future in waiting)
-    return np.packbits(np.array(empty, bool)).tobytes(), tuple(stored)
+        if data is not None:
+            at = tuple(a + i for a, i in zip(first, index, strict=True))
+            objects.append(_start_put(job, plan.shard_key(cell.image, output.level, at), data))
+        if len(objects) > _PUTS_AHEAD:
+            wait([objects[-_PUTS_AHEAD - 1]])
+    return np.packbits(np.array(empty, bool)).tobytes(), objects
 
 
-_PUTS_AT_ONCE = 32
+_PUTS_AHEAD = 32
+"""Objects of a cell that are encoded and not yet stored, at most."""
 
 
-def put_object(job: Job, key: str, data: bytes | bytearray | memoryview) -> StoredObject:
+def _start_put(job: Job, key: str, data: Data) -> Future[StoredObject]:
+    """Store an object in a fetching thread: encoding goes on meanwhile."""
+    return engine().fetch(partial(_put, job, key, data))
+
+
+def _put(job: Job, key: str, data: Data) -> StoredObject:
     job.lease.check()
     job.destination.put(key, data)
     return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())

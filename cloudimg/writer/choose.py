@@ -120,10 +120,18 @@ def _chunks(request: Request, dims: tuple[str, ...], shape: Shape) -> list[Shape
         chunk = tuple(min(wanted[dim], length[dim]) for dim in dims)
         if chunk not in found:
             found.append(chunk)
-    whole = [
-        c for c in found if not any(shards.get(d, n) % n for d, n in zip(dims, c, strict=True))
-    ]
+    whole = [chunk for chunk in found if _divides(chunk, dims, length, shards)]
     return whole or found
+
+
+def _divides(
+    chunk: Shape, dims: tuple[str, ...], length: Mapping[str, int], shards: Mapping[str, int]
+) -> bool:
+    """Whether shards are whole chunks, or all of an axis."""
+    return all(
+        shards.get(dim, n) % n == 0 or shards[dim] >= length[dim]
+        for dim, n in zip(dims, chunk, strict=True)
+    )
 
 
 # ------------------------------------------------------------------------------------------ levels

@@ -49,11 +49,13 @@ class Facts:
     """Everything that metadata is written from, apart from the plan."""
 
     name: str | None = None
+    """Of the image."""
     scales: Mapping[str, tuple[float, str | None]] = field(default_factory=dict)
     """Distance of neighbouring pixels and its unit, by dim."""
     origins: Mapping[str, float] = field(default_factory=dict)
     """Position of the first pixel, by dim, in the same units."""
     channel_names: tuple[str, ...] = ()
+    """Of the merged channels, samples too; empty where they are not known."""
     channel_colors: tuple[str, ...] = ()
     """RRGGBB."""
     coords: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Facts:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     """What the first file says, as far as JSON holds it."""
     ome_xml: str | None = None
+    """To the letter."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What was copied, how, by which version; no credentials."""
 
@@ -115,15 +118,16 @@ def facts_of_image(
     for dim in ("t", "z"):
         # Whole numbers are labels of names, others are positions that headers tell.
         found = regular(coords.get(dim))
-        if (
-            dim in canonical.dims
-            and found is not None
-            and np.asarray(coords[dim]).dtype.kind == "f"
-        ):
-            start, step = found
-            unit = "second" if dim == "t" else scales.get("z", (0, "micrometer"))[1]
-            scales[dim] = (abs(step), unit)
-            origins[dim] = start
+        if dim not in canonical.dims or found is None:
+            continue
+        start, step = found
+        is_time = _is_time(coords[dim])
+        # Falling positions have no place in a scale; they stay among the coordinates.
+        if step <= 0 or not (is_time or np.asarray(coords[dim]).dtype.kind == "f"):
+            continue
+        unit = "second" if dim == "t" else scales.get("z", (0, "micrometer"))[1]
+        scales[dim] = (step, unit)
+        origins[dim] = 0.0 if is_time else start
     names, colors = _channels(canonical, attrs)
     return Facts(
         name,
@@ -226,7 +230,7 @@ def _kept(coords: Mapping[str, Any]) -> dict[str, Any]:
     for name, values in coords.items():
         array = np.asarray(values)
         if array.dtype.kind in "iu" and array.ndim == 1:
-            steps = np.diff(array)
+            steps = np.diff(array.astype(np.int64))
             if array.size > 2 and (steps == steps[0]).all():
                 if array[0] != 0 or steps[0] != 1:
                     kept[name] = {
@@ -271,7 +275,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, complex):
-        return [value.real, value.imag]
+        return as_json([value.real, value.imag])
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if value is None or isinstance(value, str | int | float | bool):

@@ -210,7 +210,9 @@ _watching = threading.Lock()
 _watches: dict[str, _Watch] = {}
 
 
-def acquire(destination: Destination, *, ttl_s: float | None = None, say: Say) -> Lease:
+def acquire(
+    destination: Destination, *, ttl_s: float | None = None, say: Say, is_unheld: bool = False
+) -> Lease:
     """Become the one writer of a destination.
 
     Parameters
@@ -220,6 +222,8 @@ def acquire(destination: Destination, *, ttl_s: float | None = None, say: Say) -
         How long a holder may be silent before it counts as dead; see `default_ttl_s`.
     say : callable
         Is told what is being waited for.
+    is_unheld : bool
+        Whether a listing has just shown that there never was a lease.
 
     Raises
     ------
@@ -231,7 +235,8 @@ def acquire(destination: Destination, *, ttl_s: float | None = None, say: Say) -
     ttl_s = default_ttl_s() if ttl_s is None else ttl_s
     owner = uuid.uuid4().hex
     while True:
-        number, holder = _newest(destination)
+        number, holder = (0, None) if is_unheld else _newest(destination)
+        is_unheld = False
         if holder is not None:
             _wait_for_end(destination, number, holder, say)
         lease = Lease(destination, number + 1, ttl_s, owner)

@@ -8,6 +8,7 @@ has it: groups "0", "1", ... and "OME", which tells their order.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,7 +30,9 @@ _METHODS = {
     "nearest": "one pixel of each block",
     "mode": "most frequent value of each block",
 }
-_OME_XML = "OME/METADATA.ome.xml"
+_OTHER_KIND = "other"
+"""Type of an axis that is none of these: some viewers fail where an axis has no type."""
+_IMAGE_ELEMENT = re.compile(r"<(?:\w+:)?Image[\s>]")
 
 
 def documents(plan: Plan, facts: Facts, contrast: Contrast) -> list[tuple[str, bytes]]:
@@ -37,22 +40,22 @@ def documents(plan: Plan, facts: Facts, contrast: Contrast) -> list[tuple[str, b
 
     The root's own comes last, so that half a copy is not mistaken for a whole one.
     """
-    found = list(_documents(plan, facts, contrast))
+    found = _documents(plan, facts, contrast)
     return [(key, data if isinstance(data, bytes) else _json(data)) for key, data in found]
 
 
 def _documents(plan: Plan, facts: Facts, contrast: Contrast) -> Iterator[tuple[str, Any]]:
+    # The arrays of a level are alike in all images.
+    array, key = (_array_3, "zarr.json") if plan.zarr_format == 3 else (_array_2, ".zarray")
+    arrays = [_json(array(plan, level)) for level in range(len(plan.levels))]
     for image in range(plan.n_images):
-        for level in range(len(plan.levels)):
-            path = plan.array_path(image, level)
-            if plan.zarr_format == 3:
-                yield f"{path}/zarr.json", _array_3(plan, level)
-            else:
-                yield f"{path}/.zarray", _array_2(plan, level)
-        if plan.lead_dims:
+        for level, data in enumerate(arrays):
+            yield f"{plan.array_path(image, level)}/{key}", data
+    if plan.lead_dims:
+        for image in range(plan.n_images):
             yield from _group(plan, plan.image_path(image), _image(plan, facts, image, contrast))
     if facts.ome_xml is not None:
-        yield _OME_XML, facts.ome_xml.encode("utf-8", "backslashreplace")
+        yield _ome_xml_key(plan, facts.ome_xml), facts.ome_xml.encode("utf-8", "backslashreplace")
     if plan.lead_dims:
         yield from _group(
             plan, "OME", _ome(plan, {"series": [str(i) for i in range(plan.n_images)]})
@@ -65,8 +68,20 @@ def _documents(plan: Plan, facts: Facts, contrast: Contrast) -> Iterator[tuple[s
     yield from _group(plan, "", _image(plan, facts, 0, contrast))
 
 
+def _ome_xml_key(plan: Plan, ome_xml: str) -> str:
+    """Where OME-XML is kept.
+
+    The images of ``METADATA.ome.xml`` are those of the collection, one by one
+    (https://ngff.openmicroscopy.org/0.5/#bf2raw). That of one file among many tells of others.
+    """
+    is_of_all = not plan.lead_dims or len(_IMAGE_ELEMENT.findall(ome_xml)) == plan.n_images
+    return f"OME/{'METADATA' if is_of_all else 'source'}.ome.xml"
+
+
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()
+    # Halves of surrogate pairs, which headers may hold, are no JSON for strict readers.
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", "replace")
 
 
 def _group(plan: Plan, path: str, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -77,7 +92,8 @@ def _group(plan: Plan, path: str, attributes: Mapping[str, Any]) -> Iterator[tup
             {"zarr_format": 3, "node_type": "group", "attributes": attributes},
         )
         return
-    yield f"{prefix}.zattrs", attributes
+    if attributes:
+        yield f"{prefix}.zattrs", attributes
     yield f"{prefix}.zgroup", {"zarr_format": 2}
 
 
@@ -180,9 +196,7 @@ def _lead_labels(plan: Plan, facts: Facts, image: int) -> dict[str, Any]:
 
 
 def _axis(facts: Facts, dim: str) -> dict[str, Any]:
-    axis = {"name": dim}
-    if dim in _KINDS:
-        axis["type"] = _KINDS[dim]
+    axis = {"name": dim, "type": _KINDS.get(dim, _OTHER_KIND)}
     unit = facts.scales.get(dim, (1.0, None))[1]
     return {**axis, "unit": unit} if unit is not None else axis
 
@@ -213,14 +227,15 @@ def _transforms(plan: Plan, facts: Facts, level: int) -> list[dict[str, Any]]:
 def _omero(plan: Plan, facts: Facts, image: int, contrast: Contrast) -> dict[str, Any]:
     has_channels = "c" in plan.dims
     n_channels = plan.levels[0].shape[plan.dims.index("c")] if has_channels else 1
+    labels = _channel_labels(facts, n_channels)
+    whole = _range_of(np.dtype(plan.dtype))
     channels = []
     for i in range(n_channels):
-        start, end, least, greatest = contrast.get((image, i), (0, 1, 0, 1))
-        named = i < len(facts.channel_names)
+        start, end, least, greatest = contrast.get((image, i), whole)
         default = "FFFFFF" if n_channels == 1 else _COLORS[i % len(_COLORS)]
         channels.append(
             {
-                "label": facts.channel_names[i] if named else f"channel {i}",
+                "label": labels[i],
                 "color": facts.channel_colors[i] if i < len(facts.channel_colors) else default,
                 "active": i < _MOST_ACTIVE,
                 "coefficient": 1,
@@ -235,6 +250,23 @@ def _omero(plan: Plan, facts: Facts, image: int, contrast: Contrast) -> dict[str
         "channels": channels,
         "rdefs": {"defaultT": 0, "defaultZ": middle, "model": model},
     }
+
+
+def _channel_labels(facts: Facts, n_channels: int) -> list[str]:
+    """Names of channels: those of the headers, else what the names of the files say."""
+    if len(facts.channel_names) == n_channels:
+        return list(facts.channel_names)
+    found = coordinates_of(facts, "c")
+    known = found if len(found) == n_channels else range(n_channels)
+    return [each if isinstance(each, str) else f"channel {each}" for each in known]
+
+
+def _range_of(dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
+    """Contrast limits where none were measured: all values of a dtype, if it has bounds."""
+    if dtype.kind not in "iu":
+        return 0, 1, 0, 1
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max), int(info.min), int(info.max)
 
 
 def _own(plan: Plan, facts: Facts, image: int | None) -> dict[str, Any]:

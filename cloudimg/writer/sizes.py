@@ -13,8 +13,8 @@ from cloudimg.errors import ArgumentError
 from cloudimg.writer.cell import MEMORY_FACTOR
 from cloudimg.writer.plan import Plan
 
-_MOST_IN_FLIGHT = 16
-"""Cells at once: more would only compete for the same cores and connections."""
+_MOST_IN_FLIGHT = max(4, 2 * (os.cpu_count() or 1))
+"""Cells at once: some fetch while others encode; more would only compete."""
 _MOST_BY_DEFAULT = 4 * 2**30
 _SHARE_BY_DEFAULT = 0.4
 """Of the machine's memory."""

@@ -63,6 +63,12 @@ class Found:
     """Whether an overwriting was begun there and did not come to its new plan."""
     has_objects: bool
     """Whether there is anything but leases."""
+    has_leases: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written there."""
+        return not (self.has_objects or self.has_leases)
 
 
 def look(destination: Destination) -> Found:
@@ -76,17 +82,17 @@ def look(destination: Destination) -> Found:
     """
     found = destination.get_json(PLAN)
     if found is None:
-        return Found(None, False, _has_objects(destination))
+        return Found(None, False, *_what_is_there(destination))
     try:
         if found["state"] == "clearing":
-            return Found(None, True, True)
+            return Found(None, True, True, True)
         if found["format"] != _FORMAT:
             raise ArgumentError(
                 f"{destination.url} was begun by a version of cloudimg with another journal"
                 f" (format {found['format']}): go on with that one, or begin anew with overwrite"
             )
         is_done = destination.get_json(DONE) is not None
-        return Found(State.from_json(found, is_done=is_done), False, True)
+        return Found(State.from_json(found, is_done=is_done), False, True, True)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         if isinstance(exc, ArgumentError):
             raise
@@ -112,18 +118,24 @@ def load(destination: Destination) -> State:
     return state
 
 
-def _has_objects(destination: Destination) -> bool:
-    return any(not entry.key.startswith(f"{LEASES}/") for entry in destination.list())
+def _what_is_there(destination: Destination) -> tuple[bool, bool]:
+    """Whether there are objects that are no leases, and leases."""
+    has_leases = False
+    for entry in destination.list():
+        if not entry.key.startswith(f"{LEASES}/"):
+            return True, True
+        has_leases = True
+    return False, has_leases
 
 
-def refuse_foreign(destination: Destination) -> None:
+def refuse_foreign(found: Found, destination: Destination) -> None:
     """Leave alone what is not ours.
 
     Raises
     ------
     ArgumentError
     """
-    if destination.get_json(PLAN) is None and _has_objects(destination):
+    if found.state is None and found.has_objects and not found.is_clearing:
         raise ArgumentError(
             f"{destination.url} holds something that cloudimg did not write: write to another"
             " place, or pass overwrite to have all of it deleted",

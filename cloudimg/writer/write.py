@@ -11,6 +11,8 @@ A kill at any point leaves a destination that the same call goes on with.
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from cloudimg.writer.plan import Plan
 from cloudimg.writer.progress import Advance, Counter, Progress
 from cloudimg.writer.request import Request
 from cloudimg.writer.sizes import cell_bytes, cells_in_flight, mean_cell_bytes
-from cloudimg.writer.state import State, clear, decide, look, refuse_foreign
+from cloudimg.writer.state import Found, State, clear, decide, look, refuse_foreign
 from cloudimg.writer.subject import Subject
 
 
@@ -104,22 +106,34 @@ def write(
         If reading or writing fails: what is done stays done.
     """
     began = time.monotonic()
+    threading.Thread(target=_prepare, name="cloudimg-prepare", daemon=True).start()
+    found = look(destination)
     if not settings.overwrite:
-        refuse_foreign(destination)
+        refuse_foreign(found, destination)
     say = _teller(settings.progress)
-    with acquire(destination, say=say) as lease:
+    with acquire(destination, say=say, is_unheld=found.is_empty) as lease:
         try:
+            if not found.is_empty or lease.number > 1:
+                found = look(destination)  # as it is now that nobody else writes
             subject = open_subject()
             _refuse_overlap(subject, destination)
-            state = _follow_or_plan(subject, destination, request, settings)
+            state = _follow_or_plan(found, subject, destination, request, settings)
         except BaseException:
             _leave_nothing(destination, lease)
             raise
         if state.is_done:
             n_cells = state.plan.total_cells
             return Migration(destination.url, n_cells, n_cells, 0, 0, time.monotonic() - began)
-        run = _Run(subject, destination, state, settings, lease)
+        is_new = found.state is not state
+        run = _Run(subject, destination, state, settings, lease, is_new=is_new)
         return run.to_the_end(began)
+
+
+def _prepare() -> None:
+    """Import what the first cell would wait for, while the stores are asked."""
+    import google_crc32c  # noqa: F401
+    import imagecodecs  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
 
 def _teller(progress: Progress | None) -> Callable[[str], None]:
@@ -137,7 +151,9 @@ def _refuse_overlap(subject: Subject, destination: Destination) -> None:
     ------
     ArgumentError
     """
-    if subject.location != destination.store.location:
+    if subject.location is None or subject.location != destination.store.location:
+        return
+    if not _may_overlap(subject, destination.root):
         return
     for key in subject.list_keys():
         if key.startswith(f"{destination.root}/") or key == destination.root:
@@ -147,11 +163,18 @@ def _refuse_overlap(subject: Subject, destination: Destination) -> None:
             )
 
 
+def _may_overlap(subject: Subject, root: str) -> bool:
+    """Whether a file of the source may lie in a folder, from what all names begin with."""
+    if len(subject.source["urls"]) > 1:
+        return True
+    stem = re.split(r"[{*?\[]", subject.source["urls"][0])[0].partition("://")[2]
+    return root.startswith(stem) or stem.startswith(root) or not stem
+
+
 def _follow_or_plan(
-    subject: Subject, destination: Destination, request: Request, settings: Settings
+    found: Found, subject: Subject, destination: Destination, request: Request, settings: Settings
 ) -> State:
     """The plan that is there, if it is for the same, else a new one, which is stored."""
-    found = look(destination)
     state = decide(
         found,
         destination,
@@ -210,7 +233,10 @@ class _Run:
         state: State,
         settings: Settings,
         lease: Lease,
+        *,
+        is_new: bool,
     ) -> None:
+        self.is_new = is_new
         self.subject = subject
         self.destination = destination
         self.state = state
@@ -249,6 +275,8 @@ class _Run:
 
     def _unfinished(self, stage: int) -> list[int]:
         """Cells without a receipt that can be read; those of the others are counted."""
+        if self.is_new:
+            return list(range(self.plan.n_cells(stage)))
         done = finished(self.destination, stage, self.plan.n_cells(stage))
         if stage == 0:
             numbers = (int(n) for n in np.flatnonzero(done))
@@ -297,12 +325,7 @@ class _Run:
 
     def _finish(self) -> None:
         """The metadata: what a reader looks for first comes last."""
-        if self.subject.fingerprint() != self.state.source["fingerprint"]:
-            raise ChangedError(
-                f"files of the source changed while they were migrated: {self.destination.url} is"
-                " not whole. See what writes there, then begin anew with overwrite",
-                url=self.destination.url,
-            )
+        asked = engine().fetch(self.subject.fingerprint)
         found = documents(self.plan, self.state.facts, self.contrast.limits())
         *most, last = found
 
@@ -312,6 +335,12 @@ class _Run:
 
         for waiting in [engine().fetch(partial(put, key, data)) for key, data in most]:
             waiting.result()
+        if asked.result() != self.state.source["fingerprint"]:
+            raise ChangedError(
+                f"files of the source changed while they were migrated: {self.destination.url} is"
+                " not whole. See what writes there, then begin anew with overwrite",
+                url=self.destination.url,
+            )
         put(*last)
         self.lease.check()
         self.destination.put_json(DONE, {"n_cells": self.plan.total_cells})

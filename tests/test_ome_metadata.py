@@ -1,0 +1,586 @@
+"""The metadata of copies: read by other libraries, valid, deterministic, without credentials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ngff_zarr
+import numpy as np
+import ome_zarr_models.v04 as models_04
+import ome_zarr_models.v05 as models_05
+import pytest
+import tensorstore
+import xarray
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ome_zarr_models.v04.bioformats2raw import BioFormats2Raw as Collection04
+from ome_zarr_models.v05.bioformats2raw import BioFormats2Raw as Collection05
+
+from cloudimg.writer.canonical import Canonical
+from cloudimg.writer.choose import make_plan
+from cloudimg.writer.codecs import make_codec
+from cloudimg.writer.facts import Facts, as_json, facts_of_array, facts_of_image
+from cloudimg.writer.metadata import documents
+from cloudimg.writer.plan import Plan
+from cloudimg.writer.request import Request
+from cloudimg.writer.subject import shown_urls
+
+FORMATS = (3, 2)
+DTYPES = (
+    *("|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8"),
+    *("<f2", "<f4", "<f8", "<c8", "<c16"),
+)
+OME_XML = '<?xml version="1.0"?><OME xmlns="ome"><Image ID="Image:0"/></OME>'
+
+
+def plan_of(
+    dims: str | Sequence[str] = "yx",
+    shape: Sequence[int] = (100, 90),
+    dtype: str = "<u2",
+    *,
+    lead: dict[str, int] | None = None,
+    fill_value: Any = 0,
+    zarr_format: int = 3,
+    **asked: Any,
+) -> Plan:
+    """A plan with small chunks, so that a small image has levels."""
+    lead = lead or {}
+    request = Request(
+        zarr_format=zarr_format, **{"chunks": {"y": 32, "x": 32}, "levels": 3, **asked}
+    )
+    return make_plan(
+        tuple(dims),
+        shape,
+        dtype,
+        request=request,
+        codec=make_codec(None, dtype, zarr_format).spec,
+        lead_dims=tuple(lead),
+        lead_shape=tuple(lead.values()),
+        fill_value=fill_value,
+    )
+
+
+def image_facts(
+    dims: str | Sequence[str],
+    shape: Sequence[int],
+    attrs: dict[str, Any] | None = None,
+    coords: dict[str, Any] | None = None,
+    **others: Any,
+) -> Facts:
+    given_ = {"name": None, "ome_xml": None, "provenance": {}, **others}
+    return facts_of_image(Canonical(tuple(dims), shape), coords or {}, attrs or {}, **given_)
+
+
+def stored(folder: Path, plan: Plan, facts: Facts, contrast: Any = None) -> Path:
+    for key, data in documents(plan, facts, contrast or {}):
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def attributes(plan: Plan, facts: Facts, path: str = "", contrast: Any = None) -> dict[str, Any]:
+    """Attributes of a group; those of OME-Zarr at the top in either version."""
+    found = dict(documents(plan, facts, contrast or {}))
+    before = f"{path}/" if path else ""
+    if plan.zarr_format == 2:
+        return json.loads(found[f"{before}.zattrs"])
+    own = json.loads(found[f"{before}zarr.json"])["attributes"]
+    return {**own, **own.pop("ome", {})}
+
+
+def multiscale(plan: Plan, facts: Facts, path: str = "") -> dict[str, Any]:
+    (found,) = attributes(plan, facts, path)["multiscales"]
+    return found
+
+
+def transforms(plan: Plan, facts: Facts) -> list[tuple[list[float], list[float]]]:
+    """Scale and translation of each level."""
+    found = []
+    for dataset in multiscale(plan, facts)["datasets"]:
+        scale, *rest = dataset["coordinateTransformations"]
+        zeros = [0.0] * len(plan.dims)
+        found.append((scale["scale"], rest[0]["translation"] if rest else zeros))
+    return found
+
+
+def units(plan: Plan, facts: Facts) -> dict[str, str | None]:
+    return {axis["name"]: axis.get("unit") for axis in multiscale(plan, facts)["axes"]}
+
+
+def opened(path: Path, zarr_format: int) -> Any:
+    driver = "zarr3" if zarr_format == 3 else "zarr"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}, "open": True}
+    return tensorstore.open(spec).result()
+
+
+def validate(group: zarr.Group) -> None:
+    models = models_05 if group.metadata.zarr_format == 3 else models_04
+    models.Image.from_zarr(group)
+
+
+# ----------------------------------------------------------------------------- other libraries
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_an_image_is_valid_and_read_alike_by_all(tmp_path: Path, zarr_format: int) -> None:
+    shape = (3, 2, 10, 200, 90)
+    plan = plan_of("tczyx", shape, zarr_format=zarr_format)
+    facts = image_facts(
+        "tczyx",
+        shape,
+        {
+            "pixel_size": {"x": 0.5, "y": 0.5, "z": 2.0},
+            "pixel_size_unit": {"x": "µm", "y": "µm", "z": "µm"},
+            "time_step_s": 30.0,
+            "channel_names": ["DAPI", "GFP"],
+            "channel_colors": [65535, -16776961],
+        },
+        name="embryo",
+        ome_xml=OME_XML,
+    )
+    folder = stored(tmp_path, plan, facts, {(0, 0): (1, 9, 0, 11), (0, 1): (2, 8, 0, 12)})
+
+    group = zarr.open_group(folder, mode="r")
+    validate(group)
+    read = ngff_zarr.from_ngff_zarr(str(folder), validate=True)
+
+    assert group.metadata.zarr_format == zarr_format
+    assert [image.data.shape for image in read.images] == [level.shape for level in plan.levels]
+    assert read.images[0].name == "embryo"
+    assert read.images[0].axes_units == {
+        "t": "second",
+        "c": None,
+        "z": "micrometer",
+        "y": "micrometer",
+        "x": "micrometer",
+    }
+    assert read.images[0].scale == {"t": 30, "c": 1, "z": 2, "y": 0.5, "x": 0.5}
+    assert read.images[2].scale == {"t": 30, "c": 1, "z": 2, "y": 2, "x": 2}
+    assert read.images[2].translation == {"t": 0, "c": 0, "z": 0, "y": 0.75, "x": 0.75}
+    channels = read.metadata.omero.channels
+    assert [channel.label for channel in channels] == ["DAPI", "GFP"]
+    assert [channel.color for channel in channels] == ["0000FF", "FF0000"]
+    assert [channel.window.end for channel in channels] == [9, 8]
+    for number, level in enumerate(plan.levels):
+        array = group[str(number)]
+        assert isinstance(array, zarr.Array)
+        assert array.shape == level.shape
+        other = opened(folder / str(number), zarr_format)
+        assert other.shape == level.shape
+        if zarr_format == 3:
+            assert array.metadata.dimension_names == plan.dims
+            assert other.domain.labels == plan.dims
+            assert (array.shards, array.chunks) == (level.shard, plan.chunk)
+        else:
+            assert array.chunks == plan.chunk
+
+
+@pytest.mark.parametrize("dims", ["yx", "zyx", "cyx", "tyx", "tzyx", ("page", "y", "x")])
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_all_axes_are_valid(tmp_path: Path, dims: Sequence[str], zarr_format: int) -> None:
+    shape = (*range(2, len(dims)), 70, 80)
+    plan = plan_of(dims, shape, zarr_format=zarr_format)
+    folder = stored(tmp_path, plan, Facts())
+    validate(zarr.open_group(folder, mode="r"))
+    # Viewers take the type of each axis without asking whether it has one.
+    types = {axis["name"]: axis["type"] for axis in multiscale(plan, Facts())["axes"]}
+    known = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+    assert types == {dim: known.get(dim, types[dim]) for dim in dims}
+    assert types.get("page") not in known.values()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_every_dtype_is_read_with_its_fill_value(
+    tmp_path: Path, dtype: str, zarr_format: int
+) -> None:
+    kind = np.dtype(dtype).kind
+    values: dict[str, list[Any]] = {
+        "b": [True],
+        "u": [0, np.iinfo(dtype).max if kind == "u" else 0],
+        "i": [-1, np.iinfo(dtype).min if kind == "i" else 0],
+        "f": [0.5, float("nan"), float("inf"), float("-inf")],
+        "c": [1.5 - 2j, complex("nan")],
+    }
+    for number, fill in enumerate(values[kind]):
+        plan = plan_of("yx", (40, 50), dtype, fill_value=fill, zarr_format=zarr_format, levels=1)
+        folder = stored(tmp_path / str(number), plan, Facts())
+        group = zarr.open_group(folder, mode="r")
+        validate(group)
+        array, other = group["0"], opened(folder / "0", zarr_format)
+        assert array.dtype == np.dtype(dtype)
+        assert other.dtype.numpy_dtype == np.dtype(dtype)
+        # No chunk is stored: all is fill value.
+        np.testing.assert_array_equal(array[:2, :2], np.full((2, 2), fill, dtype))
+        np.testing.assert_array_equal(other[:2, :2].read().result(), np.full((2, 2), fill, dtype))
+
+
+# ----------------------------------------------------------------------------- collections
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_lead_axes_make_a_collection(tmp_path: Path, zarr_format: int) -> None:
+    dims, shape = ("well", "f", "y", "x"), (2, 3, 60, 70)
+    plan = plan_of("yx", (60, 70), lead={"well": 2, "f": 3}, zarr_format=zarr_format)
+    facts = image_facts(
+        dims, shape, {}, {"well": np.array(["B03", "C04"]), "f": np.arange(3)}, name="plate"
+    )
+    contrast = {(image, 0): (image, image + 1, 0, 9) for image in range(6)}
+    folder = stored(tmp_path, plan, facts, contrast)
+    group = zarr.open_group(folder, mode="r")
+
+    (Collection05 if zarr_format == 3 else Collection04).from_zarr(group)
+    order = group["OME"].attrs
+    assert (order["ome"] if zarr_format == 3 else order)["series"] == list("012345")
+    for number in range(6):
+        validate(group[str(number)])
+        read = ngff_zarr.from_ngff_zarr(str(folder / str(number)), validate=True)
+        assert read.metadata.omero.channels[0].window.start == number
+        assert opened(folder / f"{number}/1", zarr_format).shape == plan.levels[1].shape
+    name = multiscale(plan, facts, "5")["name"]
+    assert "plate" in name
+    assert "well=C04, f=2" in name
+    assert "'C04'" in str(attributes(plan, facts, "5")["cloudimg"])
+
+
+def test_positions_without_labels_are_counted() -> None:
+    plan = plan_of("yx", (60, 70), lead={"a": 2, "b": 2})
+    assert "a=1, b=0" in multiscale(plan, Facts(), "2")["name"]
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+@pytest.mark.parametrize("lead", [{}, {"well": 2, "f": 2}])
+def test_the_root_comes_last_and_arrays_first(zarr_format: int, lead: dict[str, int]) -> None:
+    plan = plan_of("yx", (60, 70), lead=lead, zarr_format=zarr_format)
+    keys = [key for key, _ in documents(plan, Facts(ome_xml=OME_XML), {})]
+    group = "zarr.json" if zarr_format == 3 else ".zgroup"
+    assert keys[-1] == group
+    assert len(set(keys)) == len(keys)
+    if lead:
+        for image in range(4):
+            at = keys.index(f"{image}/{group}")
+            arrays = [i for i, key in enumerate(keys) if key.startswith(f"{image}/{0}/")]
+            assert max(arrays) < at < keys.index(f"OME/{group}")
+
+
+def test_many_images_are_described_at_once() -> None:
+    plan = plan_of("yx", (60, 70), lead={"well": 1000})
+    facts = Facts(coords={"well": [f"W{i}" for i in range(1000)]})
+    found = documents(plan, facts, {})
+    assert len(found) == 3 * 1000 + 1000 + 1 + 1
+    arrays = {id(data) for key, data in found if key.count("/") == 2}
+    assert len(arrays) == 3  # those of a level are one object in memory
+
+
+# ----------------------------------------------------------------------------- OME-XML
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_ome_xml_is_kept_to_the_letter(tmp_path: Path, zarr_format: int) -> None:
+    text = OME_XML.replace("Image:0", "Bild:µ")
+    plan = plan_of(zarr_format=zarr_format)
+    folder = stored(tmp_path, plan, Facts(ome_xml=text))
+    assert (folder / "OME/METADATA.ome.xml").read_text("utf-8") == text
+    group = zarr.open_group(folder, mode="r")
+    validate(group)
+    assert isinstance(group["OME"], zarr.Group)
+
+
+def test_ome_xml_of_other_images_is_not_taken_for_that_of_the_series() -> None:
+    plan = plan_of("yx", (60, 70), lead={"a": 2, "b": 1})
+    two = OME_XML.replace('<Image ID="Image:0"/>', '<Image ID="a"/><Image ID="b"/>')
+    assert "OME/METADATA.ome.xml" in dict(documents(plan, Facts(ome_xml=two), {}))
+    found = dict(documents(plan, Facts(ome_xml=OME_XML), {}))
+    assert "OME/METADATA.ome.xml" not in found
+    assert OME_XML.encode() in found.values()
+
+
+# ----------------------------------------------------------------------------- scales
+
+
+@pytest.mark.parametrize(
+    ("unit", "word"),
+    [
+        ("µm", "micrometer"),
+        ("\u03bcm", "micrometer"),
+        ("um", "micrometer"),
+        ("nm", "nanometer"),
+        ("mm", "millimeter"),
+        ("cm", "centimeter"),
+        ("m", "meter"),
+        ("inch", "inch"),
+        ("Å", "angstrom"),
+        ("micrometer", "micrometer"),
+        ("", None),
+        ("pixel", None),
+        ("furlong", None),
+    ],
+)
+def test_units_are_words_of_udunits(unit: str, word: str | None) -> None:
+    attrs = {"pixel_size": {"x": 0.25, "y": 0.5}, "pixel_size_unit": {"x": unit, "y": unit}}
+    facts = image_facts("yx", (100, 90), attrs)
+    assert units(plan_of(), facts) == {"y": word, "x": word}
+    assert transforms(plan_of(), facts)[0][0] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf"), None, "1"])
+def test_sizes_that_no_pixel_has_are_left_out(size: Any) -> None:
+    attrs = {"pixel_size": {"x": size}, "pixel_size_unit": {"x": "µm"}, "time_step_s": size}
+    facts = image_facts("tyx", (2, 100, 90), attrs)
+    plan = plan_of("tyx", (2, 100, 90))
+    assert transforms(plan, facts)[0][0] == [1, 1, 1]
+    assert units(plan, facts) == {"t": None, "y": None, "x": None}
+
+
+def test_nothing_known_is_nothing_said() -> None:
+    facts = image_facts("yx", (100, 90))
+    assert units(plan_of(), facts) == {"y": None, "x": None}
+    assert [scale for scale, _ in transforms(plan_of(), facts)] == [[1, 1], [2, 2], [4, 4]]
+    assert multiscale(plan_of(), facts)["name"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    factors=st.lists(st.integers(2, 5), min_size=1, max_size=3),
+    method=st.sampled_from(["mean", "nearest", "mode"]),
+    size=st.floats(0.01, 10),
+)
+def test_translations_are_where_pixels_come_from(
+    factors: list[int], method: str, size: float
+) -> None:
+    n = 700
+    plan = plan_of(
+        "yx", (n, n), factors=[{"y": f, "x": 1} for f in factors], downsampling=method, levels=None
+    )
+    facts = Facts(scales={"y": (size, "micrometer")}, origins={"y": 7.0})
+    # What a pixel of each level stands for, in pixels of level 0.
+    places = np.arange(n, dtype=float)
+    for (scale, translation), factor in zip(transforms(plan, facts), [1, *factors], strict=True):
+        whole = places[: len(places) // factor * factor].reshape(-1, factor)
+        places = whole[:, (factor - 1) // 2] if method == "nearest" else whole.mean(axis=1)
+        told = translation[0] + scale[0] * np.arange(len(places))
+        np.testing.assert_allclose(told, 7.0 + size * places, rtol=1e-9)
+        assert translation[1] == 0
+
+
+def test_how_levels_were_made_is_said() -> None:
+    for method in ("mean", "nearest", "mode"):
+        found = multiscale(plan_of(downsampling=method), Facts())
+        assert found["type"] == method
+        assert found["metadata"]["description"]
+
+
+# ----------------------------------------------------------------------------- coordinates
+
+
+def test_regular_positions_become_scale_and_origin() -> None:
+    coords = {"z": [10.0, 12.5, 15.0], "t": [3.0, 5.0]}
+    attrs = {"pixel_size": {"z": 2.4}, "pixel_size_unit": {"z": "µm"}}
+    facts = image_facts("tzyx", (2, 3, 100, 90), attrs, coords)
+    plan = plan_of("tzyx", (2, 3, 100, 90))
+    assert transforms(plan, facts)[0] == ([2, 2.5, 1, 1], [3, 10, 0, 0])
+    assert units(plan, facts) == {"t": "second", "z": "micrometer", "y": None, "x": None}
+
+
+def test_regular_times_of_names_become_a_step() -> None:
+    start = np.datetime64("2024-05-01T12:00:00", "us")
+    times = start + np.arange(3) * np.timedelta64(90, "s")
+    facts = image_facts("tyx", (3, 100, 90), {}, {"t": times})
+    plan = plan_of("tyx", (3, 100, 90))
+    assert transforms(plan, facts)[0] == ([90, 1, 1], [0, 0, 0])
+    assert units(plan, facts)["t"] == "second"
+    assert "2024-05-01T12:01:30" in str(attributes(plan, facts)["cloudimg"])
+
+
+def test_irregular_coordinates_are_kept_and_no_scale() -> None:
+    coords = {"z": [0.0, 1.0, 5.0], "z_label": np.array(["a", "a", "b"])}
+    facts = image_facts("zyx", (3, 100, 90), {}, coords)
+    plan = plan_of("zyx", (3, 100, 90))
+    assert transforms(plan, facts)[0] == ([1, 1, 1], [0, 0, 0])
+    kept = attributes(plan, facts)["cloudimg"]["coordinates"]
+    assert kept["z"] == [0.0, 1.0, 5.0]
+    assert kept["z_label"] == ["a", "a", "b"]
+
+
+def test_falling_positions_are_not_told_as_rising_ones() -> None:
+    coords = {"z": [9.0, 6.0, 3.0]}
+    facts = image_facts("zyx", (3, 100, 90), {}, coords)
+    plan = plan_of("zyx", (3, 100, 90))
+    (scale, translation), *_ = transforms(plan, facts)
+    told = [translation[0] + i * scale[0] for i in range(3)]
+    assert told in (coords["z"], [0, 1, 2])
+    assert attributes(plan, facts)["cloudimg"]["coordinates"]["z"] == coords["z"]
+
+
+def test_positions_2_76_218_are_not_counted_from_zero() -> None:
+    facts = image_facts(("pos", "y", "x"), (3, 100, 90), {}, {"pos": np.array([2, 76, 218])})
+    plan = plan_of(("pos", "y", "x"), (3, 100, 90))
+    assert attributes(plan, facts)["cloudimg"]["coordinates"]["pos"] == [2, 76, 218]
+
+
+@pytest.mark.parametrize("values", [[9, 7, 5], [5, 10, 15, 20]])
+@pytest.mark.parametrize("dtype", ["i8", "u1", "u8"])
+def test_whole_numbers_at_equal_steps_are_kept_short(values: list[int], dtype: str) -> None:
+    facts = image_facts(("pos", "y", "x"), (3, 9, 9), {}, {"pos": np.array(values, dtype)})
+    kept = facts.coords["pos"]
+    if not isinstance(kept, list):
+        kept = list(
+            range(kept["start"], kept["start"] + kept["step"] * kept["count"], kept["step"])
+        )
+    assert kept == values
+
+
+def test_an_xarray_gives_its_coordinates() -> None:
+    array = xarray.DataArray(
+        np.zeros((2, 2, 100, 90), "u2"),
+        dims=("t", "c", "y", "x"),
+        coords={
+            "t": [datetime(2024, 1, 1), datetime(2024, 1, 1) + timedelta(seconds=5)],
+            "c": ["DAPI", "GFP"],
+            "y": ("y", 100 + 0.5 * np.arange(100), {"units": "um"}),
+            "x": ("x", 200 + 0.5 * np.arange(90), {"units": "um"}),
+        },
+        attrs={"operator": "x", "when": datetime(2024, 1, 1), "broken": float("nan")},
+        name="well",
+    )
+    facts = facts_of_array(
+        Canonical(array.dims, array.shape), name=None, provenance={}, xarray=array
+    )
+    plan = plan_of("tcyx", array.shape)
+    assert transforms(plan, facts)[0] == ([5, 1, 0.5, 0.5], [0, 0, 100, 200])
+    assert units(plan, facts) == {
+        "t": "second",
+        "c": None,
+        "y": "micrometer",
+        "x": "micrometer",
+    }
+    found = attributes(plan, facts)
+    assert [channel["label"] for channel in found["omero"]["channels"]] == ["DAPI", "GFP"]
+    assert found["multiscales"][0]["name"] == "well"
+    kept = found["cloudimg"]["attributes"]
+    assert kept == {"operator": "x", "when": "2024-01-01T00:00:00", "broken": "nan"}
+
+
+# ----------------------------------------------------------------------------- channels
+
+
+def channels_of(plan: Plan, facts: Facts, contrast: Any = None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = attributes(plan, facts, "", contrast)["omero"]["channels"]
+    return found
+
+
+def test_channels_have_labels_of_names_where_headers_say_none() -> None:
+    plan = plan_of("cyx", (2, 100, 90))
+    facts = image_facts("cyx", (2, 100, 90), {}, {"c": np.array(["DAPI", "GFP"])})
+    assert [c["label"] for c in channels_of(plan, facts)] == ["DAPI", "GFP"]
+    facts = image_facts("cyx", (2, 100, 90), {}, {"c": np.array([405, 488])})
+    assert [c["label"].split()[-1] for c in channels_of(plan, facts)] == ["405", "488"]
+
+
+def test_names_of_other_channels_are_not_taken() -> None:
+    plan = plan_of("cyx", (3, 100, 90))
+    facts = image_facts("cyx", (3, 100, 90), {"channel_names": ["only"], "channel_colors": [-1]})
+    found = channels_of(plan, facts)
+    assert len(found) == 3
+    assert "only" not in [channel["label"] for channel in found]
+    assert len({channel["color"] for channel in found}) == 3
+
+
+def test_samples_are_red_green_and_blue() -> None:
+    plan = plan_of("cyx", (6, 100, 90))
+    facts = image_facts("cyxs", (2, 100, 90, 3), {"channel_names": ["a", "b"]})
+    found = channels_of(plan, facts)
+    assert [c["label"] for c in found][3:] == ["b red", "b green", "b blue"]
+    assert [c["color"] for c in found] == ["FF0000", "00FF00", "0000FF"] * 2
+
+
+def test_without_pixels_that_say_more_limits_are_those_of_the_dtype() -> None:
+    for dtype, expected in (("|u1", (0, 255)), ("<i2", (-(2**15), 2**15 - 1)), ("<f4", (0, 1))):
+        (channel,) = channels_of(plan_of(dtype=dtype), Facts())
+        assert (channel["window"]["start"], channel["window"]["end"]) == expected
+
+
+def test_contrast_of_a_constant_image_is_kept(tmp_path: Path) -> None:
+    plan = plan_of()
+    contrast = {(0, 0): (7, 8, 7, 8)}
+    (channel,) = channels_of(plan, Facts(), contrast)
+    assert channel["window"] == {"start": 7, "end": 8, "min": 7, "max": 8}
+    validate(zarr.open_group(stored(tmp_path, plan, Facts(), contrast), mode="r"))
+
+
+# ----------------------------------------------------------------------------- bytes
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_bytes_are_the_same_after_the_journal(zarr_format: int) -> None:
+    shape = (2, 3, 100, 90)
+    facts = image_facts(
+        "tcyx",
+        shape,
+        {"colormap": np.zeros((3, 4), "u2"), "pixel_size": {"x": 1}, "channel_names": list("abc")},
+        {"t": np.array([5, 7]), "c": np.array(list("abc"))},
+        name="n",
+        ome_xml=OME_XML,
+        provenance={"source": ["a_{c}.tif"], "options": {"fill_value": float("nan")}},
+    )
+    plan = plan_of("tcyx", shape, zarr_format=zarr_format)
+    before = documents(plan, facts, {})
+    again = Facts.from_json(json.loads(json.dumps(facts.to_json(), allow_nan=False)))
+    assert again == facts
+    assert documents(Plan.from_json(json.loads(json.dumps(plan.to_json()))), again, {}) == before
+
+
+@pytest.mark.parametrize("lead", [{}, {"a": 2, "b": 2}])
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_no_document_has_credentials(lead: dict[str, int], zarr_format: int) -> None:
+    url = "https://user:hunter2@host/a_{c}.tif?X-Amz-Signature=hunter2&token=hunter2"
+    facts = image_facts(
+        (*lead, "y", "x"),
+        (*lead.values(), 100, 90),
+        provenance={"source": shown_urls([url])},
+    )
+    plan = plan_of("yx", (100, 90), lead=lead, zarr_format=zarr_format)
+    found = documents(plan, facts, {})
+    assert not [key for key, data in found if b"hunter2" in data]
+    assert any(b"host/a_{c}.tif" in data for _, data in found)
+
+
+def test_what_headers_hold_is_json_for_strict_readers(tmp_path: Path) -> None:
+    attrs = {
+        "description": "half \ud800 a pair",
+        "bytes": b"\xff\x00",
+        "number": np.float32("inf"),
+        "nested": {"when": np.datetime64("2024-01-01T00:00"), "set": (1, np.uint8(2))},
+    }
+    plan = plan_of()
+    folder = stored(tmp_path, plan, image_facts("yx", (100, 90), attrs, name="\ud800"))
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    found = json.loads((folder / "zarr.json").read_text("utf-8"), parse_constant=refuse)
+    json.dumps(found, ensure_ascii=False).encode("utf-8")  # no halves of pairs in it
+    kept = found["attributes"]["cloudimg"]["attributes"]
+    assert kept["nested"] == {"when": "2024-01-01T00:00", "set": [1, 2]}
+    validate(zarr.open_group(folder, mode="r"))
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+    | st.complex_numbers() | st.datetimes() | st.timedeltas(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=json_like)
+def test_everything_becomes_json_and_stays_it(value: Any) -> None:
+    once = as_json(value)
+    assert as_json(json.loads(json.dumps(once, allow_nan=False))) == once
