@@ -109,7 +109,6 @@ def by_ngff_zarr(endpoint: str, out: str) -> None:
         image,
         [{"z": 1, "y": 2, "x": 2}, {"z": 1, "y": 4, "x": 4}],
         chunks={"t": 1, "c": 1, "z": 1, "y": 512, "x": 512},
-        method=ngff_zarr.Methods.DASK_IMAGE_NEAREST,
     )
     ngff_zarr.to_ngff_zarr(local_folder(out), multiscales, version="0.5")
 

@@ -394,7 +394,7 @@ class Fault:
     """How many requests that match are let through first."""
     seconds: float = 2.0
     apply: bool = False
-    """For reset and stall: whether the store does what was asked before the answer gets lost."""
+    """For status, reset and stall: whether the store does what was asked all the same."""
 
     KINDS = ("status", "reset", "truncate", "stall", "slow")
 
@@ -745,6 +745,8 @@ class Connection(asyncio.Protocol):
         if fault is None:
             self.send(message, self.server.answer(message))
         elif fault.kind == "status":
+            if fault.apply:
+                self.server.answer(message)
             self.send(message, S3Error(fault.status).response(message.path))
         elif fault.kind in ("reset", "stall"):
             if fault.apply:

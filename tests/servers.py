@@ -13,6 +13,7 @@ import html
 import json
 import logging
 import os
+import socketserver
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,6 +168,7 @@ def run_gcs() -> str:
     from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]
 
     logging.disable()  # missing objects are errors to it, and usual in tests
+    socketserver.TCPServer.request_queue_size = 512  # of 5, most of many at once come seconds later
     server = create_server("127.0.0.1", 0, in_memory=True)
     server._api.daemon = True  # else the process would not end
     server.start()

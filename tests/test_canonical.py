@@ -166,7 +166,7 @@ def test_samples_are_the_fastest_of_the_channels() -> None:
     assert axes.from_source_pixels(pixels).ravel().tolist() == [10, 11, 12, 20, 21, 22]
 
 
-@pytest.mark.parametrize("dims", list(permutations("yxs")) + [("c", "y", "x", "s")])
+@pytest.mark.parametrize("dims", [*list(permutations("yxs")), ("c", "y", "x", "s")])
 @pytest.mark.parametrize("part", [slice(0, 1), slice(1, 3), slice(2, 3), slice(0, 2)])
 def test_pixels_are_not_cut_through(dims: tuple[str, ...], part: slice) -> None:
     axes = Canonical(dims, [3 if dim == "s" else 2 for dim in dims])

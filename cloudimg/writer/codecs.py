@@ -23,6 +23,7 @@ Configuration = Mapping[str, Any]
 _DEFAULT: tuple[tuple[str, dict[str, Any]], ...] = (("blosc", {"cname": "zstd", "clevel": 1}),)
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 _BLOSC_INNER = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+_BLOSC_HEADER_BYTES = 16
 _BY_NUMCODECS = ("adler32", "bz2", "crc32", "fletcher32", "gzip", "lz4", "lzma", "zlib")
 """Further codecs that lose nothing and give the same bytes each time, by numcodecs' names."""
 
@@ -98,6 +99,8 @@ class Codec:
             if link.name == "blosc":
                 configuration["shuffle"] = _SHUFFLES[configuration["shuffle"]]
                 del configuration["typesize"]
+            # tensorstore refuses what it does not know; it is off in any case.
+            configuration.pop("checksum", None)
             found.append({"id": link.name, **configuration})
         if not found:
             return None, None
@@ -235,8 +238,19 @@ def _blosc(given: Configuration, dtype: np.dtype[Any]) -> _Link:
             blocksize=blocksize,
             numthreads=1,
         ),
-        lambda data: imagecodecs.blosc_decode(data, numthreads=1),
+        _decode_blosc,
     )
+
+
+def _decode_blosc(data: Any) -> Any:
+    import imagecodecs
+
+    # blosc believes its header, and would read on past bytes that were cut off.
+    # https://www.blosc.org/c-blosc/format.html: bytes 12 to 16 are the compressed size.
+    size = int.from_bytes(bytes(data[12:16]), "little")
+    if len(data) < _BLOSC_HEADER_BYTES or size != len(data):
+        raise ValueError(f"{len(data)} bytes instead of {size}")
+    return imagecodecs.blosc_decode(data, numthreads=1)
 
 
 def _by_numcodecs(name: str, given: Configuration) -> _Link:

@@ -118,6 +118,9 @@ def _mean(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         with np.errstate(all="ignore"):
             total = _sum(members, double)
             total /= count
+            # The sign of what is not a number would depend on how the image is cut.
+            parts = total.view(np.float64)
+            parts[np.isnan(parts)] = np.nan
             out[...] = total
     elif kind in "iu" and size == 8:
         _mean_of_64_bits(members, out, count)
@@ -159,6 +162,8 @@ def _mean_of_64_bits(members: Sequence[Array], out: Array, count: int) -> None:
 
 
 def _mode(pixels: Array, out: Array, extents: Sequence[int]) -> None:
+    if pixels.dtype.kind in "fc":
+        pixels = pixels + pixels.dtype.type(0)  # one zero: which of two is met first would differ
     members = _members(pixels, extents)
     if all((first == second).all() for first, second in itertools.pairwise(members)):
         out[...] = members[0]

@@ -51,11 +51,11 @@ class Histogram:
         total = np.cumsum(self.counts)
         first = int(self.bins[np.searchsorted(total, low * total[-1], "right")])
         last = int(self.bins[np.searchsorted(total, high * total[-1], "left")])
-        start = max(_value_of(first, self.kind), self.least)
-        end = min(_value_of(last, self.kind), self.greatest)
+        start = max(_edges(first, self.kind)[0], self.least)
+        end = min(_edges(last, self.kind)[1], self.greatest)
         if not end > start:
-            end = start + 1 if start + 1 > start else float(np.nextafter(start, np.inf))
-        least, greatest = self.least, max(self.greatest, end)
+            start, end = _apart(start)
+        least, greatest = min(self.least, start), max(self.greatest, end)
         if self.kind[0] in "iub":
             return int(start), int(end), int(least), int(greatest)
         return start, end, least, greatest
@@ -107,7 +107,11 @@ def _measure(pixels: Array) -> Histogram:
     counts = np.bincount(_bin_of(values), minlength=1)
     bins = np.flatnonzero(counts)
     return Histogram(
-        kind, bins, counts[bins].astype(np.int64), values.min().item(), values.max().item()
+        kind,
+        bins,
+        counts[bins].astype(np.int64),
+        values.min().item() + 0,  # -0.0 would make sums depend on their order
+        values.max().item() + 0,
     )
 
 
@@ -135,11 +139,22 @@ def _bin_of(values: Array) -> npt.NDArray[np.int64]:
     return np.where(bits < _BINS // 2, bits + _BINS // 2, _BINS - 1 - bits)
 
 
-def _value_of(number: int, kind: str) -> float:
-    """The least value of a bin."""
+def _edges(number: int, kind: str) -> tuple[float, float]:
+    """The least and the greatest value of a bin."""
     if kind in ("u1", "u2"):
-        return number
+        return number, number
     if kind in ("i1", "i2"):
-        return number - _BINS // 2
-    bits = number - _BINS // 2 if number >= _BINS // 2 else _BINS - 1 - number
-    return float(np.array([bits << 16], "<u4").view("<f4")[0])
+        return number - _BINS // 2, number - _BINS // 2
+    is_positive = number >= _BINS // 2
+    bits = number - _BINS // 2 if is_positive else _BINS - 1 - number
+    near, far = np.array([bits << 16, (bits << 16) + 0xFFFF], "<u4").view("<f4").tolist()
+    return (near, far) if is_positive else (far, near)
+
+
+def _apart(value: float) -> tuple[float, float]:
+    """Two values to show a constant image between."""
+    if value + 1 > value:
+        return value, value + 1
+    if value < np.finfo("f8").max:
+        return value, float(np.nextafter(value, np.inf))
+    return float(np.nextafter(value, -np.inf)), value
