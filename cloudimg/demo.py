@@ -74,14 +74,48 @@ print(projection.shape, projection.dtype)
 """,
     ),
     Step(
-        "A picture: nuclei magenta, cytoskeleton green, the two times side by side.",
+        "A copy as sharded OME-Zarr. Stopped anywhere, the same call goes on from there.",
+        """\
+copy = "s3://demo/mydata.ome.zarr"
+opening = {"storage_options": storage_options}
+print(cloudimg.migrate(pattern, copy, open_options=opening, storage_options=storage_options))
+""",
+    ),
+    Step(
+        "The proof: all of it read again, checked, and compared with the files, pixel by pixel.",
+        """\
+proof = cloudimg.verify(
+    copy,
+    against_source=True,
+    storage_options=storage_options,
+    source_options=storage_options,
+)
+print(proof)
+assert proof
+""",
+    ),
+    Step(
+        "What any program that reads Zarr finds there.",
+        """\
+import zarr
+
+store = zarr.storage.FsspecStore.from_url(copy, storage_options=storage_options, read_only=True)
+group = zarr.open_group(store, mode="r")
+levels = [level["path"] for level in group.attrs["ome"]["multiscales"][0]["datasets"]]
+print({level: group[level].shape for level in levels})
+copied = group["0"][...].max(axis=2)
+assert (copied == projection).all()
+""",
+    ),
+    Step(
+        "A picture of the copy: nuclei magenta, cytoskeleton green, the two times side by side.",
         """\
 from pathlib import Path
 
 import imagecodecs
 from cloudimg.demo import paint
 
-Path(OUT).write_bytes(imagecodecs.png_encode(paint(projection)))
+Path(OUT).write_bytes(imagecodecs.png_encode(paint(copied)))
 """,
     ),
 )

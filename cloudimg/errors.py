@@ -13,6 +13,7 @@
     ├── StorageError           a store did not give what was asked (also OSError)
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
+    │   ├── NoRoomError        a quota or a disk is full, or the object is too large
     │   ├── ServerError        5xx, throttling, connection reset, time-out: after all retries
     │   ├── ShortReadError     fewer bytes came than the object should have there
     │   ├── ChangedError       the object changed while it was being read
@@ -109,6 +110,10 @@ class NotFoundError(StorageError, FileNotFoundError):
 
 class AccessDeniedError(StorageError, PermissionError):
     """The store refused: no credentials, wrong ones, or no permission."""
+
+
+class NoRoomError(StorageError):
+    """The store or disk is full, a quota is used up, or it takes no object of that size."""
 
 
 class ServerError(StorageError):

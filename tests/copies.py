@@ -21,6 +21,13 @@ def objects(url: str, storage_options: dict[str, Any]) -> dict[str, bytes]:
     return {name[len(root) + 1 :]: fs.cat_file(name) for name in fs.find(root)}
 
 
+def names(url: str, storage_options: dict[str, Any]) -> list[str]:
+    """Relative names of the objects below a URL, while somebody writes there."""
+    fs, root = fsspec.core.url_to_fs(url, **storage_options)
+    fs.invalidate_cache()
+    return [name[len(root.rstrip("/")) + 1 :] for name in fs.find(root)]
+
+
 def image_of(found: dict[str, bytes]) -> dict[str, bytes]:
     """Without the journal, whose leases tell processes apart."""
     return {key: data for key, data in found.items() if not key.startswith(".cloudimg/")}

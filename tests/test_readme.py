@@ -28,7 +28,7 @@ def python_blocks() -> str:
 def test_every_block_is_covered() -> None:
     assert {language for _, language, _ in BLOCKS} == {"sh", "python"}
     shell = [(name, code) for name, language, code in BLOCKS if language == "sh"]
-    assert [name for name, _ in shell] == ["demo", "", "", "benchmark", "test"]
+    assert [name for name, _ in shell] == ["demo", "", "", "", "benchmark", "test"]
     assert "FIGURES" not in README
     assert shell[1][1] == "cloudimg info s3://lab/exp/"
 
@@ -80,6 +80,11 @@ assert slide.attrs["pixel_size"] == {"x": 0.5, "y": 0.5}
 assert (colours.compute() == colormap.T[indices]).all()
 assert (raw[2].compute() == frame + 2).all()
 assert labelled.dims == ("f", "z", "y", "x")
+import zarr
+half = zarr.storage.FsspecStore.from_url("s3://lab/half.ome.zarr", read_only=True)
+assert (zarr.open_group(half, mode="r")["0"][...] == image // 2).all()
+again = cloudimg.imread("s3://lab/files-again/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+assert (again.compute() == image).all()
 client.close()
 client.cluster.close()
 print("all blocks ran")
@@ -133,6 +138,18 @@ def test_the_python_blocks(moto: str, gcs: str, tmp_path: Path) -> None:
     assert preview.returncode == 0, preview.stderr
     assert preview.stdout.startswith("exp.png: 72 x 48 pixels from level 0 (72 x 48) at t=0 c=0-1")
     assert (tmp_path / "exp.png").read_bytes().startswith(b"\x89PNG")
+    migrate = next(code for _, _, code in BLOCKS if code.startswith("cloudimg migrate"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    copied = subprocess.run(
+        ["bash", "-euc", migrate],
+        capture_output=True,
+        text=True,
+        env={**environment, "PATH": path},
+        timeout=120,
+        check=False,
+    )
+    assert copied.returncode == 0, copied.stderr
+    assert "s3://lab/exp.ome.zarr is whole and right" in copied.stdout
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from cloudimg.errors import NoRoomError
+
 Buffer = bytes | memoryview
 Data = bytes | bytearray | memoryview
 """What can be stored."""
@@ -70,6 +72,27 @@ class Backend(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there are fine."""
+
+
+_NO_ROOM = ("quota", "toolarge", "storagefull", "insufficientstorage", "insufficientcapacity")
+
+
+def is_no_room(status: int | None, code: str) -> bool:
+    """Whether an answer says that the store is full or takes nothing so large.
+
+    By status (RFC 9110, RFC 4918) or by code: QuotaExceeded (Ceph, with 403), EntityTooLarge (S3,
+    with 400), XMinioStorageFull (MinIO). Trying again does not help.
+    """
+    return status in (413, 507) or any(word in code.lower() for word in _NO_ROOM)
+
+
+def no_room(url: str, what: str) -> NoRoomError:
+    """The error for it; `what` is the server's or the system's own words."""
+    return NoRoomError(
+        f"no room to write {url}{what}: the store or disk is full, a quota is used up, or it takes"
+        " no object so large; free some and try again",
+        url=url,
+    )
 
 
 class NotMappableError(Exception):

@@ -20,15 +20,13 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, is_no_room, no_room
+from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting, is_zonal
 from cloudimg.storage.limits import engine
 from cloudimg.storage.urls import Location, redact
 
 Asker = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
 """Asks a filesystem for a path with a Range header."""
-
-Writer = Callable[[Any, str, Data, bool], Coroutine[Any, Any, None]]
-"""Stores an object by one request; only where there is none if the last argument says so."""
 F = TypeVar("F")
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -45,8 +43,8 @@ class FsspecBackend:
         # Members of an archive share one handle of the archive and its directory.
         archive = any(base.__name__ == "AbstractArchiveFileSystem" for base in type(self._fs).mro())
         self._one_at_a_time: Any = threading.Lock() if archive else contextlib.nullcontext()
-        self._ask = _of_class(_ASKERS, type(self._fs))
-        self._writer = _of_class(_WRITERS, type(self._fs))
+        self._ask = _asker_of(type(self._fs))
+        self._writing = FsspecWriting(self._fs, self._run)
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         path = self._path(key)
@@ -108,64 +106,30 @@ class FsspecBackend:
             yield entries[i : i + _BATCH]
 
     def put(self, key: str, data: Data) -> None:
-        self._refuse_writing(key)
         try:
-            if (ask := self._writer) is not None:
-                self._run(ask(self._fs, self._path(key), data, False))
-            else:
-                with self._one_at_a_time:
-                    self._fs.pipe_file(self._path(key), bytes(data))
+            self._writing.put(self._path(key), data)
         except Exception as exc:  # noqa: BLE001
-            raise self._translate(exc, key, "writing") from None
+            raise self._translate(exc, key, "write") from None
 
     def create(self, key: str, data: Data) -> bool:
-        self._refuse_writing(key)
-        path = self._path(key)
         try:
-            if (ask := self._writer) is not None:
-                self._run(ask(self._fs, path, data, True))
-            elif self._is_in_memory:
-                with _creating:
-                    if self._fs.exists(path):
-                        return False
-                    self._fs.pipe_file(path, bytes(data))
-            elif type(self._fs).__name__ in _CREATES:
-                self._fs.pipe_file(path, bytes(data), mode="create")
-            else:
-                url = self._location.display(key)
-                raise StorageError(
-                    f"{url}: {self._location.protocol}:// cannot create an object only where there"
-                    " is none, which keeps two migrations apart: write to s3, gs, az or a local"
-                    " folder",
-                    url=url,
-                )
-        except FileExistsError:
-            return False
+            return self._writing.create(self._path(key), data)
+        except CannotCreateError:
+            url = self._location.display(key)
+            raise StorageError(
+                f"cannot write {url}: {self._location.protocol}:// has no way to create an object"
+                " only where there is none, which keeps two migrations apart: write to s3, gs, az"
+                " or a local folder",
+                url=url,
+            ) from None
         except Exception as exc:  # noqa: BLE001
-            if _status_and_code(exc)[0] == 412:
-                return False
-            raise self._translate(exc, key, "writing") from None
-        return True
+            raise self._translate(exc, key, "write") from None
 
     def delete(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            self._refuse_writing(key)
-            try:
-                self._fs.rm_file(self._path(key))
-            except FileNotFoundError:
-                continue
-            except Exception as exc:  # noqa: BLE001
-                raise self._translate(exc, key, "deleting") from None
-
-    @property
-    def _is_in_memory(self) -> bool:
-        return type(self._fs).__name__ == "MemoryFileSystem"
-
-    def _refuse_writing(self, key: str) -> None:
-        location = self._location
-        if location.before or location.after or location.protocol in ("http", "https"):
-            url = location.display(key)
-            raise StorageError(f"{url} cannot be written to", url=url)
+        try:
+            self._writing.delete([self._path(key) for key in keys])
+        except Exception as exc:  # noqa: BLE001
+            raise self._translate(exc, keys[0], "delete") from None
 
     def _exists(self, folder: str) -> bool:
         """Whether the bucket is there: an empty folder is no error, a missing bucket is one."""
@@ -198,7 +162,7 @@ class FsspecBackend:
         inside = name.strip("/").removeprefix(at_root).lstrip("/") if at_root else name.lstrip("/")
         return f"{location.root}/{inside}" if location.root else inside
 
-    def _translate(self, exc: BaseException, key: str, doing: str = "reading") -> StorageError:
+    def _translate(self, exc: BaseException, key: str, doing: str = "read") -> StorageError:
         url = self._location.display(key)
         if isinstance(exc, StorageError):
             return exc
@@ -206,27 +170,31 @@ class FsspecBackend:
         status, code = (None, None) if _is_passing(exc) else _status_and_code(exc)
         what = f" ({', '.join(str(part) for part in (status, code) if part)})".replace(" ()", "")
         name = type(exc).__name__
+        if is_no_room(status, code or ""):
+            return no_room(url, what)
         if isinstance(exc, FileNotFoundError) or status == 404:
             return NotFoundError(f"not found: {url}{what}", url=url)
         if (
             isinstance(exc, PermissionError)
             or status in (401, 403)
+            or (type(exc) is OSError and str(exc).startswith("Forbidden: "))  # a 403 of gcsfs
             or any(mark in name for mark in ("Credential", "GoogleAuth", "RefreshError", "Auth"))
         ):
             return AccessDeniedError(
-                f"access denied: {url}{what}; see that storage_options or the environment hold"
-                " credentials for it",
+                f"access denied: cannot {doing} {url}{what}; see that storage_options or the"
+                " environment hold credentials for it",
                 url=url,
             )
-        if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
-            return StorageError(f"the server refused the request for {url}{what}", url=url)
+        # 409: another request for the same object was under way.
+        if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
+            return StorageError(f"the server refused to {doing} {url}{what}", url=url)
         if status is not None or _is_passing(exc):
-            return ServerError(f"the server failed on {url}{what or f' ({name})'}", url=url)
+            return ServerError(f"the server failed to {doing} {url}{what or f' ({name})'}", url=url)
         if isinstance(exc, TypeError) or type(exc).__module__.startswith("botocore"):
             # Wrong options show only now, and are told by name. A ValueError is not: http clients
             # quote a header that they refuse, which may be a token.
-            return StorageError(f"{doing} {url} failed: {redact(str(exc))}", url=url)
-        return StorageError(f"{name} while {doing} {url}", url=url)
+            return StorageError(f"cannot {doing} {url}: {redact(str(exc))}", url=url)
+        return StorageError(f"cannot {doing} {url}: {name}", url=url)
 
 
 def _filesystem(location: Location, options: Mapping[str, Any]) -> Any:
@@ -307,7 +275,7 @@ async def _ask_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
 
 
 async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
-    if await _is_zonal(fs, fs.split_path(path)[0]):
+    if await is_zonal(fs, fs.split_path(path)[0]):
         raise NotMappableError  # Rapid Storage is read by gRPC, which cat_file knows
     try:
         headers, data = await fs._call("GET", fs.url(path), headers=header)
@@ -316,29 +284,6 @@ async def _ask_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
             return Blob(b"", 0, None, None)
         raise
     return _blob(data, headers, headers.get("X-Goog-Generation") or headers.get("ETag"))
-
-
-async def _put_s3(fs: Any, path: str, data: Data, create: bool) -> None:
-    bucket, key, _ = fs.split_path(path)
-    more = {"IfNoneMatch": "*"} if create else {}
-    await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
-
-
-async def _put_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
-    # By one request whatever the size, so that there is never half an upload.
-    mode = "create" if create else "overwrite"
-    await fs._pipe_file(path, bytes(data), mode=mode, chunksize=2**31)
-
-
-async def _is_zonal(fs: Any, bucket: str) -> bool:
-    """Whether a bucket is of Rapid Storage, asked once: gcsfs itself asks anew at each request
-    where it is not allowed to know."""
-    if not hasattr(fs, "_is_zonal_bucket"):
-        return False
-    known: dict[str, bool] = fs.__dict__.setdefault("_cloudimg_zonal", {})
-    if bucket not in known:
-        known[bucket] = bool(await fs._is_zonal_bucket(bucket))
-    return known[bucket]
 
 
 async def _ask_http(fs: Any, path: str, header: dict[str, str]) -> Blob:
@@ -360,15 +305,9 @@ _ASKERS: dict[str, Asker] = {
 }
 
 
-_WRITERS: dict[str, Writer] = {"S3FileSystem": _put_s3, "GCSFileSystem": _put_gcs}
-_CREATES = ("AzureBlobFileSystem", "LocalFileSystem")
-"""Filesystems whose ``pipe_file(mode="create")`` is one step."""
-_creating = threading.Lock()
-
-
-def _of_class(known: Mapping[str, F], kind: type) -> F | None:
-    """What is known for a class of filesystems, or for one that it derives from."""
-    return next((known[base.__name__] for base in kind.mro() if base.__name__ in known), None)
+def _asker_of(kind: type) -> Asker | None:
+    """The asker of a class of filesystems, or of one that it derives from."""
+    return next((_ASKERS[base.__name__] for base in kind.mro() if base.__name__ in _ASKERS), None)
 
 
 def _etag_of(found: Mapping[str, Any]) -> str | None:
@@ -410,6 +349,7 @@ def _is_passing(exc: BaseException) -> bool:
         "EndpointConnectionError",
         "FSTimeoutError",
         "HTTPClientError",
+        "ProxyError",  # a 502 of gcsfs
         "IncompleteReadError",
         "ReadTimeoutError",
         "ResponseStreamingError",

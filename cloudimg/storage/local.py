@@ -10,10 +10,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
-from cloudimg.storage.base import Blob, Data, Entry
+from cloudimg.storage.base import Blob, Data, Entry, no_room
 
 _PASSING = ".cloudimg-part"
 """Names of files that are being written end so; no listing has them."""
+_UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
+"""What file systems say that have no such files, no links or no sync of a folder."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalBackend:
@@ -105,78 +108,135 @@ def _store(key: str, data: Data, *, replace: bool) -> bool:
     folder = os.path.dirname(key)  # noqa: PTH120
     try:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        handle, name = _open_unnamed(folder, key)
-        try:
-            _write(handle, data)
-            os.fsync(handle)
-            done = _name(handle, name, key, replace=replace)
-        finally:
-            os.close(handle)
-            if name is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)  # noqa: PTH108
-        _sync_folder(folder)
+        done = _store_unnamed(key, data, replace=replace)
+        if done is None:
+            done = _store_named(key, data, replace=replace)
+        if done:
+            _sync_folder(folder)
     except (OSError, ValueError) as exc:
         raise _translate(exc, key, "write") from None
     return done
 
 
-def _open_unnamed(folder: str, key: str) -> tuple[int, str | None]:
-    """A file that vanishes if this process is killed; with a name where there is no such thing."""
-    if hasattr(os, "O_TMPFILE"):
+def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
+    """Store by a file that vanishes if this process is killed; None where there is no such thing.
+
+    See O_TMPFILE in open(2).
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        handle = os.open(os.path.dirname(key), os.O_TMPFILE | os.O_WRONLY, 0o666)  # noqa: PTH120
+    except OSError as exc:
+        if exc.errno in _UNABLE or exc.errno == errno.EISDIR:  # the answer of old kernels
+            return None
+        raise
+    try:
+        _write(handle, data)
         try:
-            return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), None
+            _link_unnamed(handle, key)
+            return True
+        except FileExistsError:
+            if not replace:
+                return False
         except OSError as exc:
-            if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-                raise
+            if exc.errno in _UNABLE or exc.errno == errno.ENOENT:  # without /proc
+                return None
+            raise
+        name = _passing_name(key)
+        _link_unnamed(handle, name)
+    finally:
+        os.close(handle)
+    _replace(name, key)
+    return True
+
+
+def _store_named(key: str, data: Data, *, replace: bool) -> bool:
+    """Store by a file with a passing name."""
     name = _passing_name(key)
-    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), name
+    try:
+        _write_new(name, data)
+        if replace:
+            os.replace(name, key)  # noqa: PTH105
+            return True
+        try:
+            os.link(name, key)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            if exc.errno not in _UNABLE:
+                raise
+            return _create_in_place(key, data)
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)  # noqa: PTH108
+
+
+def _create_in_place(key: str, data: Data) -> bool:
+    """Create a file where there are no links (exFAT, some network shares).
+
+    Only one can, but a reader may see the first part of it for a moment.
+    """
+    try:
+        _write_new(key, data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_new(name: str, data: Data) -> None:
+    """Write a file that is not there yet, or leave none."""
+    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        _write(handle, data)
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108
+        raise
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, data: Data) -> None:
+    """Write everything, as far as the disk."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+    os.fsync(handle)
 
 
 def _passing_name(key: str) -> str:
     folder, name = os.path.split(key)
-    return f"{folder}/.{name[:100]}.{uuid.uuid4().hex}{_PASSING}"
+    # A name has up to 255 bytes, and a character up to four.
+    return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{_PASSING}"
 
 
-def _write(handle: int, data: Data) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
-
-
-def _name(handle: int, name: str | None, key: str, *, replace: bool) -> bool:
-    """Give a written file its name."""
-    source = f"/proc/self/fd/{handle}" if name is None else name
-    try:
-        _link(handle, source, key)
-        return True
-    except FileExistsError:
-        if not replace:
-            return False
-    except OSError as exc:
-        if name is None or exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        if not replace:
-            raise StorageError(
-                f"the file system of {key} has no links, which a lock needs", url=key
-            ) from None
-    if name is None:
-        name = _passing_name(key)
-        _link(handle, source, name)
-    os.replace(name, key)  # noqa: PTH105
-    return True
-
-
-def _link(handle: int, source: str, name: str) -> None:
+def _link_unnamed(handle: int, name: str) -> None:
     # Only with a folder given does Python follow the link that /proc has for an open file; with
     # an absolute path it does not matter which.
+    source = f"/proc/self/fd/{handle}"
     os.link(source, name, src_dir_fd=handle, follow_symlinks=True)
 
 
+def _replace(name: str, key: str) -> None:
+    try:
+        os.replace(name, key)  # noqa: PTH105
+    except OSError:
+        os.unlink(name)  # noqa: PTH108
+        raise
+
+
 def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    """Have the new name on the disk too, where a folder can be synced."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # it may be written to and not be read
     try:
         os.fsync(handle)
+    except OSError as exc:
+        if exc.errno not in _UNABLE:
+            raise
     finally:
         os.close(handle)
 
@@ -201,7 +261,11 @@ def _translate(exc: OSError | ValueError, key: str, doing: str = "read") -> Stor
         return exc
     if isinstance(exc, FileNotFoundError | NotADirectoryError) and doing == "read":
         return NotFoundError(f"no such file: {key}", url=key)
-    if isinstance(exc, PermissionError) or getattr(exc, "errno", None) == errno.EROFS:
-        return AccessDeniedError(f"no permission to {doing} {key}", url=key)
+    number = getattr(exc, "errno", None)
     reason = getattr(exc, "strerror", None) or exc
+    if isinstance(exc, PermissionError) or number == errno.EROFS:
+        why = " (a read-only file system)" if number == errno.EROFS else ""
+        return AccessDeniedError(f"no permission to {doing} {key}{why}", url=key)
+    if number in _FULL:
+        return no_room(key, f" ({reason})")
     return StorageError(f"cannot {doing} {key}: {reason}", url=key)

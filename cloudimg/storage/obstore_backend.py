@@ -11,7 +11,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import obstore
 from obstore import exceptions
@@ -19,7 +20,7 @@ from obstore.store import HTTPStore, S3Store
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, StorageError
 from cloudimg.storage import s3_options
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, is_no_room, no_room
 from cloudimg.storage.limits import engine
 
 T = TypeVar("T")
@@ -31,6 +32,10 @@ _ASTRAY = ("PermanentRedirect", "AuthorizationHeaderMalformed", "without LOCATIO
 # What HTTPStore's own percent-encoding leaves as it is: any other URL goes by fsspec.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/\-]*")
 _LIST_CHUNK = 1000
+_LARGE_BYTES = 2**20
+_PATIENCE = 15
+"""How many time-outs long a large object may be on its way: obstore's time-out for an answer
+counts from the start of the request. 64 MiB pass in 300 s at 0.2 MiB/s."""
 
 
 class _ObstoreBackend:
@@ -75,38 +80,40 @@ class _ObstoreBackend:
         self._put(key, data, "overwrite")
 
     def create(self, key: str, data: Data) -> bool:
-        try:
-            self._put(key, data, "create")
-        except exceptions.AlreadyExistsError:
-            return False
-        return True
+        return self._put(key, data, "create")
 
-    def _put(self, key: str, data: Data, mode: str) -> None:
+    def _put(self, key: str, data: Data, mode: Literal["overwrite", "create"]) -> bool:
+        """Store an object by one request; False where it should be created and was there."""
+        # obstore sends a buffer as it is, without a copy.
         try:
             obstore.put(
-                self._store,
-                self._path(key),
-                data,
-                mode=mode,  # type: ignore[arg-type]
-                use_multipart=False,
+                self._sender(len(data)), self._path(key), data, mode=mode, use_multipart=False
             )
-        except exceptions.AlreadyExistsError:
-            raise
         except (*_ERRORS, ValueError) as exc:
-            raise self._translate(exc, key) from None
+            # obstore says the same of a 409, by which S3 says that requests met and one should
+            # come again.
+            is_there = isinstance(exc, exceptions.AlreadyExistsError) and _status_of(exc) != 409
+            if mode == "create" and is_there:
+                return False
+            raise self._translate(exc, key, "write") from None
+        return True
+
+    def _sender(self, size_bytes: int) -> Any:
+        """The obstore store by which an object of that size is sent."""
+        raise NotMappableError
 
     def delete(self, keys: Sequence[str]) -> None:
         try:
-            obstore.delete(self._store, [self._path(key) for key in keys])
+            obstore.delete(self._sender(0), [self._path(key) for key in keys])
         except (FileNotFoundError, exceptions.NotFoundError):
             return  # of one that is asked for alone
         except (*_ERRORS, ValueError) as exc:
-            raise self._translate(exc, keys[0]) from None
+            raise self._translate(exc, keys[0], "delete") from None
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         raise NotMappableError  # http has no listing but a page of links, which fsspec reads
 
-    def _translate(self, exc: BaseException, key: str) -> Exception:
+    def _translate(self, exc: BaseException, key: str, doing: str = "read") -> Exception:
         if isinstance(exc, exceptions.NotSupportedError | exceptions.InvalidPathError):
             return NotMappableError()
         if isinstance(exc, ValueError):
@@ -115,15 +122,20 @@ class _ObstoreBackend:
         url = self._display(key)
         what = _reason(text)
         status = _status_of(exc)
+        code = _CODE.search(text)
+        if is_no_room(status, code.group(1) if code else ""):
+            return no_room(url, what)
         if isinstance(exc, FileNotFoundError | exceptions.NotFoundError) or status == 404:
             return NotFoundError(f"not found: {url}{what}", url=url)
         if isinstance(exc, _REFUSALS) or status in (401, 403):
-            return AccessDeniedError(f"access denied: {url}{what}{self._hint}", url=url)
+            return AccessDeniedError(
+                f"access denied: cannot {doing} {url}{what}{self._hint}", url=url
+            )
         if any(mark in text for mark in _ASTRAY):
             return AstrayError(f"another region or endpoint holds {url}{what}", url=url)
-        if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
-            return StorageError(f"the server refused the request for {url}{what}", url=url)
-        return ServerError(f"the server failed on {url}{what or _failure(text)}", url=url)
+        if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
+            return StorageError(f"the server refused to {doing} {url}{what}", url=url)
+        return ServerError(f"the server failed to {doing} {url}{what or _failure(text)}", url=url)
 
 
 class AstrayError(StorageError):
@@ -141,6 +153,8 @@ class S3Backend(_ObstoreBackend):
         self._bucket = bucket
         self._region_lock = threading.Lock()
         self._region_asked = False
+        self._make_patient: Callable[[], Any]
+        self._patient: Any
         self._connect(None)
 
     def _connect(self, region: str | None) -> None:
@@ -153,16 +167,17 @@ class S3Backend(_ObstoreBackend):
                 " the AWS command line, or pass storage_options={'key': ..., 'secret': ...}"
             )
         client = _client_options(allow_http=settings.endpoint.startswith("http://"))
+        patient = {**client, "read_timeout": client["read_timeout"] * _PATIENCE}
         if settings.ca_bundle is not None:
-            client["root_certificate"] = settings.ca_bundle
+            client["root_certificate"] = patient["root_certificate"] = settings.ca_bundle
         signing: dict[str, Any] = (
             {"skip_signature": True}
             if settings.credentials is None
             else {"skip_signature": False, "credential_provider": settings.credentials}
         )
-        self._store = S3Store(
+        make = partial(
+            S3Store,
             self._bucket,
-            client_options=client,  # type: ignore[arg-type]
             retry_config=_NO_RETRIES,
             endpoint=settings.endpoint,
             region=settings.region,
@@ -170,6 +185,17 @@ class S3Backend(_ObstoreBackend):
             request_payer=settings.requester_pays,
             **signing,
         )
+        self._store = make(client_options=client)  # type: ignore[arg-type]
+        # A client is half a megabyte and some milliseconds, and most stores are only read.
+        self._make_patient = partial(make, client_options=patient)
+        self._patient = None
+
+    def _sender(self, size_bytes: int) -> Any:
+        if size_bytes < _LARGE_BYTES:
+            return self._store
+        if self._patient is None:
+            self._patient = self._make_patient()  # two threads may make one each; either will do
+        return self._patient
 
     def _path(self, key: str) -> str:
         path = key[len(self._bucket) + 1 :]
@@ -260,12 +286,6 @@ class HTTPBackend(_ObstoreBackend):
             client_options=_client_options(allow_http=protocol == "http"),  # type: ignore[arg-type]
             retry_config=_NO_RETRIES,
         )
-
-    def _put(self, key: str, data: Data, mode: str) -> None:
-        raise NotMappableError  # fsspec says that it cannot be done
-
-    def delete(self, keys: Sequence[str]) -> None:
-        raise NotMappableError
 
     def _path(self, key: str) -> str:
         path = key[len(self._host) + 1 :]

@@ -111,23 +111,39 @@ class Store:
     def put(self, key: str, data: Data) -> None:
         """Store an object by one request, whole: readers see the old one or the new one.
 
+        Parameters
+        ----------
+        key : str
+            Path of the object below ``protocol://``. Folders above it are made where a store has
+            folders.
+        data : bytes-like
+            All of it.
+
         Raises
         ------
+        NoRoomError
+            If the store or disk is full.
         StorageError
-            One of its kinds, after the retries that it deserves.
+            Another of its kinds, after the retries that it deserves; also where nothing can be
+            written, as to http or into an archive.
         """
+        self._refuse_unwritable(key)
         self._retried(lambda backend: backend.put(key, data), None)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: Data) -> bool:
         """Store an object if there is none of that name; whether it is ours now.
 
-        Where an answer was lost and the request repeated, the first one may have stored it: bytes
-        that nobody else writes tell.
+        Where an answer was lost and the request repeated, the first one may have stored it. What
+        is there is therefore read back: `data` should be bytes that nobody else writes, because
+        equal ones count as ours. This is not left to our own retries, because HTTP clients and
+        proxies repeat a PUT by themselves.
 
         Raises
         ------
         StorageError
+            As for `put`; also where the store cannot create an object only if there is none.
         """
+        self._refuse_unwritable(key)
         if self._retried(lambda backend: backend.create(key, data), None):
             return True
         try:
@@ -136,14 +152,26 @@ class Store:
             return False
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are fine.
+        """Delete objects; those that are not there are fine. Emptied local folders stay.
 
         Raises
         ------
         StorageError
         """
         if keys:
+            self._refuse_unwritable(keys[0])
             self._retried(lambda backend: backend.delete(keys), None)
+
+    def _refuse_unwritable(self, key: str) -> None:
+        place = self.location
+        if place.before or place.after or place.protocol in ("http", "https"):
+            url = place.display(key)
+            what = "a web server" if place.protocol in ("http", "https") else "a chain of URLs"
+            raise StorageError(
+                f"cannot write {url}: it names {what}, which is read only; write to s3, gs, az or"
+                " a local folder",
+                url=url,
+            )
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
         """Objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""

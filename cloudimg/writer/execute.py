@@ -21,6 +21,7 @@ T = TypeVar("T")
 _PER_THREAD = 2
 """Cells that a cluster has for each thread of its workers: one under way, one waiting."""
 _RETRIES = 3
+_PATIENCE_S = 60
 _SHARE_OF_WORKER = 0.6
 """Of a worker's memory: above that Dask begins to spill, to pause and to kill."""
 
@@ -88,7 +89,7 @@ def run_on_cluster(
     """
     import distributed
 
-    n_threads = sum(worker["nthreads"] for worker in _workers(client).values())
+    n_threads = count_threads(client)
     blob = pickle.dumps(work, protocol=5)
     # Made on the workers, so that a lost worker takes nothing along that cannot be made again.
     name = hashlib.sha256(blob).hexdigest()[:16]
@@ -136,11 +137,22 @@ def _result(future: Any) -> Any:
         ) from None
 
 
-def _workers(client: Any) -> dict[str, Any]:
-    """The workers that there are; waits a while for the first."""
-    client.wait_for_workers(1, timeout=60)
+def count_threads(client: Any) -> int:
+    """Threads of all workers of a cluster; waits a while for the first worker.
+
+    Raises
+    ------
+    ClusterError
+        If none comes.
+    """
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE_S)
+    except TimeoutError:
+        raise ClusterError(
+            f"the cluster had no worker for {_PATIENCE_S} s: start some, then run this again"
+        ) from None
     workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
-    return workers
+    return sum(worker["nthreads"] for worker in workers.values())
 
 
 _lock = threading.Lock()

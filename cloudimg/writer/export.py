@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import tempfile
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, NotFoundError
+from cloudimg.storage import split_url
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.originals import read_rows
+from cloudimg.writer.plan import Plan
 from cloudimg.writer.state import State
 from cloudimg.writer.tiff_files import Read, write_ome, write_original
 
@@ -25,6 +31,11 @@ LAYOUTS = ("originals", "ome-tiff")
 _TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
 _AT_ONCE = 4
 _LARGEST_PUT_BYTES = 2**30
+_SLABS_BYTES = 2**30
+"""Decoded pixels that are kept while the next planes out of the same chunks are written."""
+_OF_OME = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16"}
+"""Types of pixels that OME-XML has,
+https://www.openmicroscopy.org/Schemas/Documentation/Generated/OME-2016-06/ome_xsd.html#PixelType"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +49,66 @@ class Exporting:
     overwrite: bool
     progress: Callable[[str, int], None] | None
 
-    def array(self, image: int, level: int) -> Any:
-        """One level of one image, by zarr-python, which reads single chunks of shards."""
+
+class Pixels:
+    """Pixels of a copy, by zarr-python, which reads single chunks of shards. Thread-safe.
+
+    Planes of the same chunks, which would each have them decoded, come out of what is kept.
+    """
+
+    def __init__(self, copy: Destination, plan: Plan) -> None:
+        self._copy = copy
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._slabs: OrderedDict[tuple[Any, ...], tuple[int, Future[Array]]] = OrderedDict()
+
+    def read(self, image: int, level: int, region: tuple[slice, ...]) -> Array:
+        """Pixels of a region of a level, in the plan's dims."""
+        shape, chunk = self._plan.levels[level].shape, self._plan.chunk
+        # Whole chunks along all but y and x.
+        whole = [
+            slice(part.start // n * n, min(-(-part.stop // n) * n, length))
+            for part, n, length in zip(region[:-2], chunk, shape, strict=False)
+        ] + [slice(part.start, part.stop) for part in region[-2:]]
+        size = math.prod(part.stop - part.start for part in whole)
+        n_bytes = size * np.dtype(self._plan.dtype).itemsize
+        wanted = [slice(part.start, part.stop) for part in region]
+        if whole == wanted or n_bytes > _SLABS_BYTES:
+            return self._decoded(image, level, tuple(wanted))
+        slab = self._slab(image, level, tuple(whole), n_bytes)
+        return slab[
+            tuple(
+                slice(part.start - all_of.start, part.stop - all_of.start)
+                for part, all_of in zip(wanted, whole, strict=True)
+            )
+        ]
+
+    def _slab(self, image: int, level: int, region: tuple[slice, ...], n_bytes: int) -> Array:
+        key = (image, level, *((part.start, part.stop) for part in region))
+        with self._lock:
+            known = self._slabs.get(key)
+            future: Future[Array] = Future() if known is None else known[1]
+            self._slabs[key] = (n_bytes, future)
+            self._slabs.move_to_end(key)
+            while sum(size for size, _ in self._slabs.values()) > _SLABS_BYTES:
+                self._slabs.popitem(last=False)
+        if known is None:
+            try:
+                future.set_result(self._decoded(image, level, region))
+            except BaseException as exc:
+                future.set_exception(exc)
+                raise
+        return future.result()
+
+    def _decoded(self, image: int, level: int, region: tuple[slice, ...]) -> Array:
+        return np.asarray(self._array(image, level)[region])
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as one export
+    def _array(self, image: int, level: int) -> Any:
         import zarr
 
-        path = self.state.plan.array_path(image, level)
-        return zarr.open_array(_zarr_store(self.copy, path), mode="r")
+        path = self._plan.array_path(image, level)
+        return zarr.open_array(_zarr_store(self._copy, path), mode="r")
 
 
 def _zarr_store(copy: Destination, path: str) -> Any:
@@ -59,23 +124,30 @@ def _zarr_store(copy: Destination, path: str) -> Any:
 
 
 def export_ome(work: Exporting) -> int:
-    """One OME-TIFF for each image; how many were written."""
+    """One OME-TIFF for each image; how many were written.
+
+    Raises
+    ------
+    ArgumentError
+        If OME-TIFF has no such pixels, or a file is there already.
+    """
     plan, facts = work.state.plan, work.state.facts
+    _refuse_inside(work)
+    if np.dtype(plan.dtype).str[1:] not in _OF_OME:
+        raise ArgumentError(
+            f'OME-TIFF has no pixels of type {np.dtype(plan.dtype)}: export with layout="originals"'
+        )
+    pixels = Pixels(work.copy, plan)
     for image in range(plan.n_images):
         name = f"{image}.ome.tif" if plan.lead_dims else "image.ome.tif"
         _refuse_existing(work, name)
-        arrays = [work.array(image, level) for level in range(len(plan.levels))]
-        reads: list[Read] = [partial(_read_level, array) for array in arrays]
+        reads: list[Read] = [partial(pixels.read, image, n) for n in range(len(plan.levels))]
         write = partial(
             write_ome, reads=reads, plan=plan, facts=facts, compression=work.compression
         )
         _to_store(work, name, write)
         _tell(work, image + 1)
     return plan.n_images
-
-
-def _read_level(array: Any, region: tuple[slice, ...]) -> Array:
-    return np.asarray(array[region])
 
 
 def export_originals(work: Exporting) -> int:
@@ -86,22 +158,26 @@ def export_originals(work: Exporting) -> int:
     ArgumentError
         If the copy was not made of files, or a file is there already.
     """
+    _refuse_inside(work)
     canonical = Canonical(work.state.source["dims"], work.state.source["shape"])
-    arrays = [work.array(image, 0) for image in range(work.state.plan.n_images)]
-    stem = _common_folder(row["key"] for row in read_rows(work.copy))
+    pixels = Pixels(work.copy, work.state.plan)
+    stem = _common_folder(_path(row) for row in read_rows(work.copy))
     n_done = 0
+    taken: set[str] = set()
     with ThreadPoolExecutor(_AT_ONCE, "cloudimg-export") as threads:
-        under_way: list[Any] = []
+        under_way: deque[Future[None]] = deque()
         for rows in _files(read_rows(work.copy)):
-            name = _name(rows[0]["key"][len(stem) :])
-            task = partial(_export_file, work, canonical, arrays, rows, name)
+            name = _name(_path(rows[0])[len(stem) :], rows[0]["index"], taken)
+            task = partial(_export_file, work, canonical, pixels, rows, name)
             under_way.append(threads.submit(task))
             if len(under_way) > 2 * _AT_ONCE:
-                under_way.pop(0).result()
-            n_done += 1
-            _tell(work, n_done)
+                under_way.popleft().result()
+                n_done += 1
+                _tell(work, n_done)
         for future in under_way:
             future.result()
+            n_done += 1
+            _tell(work, n_done)
     return n_done
 
 
@@ -129,19 +205,37 @@ def _common_folder(keys: Iterable[str]) -> str:
     return common or ""
 
 
-def _name(relative: str) -> str:
-    return relative if relative.lower().endswith(_TIFF_ENDINGS) else f"{relative}.tif"
+def _path(row: Mapping[str, Any]) -> str:
+    """What a file is named after: its key, without the query of a URL."""
+    key = str(row["key"])
+    is_web = split_url(row["url"])[0].protocol in ("http", "https")
+    return key.partition("?")[0] if is_web else key
+
+
+def _name(relative: str, index: Iterable[int], taken: set[str]) -> str:
+    """Name of a file that no other has and that stays in the folder; it becomes taken."""
+    parts = ["_" if part in ("", ".", "..") else part for part in relative.split("/")]
+    name = "/".join(parts)
+    if not name.lower().endswith(_TIFF_ENDINGS):
+        name = f"{name}.tif"
+    if name in taken:
+        # Such as a.png beside a.png.tif, or URLs that differ in their queries alone.
+        stem, dot, ending = name.rpartition(".")
+        name = f"{stem}_{'-'.join(map(str, index))}{dot}{ending}"
+    taken.add(name)
+    return name
 
 
 def _export_file(
     work: Exporting,
     canonical: Canonical,
-    arrays: list[Any],
+    pixels: Pixels,
     rows: list[Mapping[str, Any]],
     name: str,
 ) -> None:
     _refuse_existing(work, name)
-    first = rows[0]
+    # Of a set's member, one row in each part tells of the file as a whole.
+    first = next((row for row in rows if row["tags"] is not None), rows[0])
     shape = tuple(first["file_shape"])
     if first["page"] is not None:
         shape = (len(rows), *shape)
@@ -156,7 +250,7 @@ def _export_file(
         name,
         lambda path: write_original(
             path,
-            partial(_read_file, canonical, arrays, rows),
+            partial(_read_file, canonical, pixels, rows),
             shape,
             dims,
             np.dtype(work.state.source["dtype"]),
@@ -169,19 +263,19 @@ def _export_file(
 
 def _read_file(
     canonical: Canonical,
-    arrays: list[Any],
+    pixels: Pixels,
     rows: list[Mapping[str, Any]],
     region: tuple[slice, ...],
 ) -> Array:
     """Pixels of a region of a file, in its own axes."""
     if rows[0]["page"] is None:
-        return _read_row(canonical, arrays, rows[0], region)
+        return _read_row(canonical, pixels, rows[0], region)
     pages = range(region[0].start, region[0].stop)
-    return np.stack([_read_row(canonical, arrays, rows[i], region[1:]) for i in pages])
+    return np.stack([_read_row(canonical, pixels, rows[i], region[1:]) for i in pages])
 
 
 def _read_row(
-    canonical: Canonical, arrays: list[Any], row: Mapping[str, Any], region: tuple[slice, ...]
+    canonical: Canonical, pixels: Pixels, row: Mapping[str, Any], region: tuple[slice, ...]
 ) -> Array:
     inside = dict(zip(row["file_dims"], region, strict=True))
     wanted = []
@@ -198,8 +292,8 @@ def _read_row(
         for dim, part, n in zip(canonical.source_dims, wanted, canonical.source_shape, strict=True)
     ]
     images, at = canonical.to_plan(tuple(whole))
-    pixels = np.stack([np.asarray(arrays[image][at]) for image in images])
-    found = canonical.to_source_pixels(pixels, tuple(whole))
+    stacked = np.stack([pixels.read(image, 0, at) for image in images])
+    found = canonical.to_source_pixels(stacked, tuple(whole))
     found = found[
         tuple(
             part if dim == "s" else slice(None)
@@ -210,6 +304,16 @@ def _read_row(
     others = [i for i in range(found.ndim) if i not in own]
     moved = found.transpose([*others, *own])
     return moved.reshape(moved.shape[len(others) :])
+
+
+def _refuse_inside(work: Exporting) -> None:
+    copy, out = work.copy, work.out
+    same = copy.store.location == out.store.location
+    if same and f"{out.root}/".startswith(f"{copy.root}/"):
+        raise ArgumentError(
+            f"{out.url} lies in the copy {copy.url}, where nothing else belongs: export to another"
+            " place"
+        )
 
 
 def _refuse_existing(work: Exporting, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -42,6 +43,8 @@ _TIMES = {
 _RGB = ("red", "green", "blue", "alpha")
 _RGB_COLORS = ("FF0000", "00FF00", "0000FF", "FFFFFF")
 _TOLERANCE = 1e-6
+_LARGEST = 2**16
+"""Characters of JSON that one attribute may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def facts_of_image(
         names,
         colors,
         _kept(coords),
-        as_json(attrs),
+        _small(as_json(attrs)),
         ome_xml,
         as_json(provenance),
     )
@@ -171,7 +174,7 @@ def facts_of_array(
         tuple(str(each) for each in names) if is_named and names is not None else (),
         (),
         _kept(coords),
-        as_json(xarray.attrs),
+        _small(as_json(xarray.attrs)),
         None,
         as_json(provenance),
     )
@@ -243,6 +246,11 @@ def _kept(coords: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         kept[name] = as_json(array)
     return kept
+
+
+def _small(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that a reader of the metadata need not wait for; palettes of 16 bits are none."""
+    return {name: value for name, value in attrs.items() if len(json.dumps(value)) <= _LARGEST}
 
 
 def _unit_of(dim: str, unit: str) -> str | None:

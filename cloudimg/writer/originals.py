@@ -1,19 +1,24 @@
 """The table of originals: for each file what would be lost with it, in Parquet beside the image.
 
 It is a dataset of one part for each cell that holds the first pixel of a file, so that workers
-write it as they go, in little memory.
+write it as they go, in little memory. A file that holds many planes of a set has a row for each
+plane; what is said of the file as a whole stands in the first of its rows in a part.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cloudimg.errors import ArgumentError
 from cloudimg.headers import OpenFile
 from cloudimg.image import Source
+from cloudimg.storage.urls import Location, redact
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.tags import file_tags
 
@@ -34,6 +39,7 @@ _COLUMNS = {
     "further_tags": "string",
     "has_all_tags": "bool",
 }
+_OF_FILE = ("description", "tags", "further_tags", "has_all_tags")
 
 
 def part_key(number: int) -> str:
@@ -47,16 +53,15 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     ``region_start`` and ``region_stop`` are in the dims of the source image, ``file_dims`` are
     those of them that the file has, in its own order. ``page`` is a number where the file is a
     member of a set, which has a row for each of its planes. ``tags`` and ``further_tags`` are
-    JSON.
+    JSON. Neither ``key`` nor ``url`` holds credentials.
     """
     location = source.reader.store.location
     key = location.key_of(source.files.keys(index))
     region = source.layout.region_of(index)
-    found = file_tags(opened)
     own = [axis for axis in source.layout.axes if axis.file_axis is not None]
     page = None if source.files.pages is None else int(source.files.pages[index])
     return {
-        "key": key,
+        "key": key if location.protocol == "file" else _redacted(location, key),
         "url": location.display(key),
         "etag": opened.etag,
         "size_bytes": opened.size_bytes,
@@ -66,11 +71,44 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
         "file_dims": [axis.name for axis in sorted(own, key=lambda axis: axis.file_axis or 0)],
         "file_shape": list(source.layout.file_shape(index)),
         "page": page,
+        **(_texts(opened) if page is None else _texts_once(opened)),
+    }
+
+
+def _redacted(location: Location, key: str) -> str:
+    return location.key_of(redact(location.pattern_text(key)))
+
+
+def _texts(opened: OpenFile) -> dict[str, Any]:
+    """What is said of a file as a whole."""
+    found = file_tags(opened)
+    return {
         "description": None if found is None else found.description,
         "tags": None if found is None else _json(found.tags),
         "further_tags": None if found is None or not found.further else _json(found.further),
         "has_all_tags": found is not None and found.is_complete,
     }
+
+
+_known: WeakKeyDictionary[OpenFile, dict[str, Any]] = WeakKeyDictionary()
+"""Texts of members of sets: there is a row for each of their planes, and as many directories."""
+_at_one_time = threading.Lock()
+
+
+def _texts_once(opened: OpenFile) -> dict[str, Any]:
+    with _at_one_time:  # else all threads, which have planes of one file, do the same
+        found = _known.get(opened)
+        if found is None:
+            found = _known[opened] = _texts(opened)
+        return found
+
+
+def _reset_after_fork() -> None:
+    global _at_one_time  # it may be held by a thread that the child lacks
+    _at_one_time = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _json(value: Any) -> str:
@@ -91,8 +129,7 @@ def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
         "texts": pa.list_(pa.string()),
     }
     schema = pa.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
-    texts = (json.dumps({name: _storable(row[name]) for name in _COLUMNS}) for row in rows)
-    lines = "\n".join(texts).encode()
+    lines = "\n".join(_lines(rows)).encode()
     # By way of JSON: from Python's objects pyarrow would import pandas, for a third of a second.
     table = arrow_json.read_json(
         io.BytesIO(lines),
@@ -104,6 +141,16 @@ def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
     return file.getvalue()
 
 
+def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    told: set[str] = set()
+    for row in rows:
+        line = {name: _storable(row[name]) for name in _COLUMNS}
+        if row["page"] is not None and row["key"] in told:
+            line |= dict.fromkeys(_OF_FILE)
+        told.add(row["key"])
+        yield json.dumps(line)
+
+
 def _storable(value: Any) -> Any:
     # Names of local files and tags may hold bytes that are no text.
     if isinstance(value, str):
@@ -112,7 +159,7 @@ def _storable(value: Any) -> Any:
 
 
 def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
-    """All rows, part by part.
+    """All rows, part by part, always in the same order.
 
     Raises
     ------
@@ -122,14 +169,11 @@ def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    n_parts = 0
-    for entry in destination.list(FOLDER):
-        if not entry.key.endswith(".parquet"):
-            continue
-        n_parts += 1
-        table = pq.read_table(pa.BufferReader(destination.get(entry.key)))
-        yield from table.to_pylist()
-    if not n_parts:
+    parts = [e.key for e in destination.list(FOLDER) if e.key.endswith(".parquet")]
+    if not parts:
         raise ArgumentError(
-            f"{destination.url} has no table of originals: it was not made of files"
+            f"{destination.url} has no table of originals, as it was not made of files: export it"
+            ' with layout="ome-tiff"'
         )
+    for key in sorted(parts):
+        yield from pq.read_table(pa.BufferReader(destination.get(key))).to_pylist()

@@ -15,6 +15,9 @@ from cloudimg.writer.plan import Plan
 
 _MOST_IN_FLIGHT = max(4, 2 * (os.cpu_count() or 1))
 """Cells at once: some fetch while others encode; more would only compete."""
+_RESERVE_BYTES = 200 * 10**6
+"""What many connections and threads take besides cells, as measured: 285 MB at most, of which
+cells leave something."""
 _MOST_BY_DEFAULT = 4 * 2**30
 _SHARE_BY_DEFAULT = 0.4
 """Of the machine's memory."""
@@ -45,12 +48,14 @@ def cells_in_flight(plan: Plan, max_bytes: int) -> int:
         If not even one.
     """
     need = cell_bytes(plan)
-    if need > max_bytes:
+    reserve = min(_RESERVE_BYTES, need)  # little cells need few connections
+    if need + reserve > max_bytes:
         raise ArgumentError(
             f"max_mem={human(max_bytes)} is too little: a cell of {plan.stages[0].cell} pixels"
-            f" takes {human(need)} while it is worked on; give that much, or smaller shards"
+            f" takes {human(need + reserve)} while it is worked on; give that much, or smaller"
+            " shards"
         )
-    return min(max_bytes // need, _MOST_IN_FLIGHT)
+    return min((max_bytes - reserve) // need, _MOST_IN_FLIGHT)
 
 
 def default_max_bytes() -> int:

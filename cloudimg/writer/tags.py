@@ -136,12 +136,13 @@ class _Here(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        stop = min(self._size, self._position + len(buffer))
+        view = memoryview(buffer).cast("B")  # of arrays len() counts items
+        stop = min(self._size, self._position + len(view))
         if stop <= self._position:
             return 0
         data = self._file.have(self._position, stop)
         if data is None:
             raise OSError("these bytes were not fetched")
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self._position = stop
         return len(data)

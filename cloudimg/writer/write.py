@@ -30,7 +30,7 @@ from cloudimg.writer.codecs import make_codec
 from cloudimg.writer.contrast import Contrast
 from cloudimg.writer.dask_input import DaskInput, run_batches
 from cloudimg.writer.destination import Destination
-from cloudimg.writer.execute import run_locally, run_on_cluster
+from cloudimg.writer.execute import count_threads, run_locally, run_on_cluster
 from cloudimg.writer.journal import DONE, PLAN, Receipt, finished, read_receipts
 from cloudimg.writer.lease import Lease, acquire
 from cloudimg.writer.metadata import documents
@@ -298,7 +298,7 @@ class _Run:
 
         if not numbers:
             return
-        settings = self.settings
+        settings, client = self.settings, self.settings.client
         in_flight = cells_in_flight(self.plan, settings.max_bytes)
         source = self.subject.input
         work = partial(run_cell, self.job, stage)
@@ -307,15 +307,15 @@ class _Run:
                 source,
                 self.job,
                 numbers,
-                n_together=in_flight,
-                client=settings.client,
+                n_together=in_flight if client is None else 2 * count_threads(client),
+                client=client,
                 report=report,
             )
-        elif settings.client is None:
+        elif client is None:
             run_locally(work, numbers, in_flight=in_flight, report=report)
         else:
             run_on_cluster(
-                settings.client,
+                client,
                 work,
                 numbers,
                 max_bytes=settings.max_bytes,
