@@ -387,6 +387,8 @@ class Fault:
     """status: answer `status`. reset: drop the connection without an answer. truncate: close it
     after half the body. stall: never answer. slow: drip the body over `seconds`."""
     status: int = 503
+    code: str = ""
+    """Of the answer with `status`; S3's usual one for it without."""
     times: int | None = None
     """How often the rule fires before it is spent; None for always."""
     probability: float = 1.0
@@ -747,7 +749,7 @@ class Connection(asyncio.Protocol):
         elif fault.kind == "status":
             if fault.apply:
                 self.server.answer(message)
-            self.send(message, S3Error(fault.status).response(message.path))
+            self.send(message, S3Error(fault.status, fault.code).response(message.path))
         elif fault.kind in ("reset", "stall"):
             if fault.apply:
                 self.server.answer(message)

@@ -189,6 +189,15 @@ def test_labels_stay_exact(dtype: str) -> None:
     assert_same(downsample(pixels, (2, 2, 2), "mode"), expected)
 
 
+@pytest.mark.parametrize("dtype", ["|b1", "|u1", "<u4", "<f4"])
+@pytest.mark.parametrize("factors", [(2, 2), (3, 2), (4, 4)])
+def test_mode_of_objects_with_borders(dtype: str, factors: tuple[int, int]) -> None:
+    """Most blocks hold one value, some do not."""
+    objects = np.random.default_rng(4).integers(0, 2 if dtype == "|b1" else 9, (6, 5))
+    pixels = np.kron(objects, np.ones((7, 7), int)).astype(dtype)
+    assert_same(downsample(pixels, factors, "mode"), naive(pixels, factors, most_frequent))
+
+
 # Whatever the method
 
 

@@ -14,7 +14,7 @@ import zarr
 
 import cloudimg
 from cloudimg.cli import main
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.writer.destination import open_destination
 from cloudimg.writer.originals import part_bytes, part_key, read_rows
 from tests import copies, seed
@@ -49,6 +49,12 @@ def same(path: Path, original: Path) -> None:
     with tifffile.TiffFile(path) as tiff, tifffile.TiffFile(original) as before:
         assert tiff.pages.first.description == before.pages.first.description
         assert tiff.series[0].kind == before.series[0].kind
+        first, was = tiff.pages.first, before.pages.first
+        assert first.photometric == was.photometric
+        assert first.samplesperpixel == was.samplesperpixel
+        assert first.shape == was.shape
+        if was.colormap is not None:
+            np.testing.assert_array_equal(first.colormap, was.colormap)
     assert len(axes) == pixels.ndim
 
 
@@ -73,6 +79,15 @@ VARIETIES: dict[str, tuple[Array, dict[str, Any]]] = {
     "palette": (some((20, 30), "u1"), {"photometric": "palette", "colormap": PALETTE}),
     "white is 0": (some((20, 30), "u1"), {"photometric": "miniswhite"}),
     "BigTIFF, big-endian": (some((2, 20, 30)), GREY | {"byteorder": ">", "bigtiff": True}),
+    "CMYK": (some((20, 30, 4), "u1"), {"photometric": "separated"}),
+    "Lab": (some((20, 30, 3), "u1"), {"photometric": "cielab"}),
+    "2 samples": (some((20, 30, 2), "u1"), GREY | {"planarconfig": "contig"}),
+    "3 samples": (some((20, 30, 3), "u1"), GREY | {"planarconfig": "contig"}),
+    "5 samples, planar": (some((5, 20, 30), "u1"), GREY | {"planarconfig": "separate"}),
+    "palette of 16 bits": (
+        some((20, 30)),
+        {"photometric": "palette", "colormap": RNG.integers(0, 2**16, (3, 2**16), np.uint16)},
+    ),
     "tiles": (some((40, 50)), GREY | {"tile": (16, 16), "compression": "zstd"}),
     "text in Latin-1": (some((9, 8)), GREY | {"metadata": None, "description": b"\xb5m"}),
     "text in UTF-8": (some((9, 8)), GREY | {"metadata": None, "description": "µm".encode()}),
@@ -101,6 +116,8 @@ def test_plain_tags_come_back(tmp_path: Path) -> None:
         (65003, 7, 4, b"\0ab\xff", True),
         (65004, 9, 1, -3, True),
         (65005, 16, 1, 2**40, True),
+        (65006, 5, 1, (1, 3), True),
+        (65007, 10, 2, (1, -3, 2, 7), True),
         (33432, 2, 0, "someone", True),
     ]
     tifffile.imwrite(
@@ -123,10 +140,12 @@ def test_plain_tags_come_back(tmp_path: Path) -> None:
 def test_from_store_to_store(place: Place) -> None:
     if place.name.startswith("http"):
         pytest.skip("http cannot be written to")
-    image = seed.write(place.put, seed.TILE)
+    image = some((2, 3, 20, 30))
+    for t, z in np.ndindex(2, 3):
+        place.put(f"a_{t}_{z}.tif", seed.encode(image[t, z]))
     options = place.storage_options
     cloudimg.migrate(
-        f"{place.url}/{seed.PATTERN}",
+        f"{place.url}/a_{{t}}_{{z}}.tif",
         f"{place.url}/copy.zarr",
         open_options={"storage_options": options},
         storage_options=options,
@@ -139,10 +158,35 @@ def test_from_store_to_store(place: Place) -> None:
         out_options=options,
         progress=lambda what, n: told.append((what, n)),
     )
-    assert count == 360
-    assert told == [("files", n) for n in range(1, 361)]
-    back = cloudimg.open(f"{place.url}/back/{seed.PATTERN}", storage_options=options)
+    assert count == 6
+    assert told == [("files", n) for n in range(1, 7)]
+    back = cloudimg.open(f"{place.url}/back/a_{{t}}_{{z}}.tif", storage_options=options)
     np.testing.assert_array_equal(back.read(), image)
+
+
+@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize("layout", ["originals", "ome-tiff"])
+def test_whatever_the_cells(tmp_path: Path, zarr_format: int, layout: str) -> None:
+    """Cells and chunks that cut files, files that lie in several cells, cells that are empty."""
+    pixels = some((7, 90, 70))
+    pixels[:, 50:] = pixels[3] = 0
+    for y in range(3):
+        part = pixels[:, 30 * y : 30 * y + 30]
+        tifffile.imwrite(tmp_path / f"a_{y}.tif", part, **GREY, metadata={"axes": "ZYX"})
+    cloudimg.migrate(
+        f"{tmp_path}/a_{{y}}.tif",
+        tmp_path / "copy.zarr",
+        zarr_format=zarr_format,
+        chunks={"z": 2, "y": 16, "x": 16},
+        shards={"z": 4, "y": 32, "x": 64} if zarr_format == 3 else None,
+    )
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back", layout=layout)
+    if layout == "originals":
+        for y in range(3):
+            same(tmp_path / "back" / f"a_{y}.tif", tmp_path / f"a_{y}.tif")
+    else:
+        _, found = read(tmp_path / "back" / "image.ome.tif")
+        np.testing.assert_array_equal(found, pixels)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +215,7 @@ def test_mosaics_and_axes_without_a_place_and_missing_files(tmp_path: Path) -> N
     cloudimg.migrate(
         f"{tmp_path}/plate/{{well:s}}/p{{pos}}_x{{x}}.tif",
         tmp_path / "copy.zarr",
-        open_options={"missing": "fill", "validate": "full"},
+        open_options={"missing": "fill", "validate": "all"},
     )
     assert cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back") == len(names) == 11
     for name in names:
@@ -398,6 +442,21 @@ def test_copies_that_are_none(small: Path, spoil: Callable[[Path], None], messag
     with pytest.raises(ArgumentError, match=message):
         cloudimg.export(small / "copy.zarr", small / "back")
     assert not (small / "back").exists()
+
+
+@pytest.mark.parametrize("layout", ["originals", "ome-tiff"])
+def test_damaged_copies_are_not_made_files_of(small: Path, layout: str) -> None:
+    """What is missing is not taken for zeros."""
+    (shard,) = (path for path in (small / "copy.zarr" / "0" / "c").rglob("*") if path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[-10] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(CorruptFileError, match="index does not have its checksum"):
+        cloudimg.export(small / "copy.zarr", small / "back", layout=layout)
+    shard.unlink()
+    with pytest.raises(NotFoundError):
+        cloudimg.export(small / "copy.zarr", small / "back", layout=layout)
+    assert not list(small.glob("back/*"))
 
 
 def test_the_command(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

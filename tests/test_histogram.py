@@ -180,6 +180,18 @@ def test_few_hot_pixels_do_not_spread_the_limits(dtype: str) -> None:
     assert greatest == 60_000
 
 
+@pytest.mark.parametrize("dtype", ["<u4", "<i4", "<u8", "<i8", "<f4", "<f8"])
+@pytest.mark.parametrize("value", [1, 200, 1000, 70_001, 2**24 + 1])
+def test_limits_of_images_with_one_value_but_for_a_few(dtype: str, value: int) -> None:
+    """Both limits lie in one bin, whose edges are no whole numbers."""
+    pixels = np.full(20_000, value, dtype)
+    pixels[:2] = 0
+    pixels[-2:] = 2 * value
+    assert_usable(only(pixels).limits())
+    if dtype[1] == "i":
+        assert_usable(only(-pixels).limits())
+
+
 def test_wide_values_have_limits_near_theirs() -> None:
     for values in ([0.0, 1e300], [-1e300, 1e300], [1e200, 1e300]):
         start, end, least, greatest = only(np.array(values, float)).limits()

@@ -364,7 +364,7 @@ def test_a_dask_array_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     base = da.zeros((64, 128), chunks=64, dtype="u1")
     array = da.map_blocks(block, base, dtype="u1", name="computed", meta=np.empty((0, 0), "u1"))
     out = tmp_path / "copy.zarr"
-    arguments: dict[str, Any] = {"chunks": 64, "shards": 64, "levels": 1, "max_mem": 20_000}
+    arguments: dict[str, Any] = {"chunks": 64, "shards": 64, "levels": 1, "max_mem": 30_000}
     with pytest.raises(RuntimeError, match="not yet"):
         cloudimg.to_zarr(array, out, **arguments)
     assert not (out / "zarr.json").exists()

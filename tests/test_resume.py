@@ -279,7 +279,7 @@ def test_one_that_was_followed_stores_nothing_more(
 
     image = cloudimg.open(f"{small}/a_{{z}}.tif")
     with pytest.raises(LeaseError, match="another migration took over"):
-        image.to_zarr(out, chunks=32, shards=32, levels=1, progress=follow, max_mem=20_000)
+        image.to_zarr(out, chunks=32, shards=32, levels=1, progress=follow, max_mem=30_000)
     assert not (out / "zarr.json").exists()
     # Its own lease is over, and the other's is not.
     monkeypatch.setenv("CLOUDIMG_LEASE_TTL_S", "1")

@@ -24,7 +24,7 @@ from cloudimg.writer.codecs import codec_from_spec
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.downsample import downsample
 from cloudimg.writer.histogram import Histogram, measure
-from cloudimg.writer.inputs import ImageInput, Input, LevelInput
+from cloudimg.writer.inputs import ImageInput, Input, LevelInput, told_key
 from cloudimg.writer.journal import Receipt, StoredLevel, StoredObject, write_receipt
 from cloudimg.writer.lease import LeaseView
 from cloudimg.writer.originals import original_row, part_bytes, part_key
@@ -117,8 +117,7 @@ class _Files:
         if self._input is None:
             return
         source = self._input.source
-        key = source.reader.store.location.key_of(source.files.keys(index))
-        self.etags[key] = opened.etag
+        self.etags[told_key(source, index)] = opened.etag
         region = source.layout.region_of(index)
         # A file that lies in several cells is told of by the one that has its first pixel.
         if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):

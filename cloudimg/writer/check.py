@@ -21,6 +21,7 @@ from cloudimg.writer.inputs import (
     Input,
     LevelInput,
     decode_object,
+    told_key,
 )
 from cloudimg.writer.journal import Receipt, StoredObject, read_receipt, receipt_key
 from cloudimg.writer.originals import part_key
@@ -250,7 +251,7 @@ def _compare(found: _Findings, cell: Cell, pixels: Array | None, receipt: Receip
     def on_open(index: tuple[int, ...], opened: OpenFile) -> None:
         if isinstance(proof.source, ImageInput):
             source = proof.source.source
-            etags[source.reader.store.location.key_of(source.files.keys(index))] = opened.etag
+            etags[told_key(source, index)] = opened.etag
 
     key = receipt_key(cell.stage, cell.number)
     try:

@@ -165,10 +165,12 @@ def _mode(pixels: Array, out: Array, extents: Sequence[int]) -> None:
     if pixels.dtype.kind in "fc":
         pixels = pixels + pixels.dtype.type(0)  # one zero: which of two is met first would differ
     members = _members(pixels, extents)
-    if all((first == second).all() for first, second in itertools.pairwise(members)):
-        out[...] = members[0]
-        return
-    values = np.sort(np.stack(members, -1), axis=-1)
+    mixed = np.zeros(out.shape, bool)
+    for each in members[1:]:
+        mixed |= each != members[0]
+    out[...] = members[0]
+    # Most blocks of labels hold one value, and sorting costs far more than seeing that.
+    values = np.sort(np.stack([each[mixed] for each in members], -1), axis=-1)
     count = values.shape[-1]
     best = values[..., 0].copy()
     run = np.ones(best.shape, np.int32)
@@ -179,4 +181,4 @@ def _mode(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         longer = run > most
         most = np.where(longer, run, most)
         best = np.where(longer, values[..., i], best)
-    out[...] = best
+    out[mixed] = best

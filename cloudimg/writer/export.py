@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 import tempfile
 import threading
@@ -21,18 +21,22 @@ from cloudimg.errors import ArgumentError, NotFoundError
 from cloudimg.storage import split_url
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.destination import Destination
+from cloudimg.writer.inputs import LevelInput
 from cloudimg.writer.originals import read_rows
 from cloudimg.writer.plan import Plan
 from cloudimg.writer.state import State
 from cloudimg.writer.tiff_files import Read, write_ome, write_original
 
 Array = npt.NDArray[Any]
+Region = tuple[slice, ...]
 LAYOUTS = ("originals", "ome-tiff")
 _TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
 _AT_ONCE = 4
 _LARGEST_PUT_BYTES = 2**30
-_SLABS_BYTES = 2**30
-"""Decoded pixels that are kept while the next planes out of the same chunks are written."""
+_KEPT_BYTES = 2**30
+"""Decoded pixels that are kept while the next planes and files out of them are written."""
+_AHEAD = 8
+"""Objects that are asked for before they are needed."""
 _OF_OME = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16"}
 """Types of pixels that OME-XML has,
 https://www.openmicroscopy.org/Schemas/Documentation/Generated/OME-2016-06/ome_xsd.html#PixelType"""
@@ -51,76 +55,66 @@ class Exporting:
 
 
 class Pixels:
-    """Pixels of a copy, by zarr-python, which reads single chunks of shards. Thread-safe.
+    """Pixels of a copy. Thread-safe.
 
-    Planes of the same chunks, which would each have them decoded, come out of what is kept.
+    Each stored object is read and decoded once for all files and planes that have a part in it, as
+    far as the memory for them goes. Whether one that is missing was empty, its receipt tells;
+    zarr-python would give zeros for either.
     """
 
-    def __init__(self, copy: Destination, plan: Plan) -> None:
+    def __init__(self, copy: Destination, plan: Plan, threads: ThreadPoolExecutor) -> None:
         self._copy = copy
         self._plan = plan
+        self._threads = threads
         self._lock = threading.Lock()
-        self._slabs: OrderedDict[tuple[Any, ...], tuple[int, Future[Array]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], Future[Array]] = OrderedDict()
+        n_bytes = math.prod(plan.stored_shape(0)) * np.dtype(plan.dtype).itemsize
+        self._n_kept = max(_AHEAD, _KEPT_BYTES // n_bytes)
 
-    def read(self, image: int, level: int, region: tuple[slice, ...]) -> Array:
-        """Pixels of a region of a level, in the plan's dims."""
-        shape, chunk = self._plan.levels[level].shape, self._plan.chunk
-        # Whole chunks along all but y and x.
-        whole = [
-            slice(part.start // n * n, min(-(-part.stop // n) * n, length))
-            for part, n, length in zip(region[:-2], chunk, shape, strict=False)
-        ] + [slice(part.start, part.stop) for part in region[-2:]]
-        size = math.prod(part.stop - part.start for part in whole)
-        n_bytes = size * np.dtype(self._plan.dtype).itemsize
-        wanted = [slice(part.start, part.stop) for part in region]
-        if whole == wanted or n_bytes > _SLABS_BYTES:
-            return self._decoded(image, level, tuple(wanted))
-        slab = self._slab(image, level, tuple(whole), n_bytes)
-        return slab[
-            tuple(
-                slice(part.start - all_of.start, part.stop - all_of.start)
-                for part, all_of in zip(wanted, whole, strict=True)
-            )
-        ]
+    def read(self, image: int, level: int, region: Region) -> Array:
+        """Pixels of a region of a level, in the plan's dims.
 
-    def _slab(self, image: int, level: int, region: tuple[slice, ...], n_bytes: int) -> Array:
-        key = (image, level, *((part.start, part.stop) for part in region))
+        Raises
+        ------
+        NotFoundError
+            If an object is missing that was stored.
+        CorruptFileError, StorageError
+        """
+        stored = self._plan.stored_shape(level)
+        out = np.empty([part.stop - part.start for part in region], np.dtype(self._plan.dtype))
+        touched = itertools.product(
+            *(range(p.start // n, -(-p.stop // n)) for p, n in zip(region, stored, strict=True))
+        )
+        waiting: deque[tuple[tuple[int, ...], Future[Array]]] = deque()
+        while True:
+            ahead = itertools.islice(touched, _AHEAD - len(waiting))
+            waiting += [(at, self._object(image, level, at)) for at in ahead]
+            if not waiting:
+                return out
+            at, future = waiting.popleft()
+            inside, place = [], []
+            for i, n, part in zip(at, stored, region, strict=True):
+                start, stop = max(i * n, part.start), min((i + 1) * n, part.stop)
+                inside.append(slice(start - i * n, stop - i * n))
+                place.append(slice(start - part.start, stop - part.start))
+            out[tuple(place)] = future.result()[tuple(inside)]
+
+    def _object(self, image: int, level: int, at: tuple[int, ...]) -> Future[Array]:
+        """Pixels of a stored object, now or soon."""
+        key = (image, level, at)
+        lengths = zip(
+            at, self._plan.stored_shape(level), self._plan.levels[level].shape, strict=True
+        )
+        region = tuple(slice(i * n, min((i + 1) * n, length), 1) for i, n, length in lengths)
         with self._lock:
-            known = self._slabs.get(key)
-            future: Future[Array] = Future() if known is None else known[1]
-            self._slabs[key] = (n_bytes, future)
-            self._slabs.move_to_end(key)
-            while sum(size for size, _ in self._slabs.values()) > _SLABS_BYTES:
-                self._slabs.popitem(last=False)
-        if known is None:
-            try:
-                future.set_result(self._decoded(image, level, region))
-            except BaseException as exc:
-                future.set_exception(exc)
-                raise
-        return future.result()
-
-    def _decoded(self, image: int, level: int, region: tuple[slice, ...]) -> Array:
-        return np.asarray(self._array(image, level)[region])
-
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as one export
-    def _array(self, image: int, level: int) -> Any:
-        import zarr
-
-        path = self._plan.array_path(image, level)
-        return zarr.open_array(_zarr_store(self._copy, path), mode="r")
-
-
-def _zarr_store(copy: Destination, path: str) -> Any:
-    from zarr.storage import FsspecStore, LocalStore
-
-    location = copy.store.location
-    key = f"{copy.root}/{path}"
-    if location.protocol == "file":
-        return LocalStore(key, read_only=True)
-    return FsspecStore.from_url(
-        location.url(key), storage_options=dict(copy.store.options), read_only=True
-    )
+            future = self._kept.get(key)
+            if future is None:
+                source = LevelInput(self._plan, self._copy, level)
+                future = self._kept[key] = self._threads.submit(source.read, image, region)
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._n_kept:
+                self._kept.popitem(last=False)
+            return future
 
 
 def export_ome(work: Exporting) -> int:
@@ -137,16 +131,17 @@ def export_ome(work: Exporting) -> int:
         raise ArgumentError(
             f'OME-TIFF has no pixels of type {np.dtype(plan.dtype)}: export with layout="originals"'
         )
-    pixels = Pixels(work.copy, plan)
-    for image in range(plan.n_images):
-        name = f"{image}.ome.tif" if plan.lead_dims else "image.ome.tif"
-        _refuse_existing(work, name)
-        reads: list[Read] = [partial(pixels.read, image, n) for n in range(len(plan.levels))]
-        write = partial(
-            write_ome, reads=reads, plan=plan, facts=facts, compression=work.compression
-        )
-        _to_store(work, name, write)
-        _tell(work, image + 1)
+    with ThreadPoolExecutor(_AHEAD, "cloudimg-export-read") as readers:
+        pixels = Pixels(work.copy, plan, readers)
+        for image in range(plan.n_images):
+            name = f"{image}.ome.tif" if plan.lead_dims else "image.ome.tif"
+            _refuse_existing(work, name)
+            reads: list[Read] = [partial(pixels.read, image, n) for n in range(len(plan.levels))]
+            write = partial(
+                write_ome, reads=reads, plan=plan, facts=facts, compression=work.compression
+            )
+            _to_store(work, name, write)
+            _tell(work, image + 1)
     return plan.n_images
 
 
@@ -160,11 +155,14 @@ def export_originals(work: Exporting) -> int:
     """
     _refuse_inside(work)
     canonical = Canonical(work.state.source["dims"], work.state.source["shape"])
-    pixels = Pixels(work.copy, work.state.plan)
     stem = _common_folder(_path(row) for row in read_rows(work.copy))
     n_done = 0
     taken: set[str] = set()
-    with ThreadPoolExecutor(_AT_ONCE, "cloudimg-export") as threads:
+    with (
+        ThreadPoolExecutor(_AHEAD, "cloudimg-export-read") as readers,
+        ThreadPoolExecutor(_AT_ONCE, "cloudimg-export") as threads,
+    ):
+        pixels = Pixels(work.copy, work.state.plan, readers)
         under_way: deque[Future[None]] = deque()
         for rows in _files(read_rows(work.copy)):
             name = _name(_path(rows[0])[len(stem) :], rows[0]["index"], taken)
@@ -265,7 +263,7 @@ def _read_file(
     canonical: Canonical,
     pixels: Pixels,
     rows: list[Mapping[str, Any]],
-    region: tuple[slice, ...],
+    region: Region,
 ) -> Array:
     """Pixels of a region of a file, in its own axes."""
     if rows[0]["page"] is None:
@@ -275,7 +273,7 @@ def _read_file(
 
 
 def _read_row(
-    canonical: Canonical, pixels: Pixels, row: Mapping[str, Any], region: tuple[slice, ...]
+    canonical: Canonical, pixels: Pixels, row: Mapping[str, Any], region: Region
 ) -> Array:
     inside = dict(zip(row["file_dims"], region, strict=True))
     wanted = []

@@ -7,6 +7,7 @@ in any order, to the last count.
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,10 +54,13 @@ class Histogram:
         last = int(self.bins[np.searchsorted(total, high * total[-1], "left")])
         start = max(_edges(first, self.kind)[0], self.least)
         end = min(_edges(last, self.kind)[1], self.greatest)
+        if self.kind[0] in "iu":
+            # Edges of wide bins are fractions: both cut off would make 200.0 and 200.9 equal.
+            start, end = math.floor(start), math.ceil(end)
         if not end > start:
             start, end = _apart(start)
         least, greatest = min(self.least, start), max(self.greatest, end)
-        if self.kind[0] in "iub":
+        if self.kind[0] in "iu":
             return int(start), int(end), int(least), int(greatest)
         return start, end, least, greatest
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.image import Source
 from cloudimg.reader import OnOpen, allocate
-from cloudimg.storage import engine
+from cloudimg.storage import engine, redact
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.codecs import codec_from_spec
 from cloudimg.writer.destination import Destination
@@ -47,6 +47,11 @@ class ImageInput:
         """Pixels of a region; see `cloudimg.image.Source.read`."""
         pixels = self.source.read(self.canonical.to_source(image, region), on_open)
         return self.canonical.from_source_pixels(pixels)
+
+
+def told_key(source: Source, index: tuple[int, ...]) -> str:
+    """Key of the file at an index of the grid as it may be stored: a signed query is a secret."""
+    return redact(source.reader.store.location.key_of(source.files.keys(index)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class Receipt:
             found["stage"],
             found["number"],
             levels,
-            found["sources"],
+            dict(found["sources"]),
             histograms,
             found["first_channel"],
             None if found["originals"] is None else StoredObject(*found["originals"]),
@@ -164,13 +164,20 @@ def read_receipt(destination: Destination, stage: int, number: int) -> Receipt |
     return receipt
 
 
+def _read_sound(destination: Destination, stage: int, number: int) -> Receipt | None:
+    try:
+        return read_receipt(destination, stage, number)
+    except CorruptFileError:
+        return None
+
+
 def read_receipts(
     destination: Destination, stage: int, numbers: Iterator[int]
 ) -> Iterator[tuple[int, Receipt | None]]:
-    """Receipts of many cells, in order, fetched some ahead."""
+    """Receipts of many cells, in order, fetched some ahead; None where missing or damaged."""
     waiting: list[tuple[int, Any]] = []
     for number in numbers:
-        task = partial(read_receipt, destination, stage, number)
+        task = partial(_read_sound, destination, stage, number)
         waiting.append((number, engine().fetch(task)))
         if len(waiting) > _AHEAD:
             first, future = waiting.pop(0)

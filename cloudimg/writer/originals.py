@@ -61,7 +61,7 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     own = [axis for axis in source.layout.axes if axis.file_axis is not None]
     page = None if source.files.pages is None else int(source.files.pages[index])
     return {
-        "key": key if location.protocol == "file" else _redacted(location, key),
+        "key": storable_key(location, key),
         "url": location.display(key),
         "etag": opened.etag,
         "size_bytes": opened.size_bytes,
@@ -75,7 +75,10 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     }
 
 
-def _redacted(location: Location, key: str) -> str:
+def storable_key(location: Location, key: str) -> str:
+    """A key without the signature that a URL may have."""
+    if location.protocol == "file":
+        return key
     return location.key_of(redact(location.pattern_text(key)))
 
 

@@ -24,9 +24,11 @@ _BIG_BYTES = 2**32 - 2**25
 _BLOCK_BYTES = 2**28
 _WRITTEN_ANYWAY = {254, 256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296}
 _WRITTEN_ANYWAY |= {305, 306, 317, 320, 322, 323, 324, 325, 330, 338, 339, 530, 531, 532}
+_WRITTEN_ANYWAY |= {32997, 32998}
 """Tags that say how pixels are stored, which a copy decides itself, or have arguments."""
 _TEXT = 2
 _UNDEFINED = (1, 7)
+_RATIONAL = (5, 10)
 
 
 def planes(
@@ -138,16 +140,16 @@ def _write_pages(
 ) -> None:
     import tifffile
 
-    colour = n_plane == 3 and shape[-3 if planar else -1] in (3, 4)
+    n_samples = shape[-3 if planar else -1] if n_plane == 3 else 1
     options: dict[str, Any] = {
-        "photometric": "rgb" if colour else "minisblack",
+        **_photometric(tags, n_samples, dtype),
         "compression": compression,
         "metadata": None,
         "software": _plain(tags, "Software") or False,
         "datetime": _plain(tags, "DateTime"),
         **_resolution(tags),
     }
-    if colour:
+    if n_samples > 1:
         options["planarconfig"] = "separate" if planar else "contig"
     with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
         for number, page in enumerate(pages):
@@ -158,6 +160,22 @@ def _write_pages(
                 extratags=_extra(tags) if first else (),
                 **options,
             )
+
+
+def _photometric(tags: Mapping[str, Any], n_samples: int, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """What pixels mean: as in the original, where a copy has what it had (TIFF 6.0, p. 37).
+
+    Of what readers decode to RGB (YCbCr), RGB is written.
+    """
+    was = tags.get("PhotometricInterpretation", {}).get("value")
+    colours = tags.get("ColorMap", {}).get("value")
+    if n_samples == 1 and was == 3 and dtype in (np.uint8, np.uint16):
+        palette = np.array(colours, np.uint16)
+        if palette.shape == (3, 2 ** (8 * dtype.itemsize)):
+            return {"photometric": "palette", "colormap": palette}
+    known = {(0, 1): "miniswhite", (5, 4): "separated", (8, 3): "cielab"}
+    plain = "rgb" if n_samples in (3, 4) and was != 1 else "minisblack"
+    return {"photometric": known.get((was, n_samples), plain)}
 
 
 def _as_description(text: str | None) -> bytes | None:
@@ -198,6 +216,8 @@ def _extra(tags: Mapping[str, Any]) -> list[tuple[int, int, int, Any, bool]]:
                 extra.append((tag["code"], _TEXT, 0, value, True))
         elif isinstance(value, int | float) or _is_flat(value):
             count = len(value) if isinstance(value, list) else 1
+            if tag["type"] in _RATIONAL:
+                count //= 2
             if count == tag["count"] and tag["type"] not in _UNDEFINED:
                 known = tuple(value) if isinstance(value, list) else value
                 extra.append((tag["code"], tag["type"], count, known, True))

@@ -217,7 +217,10 @@ class _Verifying:
     def _strangers(self) -> None:
         """Objects that nobody knows of, which a reader would take for chunks."""
         listed = [e.key for e in self.destination.list() if not e.key.startswith(f"{JOURNAL}/")]
-        if not self.is_whole or len(listed) == self.n_objects + self.n_documents:
+        if not self.is_whole:
+            return
+        # Where nothing is missing or misnamed, as many as there should be are the same ones.
+        if not self.n_problems and len(listed) == self.n_objects + self.n_documents:
             return
         known = set(self._known())
         for key in listed:
