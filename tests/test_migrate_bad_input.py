@@ -36,7 +36,16 @@ SECRET = "TOP-SECRET-VALUE"
 @pytest.fixture
 def source(tmp_path: Path) -> str:
     """Eight small files."""
-    folder = tmp_path / "source"
+    return write_source(tmp_path / "source")
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, for tests that only read."""
+    return write_source(tmp_path_factory.mktemp("unchanged") / "source")
+
+
+def write_source(folder: Path) -> str:
     folder.mkdir()
     for t, z in np.ndindex(2, 4):
         pixels = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96) + 10 * t + z
@@ -131,10 +140,10 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "downsampling": ({"downsampling": "median"}, "must be one of mean, nearest, mode"),
     "downsampling of a number": ({"downsampling": 2}, "must be one of mean, nearest, mode"),
     "downsampling of a list": ({"downsampling": ["mean"]}, "must be one of mean, nearest, mode"),
-    "codec": ({"codec": "zstdd"}, "codec 'zstdd' is unknown here"),
-    "lossy codec": ({"codec": "zfpy"}, "does not give the pixels back exactly"),
-    "another lossy codec": ({"codec": {"id": "fixedscaleoffset", "scale": 1}}, "exactly"),
-    "jpeg": ({"codec": {"name": "imagecodecs_jpeg"}}, "does not give the pixels back exactly"),
+    "codec": ({"codec": "zstdd"}, "codec 'zstdd' is unknown: take one of .*zstd"),
+    "lossy codec": ({"codec": "zfpy"}, "may give back other pixels than were written"),
+    "another lossy codec": ({"codec": {"id": "fixedscaleoffset"}}, "may give back other pixels"),
+    "jpeg": ({"codec": {"name": "imagecodecs_jpeg"}}, "is unknown: take one of"),
     "level of codec": ({"codec": "zstd:high"}, "after the colon comes a level"),
     "large level of codec": ({"codec": "zstd:99"}, "level=99 is no number from"),
     "option of codec": ({"codec": {"name": "zstd", "configuration": {"lvl": 1}}}, "lvl is unknown"),
@@ -161,13 +170,11 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)
-def test_arguments(source: str, tmp_path: Path, name: str) -> None:
-    arguments, message = BAD_ARGUMENTS[name]
+def test_arguments(unchanged: str, tmp_path: Path, name: str) -> None:
+    source, (arguments, message) = unchanged, BAD_ARGUMENTS[name]
     out = tmp_path / "copy.zarr"
     with pytest.raises(ArgumentError, match=message):
         cloudimg.migrate(source, out, **arguments)
-    with pytest.raises(ArgumentError, match=message):
-        cloudimg.open(source).to_zarr(out, **arguments)
     assert not out.exists() or files_in(out) == {}
     if not {"overwrite", "resume", "progress"} & set(arguments):
         with pytest.raises(ArgumentError, match=message):
@@ -180,7 +187,7 @@ def test_shards_larger_than_can_be_stored(tmp_path: Path) -> None:
     array = da.zeros((100_000, 100_000), chunks=10_000, dtype="u2")
     with pytest.raises(ArgumentError, match="at most 4294967296 are stored at once"):
         cloudimg.to_zarr(array, tmp_path / "copy.zarr", chunks=1000, shards=100_000)
-    with pytest.raises(ArgumentError, match="chunks .* at most 4294967296 are stored at once"):
+    with pytest.raises(ArgumentError, match=r"chunks .* at most 4294967296 are stored at once"):
         cloudimg.to_zarr(array, tmp_path / "copy.zarr", chunks=100_000)
     with pytest.raises(ArgumentError, match=r"max_mem=.* is too little.*smaller shards"):
         cloudimg.to_zarr(array, tmp_path / "a.zarr", chunks=1000, shards=20_000, max_mem="1GB")
@@ -194,6 +201,7 @@ def test_shards_larger_than_can_be_stored(tmp_path: Path) -> None:
         lambda: np.zeros((4, 4), "O"),
         lambda: np.zeros((4, 4), "M8[s]"),
         lambda: np.zeros((4, 4), [("a", "u1")]),
+        lambda: np.zeros((4, 4), "g"),
         lambda: np.zeros((0, 4), "u1"),
         lambda: np.zeros((2,) * 7, "u1"),
         lambda: "a.tif",
@@ -317,6 +325,22 @@ def test_the_folder_of_the_source_by_another_name(source: str, tmp_path: Path) -
     assert files_in(tmp_path / "source") == before
 
 
+def test_what_links_lead_to_is_not_deleted(source: str, tmp_path: Path) -> None:
+    """Of something foreign that is overwritten."""
+    out = tmp_path / "copy.zarr"
+    out.mkdir()
+    (out / "folder").symlink_to(tmp_path / "source")
+    (out / "file").symlink_to(tmp_path / "source/a_0_0.tif")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").write_text("hello")
+    (out / "another").symlink_to(tmp_path / "precious")
+    before = files_in(tmp_path / "source")
+    cloudimg.migrate(source, out, overwrite=True)
+    assert files_in(tmp_path / "source") == before
+    assert (tmp_path / "precious/file").read_text() == "hello"
+    assert not (out / "file").exists()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_the_folder_of_the_source_on_s3(
     meter: Meter, bucket: str, archive: str, overwrite: bool
@@ -327,7 +351,7 @@ def test_the_folder_of_the_source_on_s3(
     assert copies.objects(f"s3://{bucket}", meter.storage_options) == before
 
 
-# ------------------------------------------------------------------------- what cannot be written to
+# ----------------------------------------------------------------------- what cannot be written to
 
 AS_ANYBODY = """
 import ctypes, os, sys
@@ -408,7 +432,7 @@ def test_a_bucket_that_is_not_there(meter: Meter, archive: str) -> None:
     assert source_reads(traffic) == []
 
 
-# -------------------------------------------------------------------------------- a source that goes
+# ------------------------------------------------------------------------------ a source that goes
 
 
 def receipts(meter: Meter, url: str) -> int:
@@ -515,15 +539,17 @@ OTHERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("argument", OTHERS)
-def test_changed_arguments(source: str, tmp_path: Path, argument: str, finished: bool) -> None:
+def test_changed_arguments(source: str, tmp_path: Path, finished: bool) -> None:
     out = tmp_path / "copy.zarr"
     interrupted(source, out)
     if finished:
         cloudimg.migrate(source, out, **SLOWLY)
     before = copies.image_of(files_in(out))
-    with pytest.raises(ArgumentError, match=rf"\b{argument} was .*, now .*overwrite"):
-        cloudimg.migrate(source, out, **{**SLOWLY, argument: OTHERS[argument]})
+    for argument, other in OTHERS.items():
+        with pytest.raises(ArgumentError, match=rf"\b{argument} was .*, now .*overwrite"):
+            cloudimg.migrate(source, out, **{**SLOWLY, argument: other})
+        with pytest.raises(ArgumentError, match=rf"\b{argument} was "):
+            cloudimg.open(source).to_zarr(out, **{**SLOWLY, argument: other})
     assert copies.image_of(files_in(out)) == before
 
 
@@ -711,7 +737,6 @@ def test_secrets_are_stored_nowhere(meter: Meter, bucket: str, archive: str) -> 
         ({"overwrite": True}, [{"match": "^PUT", "status": 403}]),
         ({"overwrite": True}, [{"match": "^PUT .*/0/c/", "status": 507}]),
         ({"overwrite": True}, [{"match": "^GET .*/src/a_1", "status": 403}]),
-        ({"overwrite": True}, [{"match": "^GET .*/src/a_1", "kind": "truncate"}]),
     ]
     for arguments, faults in refused:
         meter.faults(faults)
@@ -749,26 +774,12 @@ def test_signed_urls(httpd: WebServer, bucket: str, tmp_path: Path) -> None:
         cloudimg.migrate(urls[:1], out, levels=1)
     texts.append(str(caught.value))
     (folder / "a_1.tif").unlink()
-    for arguments in ({}, {"overwrite": True}):
-        with pytest.raises(CloudimgError) as caught:
-            cloudimg.migrate(urls, out, levels=1, **arguments)
-        texts += [str(caught.value), repr(caught.value)]
+    with pytest.raises(CloudimgError) as caught:
+        cloudimg.migrate(urls, out, levels=1, overwrite=True)
+    texts += [str(caught.value), repr(caught.value)]
     with pytest.raises(StorageError) as caught:
         cloudimg.migrate(urls[:1], f"{httpd.endpoint}/{bucket}/copy.zarr?{query}")
     texts += [str(caught.value), repr(caught.value)]
     texts.append(str(cloudimg.verify(out)))
     for text in texts:
         assert SECRET not in text
-
-
-def test_the_fingerprint_tells_no_secret_and_fits_any(
-    httpd: WebServer, bucket: str, tmp_path: Path
-) -> None:
-    """A URL signed anew is the same file: the migration goes on."""
-    folder = httpd.root / bucket
-    folder.mkdir()
-    (folder / "a.tif").write_bytes(seed.encode(pixels_of(0, 0)))
-    url = f"{httpd.endpoint}/{bucket}/a.tif?X-Amz-Signature="
-    out = tmp_path / "copy.zarr"
-    cloudimg.migrate(f"{url}{SECRET}-1", out, levels=1)
-    assert cloudimg.migrate(f"{url}{SECRET}-2", out, levels=1).n_objects == 0

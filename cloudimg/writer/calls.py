@@ -116,7 +116,14 @@ def flag(value: Any, name: str) -> bool:
 
 
 def told(progress: bool | Progress) -> Progress | None:
-    """Whom to tell how far it is."""
+    """Whom to tell how far it is.
+
+    Raises
+    ------
+    ArgumentError
+    """
     if isinstance(progress, bool):
         return print_line if progress else None
+    if not callable(progress):
+        raise ArgumentError(f"progress={progress!r} must be True, False or a callable")
     return progress

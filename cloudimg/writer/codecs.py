@@ -4,9 +4,8 @@ Chunks are little-endian pixels in C order, sent through a chain of compressors.
 are called with one thread: with several, blosc was seen to give other bytes each time.
 
 The default, blosc with zstd at level 1 and byte shuffling, was chosen by ``benchmarks/codecs.py``:
-pixels of 16 bits and floats become smaller than by zstd alone or lz4, it decodes faster than with
-bits shuffled, levels above cost half the speed or more for a few percent, and every Zarr reader has
-it.
+pixels of 16 bits and floats become smaller than by zstd alone or lz4, higher levels cost a third of
+the speed or more and gain a few percent, and every Zarr reader has it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cloudimg.errors import ArgumentError, LeaseError, StorageError
+from cloudimg.errors import ArgumentError, LeaseError, NoRoomError, StorageError
 from cloudimg.writer.destination import JOURNAL, Destination, as_json
 
 FOLDER = f"{JOURNAL}/lease"
@@ -70,7 +70,6 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="cloudimg-lease", daemon=True)
 
     def __enter__(self) -> Self:
-        _held[self.owner] = self
         self._thread.start()
         return self
 
@@ -85,7 +84,13 @@ class Lease:
                     if self._forgotten:
                         self.destination.delete([_key(n + 1) for n in range(self.number)])
                     else:
-                        self.destination.put(_key(self.number), self._content(released=True))
+                        self._release()
+
+    def _release(self) -> None:
+        try:
+            self.destination.put(_key(self.number), self._content(released=True))
+        except NoRoomError:
+            self.destination.delete([_key(self.number)])
 
     def forget(self) -> None:
         """Take the lease away at the end, and those before it, instead of marking it released."""
@@ -240,8 +245,15 @@ def acquire(
         if holder is not None:
             _wait_for_end(destination, number, holder, say)
         lease = Lease(destination, number + 1, ttl_s, owner)
-        if destination.create(_key(number + 1), lease._content()):
-            return lease
+        # Before it can be seen: a lease of this process that is not held counts as ended.
+        _held[owner] = lease
+        try:
+            if destination.create(_key(number + 1), lease._content()):
+                return lease
+        except BaseException:
+            del _held[owner]
+            raise
+        del _held[owner]
 
 
 def _newest(destination: Destination) -> tuple[int, dict[str, Any] | None]:
@@ -309,9 +321,11 @@ def _is_this_machine(holder: Mapping[str, Any]) -> bool:
 
 
 def _is_dead_here(holder: Mapping[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
+    """Whether the holder was a process of this machine that is no more, or a past run of this."""
     if not _is_this_machine(holder) or not isinstance(holder.get("pid"), int):
         return False
+    if holder["pid"] == os.getpid() and holder.get("owner") not in _held:
+        return True  # which could not say that it ended, for want of room or of a connection
     # A number that was given again is another process, born at another time.
     return _born(holder["pid"]) != holder.get("born")
 

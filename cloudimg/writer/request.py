@@ -89,7 +89,8 @@ def by_dim(value: Any, dims: Sequence[str], what: str) -> dict[str, int]:
     if isinstance(value, Mapping):
         unknown = set(value) - set(dims)
         if unknown:
-            raise ArgumentError(f"{what} name {sorted(unknown)}, the image has {tuple(dims)}")
+            names = sorted(unknown, key=str)
+            raise ArgumentError(f"{what} name {names}, the image has {tuple(dims)}")
         return {dim: _positive(n, f"{what}[{dim!r}]") for dim, n in value.items()}
     if isinstance(value, list | tuple):
         if len(value) != len(dims):

@@ -71,15 +71,28 @@ class Found:
         return not (self.has_objects or self.has_leases)
 
 
-def look(destination: Destination) -> Found:
+def look(destination: Destination, *, overwrite: bool = False) -> Found:
     """See what is at a destination.
+
+    With `overwrite` a plan that cannot be followed counts as one that is being cleared.
 
     Raises
     ------
+    ArgumentError
+        If the plan there is of a version with another journal.
     CorruptFileError
         If the plan there is damaged.
     StorageError
     """
+    try:
+        return _look(destination)
+    except (ArgumentError, CorruptFileError):
+        if not overwrite:
+            raise
+        return Found(None, True, True, True)
+
+
+def _look(destination: Destination) -> Found:
     found = destination.get_json(PLAN)
     if found is None:
         return Found(None, False, *_what_is_there(destination))

@@ -156,7 +156,14 @@ def subject_of_array(
                 f"an Image, a dask.array, an xarray.DataArray or a NumPy array is needed, not"
                 f" {type(array).__name__}"
             )
-        data = cast(Any, da).from_array(np.asarray(data), chunks="auto")
+        data = np.asarray(data)
+    if data.dtype.kind not in "biufc" or data.dtype.char in "gG":
+        raise ArgumentError(
+            f"an array of {data.dtype} is no image: convert it to integers, floats or booleans of"
+            " up to 64 bits, or to complex numbers"
+        )
+    if not isinstance(data, da.Array):
+        data = cast(Any, da).from_array(data, chunks="auto")
     names = _checked_dims(dims, data.shape)
     _refuse_unwritable(data)
     canonical = Canonical(names, data.shape)

@@ -11,18 +11,20 @@ A kill at any point leaves a destination that the same call goes on with.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cloudimg.coords import human
-from cloudimg.errors import ArgumentError, ChangedError, StorageError
+from cloudimg.errors import ArgumentError, ChangedError, CorruptFileError, StorageError
 from cloudimg.storage import engine
 from cloudimg.writer.cell import Job, run_cell
 from cloudimg.writer.choose import make_plan
@@ -107,16 +109,19 @@ def write(
     """
     began = time.monotonic()
     threading.Thread(target=_prepare, name="cloudimg-prepare", daemon=True).start()
-    found = look(destination)
+    found = look(destination, overwrite=settings.overwrite)
     if not settings.overwrite:
         refuse_foreign(found, destination)
     say = _teller(settings.progress)
     with acquire(destination, say=say, is_unheld=found.is_empty) as lease:
         try:
             if not found.is_empty or lease.number > 1:
-                found = look(destination)  # as it is now that nobody else writes
+                # As it is now that nobody else writes.
+                found = look(destination, overwrite=settings.overwrite)
             subject = open_subject()
             _refuse_overlap(subject, destination)
+            if settings.overwrite and found.has_objects:
+                _refuse_overlap_by_links(subject, destination)
             state = _follow_or_plan(found, subject, destination, request, settings)
         except BaseException:
             _leave_nothing(destination, lease)
@@ -160,6 +165,28 @@ def _refuse_overlap(subject: Subject, destination: Destination) -> None:
             raise ArgumentError(
                 f"the source's file {destination.store.location.display(key)} lies in"
                 f" {destination.url} itself: write to another place"
+            )
+
+
+def _refuse_overlap_by_links(subject: Subject, destination: Destination) -> None:
+    """As above, where folders have several names.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    place = destination.store.location
+    if subject.location is None or {subject.location.protocol, place.protocol} != {"file"}:
+        return
+    real_folder = lru_cache(os.path.realpath)
+    root = os.path.realpath(destination.root)
+    for key in subject.list_keys():
+        folder, _, name = key.rpartition("/")
+        path = os.path.realpath(key) if Path(key).is_symlink() else f"{real_folder(folder)}/{name}"
+        if path.startswith(f"{root}/"):
+            raise ArgumentError(
+                f"the source's file {key} lies in {destination.url} itself, by another name: write"
+                " to another place"
             )
 
 
@@ -219,7 +246,7 @@ def _leave_nothing(destination: Destination, lease: Lease) -> None:
     try:
         if destination.get_json(PLAN) is None:
             lease.forget()
-    except StorageError:
+    except (StorageError, CorruptFileError):
         return  # the failure that led here is the one to tell
 
 
