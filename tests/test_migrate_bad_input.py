@@ -426,6 +426,14 @@ def test_s3_that_may_not_be_listed(meter: Meter, bucket: str, archive: str) -> N
     assert source_reads(traffic) == []
 
 
+def test_a_plan_that_is_stored_while_one_looks(meter: Meter, bucket: str, archive: str) -> None:
+    """It was not there when it was asked for, and is when everything is listed: not foreign."""
+    url = f"s3://{bucket}/copy.zarr"
+    migrate(meter, archive, url)
+    meter.faults([{"match": r"^GET .*/plan\.json", "status": 404, "times": 1}])
+    assert migrate(meter, archive, url).n_objects == 0
+
+
 def test_a_bucket_that_is_not_there(meter: Meter, archive: str) -> None:
     with meter.measure() as traffic, pytest.raises(NotFoundError):
         migrate(meter, archive, "s3://no-such-bucket-anywhere/copy.zarr")

@@ -95,7 +95,11 @@ def look(destination: Destination, *, overwrite: bool = False) -> Found:
 def _look(destination: Destination) -> Found:
     found = destination.get_json(PLAN)
     if found is None:
-        return Found(None, False, *_what_is_there(destination))
+        there = _what_is_there(destination)
+        # Another may have planned between the two requests, which makes it no foreign place.
+        found = destination.get_json(PLAN) if there[0] else None
+        if found is None:
+            return Found(None, False, *there)
     try:
         if found["state"] == "clearing":
             return Found(None, True, True, True)

@@ -60,7 +60,9 @@ def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str 
     described = {
         "kind": "image",
         "urls": shown_urls(urls),
-        "open": {name: _as_json(getattr(options, name)) for name in _OF_OPEN},
+        # No axes renamed is the same however it was said.
+        "open": {name: _as_json(getattr(options, name)) for name in _OF_OPEN}
+        | {"axes": _as_json(options.axes or None)},
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         "has_own_reader": options.imread is not None,
         "dims": list(source.dims),
@@ -203,7 +205,7 @@ def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str
                 f"an array of {len(shape)} axes needs names for them: dims=(..., 'y', 'x')"
             )
         return _LAST_DIMS[len(_LAST_DIMS) - len(shape) :]
-    names = (dims,) if isinstance(dims, str) else tuple(dims)
+    names = tuple(dims)  # "zyx" too
     if len(names) != len(shape) or len(set(names)) != len(names):
         raise ArgumentError(f"dims={names} must name each of {len(shape)} axes once")
     return names
