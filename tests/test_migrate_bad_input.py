@@ -217,7 +217,7 @@ def test_what_is_no_image(tmp_path: Path, made: Callable[[], Any]) -> None:
 
 def test_dims_of_arrays(tmp_path: Path) -> None:
     pixels = np.zeros((4, 64, 64), np.uint8)
-    for dims in (("y", "x"), ("y", "y", "x"), "zyx", ("z", "y", "x", "c")):
+    for dims in (("y", "x"), ("y", "y", "x"), "yx", ("z", "y", "x", "c")):
         with pytest.raises(ArgumentError, match="must name each of 3 axes once"):
             cloudimg.to_zarr(pixels, tmp_path / "copy.zarr", dims=dims)
     assert not list(tmp_path.rglob("*.json"))
