@@ -3,7 +3,8 @@
 One run starts the metering S3 server of the tests (a process of its own, everything in memory, a
 fixed latency before each answer), puts 360 uncompressed TIFF files of 512 x 512 uint16 there
 (2 times x 2 channels x 10 planes x 3 x 3 tiles), and has each contender write them to Zarr, with
-three levels, in a fresh interpreter. Level 0 of every result is compared with the truth.
+three levels, in a fresh interpreter; imports are not timed. Level 0 of every result is compared with
+the truth.
 
   cloudimg   cloudimg.migrate
   dask       dask.array.to_zarr of one delayed read a file (s3fs, tifffile), level 0 alone
@@ -16,6 +17,7 @@ three levels, in a fresh interpreter. Level 0 of every result is compared with t
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import re
@@ -118,6 +120,12 @@ def local_folder(out: str) -> str:
     return str(Path(tempfile.gettempdir()) / "cloudimg-benchmark" / out.rpartition("/")[2])
 
 
+MODULES = {
+    "cloudimg": ("cloudimg.writer.write", "pyarrow.json", "pyarrow.parquet", "botocore.session"),
+    "dask": ("dask.array", "s3fs", "tifffile", "zarr.storage"),
+    "ngff-zarr": ("ngff_zarr", "cloudimg", "zarr.storage", "botocore.session"),
+}
+"""Imported before the clock starts, as in the benchmark of reading."""
 CONTENDERS = {"cloudimg": by_cloudimg, "dask": by_dask, "ngff-zarr": by_ngff_zarr}
 
 
@@ -133,6 +141,12 @@ def fill(meter: Meter) -> tuple[Any, int]:
         )
         size += len(data)
     return image, size
+
+
+def import_all(name: str) -> None:
+    """Import what a contender needs."""
+    for module in (*MODULES[name], "imagecodecs", "obstore"):
+        importlib.import_module(module)
 
 
 def check(endpoint: str, out: str, truth: Any) -> None:
@@ -156,6 +170,7 @@ def run(name: str, meter: Meter, out: str) -> tuple[float, Any]:
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "from benchmarks import migrate\n"
+        "migrate.import_all(sys.argv[2])\n"
         "begin = time.perf_counter()\n"
         "migrate.CONTENDERS[sys.argv[2]](sys.argv[3], sys.argv[4])\n"
         "print(time.perf_counter() - begin)\n"
