@@ -3,8 +3,8 @@
 One run starts the metering S3 server of the tests (a process of its own, everything in memory, a
 fixed latency before each answer), puts 360 uncompressed TIFF files of 512 x 512 uint16 there
 (2 times x 2 channels x 10 planes x 3 x 3 tiles), and has each contender write them to Zarr, with
-three levels, in a fresh interpreter; imports are not timed. Level 0 of every result is compared with
-the truth.
+three levels, in a fresh interpreter; imports are not timed. Level 0 of every result is compared
+with the truth.
 
   cloudimg   cloudimg.migrate
   dask       dask.array.to_zarr of one delayed read a file (s3fs, tifffile), level 0 alone
