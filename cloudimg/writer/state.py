@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.storage import engine
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.facts import Facts
 from cloudimg.writer.journal import DONE, PLAN
@@ -93,9 +95,11 @@ def look(destination: Destination, *, overwrite: bool = False) -> Found:
 
 
 def _look(destination: Destination) -> Found:
+    # Both questions at once, as most destinations are new.
+    asked = engine().fetch(partial(_what_is_there, destination))
     found = destination.get_json(PLAN)
     if found is None:
-        there = _what_is_there(destination)
+        there = asked.result()
         # Another may have planned between the two requests, which makes it no foreign place.
         found = destination.get_json(PLAN) if there[0] else None
         if found is None:

@@ -138,6 +138,7 @@ def _prepare() -> None:
     """Import what the first cell would wait for, while the stores are asked."""
     import google_crc32c  # noqa: F401
     import imagecodecs  # noqa: F401
+    import numpy.ma  # noqa: F401  (np.unique asks for it)
     import pyarrow.parquet  # noqa: F401
 
 
