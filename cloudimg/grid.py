@@ -11,7 +11,7 @@ import hashlib
 import math
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -344,18 +344,23 @@ def _sorted_labels(
 
 
 def listed_grid(
-    files: Sequence[Named], *, axis: str | None, present: Sequence[bool] | None = None
+    files: Sequence[Named],
+    *,
+    axis: str | None,
+    present: Sequence[bool] | None = None,
+    name_of: Callable[[str], str] = str,
 ) -> FileGrid:
     """A grid of files in the given order along one axis, or of one file without any axis.
 
-    `present` tells which of them exist; all without it.
+    `present` tells which of them exist; all without it. `name_of` gives by what a file is known
+    whenever it is opened: signed anew it is the same file.
     """
     is_there = None if present is None or all(present) else np.array(present, bool)
     names = NameColumn()
     digest = hashlib.sha256(b"listed")
     for file in files:
         names.append(file.key)
-        digest.update(f"{file.key}\0{file.size_bytes}\0{file.etag}\n".encode(*_ANY_NAME))
+        digest.update(f"{name_of(file.key)}\0{file.size_bytes}\0{file.etag}\n".encode(*_ANY_NAME))
     sizes = np.array([-1 if f.size_bytes is None else f.size_bytes for f in files], np.int64)
     labels = (tuple(_short_names([file.key for file in files])),) if axis is not None else ()
     rows = np.arange(len(files), dtype=np.int32) if axis is not None else None

@@ -11,7 +11,7 @@ from functools import partial
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
 from cloudimg.grid import FileGrid, GridBuilder, listed_grid
 from cloudimg.pattern import Pattern, compile_pattern, natural_key
-from cloudimg.storage import Entry, Location, Store, engine, split_url
+from cloudimg.storage import Entry, Location, Store, engine, split_url, unsigned
 
 FILE_AXIS = "file"
 """Axis of files that a plain glob or a list stacks."""
@@ -61,11 +61,12 @@ def find_files(
     """
     if is_list:
         files = [Entry(text, None, None) for text in texts]
-        return Listing(listed_grid(files, axis=FILE_AXIS), 0, ())
+        return Listing(listed_grid(files, axis=FILE_AXIS, name_of=unsigned), 0, ())
     pattern = compile_pattern(texts[0])
     if pattern.is_literal:
         # The stem, not the text: escapes have been resolved in it.
-        return Listing(listed_grid([Entry(pattern.stem, None, None)], axis=None), 0, ())
+        file = Entry(pattern.stem, None, None)
+        return Listing(listed_grid([file], axis=None, name_of=unsigned), 0, ())
     folder, depth = _folder_of(store.location, pattern)
     if not pattern.fields:
         return _find_glob(store, pattern, folder, _batches(store, pattern, folder, depth, progress))
@@ -101,7 +102,8 @@ def look_up(store: Store, texts: Sequence[str]) -> Listing:
             f"none of the {len(texts)} files exists: {_display(store, texts[0])}, ..."
         )
     files = [entry or Entry(text, None, None) for entry, text in zip(entries, texts, strict=True)]
-    return Listing(listed_grid(files, axis=FILE_AXIS, present=present), 0, ())
+    grid = listed_grid(files, axis=FILE_AXIS, present=present, name_of=unsigned)
+    return Listing(grid, 0, ())
 
 
 def _find_glob(

@@ -478,3 +478,168 @@ def test_many_files_take_little_each(tmp_path: Path) -> None:
     begin = time.perf_counter()
     assert cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back") == 2
     assert time.perf_counter() - begin < 5
+
+
+# What pages say
+
+
+def pages_of(path: Path) -> list[dict[str, Any]]:
+    """Tags of each page that tell of it, not of how it is stored."""
+    names = ("ImageDescription", "DateTime", "Software", "XResolution", "PageName", "65000")
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
+        found = [{tag.name: tag.value for tag in page.tags} for page in tiff.pages]
+    return [{name: tags[name] for name in names if name in tags} for tags in found]
+
+
+def write_pages(path: Path, n_pages: int, *, second: int = 0) -> Array:
+    """Pages of which each says something else, and some further ones of another shape."""
+    pixels = some((n_pages, 20, 30))
+    times = ["2020:01:02 03:04:05", "2020:01:02 03:04:15", None, "2021-05-06", ""]
+    with tifffile.TiffWriter(path) as tiff:
+        for i in range(n_pages + second):
+            own: list[Any] = [(285, 2, 0, f"name {i}", True), (65000, 12, 1, i / 2, True)]
+            if times[i % 5]:
+                own.append((306, 2, 0, times[i % 5], True))
+            tiff.write(
+                pixels[i] if i < n_pages else some((9, 8), "u1"),
+                **GREY,
+                metadata=None,
+                description=f"page {i}" if i != 1 else None,
+                software=False if i == 3 else "scope",
+                resolution=(i + 1, 1) if i < 4 else None,
+                extratags=own[: 1 if i == 2 else None],
+            )
+    return pixels
+
+
+def test_each_page_says_what_it_said(tmp_path: Path) -> None:
+    for t in range(2):
+        write_pages(tmp_path / f"a_{t}.tif", 5 + t)
+    write_pages(tmp_path / "a_1.tif", 5)
+    cloudimg.migrate(f"{tmp_path}/a_{{t}}.tif", tmp_path / "copy.zarr")
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    for t in range(2):
+        expected = pages_of(tmp_path / f"a_{t}.tif")
+        assert [each.get("DateTime") for each in expected][2:] == [None, "2021-05-06", None]
+        assert pages_of(tmp_path / "back" / f"a_{t}.tif") == expected
+        same(tmp_path / "back" / f"a_{t}.tif", tmp_path / f"a_{t}.tif")
+
+
+@pytest.mark.parametrize("series", [0, 1])
+def test_no_page_gets_what_another_said(tmp_path: Path, series: int) -> None:
+    """Of files with several images the table does not say which directory is of which."""
+    write_pages(tmp_path / "a.tif", 3, second=2)
+    cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr", open_options={"series": series})
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    first, *further = pages_of(tmp_path / "back" / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        expected = tiff.series[series].asarray()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "back" / "a.tif"), expected)
+    assert (first == pages_of(tmp_path / "a.tif")[0]) == (series == 0)
+    for page in [first, *further][1 - series :]:
+        assert not {"ImageDescription", "DateTime", "Software", "65000"} & set(page)
+
+
+def test_one_directory_for_all_pages_is_that_of_the_first(tmp_path: Path) -> None:
+    """ImageJ writes stacks above 4 GB so: all planes one after the other, and one directory."""
+    pixels = some((3, 20, 30))
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, imagej=True, metadata={"axes": "ZYX"},
+        datetime="2020:01:02 03:04:05", software="scope",
+    )  # fmt: skip
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        end = tiff.pages.first.offset + 2 + 12 * len(tiff.pages.first.tags)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[end : end + 4] = bytes(4)  # no directory after the first one
+    (tmp_path / "a.tif").write_bytes(data)
+    cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    same(tmp_path / "back" / "a.tif", tmp_path / "a.tif")
+    np.testing.assert_array_equal(read(tmp_path / "back" / "a.tif")[1], pixels)
+    times = [page.get("DateTime") for page in pages_of(tmp_path / "back" / "a.tif")]
+    assert times == ["2020:01:02 03:04:05", None, None]
+
+
+def test_members_of_sets_say_what_they_said(tmp_path: Path) -> None:
+    ome_set(tmp_path, 4)
+    for c in range(2):
+        path = tmp_path / f"c{c}.ome.tif"
+        with tifffile.TiffFile(path, is_ome=False) as tiff:
+            pages = [page.asarray() for page in tiff.pages]
+            text = tiff.pages.first.description
+        with tifffile.TiffWriter(path) as tiff:
+            for z, page in enumerate(pages):
+                own = [(306, 2, 0, f"2020:01:02 03:0{c}:0{z}", True)]
+                tiff.write(
+                    page, **GREY, metadata=None, contiguous=False, extratags=own,
+                    description=text.encode() if z == 0 else f"plane {c} {z}",
+                )  # fmt: skip
+    # Each part of the table has a row of a file that tells of it as a whole.
+    cloudimg.migrate(tmp_path / "c0.ome.tif", tmp_path / "copy.zarr", shards={"c": 1, "z": 2})
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    for c in range(2):
+        expected = pages_of(tmp_path / f"c{c}.ome.tif")
+        assert expected[3]["DateTime"] == f"2020:01:02 03:0{c}:03"
+        found = pages_of(tmp_path / "back" / f"c{c}.ome.tif")
+        keys = ("ImageDescription", "DateTime")
+        for page, was in zip(found, expected, strict=True):
+            assert [page.get(key) for key in keys] == [was.get(key) for key in keys]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "i8", "u8"])
+def test_arrays_that_ome_tiff_has_not_become_a_tiff(tmp_path: Path, dtype: str) -> None:
+    import dask.array as da
+
+    pixels = some((3, 2, 300, 280), dtype)
+    cloudimg.to_zarr(
+        da.from_array(pixels), tmp_path / "copy.zarr", dims="tcyx", levels=2,
+        downsampling="nearest",
+    )  # fmt: skip
+    with pytest.raises(ArgumentError, match=r'no table of originals.*layout="ome-tiff"'):
+        cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    assert cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back", layout="ome-tiff") == 1
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["image.tif"]
+    axes, found = read(tmp_path / "back" / "image.tif")
+    assert (axes, found.dtype) == ("TCYX", pixels.dtype)
+    np.testing.assert_array_equal(found, pixels)
+    group = zarr.open_group(str(tmp_path / "copy.zarr"), mode="r")
+    with tifffile.TiffFile(tmp_path / "back" / "image.tif") as tiff:
+        levels = [level.asarray() for level in tiff.series[0].levels]
+    assert len(levels) == 2
+    for number, level in enumerate(levels):
+        np.testing.assert_array_equal(level, group[str(number)][...])
+    image = cloudimg.open(tmp_path / "back" / "image.tif")
+    np.testing.assert_array_equal(image.read(), pixels)
+
+
+def test_pages_lie_as_ome_xml_tells(tmp_path: Path) -> None:
+    """In OME-TIFF any page may be any plane: here the last one is the first."""
+    pixels = some((2, 3, 8, 9))
+    order = [(c, z) for z in (2, 0, 1) for c in (1, 0)]
+    data = "".join(
+        f'<TiffData FirstC="{c}" FirstZ="{z}" IFD="{i}" PlaneCount="1"/>'
+        for i, (c, z) in enumerate(order)
+    )
+    channels = "".join(f'<Channel ID="Channel:0:{c}" SamplesPerPixel="1"/>' for c in range(2))
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="9"'
+        f' SizeY="8" SizeZ="3" SizeC="2" SizeT="1">{channels}{data}</Pixels></Image></OME>'
+    )
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for i, (c, z) in enumerate(order):
+            tiff.write(
+                pixels[c, z], **GREY, metadata=None, contiguous=False,
+                description=f"page {i}" if i else xml, datetime=f"2020:01:02 03:04:0{i}",
+            )  # fmt: skip
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif")[1], pixels)
+    cloudimg.migrate(tmp_path / "a.ome.tif", tmp_path / "copy.zarr")
+    cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    same(tmp_path / "back" / "a.ome.tif", tmp_path / "a.ome.tif")
+    assert pages_of(tmp_path / "back" / "a.ome.tif") == pages_of(tmp_path / "a.ome.tif")
+    with (
+        tifffile.TiffFile(tmp_path / "a.ome.tif") as before,
+        tifffile.TiffFile(tmp_path / "back" / "a.ome.tif") as after,
+    ):
+        for was, page in zip(before.pages, after.pages, strict=True):
+            np.testing.assert_array_equal(page.asarray(), was.asarray())

@@ -791,3 +791,89 @@ def test_signed_urls(httpd: WebServer, bucket: str, tmp_path: Path) -> None:
     texts.append(str(cloudimg.verify(out)))
     for text in texts:
         assert SECRET not in text
+
+
+SIGNATURES = {
+    "S3": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=2026010{n}T000000Z&X-Amz-Expires=3600"
+    "&X-Amz-SignedHeaders=host&X-Amz-Credential=ID{n}&X-Amz-Signature=ab{n}"
+    "&X-Amz-Security-Token=t{n}",
+    "Azure": "sv=2024-0{n}-04&st=2026-01-0{n}&se=2026-02-0{n}&sr=b&sp=r&spr=https&sig=abc{n}",
+    "CloudFront": "Expires=170000000{n}&Signature=ab~{n}&Key-Pair-Id=K{n}&Policy=xy{n}",
+    "Google": "X-Goog-Date=2026010{n}&X-Goog-Expires=5&X-Goog-Signature={n}",
+    "a token": "access_token={n}",
+}
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+@pytest.mark.parametrize("is_list", [True, False], ids=["list", "one"])
+def test_urls_that_are_signed_anew(
+    httpd: WebServer, bucket: str, tmp_path: Path, kind: str, is_list: bool
+) -> None:
+    folder = httpd.root / bucket
+    folder.mkdir()
+    for z in range(2):
+        (folder / f"a_{z}.tif").write_bytes(seed.encode(pixels_of(0, z)))
+
+    def signed(n: int, more: str = "v=1") -> Any:
+        query = f"{more}&{SIGNATURES[kind].format(n=n)}"
+        urls = [f"{httpd.endpoint}/{bucket}/a_{z}.tif?{query}" for z in range(2)]
+        return urls if is_list else urls[0]
+
+    def stop(advance: Any) -> None:
+        if advance.n_done == 1:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "copy.zarr"
+    arguments: dict[str, Any] = {"chunks": 16, "shards": 32, "levels": 1, "max_mem": 30_000}
+    with pytest.raises(KeyboardInterrupt):
+        cloudimg.migrate(signed(1), out, progress=stop, **arguments)
+    done = cloudimg.migrate(signed(2), out, **arguments)
+    assert 0 < done.n_done_before < done.n_cells
+    proof = cloudimg.verify(out, against_source=cloudimg.open(signed(3)))
+    assert proof, str(proof)
+    assert proof.n_compared > 0
+    with pytest.raises(ArgumentError, match="the source's urls was"):
+        cloudimg.migrate(signed(4, "v=2"), out, **arguments)
+    (folder / "a_0.tif").write_bytes(seed.encode(pixels_of(1, 1)))
+    with pytest.raises(ArgumentError, match="the source's files changed since"):
+        cloudimg.migrate(signed(4), out, **arguments)
+    text = str(cloudimg.verify(out, against_source=cloudimg.open(signed(5))))
+    assert "source files changed since they were read" in text
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_arguments_that_come_to_the_same(source: str, tmp_path: Path, finished: bool) -> None:
+    out = tmp_path / "copy.zarr"
+    interrupted(source, out)
+    if finished:
+        cloudimg.migrate(source, out, **SLOWLY)
+    for same in (
+        {"chunks": {"y": 32, "x": 32}},
+        {"chunks": (1, 1, 32, 32)},
+        {"shards": (1, 1, 64, 96)},
+        {"factors": 2},
+        {"factors": [{"y": 2, "x": 2}], "levels": None},
+        {"downsampling": "mean"},
+    ):
+        done = cloudimg.migrate(source, out, **{**SLOWLY, **same})
+        assert done.n_done_before > 0
+    assert cloudimg.verify(out, against_source=True)
+    with pytest.raises(ArgumentError) as caught:
+        cloudimg.migrate(source, out, **{**SLOWLY, "chunks": {"y": 32, "x": 32}, "levels": 1})
+    assert "levels was 2, now 1" in str(caught.value)
+    assert "chunks" not in str(caught.value)
+
+
+def test_arrays_with_names_that_differ_from_run_to_run(tmp_path: Path) -> None:
+    import dask.array as da
+
+    pixels = np.zeros((64, 64), np.uint8)
+    for n, name in enumerate(("one", "another")):
+        array = da.from_array(pixels, chunks=32, name=name)  # type: ignore[no-untyped-call]
+        if n == 0:
+            cloudimg.to_zarr(array, tmp_path / "copy.zarr")
+            cloudimg.to_zarr(array, tmp_path / "named.zarr", identity="zeros")
+        else:
+            with pytest.raises(ArgumentError, match=r"array .*changed since.*identity="):
+                cloudimg.to_zarr(array, tmp_path / "copy.zarr")
+            cloudimg.to_zarr(array, tmp_path / "named.zarr", identity="zeros")

@@ -14,6 +14,7 @@ import ome_zarr_models.v04 as models_04
 import ome_zarr_models.v05 as models_05
 import pytest
 import tensorstore
+import tifffile
 import xarray
 import zarr
 from hypothesis import given, settings
@@ -21,6 +22,8 @@ from hypothesis import strategies as st
 from ome_zarr_models.v04.bioformats2raw import BioFormats2Raw as Collection04
 from ome_zarr_models.v05.bioformats2raw import BioFormats2Raw as Collection05
 
+import cloudimg
+from cloudimg.errors import FormatError
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.choose import make_plan
 from cloudimg.writer.codecs import make_codec
@@ -413,9 +416,11 @@ def test_falling_positions_are_not_told_as_rising_ones() -> None:
     facts = image_facts("zyx", (3, 100, 90), {}, coords)
     plan = plan_of("zyx", (3, 100, 90))
     (scale, translation), *_ = transforms(plan, facts)
-    told = [translation[0] + i * scale[0] for i in range(3)]
-    assert told in (coords["z"], [0, 1, 2])
-    assert attributes(plan, facts)["cloudimg"]["coordinates"]["z"] == coords["z"]
+    # Their distance is told, but no place: an origin and a scale tell of rising ones.
+    assert (scale[0], translation[0]) == (3, 0)
+    own = attributes(plan, facts)["cloudimg"]
+    assert own["coordinates"]["z"] == coords["z"]
+    assert own["coordinate_attributes"]["z"] == {"units": units(plan, facts)["z"]}
 
 
 def test_positions_2_76_218_are_not_counted_from_zero() -> None:
@@ -584,3 +589,263 @@ json_like = st.recursive(
 def test_everything_becomes_json_and_stays_it(value: Any) -> None:
     once = as_json(value)
     assert as_json(json.loads(json.dumps(once, allow_nan=False))) == once
+
+
+# ----------------------------------------------------------------------------- xarray
+
+
+def xarray_facts(
+    array: xarray.DataArray, dims: str | Sequence[str] | None = None
+) -> tuple[Plan, Facts]:
+    """Plan and facts of a copy of an array whose axes get other names."""
+    names = tuple(dims) if dims is not None else tuple(str(dim) for dim in array.dims)
+    canonical = Canonical(names, array.shape)
+    facts = facts_of_array(canonical, name=None, provenance={}, xarray=array, dims=names)
+    plan = plan_of(
+        canonical.dims,
+        canonical.shape,
+        lead=dict(zip(canonical.lead_dims, canonical.lead_shape, strict=True)),
+    )
+    return plan, Facts.from_json(json.loads(json.dumps(facts.to_json(), allow_nan=False)))
+
+
+def own_of(plan: Plan, facts: Facts) -> dict[str, Any]:
+    found: dict[str, Any] = attributes(plan, facts)["cloudimg"]
+    return found
+
+
+def test_renamed_axes_keep_their_own_coordinates() -> None:
+    array = xarray.DataArray(
+        np.zeros((40, 50), "u2"),
+        dims=("y", "x"),
+        coords={
+            "y": ("y", 0.25 * np.arange(40), {"units": "um"}),
+            "x": ("x", 7 + 2.0 * np.arange(50), {"units": "mm"}),
+        },
+    )
+    plan, facts = xarray_facts(array, ("x", "y"))
+    assert plan.dims == ("y", "x")
+    assert transforms(plan, facts)[0] == ([2, 0.25], [7, 0])
+    assert units(plan, facts) == {"y": "millimeter", "x": "micrometer"}
+    own = own_of(plan, facts)
+    assert own["coordinates"]["x"] == list(0.25 * np.arange(40))
+    assert own["coordinate_attributes"] == {"x": {"units": "um"}, "y": {"units": "mm"}}
+
+
+def test_axes_of_other_names_give_scale_and_unit(tmp_path: Path) -> None:
+    array = xarray.DataArray(
+        np.zeros((3, 40, 50), "u2"),
+        dims=("depth", "lat", "lon"),
+        coords={
+            "depth": ("depth", [0.0, 5.0, 10.0], {"units": "metres"}),
+            "lat": ("lat", 50 + 0.5 * np.arange(40), {"units": "km"}),
+            "lon": ("lon", 8 + 0.25 * np.arange(50), {"units": "degrees_east"}),
+            "z": 4,
+            "x": 5,
+            "station": ("depth", ["a", "b", "c"]),
+        },
+    )
+    plan, facts = xarray_facts(array, "zyx")
+    assert transforms(plan, facts)[0] == ([5, 0.5, 0.25], [0, 50, 8])
+    assert units(plan, facts) == {"z": "meter", "y": "kilometer", "x": None}
+    own = own_of(plan, facts)
+    assert own["coordinate_attributes"]["x"] == {"units": "degrees_east"}
+    assert own["coordinate_attributes"]["station"] == {"dims": ["z"]}
+    # What had the name of an axis before gives way to it.
+    assert own["coordinates"]["z"] == [0.0, 5.0, 10.0]
+    assert (own["coordinates"]["z_"], own["coordinates"]["x_"]) == (4, 5)
+    cloudimg.to_zarr(array, tmp_path / "copy.zarr", dims="zyx")
+    (found,) = zarr.open_group(tmp_path / "copy.zarr", mode="r").attrs["ome"]["multiscales"]
+    first = found["datasets"][0]["coordinateTransformations"]
+    assert [each[each["type"]] for each in first] == [[5, 0.5, 0.25], [0, 50, 8]]
+    assert cloudimg.verify(tmp_path / "copy.zarr", against_source=array)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "origin"),
+    [
+        ([9.0, 7.5, 6.0], 1.5, 0),  # falling
+        ([10.0, 12.1, 13.9], 1.95, 10),  # nearly even: jitter of a stage or a clock
+        ([0.0, 1.0, 5.0], 1, 0),
+        ([0.0, 5.0, 0.0], 1, 0),
+    ],
+)
+def test_units_are_kept_whatever_the_coordinates(
+    values: list[float], scale: float, origin: float
+) -> None:
+    coords = {"z": ("z", values, {"units": "um", "axis": "Z"})}
+    array = xarray.DataArray(np.zeros((3, 40, 50), "u2"), dims=("z", "y", "x"), coords=coords)
+    plan, facts = xarray_facts(array)
+    (scales, translation), *_ = transforms(plan, facts)
+    assert scales == pytest.approx([scale, 1, 1])
+    assert translation == [origin, 0, 0]
+    own = own_of(plan, facts)
+    assert own["coordinates"]["z"] == values
+    assert own["coordinate_attributes"]["z"] == {"units": "um", "axis": "Z"}
+    # On the axis it would be the unit of a distance that nobody knows.
+    assert units(plan, facts)["z"] == (None if scale == 1 else "micrometer")
+
+
+def test_units_of_headers_are_kept_beside_irregular_positions() -> None:
+    coords = {"z": [0.0, 1.0, 5.0], "t": [0.0, 10.25, 19.75]}
+    facts = image_facts("tzyx", (3, 3, 100, 90), {}, coords)
+    plan = plan_of("tzyx", (3, 3, 100, 90))
+    assert transforms(plan, facts)[0] == ([9.875, 1, 1, 1], [0, 0, 0, 0])
+    assert units(plan, facts)["t"] == "second"
+    own = own_of(plan, facts)
+    assert own["coordinates"] == {name: list(values) for name, values in coords.items()}
+    assert own["coordinate_attributes"] == {"t": {"units": "second"}, "z": {"units": "micrometer"}}
+
+
+def test_nearly_even_positions_do_not_replace_the_distance_of_the_header() -> None:
+    attrs = {"pixel_size": {"z": 2.0}, "pixel_size_unit": {"z": "µm"}, "time_step_s": 10.0}
+    coords = {"z": [5.0, 7.1, 9.0], "t": [0.0, 10.25, 19.75]}
+    facts = image_facts("tzyx", (3, 3, 100, 90), attrs, coords)
+    plan = plan_of("tzyx", (3, 3, 100, 90))
+    assert transforms(plan, facts)[0] == ([10, 2, 1, 1], [0, 5, 0, 0])
+
+
+def test_a_single_position_is_told_and_no_distance(tmp_path: Path) -> None:
+    facts = image_facts("tyx", (1, 100, 90), {}, {"t": [37.5]})
+    plan = plan_of("tyx", (1, 100, 90))
+    assert transforms(plan, facts)[0] == ([1, 1, 1], [37.5, 0, 0])
+    assert units(plan, facts)["t"] == "second"
+    assert "t" not in facts.scales  # which exports would tell as a time step
+    array = xarray.DataArray(
+        np.zeros((1, 100, 90), "u2"),
+        dims=("t", "y", "x"),
+        coords={"t": ("t", [37.5], {"units": "seconds"})},
+    )
+    plan, facts = xarray_facts(array)
+    assert transforms(plan, facts)[0] == ([1, 1, 1], [37.5, 0, 0])
+    assert units(plan, facts)["t"] == "second"
+    validate(zarr.open_group(stored(tmp_path, plan, facts), mode="r"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "word"),
+    [("Seconds", "second"), ("ms", "millisecond"), ("s since 2020-01-01", None), ("MS", None)],
+)
+def test_units_of_times(unit: str, word: str | None) -> None:
+    coords = {"t": ("t", [0.0, 2.0], {"units": unit})}
+    array = xarray.DataArray(np.zeros((2, 40, 50), "u2"), dims=("t", "y", "x"), coords=coords)
+    plan, facts = xarray_facts(array)
+    assert units(plan, facts)["t"] == word
+    assert own_of(plan, facts)["coordinate_attributes"]["t"] == {"units": unit}
+
+
+def test_durations_have_an_origin_and_falling_times_none() -> None:
+    later = np.array([30, 35, 40], "m8[s]").astype("m8[ns]")
+    start = np.datetime64("2024-01-01", "ns")
+    for times, origin in ((later, 30), (start + later, 0), (start - later, 0)):
+        array = xarray.DataArray(
+            np.zeros((3, 40, 50), "u2"), dims=("t", "y", "x"), coords={"t": times}
+        )
+        plan, facts = xarray_facts(array)
+        assert transforms(plan, facts)[0] == ([5, 1, 1], [origin, 0, 0])
+        assert units(plan, facts)["t"] == "second"
+
+
+def test_coordinates_of_several_axes_are_kept_or_missed_aloud(tmp_path: Path) -> None:
+    times = np.array([["2024-01-01", "2024-01-02"]], "M8[ns]")
+    array = xarray.DataArray(
+        np.zeros((1, 2, 300, 400), "u2"),
+        dims=("time", "c", "y", "x"),
+        coords={
+            "stage": (("time", "c"), [[1.5, 2.5]], {"units": "mm"}),
+            "when": (("time", "c"), times),
+            "lat": (("y", "x"), np.zeros((300, 400))),
+            "noise": (("y", "c"), np.random.default_rng(0).random((300, 20))[:, :2] * 1e-9),
+            "wide": (("x", "y"), np.zeros((400, 300), "?")),
+        },
+        attrs={"huge": "a" * 2**16, "small": 1},
+    )
+    plan, facts = xarray_facts(array, "tcyx")
+    own = own_of(plan, facts)
+    assert own["coordinates"]["stage"] == [[1.5, 2.5]]
+    assert own["coordinate_attributes"]["stage"] == {"dims": ["t", "c"], "units": "mm"}
+    assert [each[:10] for each in own["coordinates"]["when"][0]] == ["2024-01-01", "2024-01-02"]
+    assert len(own["coordinates"]["noise"]) == 300
+    assert own["attributes"] == {"small": 1}
+    assert [note.split(" is not kept")[0] for note in own["notes"][:2]] == [
+        "the coordinate lat (y 300, x 400)",
+        "the coordinate wide (x 400, y 300)",
+    ]
+    assert own["notes"][2].endswith("64 KiB each: huge")
+    told: list[str] = []
+    done = cloudimg.to_zarr(
+        array,
+        tmp_path / "copy.zarr",
+        dims="tcyx",
+        progress=lambda advance: told.append(advance.note),
+    )
+    assert done.notes == facts.notes
+    assert [note for note in told if note] == [f"note: {note}" for note in facts.notes]
+    assert str(done).splitlines()[1:] == [f"note: {note}" for note in facts.notes]
+
+
+def test_one_place_of_an_axis_that_is_gone(tmp_path: Path) -> None:
+    """Of ``array.isel(t=0, c=0)`` xarray keeps where that is."""
+    array = xarray.DataArray(
+        np.zeros((2, 2, 40, 50), "u2"),
+        dims=("t", "c", "y", "x"),
+        coords={"t": np.array(["2024-01-01", "2024-01-02"], "M8[ns]"), "c": [405, 488]},
+    )
+    plan, facts = xarray_facts(array.isel(t=0, c=1))
+    assert facts.coords["t"].startswith("2024-01-01")
+    assert [c["label"] for c in channels_of(plan, facts)] == ["channel 488"]
+    named = array.assign_coords(c=["DAPI", "GFP"]).isel(c=1)
+    plan, facts = xarray_facts(named)
+    assert [c["label"] for c in channels_of(plan, facts)] == ["GFP"]
+
+
+# ----------------------------------------------------------------------------- channels of files
+
+
+def labels_of(copy: Path) -> list[str]:
+    group = zarr.open_group(copy, mode="r")
+    return [channel["label"] for channel in group.attrs["ome"]["omero"]["channels"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["N0", "N1", "N2"], ["N0", "N1", "N2"]),
+        (["N", "N", "M"], ["7 N", "8 N", "9 M"]),
+        (["N0", None, "N2"], ["channel 7", "channel 8", "channel 9"]),
+    ],
+)
+def test_each_file_names_its_channel(
+    tmp_path: Path, names: list[str | None], expected: list[str]
+) -> None:
+    for i, name in enumerate(names):
+        metadata: dict[str, Any] = {"axes": "ZYX"} | ({"Channel": {"Name": name}} if name else {})
+        for t in range(2):
+            tifffile.imwrite(
+                tmp_path / f"a{t}_{7 + i}.ome.tif", np.zeros((2, 40, 50), "u2"), metadata=metadata
+            )
+    cloudimg.migrate(f"{tmp_path}/a{{t}}_{{c}}.ome.tif", tmp_path / "copy.zarr")
+    assert labels_of(tmp_path / "copy.zarr") == expected
+
+
+def test_a_broken_header_is_told_by_its_cell(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 50), "u2")
+    for c in range(2):
+        tifffile.imwrite(tmp_path / f"a{c}.ome.tif", pixels, metadata={"Channel": {"Name": "N"}})
+    (tmp_path / "a1.ome.tif").write_bytes(b"II*\0")
+    assert cloudimg.dry_run(f"{tmp_path}/a{{c}}.ome.tif").cells == 1
+    with pytest.raises(FormatError, match=r"a1\.ome\.tif"):
+        cloudimg.migrate(f"{tmp_path}/a{{c}}.ome.tif", tmp_path / "copy.zarr")
+
+
+@pytest.mark.parametrize(("names", "first"), [([0, 1], "0 red"), (["DAPI", "GFP"], "DAPI red")])
+def test_colours_of_several_files_are_told_apart(
+    tmp_path: Path, names: list[Any], first: str
+) -> None:
+    for name in names:
+        tifffile.imwrite(tmp_path / f"a_{name}.tif", np.zeros((40, 50, 3), "u1"), photometric="rgb")
+    field = "{c}" if names == [0, 1] else "{c:s}"
+    cloudimg.migrate(f"{tmp_path}/a_{field}.tif", tmp_path / "copy.zarr")
+    labels = labels_of(tmp_path / "copy.zarr")
+    assert labels[0] == first
+    assert len(set(labels)) == 6

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cloudimg
+from cloudimg.cli import main
 from cloudimg.errors import ArgumentError
 from cloudimg.headers import OpenFile
 from cloudimg.image import Source
@@ -374,3 +375,85 @@ def test_a_copy_of_an_array_has_no_table(tmp_path: Path) -> None:
     cloudimg.to_zarr(da.zeros((8, 9), dtype="u1"), out)
     with pytest.raises(ArgumentError, match=r'no table of originals.*layout="ome-tiff"'):
         list(read_rows(open_destination(out, None)))
+
+
+# Further images of the files
+
+
+def two_images(folder: Path) -> str:
+    for t in range(2):
+        with tifffile.TiffWriter(folder / f"a_{t}.tif") as tiff:
+            tiff.write(np.full((3, 8, 9), t, np.uint16), photometric="minisblack")
+            tiff.write(np.full((5, 6), 7, np.uint8), photometric="minisblack")
+    return f"{folder}/a_{{t}}.tif"
+
+
+@pytest.mark.parametrize("series", [0, 1])
+def test_images_that_are_left_out_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], series: int
+) -> None:
+    url, out = two_images(tmp_path), tmp_path / "copy.zarr"
+    note = f"note: each file holds 2 images; image {series} is copied (--series chooses)"
+    words = ["migrate", url, str(out), "--series", str(series)]
+    assert main([*words, "--dry-run"]) == 0
+    assert note in capsys.readouterr().out.splitlines()
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert f"cloudimg: {note}" in told.err.splitlines()
+    assert note in told.out.splitlines()
+    # Whoever comes later finds it in the copy, and hears it again.
+    own = json.loads((out / "zarr.json").read_text())["attributes"]["cloudimg"]
+    assert own["provenance"]["images_left_out"] == 1
+    assert own["provenance"]["image"] == series
+    assert own["notes"] == [note.removeprefix("note: ")]
+    assert main(words) == 0
+    assert note in capsys.readouterr().out.splitlines()
+    found = cloudimg.dry_run(url, open_options={"series": series})
+    assert list(found.to_json()["notes"]) == own["notes"]
+
+
+def test_one_image_a_file_is_nothing_to_tell(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 8, 9), np.uint16), photometric="minisblack")
+    done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
+    assert done.notes == ()
+    own = json.loads((tmp_path / "copy.zarr" / "zarr.json").read_text())["attributes"]["cloudimg"]
+    assert "notes" not in own
+    assert "images_left_out" not in own["provenance"]
+
+
+def test_other_images_of_a_set_are_told(tmp_path: Path) -> None:
+    """Each of two files has an image, and both tell of both."""
+    images = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16"'
+        f' SizeX="9" SizeY="8" SizeZ="2" SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="2">'
+        f'<UUID FileName="f{i}.ome.tif">urn:uuid:{i}</UUID></TiffData></Pixels></Image>'
+        for i in range(2)
+    )
+    for i in range(2):
+        xml = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+            f' UUID="urn:uuid:{i}">{images}</OME>'
+        )
+        with tifffile.TiffWriter(tmp_path / f"f{i}.ome.tif") as tiff:
+            for z in range(2):
+                tiff.write(
+                    np.full((8, 9), i, np.uint16), description=xml if z == 0 else None,
+                    metadata=None, contiguous=False, photometric="minisblack",
+                )  # fmt: skip
+    done = cloudimg.migrate(tmp_path / "f0.ome.tif", tmp_path / "copy.zarr")
+    (note,) = done.notes
+    assert note == "the set of files holds 2 images; image 0 is copied (--series chooses)"
+    both = cloudimg.migrate(f"{tmp_path}/f{{c}}.ome.tif", tmp_path / "both.zarr")
+    assert both.notes == ()
+
+
+def test_attributes_that_are_too_large_are_told(tmp_path: Path) -> None:
+    """The table has them still, as tags."""
+    palette = RNG.integers(0, 2**16, (3, 2**16), np.uint16)
+    pixels = np.zeros((8, 9), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=palette)
+    done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
+    (note,) = done.notes
+    assert note.endswith("64 KiB each: colormap")
+    (row,) = read_rows(open_destination(tmp_path / "copy.zarr", None))
+    assert json.loads(row["tags"])["ColorMap"]["value"] == palette.tolist()

@@ -285,3 +285,147 @@ def test_one_that_was_followed_stores_nothing_more(
     monkeypatch.setenv("CLOUDIMG_LEASE_TTL_S", "1")
     image.to_zarr(out, chunks=32, shards=32, levels=1)
     assert cloudimg.verify(out, against_source=True)
+
+
+# ------------------------------------------------------------------------------- what went missing
+
+PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 32, "x": 32}, "levels": 3}
+"""Sixteen cells, and one of a second stage."""
+
+
+@pytest.fixture
+def whole(small: Path) -> Path:
+    """A finished copy."""
+    rng = np.random.default_rng(3)
+    for z in range(4):
+        pixels = rng.integers(1, 2**8, (64, 64), np.uint8)
+        tifffile.imwrite(small / f"a_{z}.tif", pixels, photometric="minisblack")
+    again(small)
+    return small / "copy.zarr"
+
+
+def again(folder: Path, pattern: str = "a_{z}.tif", **arguments: Any) -> Any:
+    return cloudimg.migrate(f"{folder}/{pattern}", folder / "copy.zarr", **PARTS, **arguments)
+
+
+RECEIPT = ".cloudimg/cells/0/000000003.json"
+LOST = {
+    "a shard": ["0/c/1/0/1"],
+    "a shard above": ["1/c/0/0/0"],
+    "shards of one place": ["0/c/1/0/0", "1/c/0/0/0", "2/c/0/0/0"],
+    "a receipt": [RECEIPT],
+    "a receipt of the second stage": [".cloudimg/cells/1/000000000.json"],
+    "a receipt and its shard": [RECEIPT, "0/c/0/1/1"],
+    "the root": ["zarr.json"],
+    "an array": ["1/zarr.json"],
+    "originals": ["originals/part-000000004.parquet"],
+    "the end": [".cloudimg/done.json"],
+    "the end, the root and a shard": [".cloudimg/done.json", "zarr.json", "0/c/1/0/1"],
+    "the end and a shard above": [".cloudimg/done.json", "2/c/0/0/0"],
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_a_finished_copy_lost_is_written_again(small: Path, whole: Path, what: str) -> None:
+    before = copies.image_of(copies.objects(str(whole), {}))
+    for key in LOST[what]:
+        (whole / key).unlink()
+    assert not cloudimg.verify(whole)
+    done = again(small)
+    assert done.n_done_before >= done.n_cells - 2
+    assert "nothing left to do" not in str(done)
+    assert copies.image_of(copies.objects(str(whole), {})) == before
+    proof = cloudimg.verify(whole, against_source=True)
+    assert proof, str(proof)
+    assert "nothing left to do" in str(again(small))
+
+
+def test_a_shard_that_was_cut_short_is_written_again(small: Path, whole: Path) -> None:
+    path = whole / "0/c/1/0/1"
+    data = path.read_bytes()
+    for is_done in (True, False):
+        path.write_bytes(data[:-1])
+        if not is_done:
+            (whole / ".cloudimg/done.json").unlink()
+        assert again(small).n_objects > 0
+        assert path.read_bytes() == data
+
+
+def test_strangers_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:
+    (whole / "README.txt").write_text("mine")
+    done = again(small)
+    assert (done.n_objects, done.n_done_before) == (0, done.n_cells)
+    assert (whole / "README.txt").read_text() == "mine"
+
+
+def test_leftovers_are_taken_away(small: Path, whole: Path) -> None:
+    leftover = whole / "0/.0.6f1c.cloudimg-part"
+    leftover.write_bytes(b"half a shard")
+    assert not cloudimg.verify(whole)
+    again(small)
+    assert not leftover.exists()
+    assert cloudimg.verify(whole)
+
+
+def test_a_whole_copy_costs_few_requests(meter: Meter, bucket: str, archive: str) -> None:
+    """However many cells it has."""
+    options = meter.storage_options
+    url = f"s3://{bucket}/copy.zarr"
+    copy(archive, url, options, SHAPE)
+    names = copies.names(url, options)
+    assert sum("/cells/" in name for name in names) > 10
+    with meter.measure() as traffic:
+        copy(archive, url, options, SHAPE)
+    ours = [r for r in traffic.requests if r.key.startswith("copy.zarr") or "prefix" in str(r)]
+    assert len(ours) <= 14, [(r.method, r.key) for r in ours]
+    assert not [r for r in ours if "/cells/" in r.key]
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_what_a_late_worker_of_another_migration_stored(
+    small: Path, whole: Path, stage: int
+) -> None:
+    """Its shards and receipts are done again, and all that was made of them."""
+    expected = copies.image_of(copies.objects(str(whole), {}))
+    other = small / "other"
+    other.mkdir()
+    rng = np.random.default_rng(4)
+    for z in range(4):
+        pixels = rng.integers(1, 2**8, (64, 64), np.uint8)
+        tifffile.imwrite(other / f"a_{z}.tif", pixels, photometric="minisblack")
+    again(other)
+    key = f".cloudimg/cells/{stage}/000000000.json"
+    stray = json.loads((other / "copy.zarr" / key).read_bytes())
+    for name, _, _ in (item for level in stray["levels"] for item in level["objects"]):
+        shutil.copy(other / "copy.zarr" / name, whole / name)
+    shutil.copy(other / "copy.zarr" / key, whole / key)
+    assert not cloudimg.verify(whole)
+    if stage == 0:  # made of what the late worker stored, by ourselves
+        shutil.copy(other / "copy.zarr/2/c/0/0/0", whole / "2/c/0/0/0")
+    for name in (".cloudimg/done.json", "zarr.json"):
+        (whole / name).unlink()
+    again(small)
+    assert copies.image_of(copies.objects(str(whole), {})) == expected
+    assert cloudimg.verify(whole, against_source=True)
+
+
+def test_a_late_shard_where_there_shall_be_none(small: Path) -> None:
+    """Of a cell that is empty now: nothing would be stored over it."""
+    for z in range(4):
+        tifffile.imwrite(small / f"a_{z}.tif", np.full((64, 64), z, np.uint8))
+    again(small)
+    out = small / "copy.zarr"
+    expected = copies.image_of(copies.objects(str(out), {}))
+    other = small / "other"
+    other.mkdir()
+    for z in range(4):
+        tifffile.imwrite(other / f"a_{z}.tif", np.full((64, 64), 9, np.uint8))
+    again(other)
+    for name in ("0/c/0/0/0", ".cloudimg/cells/0/000000000.json"):
+        assert (out / name).exists() == (not name.startswith("0/c"))
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other / "copy.zarr" / name, out / name)
+    (out / ".cloudimg/done.json").unlink()
+    again(small)
+    assert copies.image_of(copies.objects(str(out), {})) == expected
+    assert cloudimg.verify(out, against_source=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import tifffile
 
 import cloudimg
 from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.writer.journal import seal
 from tests import copies, seed
 from tests.metering import Meter
 
@@ -87,9 +91,15 @@ def swap(first: Path, second: Path) -> None:
 
 
 def change_json(path: Path, change: Callable[[Any], None]) -> None:
+    """Change what a part of the journal says, and seal it as if it had always said so."""
     found = json.loads(path.read_text())
+    del found["sha256"]
     change(found)
-    path.write_text(json.dumps(found))
+    path.write_bytes(seal(found))
+
+
+def plan_id(copy: Path) -> str:
+    return str(json.loads((copy / ".cloudimg/plan.json").read_text())["id"])
 
 
 # ------------------------------------------------------------------------------------------- intact
@@ -221,6 +231,7 @@ def test_a_stale_level_whose_checksums_fit(copy: Path, stale: Path, level: int) 
 
         change_json(path, change)
     found = told(copy)
+    assert "not those that the migration ended with" in found.pop(".cloudimg/done.json")
     assert all("does not follow from the level below" in what for what in found.values()), found
     levels = {key[0] for key in found}
     # What lies above was made of what was there before.
@@ -232,6 +243,8 @@ def test_a_stale_level_0_is_found_by_the_source(copy: Path, stale: Path) -> None
     for name in ("0", "1", "2", "originals", ".cloudimg/cells"):
         shutil.rmtree(copy / name)
         shutil.copytree(stale / name, copy / name)
+    for path in (copy / ".cloudimg/cells").rglob("*.json"):
+        change_json(path, lambda receipt: receipt.update(plan=plan_id(copy)))
     found = told(copy, against_source=True)
     wrong = [what for what in found.values() if "differ from the source's" in what]
     assert len(wrong) == len(list((copy / ".cloudimg/cells/0").iterdir()))
@@ -378,6 +391,161 @@ def test_a_receipt_that_tells_something_else(copy: Path) -> None:
         change_json(path, change)
         told(copy, against_source=True)
         path.write_bytes(whole)
+
+
+def _broken_histogram(receipt: Any) -> None:
+    receipt["histograms"][0]["counts"] = base64.b64encode(b"no zlib").decode()
+
+
+def _histogram_of_odd_length(receipt: Any) -> None:
+    packed = base64.b64encode(zlib.compress(b"12345678" * 3)).decode()
+    receipt["histograms"][0]["counts"] = packed
+
+
+def test_a_histogram_that_cannot_be_read(copy: Path, original: Path) -> None:
+    path = copy / ".cloudimg/cells/0/000000000.json"
+    whole = path.read_bytes()
+    source = f"{original.parent}/source/a_{{z}}.tif"
+    zarr_format = 3 if (copy / "zarr.json").exists() else 2
+    shards = SHARDS if zarr_format == 3 else None
+    for change in (_broken_histogram, _histogram_of_odd_length):
+        change_json(path, change)
+        assert "is damaged" in told(copy)[".cloudimg/cells/0/000000000.json"]
+        # The copy ended without, so that its cell is done again.
+        (copy / ".cloudimg/done.json").unlink()
+        cloudimg.migrate(source, copy, zarr_format=zarr_format, shards=shards, **ARGUMENTS)
+        assert path.read_bytes() == whole
+        assert cloudimg.verify(copy)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "done.json", "cells/0/000000000.json"])
+def test_flipped_bytes_of_the_journal(copy: Path, name: str) -> None:
+    key = f".cloudimg/{name}"
+    draw = random.Random(5)
+    size = (copy / key).stat().st_size
+    whole = (copy / key).read_bytes()
+    for at in {0, size - 1, *(draw.randrange(size) for _ in range(40))}:
+        data = bytearray(whole)
+        data[at] ^= 1 << draw.randrange(8)
+        (copy / key).write_bytes(data)
+        if name == "plan.json":
+            with pytest.raises(CorruptFileError, match=r"plan\.json is damaged"):
+                cloudimg.verify(copy)
+        else:
+            found = told(copy)
+            assert list(found) == [key], at
+            assert "is damaged" in found[key]
+    (copy / key).write_bytes(whole)
+    assert cloudimg.verify(copy)
+
+
+def test_a_receipt_of_another_migration(copy: Path, stale: Path) -> None:
+    """A late worker's: shards and receipt fit each other, and the receipt names another plan."""
+    key = ".cloudimg/cells/0/000000000.json"
+    shutil.copy(stale / key, copy / key)
+    for level in json.loads((stale / key).read_bytes())["levels"]:
+        for name, _, _ in level["objects"]:
+            shutil.copy(stale / name, copy / name)
+    assert plan_id(stale) != plan_id(copy)
+    assert "the receipt is of another migration" in told(copy)[key]
+
+
+def test_plans_have_the_same_name_on_every_machine(original: Path, tmp_path: Path) -> None:
+    zarr_format = 3 if (original / "zarr.json").exists() else 2
+    shards = SHARDS if zarr_format == 3 else None
+    source = f"{original.parent}/source/a_{{z}}.tif"
+    again = tmp_path / "again.zarr"
+    cloudimg.migrate(source, again, zarr_format=zarr_format, shards=shards, **ARGUMENTS)
+    for name in ("plan.json", "done.json", "cells/0/000000000.json"):
+        path = Path(".cloudimg") / name
+        assert (again / path).read_bytes() == (original / path).read_bytes()
+
+
+def _other_etag(receipt: Any) -> None:
+    receipt["sources"] = dict.fromkeys(receipt["sources"], "other")
+
+
+def _less(receipt: Any) -> None:
+    receipt["sources"] = {}
+
+
+def _end_of_another(done: Any) -> None:
+    done["plan"] = "0" * 32
+
+
+def _fewer_cells(done: Any) -> None:
+    done["n_cells"] -= 1
+
+
+def test_receipts_that_were_written_later(copy: Path) -> None:
+    """Sealed, and of the right plan: but not what the migration ended with."""
+    path, end = copy / ".cloudimg/cells/0/000000000.json", copy / ".cloudimg/done.json"
+    whole, whole_end = path.read_bytes(), end.read_bytes()
+    for change in (_other_etag, _less):
+        change_json(path, change)
+        what = "the receipts are not those that the migration ended with"
+        assert told(copy) == {".cloudimg/done.json": what}
+        path.write_bytes(whole)
+    for change in (_end_of_another, _fewer_cells):
+        change_json(end, change)
+        assert told(copy) == {".cloudimg/done.json": "tells of the end of another migration"}
+        end.write_bytes(whole_end)
+
+
+def _other_empty_chunks(receipt: Any) -> None:
+    level = receipt["levels"][1]
+    bits = bytearray(base64.b64decode(level["empty"]))
+    bits[0] ^= 0x80
+    level["empty"] = base64.b64encode(bits).decode()
+
+
+def test_empty_chunks_are_those_that_receipts_tell_of(copy: Path, tmp_path: Path) -> None:
+    key = ".cloudimg/cells/0/000000000.json"
+    change_json(copy / key, _other_empty_chunks)
+    assert told(copy)[key] == "the receipt tells of other empty chunks at level 1"
+    pixels = np.zeros((70, 200), "f4")
+    pixels[40:, 100:] = 3
+    pixels[0, 0] = -0.0
+    for zarr_format in (2, 3):
+        out = tmp_path / f"{zarr_format}.zarr"
+        cloudimg.to_zarr(pixels, out, chunks=32, levels=2, zarr_format=zarr_format)
+        assert cloudimg.verify(out)
+
+
+def test_strangers_in_the_journal(copy: Path) -> None:
+    for name in ("cells/0/999999999.json", "cells/0/0.json", "cells/7/000000000.json", "notes"):
+        path = copy / ".cloudimg" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"{}")
+        assert told(copy) == {f".cloudimg/{name}": "does not belong to the journal"}
+        path.unlink()
+
+
+def test_leftovers_of_writes_that_were_killed(copy: Path) -> None:
+    name = "0/.0.6f1c.cloudimg-part"
+    (copy / name).write_bytes(b"half a shard")
+    found = told(copy)
+    assert list(found) == [name]
+    assert "leftover" in found[name]
+
+
+def test_a_place_that_is_being_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "copy.zarr"
+    cloudimg.to_zarr(np.ones((64, 64), np.uint8), out)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cloudimg.writer.destination.Destination.delete", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out, overwrite=True)
+    with pytest.raises(ArgumentError, match="being cleared by an overwriting"):
+        cloudimg.verify(out)
+    with pytest.raises(ArgumentError, match="being cleared by an overwriting"):
+        cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out)
+    cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out, overwrite=True)
+    assert cloudimg.verify(out)
 
 
 def test_a_damaged_plan(copy: Path) -> None:
@@ -533,6 +701,26 @@ def test_arrays_to_compare_with(tmp_path: Path) -> None:
             cloudimg.verify(out, against_source=other)
     with pytest.raises(ArgumentError):
         cloudimg.verify(out, against_source="elsewhere")
+
+
+def test_arrays_by_another_name(tmp_path: Path) -> None:
+    """What is given is compared, whatever it is called."""
+    import dask.array as da
+
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    image = cast(Any, da).from_array(pixels, chunks=32, name="first")
+    out = tmp_path / "copy.zarr"
+    cloudimg.to_zarr(image, out, levels=1)
+    for equal in (pixels, cast(Any, da).from_array(pixels, chunks=16, name="second")):
+        proof = cloudimg.verify(out, against_source=equal)
+        assert proof, str(proof)
+        assert proof.n_compared == 1
+    tifffile.imwrite(tmp_path / "a_0.tif", pixels)
+    cloudimg.migrate(f"{tmp_path}/a_{{z}}.tif", tmp_path / "files.zarr", levels=1)
+    assert cloudimg.verify(tmp_path / "files.zarr", against_source=pixels[None])
+    wrong = str(cloudimg.verify(tmp_path / "files.zarr", against_source=pixels[None] + 1))
+    assert "differ from the source's" in wrong
+    assert "source changed" not in wrong
 
 
 # --------------------------------------------------------------------------------------------- urls

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
 from cloudimg.storage.base import Blob, Data, Entry, no_room
 
-_PASSING = ".cloudimg-part"
+PASSING = ".cloudimg-part"
 """Names of files that are being written end so; no listing has them."""
 _UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
 """What file systems say that have no such files, no links or no sync of a folder."""
@@ -60,7 +60,7 @@ class LocalBackend:
             raise _translate(exc, folder) from None
         batch = []
         for item in found:
-            if item.name.endswith(_PASSING):
+            if item.name.endswith(PASSING):
                 continue
             path = f"{folder.rstrip('/')}/{item.name}"
             if not path.startswith(stem[: len(path)]):
@@ -208,7 +208,7 @@ def _write(handle: int, data: Data) -> None:
 def _passing_name(key: str) -> str:
     folder, name = os.path.split(key)
     # A name has up to 255 bytes, and a character up to four.
-    return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{_PASSING}"
+    return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{PASSING}"
 
 
 def _link_unnamed(handle: int, name: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from cloudimg.errors import (
     ArgumentError,
     CloudimgError,
+    ClusterError,
     NotFoundError,
     ServerError,
     StorageError,
@@ -22,6 +23,7 @@ from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
 from cloudimg.storage.limits import engine
 from cloudimg.storage.local import LocalBackend
 from cloudimg.storage.urls import Location, redact
+from cloudimg.version import __version__
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class Store:
         return f"Store({self.location.display(self.location.root)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.location, self.options)
+        return _arrived, (__version__, self.location, self.options)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         # Options may be credentials: they never become part of a name.
@@ -355,3 +357,21 @@ def _forget_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _arrived(version: str, location: Location, options: Mapping[str, Any]) -> Store:
+    """A store that another process has sent.
+
+    Whatever is sent to a worker that reads or writes has one, so that this is where different
+    versions meet: they would not agree on what else is in the message.
+
+    Raises
+    ------
+    ClusterError
+    """
+    if version != __version__:
+        raise ClusterError(
+            f"this process has cloudimg {__version__}, whoever sends it work has {version}: install"
+            " the same version in both places"
+        )
+    return Store(location, options)

@@ -14,6 +14,15 @@ _SECRET_QUERY = re.compile(
     r"(?i)([?&](?:[^=&#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#\s]*)=)"
     r"[^&#\s]*"
 )
+_PARAMETER = re.compile(r"([?&])([^?&=#\s]+)=[^?&#\s]*")
+_OF_SIGNATURES = {
+    *("expires", "policy", "awsaccesskeyid", "googleaccessid"),  # CloudFront, S3, Google
+    *("se", "sp", "sv", "sr", "st", "spr", "sip", "si", "ss", "srt"),  # Azure
+    *("skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid", "sdd"),
+}
+"""Parameters that come with a signature, and mean something else where there is none."""
+_SIGNATURES = {"signature", "sig", "token", "credential", "auth"}
+"""Not keys, which often name what is asked for."""
 _USERINFO = re.compile(r"://[^/\s]*@")
 _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
 """Protocols of fsspec whose URLs are paths only; in all others a host or bucket comes first."""
@@ -119,3 +128,29 @@ def _absolute(path: str) -> str:
 def redact(text: str) -> str:
     """Take user names, passwords, tokens and signatures out of a URL or message."""
     return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+
+
+def unsigned(text: str) -> str:
+    """A URL as a name of what it leads to: without what differs each time that it is signed.
+
+    Other URLs, and what is no URL of the web, are as they were.
+    """
+    if "http" not in text:
+        return text
+    names = [name.lower() for _, name in _PARAMETER.findall(text)]
+    is_signed = any(map(_is_of_signature, names))
+
+    def kept(found: re.Match[str]) -> str:
+        name = found[2].lower()
+        drops = _is_of_signature(name) or (is_signed and name in _OF_SIGNATURES)
+        return found[1] if drops else found[0]
+
+    if not is_signed:
+        return text
+    return re.sub(r"[?&]+$", "", re.sub(r"([?&])[?&]+", r"\1", _PARAMETER.sub(kept, text)))
+
+
+def _is_of_signature(name: str) -> bool:
+    if name.startswith(("x-amz-", "x-goog-")) or name == "key-pair-id":
+        return True
+    return not _SIGNATURES.isdisjoint(re.split(r"[^a-z]+", name)) or name.endswith("token")

@@ -97,7 +97,8 @@ def memory(max_mem: int | str | None, client: Any) -> int:
         except (ValueError, KeyError, OverflowError):
             size = 0
     else:
-        size = max_mem if isinstance(max_mem, int) and not isinstance(max_mem, bool) else 0
+        is_whole = hasattr(max_mem, "__index__") and not isinstance(max_mem, bool)
+        size = int(max_mem) if is_whole else 0
     if size <= 0:
         raise ArgumentError(f'max_mem={max_mem!r} is no size such as 2**30 or "1GB"')
     return size

@@ -49,6 +49,8 @@ class Job:
     """What stage 0 reads; None where its pixels are brought."""
     destination: Destination
     lease: LeaseView
+    plan_id: str = ""
+    """Of the migration, for its receipts."""
 
     def input_of(self, stage: int) -> Input:
         """What the cells of a stage are read from."""
@@ -93,6 +95,7 @@ def store_cell(job: Job, cell: Cell, pixels: Array, files: _Files | None = None)
         histograms,
         first_channel,
         None if table is None else table.result(),
+        job.plan_id,
     )
     job.lease.check()
     write_receipt(job.destination, receipt)

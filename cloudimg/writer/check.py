@@ -3,6 +3,7 @@ receipt, against the level below and, if asked, against the source."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.headers import OpenFile
+from cloudimg.storage import unsigned
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.downsample import downsample
 from cloudimg.writer.inputs import (
@@ -56,6 +58,8 @@ class Checked:
     """Read of them."""
     compared: bool
     """Whether the pixels were compared with the source's."""
+    digest: bytes
+    """Of the whole receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Proof:
     """What the pixels of level 0 are compared with."""
     compared: npt.NDArray[np.bool_] | None
     """By number, which cells of stage 0 are compared; None: all."""
+    plan_id: str
+    """Of the migration; receipts of others prove nothing."""
 
 
 @dataclass(slots=True)
@@ -92,40 +98,52 @@ def check_cell(proof: Proof, stage: int, number: int) -> Checked:
     """
     found = _Findings(proof)
     cell = proof.plan.cell(stage, number)
-    try:
-        receipt = read_receipt(proof.destination, stage, number)
-    except CorruptFileError as exc:
-        found.add(receipt_key(stage, number), exc.message)
-        return Checked(number, tuple(found.problems), None, (), 0, False)
+    receipt = _receipt(found, cell)
     if receipt is None:
-        found.add(receipt_key(stage, number), "there is no receipt: the cell was not finished")
-        return Checked(number, tuple(found.problems), None, (), 0, False)
-    keys = [o.key for level in receipt.levels for o in level.objects]
+        return Checked(number, tuple(found.problems), None, (), 0, False, b"")
+    keys = [each.key for each in receipt.objects()]
     _check_keys(found, cell, receipt)
     levels = [_read_level(found, cell, output, receipt) for output in proof.plan.outputs(cell)]
     _check_levels(found, cell, levels)
     compared = _compare(found, cell, levels[0], receipt)
     if receipt.originals is not None:
-        keys.append(receipt.originals.key)
         _check_original(found, receipt.originals)
-    small = replace(receipt, sources={})
-    return Checked(number, tuple(found.problems), small, tuple(keys), found.n_bytes, compared)
+    small, digest = replace(receipt, sources={}), receipt.digest()
+    problems = tuple(found.problems)
+    return Checked(number, problems, small, tuple(keys), found.n_bytes, compared, digest)
+
+
+def _receipt(found: _Findings, cell: Cell) -> Receipt | None:
+    """The receipt of a cell; None where there is none that counts, which is told."""
+    key = receipt_key(cell.stage, cell.number)
+    try:
+        receipt = read_receipt(found.proof.destination, cell.stage, cell.number)
+    except CorruptFileError as exc:
+        found.add(key, exc.message)
+        return None
+    if receipt is None:
+        found.add(key, "there is no receipt: the cell was not finished")
+        return None
+    if receipt.plan_id != found.proof.plan_id:
+        found.add(key, "the receipt is of another migration: what it tells of may be, too")
+        return None
+    return receipt
 
 
 def _check_keys(found: _Findings, cell: Cell, receipt: Receipt) -> None:
-    """A receipt of another cell, or of another plan, proves nothing."""
+    """A receipt of another cell proves nothing."""
     outputs = found.proof.plan.outputs(cell)
     key = receipt_key(cell.stage, cell.number)
     if [level.level for level in receipt.levels] != [output.level for output in outputs]:
         found.add(key, "the receipt tells of other levels than the plan")
         return
     for level, output in zip(receipt.levels, outputs, strict=True):
-        allowed = {key for key, _ in _objects(found.proof.plan, cell, output)}
+        allowed = {key for key, _ in objects_of(found.proof.plan, cell, output)}
         if not allowed.issuperset(each.key for each in level.objects):
             found.add(key, f"the receipt tells of objects of other cells at level {output.level}")
 
 
-def _objects(plan: Plan, cell: Cell, output: Output) -> Iterator[tuple[str, tuple[slice, ...]]]:
+def objects_of(plan: Plan, cell: Cell, output: Output) -> Iterator[tuple[str, tuple[slice, ...]]]:
     """Keys of the objects that a cell may store at a level, and the region that each holds."""
     stored = plan.stored_shape(output.level)
     shape = plan.levels[output.level].shape
@@ -152,7 +170,7 @@ def _read_level(found: _Findings, cell: Cell, output: Output, receipt: Receipt) 
         [s.stop - s.start for s in output.region], fill_scalar(plan), np.dtype(plan.dtype)
     )
     whole = True
-    for key, region in _objects(plan, cell, output):
+    for key, region in objects_of(plan, cell, output):
         if key not in told:
             continue
         part = _read_object(found, output.level, told[key], region)
@@ -169,7 +187,28 @@ def _read_level(found: _Findings, cell: Cell, output: Output, receipt: Receipt) 
     if _digest(pixels) != level.pixels_sha256:
         key = receipt_key(cell.stage, cell.number)
         found.add(key, f"the pixels of level {output.level} are not those that were written")
+    elif base64.b64encode(_empty_chunks(plan, output.level, pixels)).decode() != level.empty:
+        key = receipt_key(cell.stage, cell.number)
+        found.add(key, f"the receipt tells of other empty chunks at level {output.level}")
     return pixels
+
+
+def _empty_chunks(plan: Plan, level: int, pixels: Array) -> bytes:
+    """Which chunks of a cell are all fill value, as its receipt tells it."""
+    # A shard has all its chunks, those beyond the image too; in Zarr 2 there are none of these.
+    extents = plan.levels[level].shard if plan.zarr_format == 3 else pixels.shape
+    grid = [-(-n // m) for n, m in zip(extents, plan.chunk, strict=True)]
+    fill = np.asarray(fill_scalar(plan), pixels.dtype)
+    empty = np.zeros(grid, bool)
+    for at in np.ndindex(*grid):
+        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(at, plan.chunk, strict=True))
+        empty[at] = _is_all(pixels[region], fill)
+    return np.packbits(empty).tobytes()
+
+
+def _is_all(part: Array, fill: Array) -> bool:
+    first = part[(slice(0, 1),) * part.ndim]  # differs in most chunks
+    return all(same_bits(each, np.broadcast_to(fill, each.shape)) for each in (first, part))
 
 
 def _digest(pixels: Array) -> str:
@@ -259,8 +298,12 @@ def _compare(found: _Findings, cell: Cell, pixels: Array | None, receipt: Receip
     except CloudimgError as exc:
         found.add(key, f"the source of this cell cannot be read: {exc}")
         return False
+    # Whatever the signatures of their URLs were.
+    before = {unsigned(f"https://{name}"): etag for name, etag in receipt.sources.items()}
     changed = sorted(
-        name for name, etag in etags.items() if receipt.sources.get(name, etag) != etag
+        name
+        for name, etag in etags.items()
+        if before.get(unsigned(f"https://{name}"), etag) != etag
     )
     if changed:
         found.add(key, f"source files changed since they were read: {', '.join(changed[:3])}")

@@ -6,17 +6,22 @@ once, and whose cells all fit in memory together.
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.errors import ArgumentError
 from cloudimg.reader import OnOpen
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.cell import Job, store_cell
+from cloudimg.writer.execute import busy, drain
 from cloudimg.writer.journal import Receipt
 from cloudimg.writer.plan import Cell
 
@@ -33,7 +38,8 @@ class DaskInput:
     def read(self, image: int, region: tuple[slice, ...], on_open: OnOpen | None = None) -> Array:
         """Pixels of a region, computed now."""
         part = self.array[self.canonical.to_source(image, region)]
-        return self.canonical.from_source_pixels(np.asarray(part.compute()))
+        block = _kept_promise(part.compute(), part.shape, self.array.dtype)
+        return self.canonical.from_source_pixels(block)
 
     def block(self, cell: Cell) -> Any:
         """Pixels of a cell in the array's own axes, as one lazy chunk."""
@@ -67,13 +73,15 @@ def run_batches(
     from dask.base import compute as compute_here
     from dask.delayed import delayed
 
-    compute = compute_here if client is None else _computed_by(client)
+    compute = compute_here if client is None else _computed_by(client, job.lease.owner)
     for batch in _batches(numbers, n_together):
         tasks = []
         for number in batch:
             cell = job.plan.cell(0, number)
-            (block,) = source.block(cell).to_delayed().ravel()
-            tasks.append(delayed(_store, pure=False)(block, source.canonical, job, number))
+            lazy = source.block(cell)
+            (block,) = lazy.to_delayed().ravel()
+            promise = (lazy.shape, source.array.dtype)
+            tasks.append(delayed(_store, pure=False)(block, promise, source.canonical, job, number))
         for receipt in compute(*tasks):
             report(receipt)
 
@@ -84,15 +92,102 @@ def _batches(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _computed_by(client: Any) -> Callable[..., Iterable[Receipt]]:
+def _computed_by(client: Any, owner: str) -> Callable[..., Iterable[Receipt]]:
     def compute(*tasks: Any) -> Iterable[Receipt]:
-        receipts: Iterable[Receipt] = client.gather(client.compute(list(tasks)))
+        futures = client.compute(list(tasks))
+        try:
+            receipts: Iterable[Receipt] = client.gather(futures)
+        except BaseException:
+            client.cancel(futures)
+            drain(client, owner)
+            raise
         return receipts
 
     return compute
 
 
-def _store(block: Array, canonical: Canonical, job: Job, number: int) -> Receipt:
-    cell = job.plan.cell(0, number)
-    pixels = canonical.from_source_pixels(np.asarray(block))
-    return store_cell(job, cell, pixels)
+Promise = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and dtype that an array says its block has."""
+
+
+def _store(block: Array, promise: Promise, canonical: Canonical, job: Job, number: int) -> Receipt:
+    with busy(job.lease.owner):
+        cell = job.plan.cell(0, number)
+        pixels = canonical.from_source_pixels(_kept_promise(block, *promise))
+        return store_cell(job, cell, pixels)
+
+
+def _kept_promise(block: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A computed block as an array, if it is what the Dask array said it would be.
+
+    Dask believes whoever made the array; to store other pixels under the array's dtype would be to
+    make up an image.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    refuse_mask(block)
+    found = np.asarray(block)
+    if found.dtype != dtype or found.shape != shape:
+        raise ArgumentError(
+            f"the Dask array says that a block is {dtype} of shape {shape}, and computing it gives"
+            f" {found.dtype} of shape {found.shape}: correct the dtype= or chunks= that"
+            " map_blocks, from_delayed or the like were given"
+        )
+    return found
+
+
+def refuse_mask(array: Any) -> None:
+    """Masked pixels have no place in an image.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentError(
+            "the array is masked, and an image has no mask: fill it first"
+            " (numpy.ma.filled, dask.array.ma.filled)"
+        )
+
+
+def mentions(array: Any, folder: str) -> bool:
+    """Whether anything in a Dask array's graph names a folder or what lies in it.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+    folder : str
+        A key, or an absolute path.
+    """
+    import cloudpickle
+
+    here = Path.cwd()
+
+    class Reading(cloudpickle.Pickler):  # type: ignore[misc]
+        """Goes through all objects as pickling does, and keeps nothing."""
+
+        found = False
+
+        def persistent_id(self, each: Any) -> Any:
+            if isinstance(each, str | PurePath):
+                text = str(each)
+                near = (text, str(here / text)) if len(text) < _LONGEST_PATH else (text,)
+                self.found |= any(folder in one for one in near)
+            return None
+
+        def reducer_override(self, each: Any) -> Any:
+            if isinstance(each, np.ndarray):  # pixels name nothing
+                return int, ()
+            return super().reducer_override(each)
+
+    reading = Reading(io.BytesIO())
+    try:
+        reading.dump(dict(array.dask))
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return reading.found  # what was gone through before the object that does not pickle
+    return reading.found
+
+
+_LONGEST_PATH = 4096

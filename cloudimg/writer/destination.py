@@ -87,6 +87,17 @@ class Destination:
         fs.makedirs(fs._parent(target), exist_ok=True)
         fs.put_file(str(path), target)
 
+    def links(self) -> list[Path]:
+        """Links in a local folder: lists leave them out, writing would follow them."""
+        if self.store.location.protocol != "file":
+            return []
+        return [
+            Path(folder, name)
+            for folder, folders, names in os.walk(self.root)
+            for name in (*folders, *names)
+            if Path(folder, name).is_symlink()
+        ]
+
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Objects in a folder and below, with keys relative to the destination."""
         base = self._key(folder) if folder else self.root

@@ -53,6 +53,8 @@ class Estimate:
     cells_in_flight: int
     dollars: float
     """For the requests alone."""
+    notes: tuple[str, ...] = ()
+    """What the source has and the copy will not have."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the plan."""
@@ -84,6 +86,7 @@ class Estimate:
             f"requests: {self.put_requests} PUT, {self.get_requests} GET,"
             f" {self.list_requests} LIST: ${self.dollars:.2f}",
             f"memory: {human(self.cell_memory_bytes)} a cell, {self.cells_in_flight} at once",
+            *(f"note: {note}" for note in self.notes),
         ]
         return lines
 
@@ -142,4 +145,5 @@ def estimate(
         cell_bytes(plan),
         cells_in_flight(plan, max_bytes),
         dollars,
+        subject.facts.notes,
     )

@@ -25,7 +25,7 @@ from cloudimg.writer.inputs import LevelInput
 from cloudimg.writer.originals import read_rows
 from cloudimg.writer.plan import Plan
 from cloudimg.writer.state import State
-from cloudimg.writer.tiff_files import Read, write_ome, write_original
+from cloudimg.writer.tiff_files import Read, is_of_ome, write_ome, write_original
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
@@ -37,9 +37,6 @@ _KEPT_BYTES = 2**30
 """Decoded pixels that are kept while the next planes and files out of them are written."""
 _AHEAD = 8
 """Objects that are asked for before they are needed."""
-_OF_OME = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16"}
-"""Types of pixels that OME-XML has,
-https://www.openmicroscopy.org/Schemas/Documentation/Generated/OME-2016-06/ome_xsd.html#PixelType"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +117,26 @@ class Pixels:
 def export_ome(work: Exporting) -> int:
     """One OME-TIFF for each image; how many were written.
 
+    Of arrays whose pixels OME-TIFF has not it is a plain TIFF, as they have no originals that
+    could be written in its place.
+
     Raises
     ------
     ArgumentError
-        If OME-TIFF has no such pixels, or a file is there already.
+        If OME-TIFF has no pixels as those of the originals, or a file is there already.
     """
     plan, facts = work.state.plan, work.state.facts
     _refuse_inside(work)
-    if np.dtype(plan.dtype).str[1:] not in _OF_OME:
+    is_ome = is_of_ome(np.dtype(plan.dtype))
+    if not is_ome and work.state.source["kind"] == "image":
         raise ArgumentError(
             f'OME-TIFF has no pixels of type {np.dtype(plan.dtype)}: export with layout="originals"'
         )
     with ThreadPoolExecutor(_AHEAD, "cloudimg-export-read") as readers:
         pixels = Pixels(work.copy, plan, readers)
         for image in range(plan.n_images):
-            name = f"{image}.ome.tif" if plan.lead_dims else "image.ome.tif"
+            ending = "ome.tif" if is_ome else "tif"
+            name = f"{image if plan.lead_dims else 'image'}.{ending}"
             _refuse_existing(work, name)
             reads: list[Read] = [partial(pixels.read, image, n) for n in range(len(plan.levels))]
             write = partial(
@@ -235,13 +237,14 @@ def _export_file(
     # Of a set's member, one row in each part tells of the file as a whole.
     first = next((row for row in rows if row["tags"] is not None), rows[0])
     shape = tuple(first["file_shape"])
-    if first["page"] is not None:
+    is_member = first["page"] is not None
+    if is_member:
         shape = (len(rows), *shape)
     # Pages along z may lie in one chunk: they are read together.
     plan = work.state.plan
     depth = plan.chunk[plan.dims.index("z")] if "z" in plan.dims else 1
     dims = list(first["file_dims"])
-    if first["page"] is not None:
+    if is_member:
         dims = ["page", *dims]
     _to_store(
         work,
@@ -255,6 +258,8 @@ def _export_file(
             first,
             depth=depth,
             compression=work.compression,
+            numbers=[int(row["page"]) for row in rows] if is_member else None,
+            series=0 if is_member else work.state.source["open"]["series"],
         ),
     )
 

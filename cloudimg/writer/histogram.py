@@ -34,6 +34,12 @@ class Histogram:
     greatest: float
     """Of all finite values counted; infinite where there are none."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Most of what a worker gives back, all of which passes the scheduler: a tenth this way.
+        steps = np.diff(self.bins, prepend=0)
+        packed = _packed(steps), _packed(self.counts)
+        return _unpickled, (self.kind, *packed, self.least, self.greatest)
+
     def merge(self, other: Histogram) -> Histogram:
         """Both together."""
         bins, place = np.unique(np.concatenate((self.bins, other.bins)), return_inverse=True)
@@ -81,6 +87,23 @@ class Histogram:
         bins, counts = np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
         least, greatest = found["range"] or (float("inf"), float("-inf"))
         return cls(found["kind"], bins, counts, least, greatest)
+
+
+def _packed(numbers: npt.NDArray[np.int64]) -> tuple[str, bytes]:
+    # Of signed pixels the first bin may lie below zero.
+    is_signed = numbers.min(initial=0) < 0
+    dtype = np.dtype("i8") if is_signed else np.min_scalar_type(int(numbers.max(initial=0)))
+    return dtype.str, zlib.compress(numbers.astype(dtype).tobytes(), 1)
+
+
+def _unpickled(
+    kind: str, steps: tuple[str, bytes], counts: tuple[str, bytes], least: float, greatest: float
+) -> Histogram:
+    found = [
+        np.frombuffer(zlib.decompress(data), dtype).astype(np.int64)
+        for dtype, data in (steps, counts)
+    ]
+    return Histogram(kind, np.cumsum(found[0]), found[1], least, greatest)
 
 
 def measure(pixels: Array, channel_axis: int | None) -> list[Histogram]:

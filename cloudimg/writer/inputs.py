@@ -51,7 +51,9 @@ class ImageInput:
 
 def told_key(source: Source, index: tuple[int, ...]) -> str:
     """Key of the file at an index of the grid as it may be stored: a signed query is a secret."""
-    return redact(source.reader.store.location.key_of(source.files.keys(index)))
+    location = source.reader.store.location
+    scheme = f"{location.protocol}://"  # without it a password would not be told from a path
+    return redact(scheme + location.key_of(source.files.keys(index))).removeprefix(scheme)
 
 
 @dataclass(frozen=True, slots=True)

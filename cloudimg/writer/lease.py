@@ -190,7 +190,7 @@ class _Watch:
     def look(self, view: LeaseView) -> None:
         """Ask the store, unless it was asked lately."""
         now = time.monotonic()
-        if now - self._looked_at > view.ttl_s / _RENEWALS_PER_TTL:
+        if now - self._looked_at > min(_SEEN_FOR_S, view.ttl_s / _RENEWALS_PER_TTL):
             found = view.destination.get_json(_key(view.number)) or {}
             if view.destination.get_json(_key(view.number + 1)) is not None:
                 raise LeaseError(_lost(view.destination), url=view.destination.url)
@@ -211,6 +211,9 @@ class _Watch:
             )
 
 
+_SEEN_FOR_S = 2.0
+"""What was seen counts for so long: a cell that nobody waits for any more may still be under way
+when another migration begins."""
 _watching = threading.Lock()
 _watches: dict[str, _Watch] = {}
 

@@ -197,7 +197,7 @@ def _lead_labels(plan: Plan, facts: Facts, image: int) -> dict[str, Any]:
 
 def _axis(facts: Facts, dim: str) -> dict[str, Any]:
     axis = {"name": dim, "type": _KINDS.get(dim, _OTHER_KIND)}
-    unit = facts.scales.get(dim, (1.0, None))[1]
+    unit = facts.scales.get(dim, (1.0, facts.units.get(dim)))[1]
     return {**axis, "unit": unit} if unit is not None else axis
 
 
@@ -279,8 +279,12 @@ def _own(plan: Plan, facts: Facts, image: int | None) -> dict[str, Any]:
     }
     if kept:
         own["coordinates"] = kept
+    if facts.coord_attrs:
+        own["coordinate_attributes"] = facts.coord_attrs
     if facts.attrs:
         own["attributes"] = facts.attrs
+    if facts.notes:
+        own["notes"] = list(facts.notes)
     if image is not None and plan.lead_dims:
         # The root has what is the same for all images.
         own = {"labels": _lead_labels(plan, facts, image)}

@@ -176,7 +176,7 @@ def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
     if not parts:
         raise ArgumentError(
             f"{destination.url} has no table of originals, as it was not made of files: export it"
-            ' with layout="ome-tiff"'
+            ' with layout="ome-tiff", which makes a plain TIFF of pixels that OME-TIFF has not'
         )
     for key in sorted(parts):
         yield from pq.read_table(pa.BufferReader(destination.get(key))).to_pylist()

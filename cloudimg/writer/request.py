@@ -56,6 +56,22 @@ class Request:
         found: dict[str, Any] = _as_json(asdict(self))
         return found
 
+    def resolved(self, dims: Sequence[str]) -> dict[str, Any]:
+        """As `to_json`; equal where two requests ask for the same by other means.
+
+        Raises
+        ------
+        ArgumentError
+            For what does not fit the dims.
+        """
+        return {
+            **self.to_json(),
+            "chunks": by_dim(self.chunks, dims, "chunks"),
+            "shards": by_dim(self.shards, dims, "shards"),
+            "factors": factors_of(self, dims),
+            "downsampling": method_of(self),
+        }
+
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
         """The request again."""
@@ -67,11 +83,14 @@ def _as_json(value: Any) -> Any:
         return {str(name): _as_json(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(each) for each in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of NumPy's
+        return value.item()
     return value
 
 
 def _positive(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+    is_whole = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+    if isinstance(value, bool) or not is_whole or int(value) < 1:
         raise ArgumentError(f"{what}={value!r} must be a whole number from 1 on")
     return int(value)
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError, CorruptFileError
-from cloudimg.storage import engine
-from cloudimg.writer.destination import Destination
+from cloudimg.storage import engine, unsigned
+from cloudimg.storage.local import PASSING
+from cloudimg.writer.destination import Destination, as_json
 from cloudimg.writer.facts import Facts
-from cloudimg.writer.journal import DONE, PLAN
+from cloudimg.writer.journal import PLAN, Done, get_sealed, put_sealed, read_done
 from cloudimg.writer.lease import FOLDER as LEASES
 from cloudimg.writer.plan import Plan
 from cloudimg.writer.request import Request
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the journal."""
 _ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
 _DELETED_AT_ONCE = 1000
@@ -30,13 +36,28 @@ class State:
     request: Request
     source: Mapping[str, Any]
     facts: Facts
-    is_done: bool
+    id: str
+    """Names the plan with all that decides which pixels are written; the same on every machine."""
+    done: Done | None
+    """What was said at its end, if it came to that."""
+
+    @classmethod
+    def planned(cls, plan: Plan, request: Request, source: Mapping[str, Any], facts: Facts) -> Self:
+        """A migration that is to begin."""
+        told = as_json([plan.to_json(), request.to_json(), dict(source)])
+        return cls(plan, request, source, facts, hashlib.sha256(told).hexdigest()[:32], None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end."""
+        return self.done is not None
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
         return {
             "format": _FORMAT,
             "state": "planned",
+            "id": self.id,
             "plan": self.plan.to_json(),
             "request": self.request.to_json(),
             "source": dict(self.source),
@@ -44,14 +65,15 @@ class State:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any], *, is_done: bool) -> Self:
+    def from_json(cls, found: Mapping[str, Any], done: Done | None) -> Self:
         """The state again."""
         return cls(
             Plan.from_json(found["plan"]),
             Request.from_json(found["request"]),
             found["source"],
             Facts.from_json(found["facts"]),
-            is_done,
+            found["id"],
+            done,
         )
 
 
@@ -97,11 +119,11 @@ def look(destination: Destination, *, overwrite: bool = False) -> Found:
 def _look(destination: Destination) -> Found:
     # Both questions at once, as most destinations are new.
     asked = engine().fetch(partial(_what_is_there, destination))
-    found = destination.get_json(PLAN)
+    found = get_sealed(destination, PLAN)
     if found is None:
         there = asked.result()
         # Another may have planned between the two requests, which makes it no foreign place.
-        found = destination.get_json(PLAN) if there[0] else None
+        found = get_sealed(destination, PLAN) if there[0] else None
         if found is None:
             return Found(None, False, *there)
     try:
@@ -112,13 +134,21 @@ def _look(destination: Destination) -> Found:
                 f"{destination.url} was begun by a version of cloudimg with another journal"
                 f" (format {found['format']}): go on with that one, or begin anew with overwrite"
             )
-        is_done = destination.get_json(DONE) is not None
-        return Found(State.from_json(found, is_done=is_done), False, True, True)
+        return Found(State.from_json(found, _done(destination, found["id"])), False, True, True)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         if isinstance(exc, ArgumentError):
             raise
         url = destination.display(PLAN)
         raise CorruptFileError(f"{url} is damaged: no plan of a migration", url=url) from None
+
+
+def _done(destination: Destination, plan_id: str) -> Done | None:
+    """The end of a migration; what is damaged or tells of another one is written again."""
+    with suppress(CorruptFileError):
+        done = read_done(destination)
+        if done is not None and done.plan_id == plan_id:
+            return done
+    return None
 
 
 def load(destination: Destination) -> State:
@@ -130,13 +160,23 @@ def load(destination: Destination) -> State:
         If there is none.
     CorruptFileError, StorageError
     """
-    state = look(destination).state
-    if state is None:
+    found = look(destination)
+    if found.is_clearing:
+        raise _being_cleared(destination)
+    if found.state is None:
         raise ArgumentError(
             f"{destination.url} was not written by cloudimg: there is no journal in it",
             url=destination.url,
         )
-    return state
+    return found.state
+
+
+def _being_cleared(destination: Destination) -> ArgumentError:
+    return ArgumentError(
+        f"{destination.url} is being cleared by an overwriting that was interrupted, and holds no"
+        " image: run the migration again, with overwrite",
+        url=destination.url,
+    )
 
 
 def _what_is_there(destination: Destination) -> tuple[bool, bool]:
@@ -146,7 +186,7 @@ def _what_is_there(destination: Destination) -> tuple[bool, bool]:
         if not entry.key.startswith(f"{LEASES}/"):
             return True, True
         has_leases = True
-    return False, has_leases
+    return bool(destination.links()), has_leases
 
 
 def refuse_foreign(found: Found, destination: Destination) -> None:
@@ -172,10 +212,12 @@ def decide(
     *,
     overwrite: bool,
     resume: bool,
+    make_plan: Callable[[], Plan],
 ) -> State | None:
     """The state to go on from, or None to begin anew.
 
-    An overwriting that was interrupted goes on too: it is the same call.
+    An overwriting that was interrupted goes on too: it is the same call. `make_plan` gives what
+    would be planned now: arguments that come to the same are no others.
 
     Raises
     ------
@@ -185,13 +227,9 @@ def decide(
     state = found.state
     if state is None:
         if not overwrite and (found.has_objects or found.is_clearing):
-            raise ArgumentError(
-                f"{destination.url} is being cleared by an overwriting that was interrupted: pass"
-                " overwrite again",
-                url=destination.url,
-            )
+            raise _being_cleared(destination)
         return None
-    reasons = _differences(state, request, source)
+    reasons = _differences(state, request, source, make_plan)
     if not reasons and not (overwrite and state.is_done) and (resume or state.is_done):
         return state
     if overwrite:
@@ -210,36 +248,79 @@ def decide(
     )
 
 
-def _differences(state: State, request: Request, source: Mapping[str, Any]) -> list[str]:
+def _differences(
+    state: State, request: Request, source: Mapping[str, Any], make_plan: Callable[[], Plan]
+) -> list[str]:
     """In what a call differs from the one that a migration began with."""
     reasons = []
-    before, now = state.request.to_json(), request.to_json()
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            reasons.append(f"{name} was {before.get(name)!r}, now {now.get(name)!r}")
     for name in ("kind", "urls", "dims", "shape", "dtype"):
-        if state.source.get(name) != source.get(name):
-            reasons.append(
-                f"the source's {name} was {state.source.get(name)}, now {source.get(name)}"
-            )
+        before, now = state.source.get(name), source.get(name)
+        if before != now and not (name == "urls" and _unsigned(before) == _unsigned(now)):
+            reasons.append(f"the source's {name} was {before}, now {now}")
     if not reasons and state.source.get("fingerprint") != source.get("fingerprint"):
-        what = "array (its name in Dask)" if source.get("kind") == "array" else "files"
-        reasons.append(f"the source's {what} changed since")
-    return reasons
+        reasons.append(_changed(source))
+    return _other_arguments(state, request, make_plan) + reasons
+
+
+def _unsigned(urls: Any) -> list[str]:
+    return [unsigned(url) for url in urls or ()]
+
+
+def _changed(source: Mapping[str, Any]) -> str:
+    if source.get("kind") != "array":
+        return "the source's files changed since"
+    return (
+        "the source's array (its name in Dask) changed since; where equal arrays get other names in"
+        " each run, name what they hold by identity="
+    )
+
+
+def _other_arguments(state: State, request: Request, make_plan: Callable[[], Plan]) -> list[str]:
+    dims = state.plan.dims
+    before, now = state.request.to_json(), request.to_json()
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    try:
+        resolved, other = state.request.resolved(dims), request.resolved(dims)
+        names = [name for name in names if resolved[name] != other[name]]
+        # What was left to be chosen may be what is asked for now. Names are not planned.
+        if names and "name" not in names and make_plan() == state.plan:
+            return []
+    except ArgumentError:  # what is refused anyway differs in what it says
+        pass
+    return [f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names]
 
 
 def clear(destination: Destination) -> None:
     """Delete everything at a destination but the leases; what is left tells that this was begun."""
-    destination.put_json(PLAN, {"format": _FORMAT, "state": "clearing"})
+    put_sealed(destination, PLAN, {"format": _FORMAT, "state": "clearing"})
     # First what a reader would look for, so that half an image is not mistaken for a whole one.
     destination.delete(_ROOT_METADATA)
-    keys: list[str] = []
-    for entry in destination.list():
-        if entry.key == PLAN or entry.key.startswith(f"{LEASES}/"):
-            continue
-        keys.append(entry.key)
-        if len(keys) == _DELETED_AT_ONCE:
-            destination.delete(keys)
-            keys = []
-    if keys:
-        destination.delete(keys)
+    delete_all(
+        destination,
+        (
+            entry.key
+            for entry in destination.list()
+            if entry.key != PLAN and not entry.key.startswith(f"{LEASES}/")
+        ),
+    )
+    for path in (*destination.links(), *leftovers(destination)):
+        path.unlink()
+
+
+def delete_all(destination: Destination, keys: Iterable[str]) -> None:
+    """Delete objects, however many there are."""
+    todo = iter(keys)
+    while batch := list(islice(todo, _DELETED_AT_ONCE)):
+        destination.delete(batch)
+
+
+def leftovers(destination: Destination) -> list[Path]:
+    """Files of writes to a local folder that were killed, which no list has."""
+    if destination.store.location.protocol != "file":
+        return []
+    return [
+        Path(folder, name)
+        for folder, _, names in os.walk(destination.root)
+        for name in sorted(names)
+        if name.endswith(PASSING)
+    ]

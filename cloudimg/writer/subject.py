@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,14 +13,14 @@ import numpy.typing as npt
 
 from cloudimg.arguments import as_texts
 from cloudimg.coords import coordinates
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, FormatError
 from cloudimg.image import make_token
 from cloudimg.listing import locate
 from cloudimg.opening import Opened, Options, URLs, open_sources
-from cloudimg.storage import Location, redact
+from cloudimg.storage import Location, engine, redact, unsigned
 from cloudimg.version import __version__
 from cloudimg.writer.canonical import Canonical
-from cloudimg.writer.dask_input import DaskInput
+from cloudimg.writer.dask_input import DaskInput, refuse_mask
 from cloudimg.writer.facts import Facts, facts_of_array, facts_of_image
 from cloudimg.writer.inputs import ImageInput, Input
 from cloudimg.writer.tags import file_tags
@@ -26,6 +28,10 @@ from cloudimg.writer.tags import file_tags
 _LAST_DIMS = ("t", "c", "z", "y", "x")
 _OF_OPEN = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
 """Arguments of `cloudimg.open` that decide which pixels an image has."""
+_MOST_CHANNELS = 64
+"""In files of their own, of which each is asked for its name."""
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
+"""Of OME-XML: images without pixels are none that could be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +79,19 @@ def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str 
     header = opened.found.headers[0]
     named = dict(zip(header.dims, opened.found.file_dims, strict=True))
     own = {named[dim]: values for dim, values in opened.found.coords.items()}
+    ome_xml = _ome_xml(opened)
     facts = facts_of_image(
         canonical,
         coordinates(source.layout, opened.grid, own),
-        header.attrs,
+        {**header.attrs, **_channels_of_files(opened), **_images_of_set(opened, ome_xml)},
         name=name,
-        ome_xml=_ome_xml(opened),
+        ome_xml=ome_xml,
         provenance={
             "source": described["urls"],
             "options": described["open"],
             "cloudimg": __version__,
         },
+        is_set=source.files.pages is not None,
     )
     sizes = opened.grid.sizes
     known = int(sizes[sizes >= 0].sum()) if (sizes >= 0).sum() == opened.n_files else None
@@ -114,8 +122,9 @@ def fingerprint_of(opened: Opened) -> str:
     header = opened.found.headers[0]
     source = opened.sources[0]
     selection = source.reader.headers.selection
+    first = unsigned(source.reader.store.location.pattern_text(header.key))
     return make_token(
-        (header.key, header.etag, header.size_bytes, header.dtype.str),
+        (first, header.etag, header.size_bytes, header.dtype.str),
         (selection.series, selection.alone, selection.palette),
         opened.grid.digest,
         source.layout,
@@ -150,6 +159,7 @@ def subject_of_array(
 
     is_xarray = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "data")
     data = array.data if is_xarray else array
+    refuse_mask(data._meta if isinstance(data, da.Array) else data)
     if is_xarray and dims is None:
         dims = tuple(str(dim) for dim in array.dims)
     if not isinstance(data, da.Array):
@@ -179,7 +189,11 @@ def subject_of_array(
     }
     provenance = {"source": "array", "cloudimg": __version__}
     facts = facts_of_array(
-        canonical, name=name, provenance=provenance, xarray=array if is_xarray else None
+        canonical,
+        name=name,
+        provenance=provenance,
+        xarray=array if is_xarray else None,
+        dims=names,
     )
     cuts = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
     return Subject(
@@ -238,6 +252,46 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_as_json(each) for each in value]
     return value
+
+
+def _images_of_set(opened: Opened, ome_xml: str | None) -> dict[str, Any]:
+    """How many images a set of files holds, of which one is opened."""
+    if opened.sources[0].files.pages is None or ome_xml is None:
+        return {}
+    n_images = len(_PIXELS.findall(ome_xml))
+    return {"n_series": n_images} if n_images > 1 else {}
+
+
+def _channels_of_files(opened: Opened) -> dict[str, Any]:
+    """Names and colours of channels that lie in files of their own, each told by its own file.
+
+    Only where the first file tells its own: then a header is read for each channel.
+    """
+    source, header = opened.sources[0], opened.found.headers[0]
+    axis = next((axis for axis in source.layout.axes if axis.name == "c"), None)
+    if axis is None or axis.field is None or not header.attrs.get("channel_names"):
+        return {}
+    first = list(opened.grid.first())
+    indices = []
+    for i in range(opened.grid.shape[axis.field]):
+        first[axis.field] = i
+        indices.append(tuple(first))
+    reader, is_set = source.reader, source.files.pages is not None
+    if is_set or len(indices) > _MOST_CHANNELS or not all(map(source.files.is_present, indices)):
+        return {}
+    keys = [reader.store.location.key_of(source.files.keys(index)) for index in indices]
+    under_way = [engine().fetch(partial(reader.headers.open, key)) for key in keys]
+    try:
+        told = [future.result().parsed.attrs for future in under_way]
+    except FormatError:
+        return {}  # that the file is broken, its cell tells
+    names = [name for attrs in told for name in attrs.get("channel_names", ())]
+    colors = [color for attrs in told for color in attrs.get("channel_colors", ())]
+    if len(names) != axis.length:
+        return {}
+    return {"channel_names": names} | (
+        {"channel_colors": colors} if len(colors) == axis.length else {}
+    )
 
 
 def _ome_xml(opened: Opened) -> str | None:

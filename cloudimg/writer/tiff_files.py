@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ _TILE = 256
 _BIG_BYTES = 2**32 - 2**25
 _BLOCK_BYTES = 2**28
 _WRITTEN_ANYWAY = {254, 256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296}
-_WRITTEN_ANYWAY |= {305, 306, 317, 320, 322, 323, 324, 325, 330, 338, 339, 530, 531, 532}
+_WRITTEN_ANYWAY |= {317, 320, 322, 323, 324, 325, 330, 338, 339, 530, 531, 532}
 _WRITTEN_ANYWAY |= {32997, 32998}
 """Tags that say how pixels are stored, which a copy decides itself, or have arguments."""
+_DESCRIPTION = "ImageDescription"
 _TEXT = 2
 _UNDEFINED = (1, 7)
+_OF_OME = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16"}
+"""Types of pixels that OME-XML has,
+https://www.openmicroscopy.org/Schemas/Documentation/Generated/OME-2016-06/ome_xsd.html#PixelType"""
 _RATIONAL = (5, 10)
 
 
@@ -86,78 +91,150 @@ def write_original(
     *,
     depth: int,
     compression: str | None,
+    numbers: Sequence[int] | None = None,
+    series: int = 0,
 ) -> None:
-    """A file as it was: pages in its own order, its plain tags, its description.
+    """A file as it was: pages in its own order, each with its plain tags and its description.
 
-    A description that makes another image of the pages than the one that they were (as that of a
-    set of files may) is left out.
+    OME-XML may tell any order of the pages; a first try finds it out. A description that makes
+    another image of the pages than the one that they were (as that of a set of files may) is left
+    out, and so are tags that may be another page's.
+
+    Parameters
+    ----------
+    path : Path
+    read : callable
+    shape : sequence of int
+    dims : sequence of str
+    dtype : dtype
+    row : mapping
+        Of the table of originals.
+    depth : int
+        See `planes`.
+    compression : str, optional
+    numbers : sequence of int, optional
+        Of the pages in the original, where they are known.
+    series : int
+        Which image of the original it is.
     """
     n_plane = 3 if tuple(dims[-3:]) in (("y", "x", "s"), ("s", "y", "x")) else 2
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    tags = json.loads(row["tags"]) if row.get("tags") else {}
     planar = tuple(dims[-3:]) == ("s", "y", "x")
-    for description in (row.get("description"), None):
-        _write_pages(
-            path,
-            planes(read, shape, n_plane, depth, dtype.itemsize),
-            shape,
-            dtype,
-            n_plane,
-            tags,
-            description,
-            planar=planar,
-            bigtiff=size > _BIG_BYTES,
-            compression=compression,
-        )
-        if description is None or _reads_as(path, shape):
-            return
+    n_pages = int(np.prod(shape[: len(shape) - n_plane], dtype=np.int64))
+    tags, own = _tags_by_page(row, n_pages, numbers, series)
+    write = partial(
+        _write_pages,
+        path,
+        shape=shape,
+        dtype=dtype,
+        n_plane=n_plane,
+        tags=tags,
+        planar=planar,
+        bigtiff=size > _BIG_BYTES,
+        compression=compression,
+    )
+    in_order = partial(planes, read, shape, n_plane, depth, dtype.itemsize)
+    description = row.get("description") if series == 0 else None
+    write(in_order(), _described(own, description))
+    found = None if description is None else _order(path, shape)
+    if description is not None and found is None:
+        write(in_order(), _described(own, None))
+    elif numbers is None and found and sorted(found) == list(range(n_pages)) != found:
+        write(_chosen(read, shape, n_plane, found), _described(own, description))
 
 
-def _reads_as(path: Path, shape: Sequence[int]) -> bool:
-    """Whether a file's first image has the shape that was written, but for axes of length 1."""
+def _tags_by_page(
+    row: Mapping[str, Any], n_pages: int, numbers: Sequence[int] | None, series: int
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Tags of a file's first directory, and those of each page that is written.
+
+    Of a page whose directory in the original is not known, nothing is told: its time is not that
+    of the first one.
+    """
+    first: dict[str, Any] = json.loads(row["tags"]) if row.get("tags") else {}
+    further = json.loads(row["further_tags"]) if row.get("further_tags") else []
+    if numbers is None or max(numbers) > len(further):  # numbers may be offsets too
+        is_each = series == 0 and row.get("has_all_tags") and n_pages == len(further) + 1
+        numbers = range(n_pages) if is_each else ()
+    if not numbers:
+        # One directory may stand for all pages (ImageJ's), or pages for several images.
+        own: list[Mapping[str, Any]] = [{} for _ in range(n_pages)]
+        return first, [first, *own[1:]] if series == 0 else own
+    changes = [further[number - 1] if number > 0 else {} for number in numbers]
+    return first, [_changed(first, change) if change else first for change in changes]
+
+
+def _changed(tags: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags of another directory; those that it has not are None in the change."""
+    return {name: tag for name, tag in {**tags, **change}.items() if tag is not None}
+
+
+def _described(
+    tags: Sequence[Mapping[str, Any]], description: str | None
+) -> list[tuple[Mapping[str, Any], str | None]]:
+    """Tags of each page with its description; that of the first one is given."""
+    texts = [each.get(_DESCRIPTION, {}).get("value") for each in tags[1:]]
+    known = [text if isinstance(text, str) and text else None for text in texts]
+    return list(zip(tags, [description, *known], strict=True))
+
+
+def _order(path: Path, shape: Sequence[int]) -> list[int] | None:
+    """Which page is each plane of a file's first image, where its description tells that.
+
+    None where that image has not the shape that was written, but for axes of length 1.
+    """
     import tifffile
 
     try:
         with tifffile.TiffFile(path, _multifile=False) as tiff:
-            found = tiff.series[0].shape
+            image = tiff.series[0]
+            if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
+                return None
+            # In OME-TIFF pages lie in any order; elsewhere in that of the planes.
+            return [page.index for page in image if page is not None] if tiff.is_ome else []
     except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError):
-        return False
-    return [n for n in found if n > 1] == [n for n in shape if n > 1]
+        return None
+
+
+def _chosen(
+    read: Read, shape: Sequence[int], n_plane: int, order: Sequence[int]
+) -> Iterator[Array]:
+    """Planes page by page, of which `order` tells which page each plane is."""
+    lead, plane = tuple(shape[:-n_plane]), tuple(shape[-n_plane:])
+    inner = tuple(slice(0, n) for n in plane)
+    for number in np.argsort(order):
+        outer = np.unravel_index(int(number), lead)
+        yield read((*(slice(int(i), int(i) + 1) for i in outer), *inner)).reshape(plane)
 
 
 def _write_pages(
     path: Path,
     pages: Iterator[Array],
+    own: Sequence[tuple[Mapping[str, Any], str | None]],
+    *,
     shape: Sequence[int],
     dtype: np.dtype[Any],
     n_plane: int,
     tags: Mapping[str, Any],
-    description: str | None,
-    *,
     planar: bool,
     bigtiff: bool,
     compression: str | None,
 ) -> None:
+    """Pages, of which `own` has the tags and the description of each."""
     import tifffile
 
     n_samples = shape[-3 if planar else -1] if n_plane == 3 else 1
-    options: dict[str, Any] = {
-        **_photometric(tags, n_samples, dtype),
-        "compression": compression,
-        "metadata": None,
-        "software": _plain(tags, "Software") or False,
-        "datetime": _plain(tags, "DateTime"),
-        **_resolution(tags),
-    }
+    options: dict[str, Any] = {"compression": compression, "metadata": None, "software": False}
     if n_samples > 1:
         options["planarconfig"] = "separate" if planar else "contig"
     with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
-        for number, page in enumerate(pages):
-            first = number == 0
+        for page, (known, description) in zip(pages, own, strict=True):
             file.write(
                 np.ascontiguousarray(page, dtype),
-                description=_as_description(description) if first else None,
-                extratags=_extra(tags) if first else (),
+                description=_as_description(description),
+                extratags=_extra(known),
+                **_photometric(known or tags, n_samples, dtype),
+                **_resolution(known),
                 **options,
             )
 
@@ -180,11 +257,6 @@ def _photometric(tags: Mapping[str, Any], n_samples: int, dtype: np.dtype[Any]) 
 
 def _as_description(text: str | None) -> bytes | None:
     return None if text is None else text.encode("utf-8", "replace")
-
-
-def _plain(tags: Mapping[str, Any], name: str) -> str | None:
-    value = tags.get(name, {}).get("value")
-    return value if isinstance(value, str) and value.isascii() and value else None
 
 
 def _resolution(tags: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,6 +300,11 @@ def _is_flat(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, int | float) for each in value)
 
 
+def is_of_ome(dtype: np.dtype[Any]) -> bool:
+    """Whether OME-TIFF has pixels of a type."""
+    return dtype.str[1:] in _OF_OME
+
+
 def write_ome(
     path: Path,
     reads: Sequence[Read],
@@ -237,6 +314,9 @@ def write_ome(
     compression: str | None,
 ) -> None:
     """One image as a tiled OME-TIFF, its further levels as SubIFDs.
+
+    Pixels that OME-TIFF has not make a plain TIFF of the same build, with the names of the axes as
+    tifffile writes them.
 
     Parameters
     ----------
@@ -257,8 +337,9 @@ def write_ome(
         "photometric": "minisblack",
         "compression": compression,
     }
-    is_big = total * dtype.itemsize > _BIG_BYTES
-    with tifffile.TiffWriter(path, bigtiff=is_big, ome=True) as file:
+    is_big, is_ome = total * dtype.itemsize > _BIG_BYTES, is_of_ome(dtype)
+    known = _ome_metadata(plan, facts)
+    with tifffile.TiffWriter(path, bigtiff=is_big, ome=is_ome) as file:
         for number, (level, read) in enumerate(zip(plan.levels, reads, strict=True)):
             first = number == 0
             file.write(
@@ -266,7 +347,8 @@ def write_ome(
                 shape=level.shape,
                 subifds=len(plan.levels) - 1 if first else 0,
                 subfiletype=0 if first else 1,
-                metadata=_ome_metadata(plan, facts) if first else None,
+                # In a plain TIFF each level tells its own shape.
+                metadata=known if first or not is_ome else None,
                 **options,
             )
 

@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.coords import human
-from cloudimg.errors import ArgumentError, NotFoundError
+from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.writer.check import Checked, Problem, Proof, check_cell
 from cloudimg.writer.contrast import Contrast
 from cloudimg.writer.destination import JOURNAL, Destination
 from cloudimg.writer.execute import run_locally, run_on_cluster
 from cloudimg.writer.inputs import Input
-from cloudimg.writer.journal import DONE
+from cloudimg.writer.journal import DONE, PLAN, Done, Tally, cell_of, read_done, read_receipts
+from cloudimg.writer.lease import FOLDER as LEASES
 from cloudimg.writer.metadata import documents
 from cloudimg.writer.progress import Counter, Progress
 from cloudimg.writer.sizes import cell_bytes, cells_in_flight, mean_cell_bytes
-from cloudimg.writer.state import State
+from cloudimg.writer.state import State, leftovers
 from cloudimg.writer.subject import Subject
 
 _MOST_PROBLEMS = 1000
@@ -116,13 +117,13 @@ class _Verifying:
         self.n_problems = 0
         self.n_objects = self.n_bytes = self.n_compared = 0
         self.contrast = Contrast(state.plan)
+        self.tally = Tally(state.plan)
         self.is_whole = True
 
     def run(self) -> Verification:
         began = time.monotonic()
-        if not self.state.is_done:
-            self._add(Problem(self.destination.display(DONE), "the migration was not finished"))
-        proof = Proof(self.plan, self.destination, self._source(), self._sample())
+        done = self._done()
+        proof = Proof(self.plan, self.destination, self._source(), self._sample(), self.state.id)
         left = sum(
             mean_cell_bytes(self.plan, stage) * self.plan.n_cells(stage)
             for stage in range(len(self.plan.stages))
@@ -130,6 +131,9 @@ class _Verifying:
         counter = Counter("verifying", self.plan.total_cells, 0, left, self.progress)
         for stage in range(len(self.plan.stages)):
             self._stage(proof, stage, counter)
+        if done is not None and self.is_whole and done.receipts != self.tally.digest():
+            what = "the receipts are not those that the migration ended with"
+            self._add(Problem(self.destination.display(DONE), what))
         self._metadata()
         self._strangers()
         return Verification(
@@ -148,6 +152,20 @@ class _Verifying:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
 
+    def _done(self) -> Done | None:
+        """What the migration said at its end."""
+        what = "the migration was not finished"
+        try:
+            done = read_done(self.destination)
+        except CorruptFileError as exc:
+            done, what = None, exc.message
+        if done is not None:
+            if (done.plan_id, done.n_cells) == (self.state.id, self.plan.total_cells):
+                return done
+            what = "tells of the end of another migration"
+        self._add(Problem(self.destination.display(DONE), what))
+        return None
+
     def _source(self) -> Input | None:
         if self.against is None:
             return None
@@ -158,7 +176,9 @@ class _Verifying:
                     f"the source to compare with has {name} {subject.source[name]}, the copy was"
                     f" made of {self.state.source[name]}"
                 )
-        if subject.source["fingerprint"] != self.state.source["fingerprint"]:
+        # An array that is given is what it is, by whatever name: its pixels are compared.
+        is_array = subject.source["kind"] == "array"
+        if not is_array and subject.source["fingerprint"] != self.state.source["fingerprint"]:
             self._add(Problem(self.destination.url, "the source changed since it was migrated"))
         return subject.input
 
@@ -183,6 +203,7 @@ class _Verifying:
                 self.is_whole = False
             else:
                 self.contrast.add(checked.receipt)
+                self.tally.add_digest(stage, checked.number, checked.digest)
             counter.add(size)
 
         work = partial(check_cell, proof, stage)
@@ -216,7 +237,16 @@ class _Verifying:
 
     def _strangers(self) -> None:
         """Objects that nobody knows of, which a reader would take for chunks."""
-        listed = [e.key for e in self.destination.list() if not e.key.startswith(f"{JOURNAL}/")]
+        for path in leftovers(self.destination):
+            what = "a leftover of a write that was killed: the same migration again takes it away"
+            self._add(Problem(str(path), what))
+        listed = []
+        for entry in self.destination.list():
+            if not entry.key.startswith(f"{JOURNAL}/"):
+                listed.append(entry.key)
+            elif not self._is_of_journal(entry.key):
+                what = "does not belong to the journal"
+                self._add(Problem(self.destination.display(entry.key), what))
         if not self.is_whole:
             return
         # Where nothing is missing or misnamed, as many as there should be are the same ones.
@@ -228,15 +258,15 @@ class _Verifying:
                 what = "does not belong to the image"
                 self._add(Problem(self.destination.display(key), what))
 
-    def _known(self) -> Iterable[str]:
-        from cloudimg.writer.journal import read_receipts
+    def _is_of_journal(self, key: str) -> bool:
+        is_lease = key.startswith(f"{LEASES}/")
+        return key in (PLAN, DONE) or is_lease or cell_of(key, self.plan) is not None
 
+    def _known(self) -> Iterable[str]:
         for stage in range(len(self.plan.stages)):
             numbers = iter(range(self.plan.n_cells(stage)))
             for _, receipt in read_receipts(self.destination, stage, numbers):
                 if receipt is not None:
-                    yield from (o.key for level in receipt.levels for o in level.objects)
-                    if receipt.originals is not None:
-                        yield receipt.originals.key
+                    yield from (each.key for each in receipt.objects())
         for key, _ in documents(self.plan, self.state.facts, self.contrast.limits()):
             yield key

@@ -3,7 +3,7 @@
 1. Look at the destination; refuse what must not be overwritten.
 2. Become its one writer, which is also the proof that it can be written to.
 3. Follow the plan that is stored there, or make one and store it.
-4. Do the cells that have no receipt, stage by stage.
+4. Do the cells that have no receipt, or lack an object that it tells of, stage by stage.
 5. See that the source is still the one that was read; write the metadata, the root's last.
 
 A kill at any point leaves a destination that the same call goes on with.
@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,39 @@ from cloudimg.coords import human
 from cloudimg.errors import ArgumentError, ChangedError, CorruptFileError, StorageError
 from cloudimg.storage import engine
 from cloudimg.writer.cell import Job, run_cell
+from cloudimg.writer.check import objects_of
 from cloudimg.writer.choose import make_plan
 from cloudimg.writer.codecs import make_codec
 from cloudimg.writer.contrast import Contrast
-from cloudimg.writer.dask_input import DaskInput, run_batches
+from cloudimg.writer.dask_input import DaskInput, mentions, run_batches
 from cloudimg.writer.destination import Destination
 from cloudimg.writer.execute import count_threads, run_locally, run_on_cluster
-from cloudimg.writer.journal import DONE, PLAN, Receipt, finished, read_receipts
+from cloudimg.writer.journal import (
+    DONE,
+    PLAN,
+    Receipt,
+    Stock,
+    Tally,
+    put_sealed,
+    read_receipts,
+    receipt_key,
+)
 from cloudimg.writer.lease import Lease, acquire
 from cloudimg.writer.metadata import documents
 from cloudimg.writer.plan import Plan
 from cloudimg.writer.progress import Advance, Counter, Progress
 from cloudimg.writer.request import Request
 from cloudimg.writer.sizes import cell_bytes, cells_in_flight, mean_cell_bytes
-from cloudimg.writer.state import Found, State, clear, decide, look, refuse_foreign
+from cloudimg.writer.state import (
+    Found,
+    State,
+    clear,
+    decide,
+    delete_all,
+    leftovers,
+    look,
+    refuse_foreign,
+)
 from cloudimg.writer.subject import Subject
 
 
@@ -69,15 +88,23 @@ class Migration:
     n_bytes: int
     """Bytes of these."""
     seconds: float
+    notes: tuple[str, ...] = ()
+    """What the source has and the copy has not."""
+    only_metadata: bool = False
+    """Whether no cell was left to do, but the metadata was."""
 
     def __str__(self) -> str:
-        if self.n_done_before == self.n_cells:
-            return f"{self.url} is complete; there was nothing left to do"
-        before = f" ({self.n_done_before} were done before)" if self.n_done_before else ""
-        return (
-            f"{self.url}: {self.n_cells} cells{before}; {self.n_objects} objects of"
-            f" {human(self.n_bytes)} stored in {self.seconds:.1f} s"
-        )
+        if self.only_metadata:
+            done = f"{self.url} is complete; all its cells were, its metadata is written now"
+        elif self.n_done_before == self.n_cells:
+            done = f"{self.url} is complete; there was nothing left to do"
+        else:
+            before = f" ({self.n_done_before} were done before)" if self.n_done_before else ""
+            done = (
+                f"{self.url}: {self.n_cells} cells{before}; {self.n_objects} objects of"
+                f" {human(self.n_bytes)} stored in {self.seconds:.1f} s"
+            )
+        return "\n".join([done, *(f"note: {note}" for note in self.notes)])
 
 
 def write(
@@ -126,12 +153,21 @@ def write(
         except BaseException:
             _leave_nothing(destination, lease)
             raise
-        if state.is_done:
+        stock = Stock(destination, state.plan) if found.state is state else None
+        if stock is not None and _is_whole(destination, state, stock):
             n_cells = state.plan.total_cells
-            return Migration(destination.url, n_cells, n_cells, 0, 0, time.monotonic() - began)
-        is_new = found.state is not state
-        run = _Run(subject, destination, state, settings, lease, is_new=is_new)
-        return run.to_the_end(began)
+            seconds = time.monotonic() - began
+            return Migration(destination.url, n_cells, n_cells, 0, 0, seconds, state.facts.notes)
+        for note in state.facts.notes:
+            say(f"note: {note}")
+        return _Run(subject, destination, state, settings, lease, stock).to_the_end(began)
+
+
+def _is_whole(destination: Destination, state: State, stock: Stock) -> bool:
+    """Whether all that was there at the end of a migration still is, by name and size."""
+    if state.done is None or state.done.inventory != stock.inventory:
+        return False
+    return not leftovers(destination)
 
 
 def _prepare() -> None:
@@ -177,6 +213,11 @@ def _refuse_overlap_by_links(subject: Subject, destination: Destination) -> None
     ArgumentError
     """
     place = destination.store.location
+    if isinstance(subject.input, DaskInput) and mentions(subject.input.array, destination.root):
+        raise ArgumentError(
+            f"the array is computed from what lies in {destination.url} itself, which overwriting"
+            " would delete first: write to another place"
+        )
     if subject.location is None or {subject.location.protocol, place.protocol} != {"file"}:
         return
     real_folder = lru_cache(os.path.realpath)
@@ -203,6 +244,13 @@ def _follow_or_plan(
     found: Found, subject: Subject, destination: Destination, request: Request, settings: Settings
 ) -> State:
     """The plan that is there, if it is for the same, else a new one, which is stored."""
+
+    def make() -> Plan:
+        dtype = subject.dtype.newbyteorder("<")
+        return plan_for(
+            subject, request, make_codec(request.codec, dtype, request.zarr_format).spec
+        )
+
     state = decide(
         found,
         destination,
@@ -210,16 +258,14 @@ def _follow_or_plan(
         subject.source,
         overwrite=settings.overwrite,
         resume=settings.resume,
+        make_plan=make,
     )
     if state is None:
-        dtype = subject.dtype.newbyteorder("<")
-        codec = make_codec(request.codec, dtype, request.zarr_format)
-        plan = plan_for(subject, request, codec.spec)
-        state = State(plan, request, subject.source, subject.facts, is_done=False)
+        state = State.planned(make(), request, subject.source, subject.facts)
         cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
         if found.has_objects:
             clear(destination)
-        destination.put_json(PLAN, state.to_json())
+        put_sealed(destination, PLAN, state.to_json())
     else:
         cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
     return state
@@ -261,10 +307,10 @@ class _Run:
         state: State,
         settings: Settings,
         lease: Lease,
-        *,
-        is_new: bool,
+        stock: Stock | None,
     ) -> None:
-        self.is_new = is_new
+        self.stock = stock
+        """What is there of an earlier run; None where this one is the first."""
         self.subject = subject
         self.destination = destination
         self.state = state
@@ -272,15 +318,18 @@ class _Run:
         self.settings = settings
         self.lease = lease
         self.contrast = Contrast(state.plan)
+        self.tally = Tally(state.plan)
         self.n_objects = 0
         self.n_bytes = 0
         # A worker is given the pixels of a Dask array, not the array.
         source = None if isinstance(subject.input, DaskInput) else subject.input
-        self.job = Job(self.plan, source, destination, lease.view())
+        self.job = Job(self.plan, source, destination, lease.view(), state.id)
 
     def to_the_end(self, began: float) -> Migration:
         """Do all that is left to do."""
-        todo = [self._unfinished(stage) for stage in range(len(self.plan.stages))]
+        for path in () if self.stock is None else leftovers(self.destination):
+            path.unlink(missing_ok=True)
+        todo = self._unfinished()
         n_left = sum(len(numbers) for numbers in todo)
         n_before = self.plan.total_cells - n_left
         left = sum(
@@ -299,27 +348,68 @@ class _Run:
             self.n_objects,
             self.n_bytes,
             time.monotonic() - began,
+            self.state.facts.notes,
+            only_metadata=n_left == 0,
         )
 
-    def _unfinished(self, stage: int) -> list[int]:
-        """Cells without a receipt that can be read; those of the others are counted."""
-        if self.is_new:
-            return list(range(self.plan.n_cells(stage)))
-        done = finished(self.destination, stage, self.plan.n_cells(stage))
-        if stage == 0:
-            numbers = (int(n) for n in np.flatnonzero(done))
-            for number, receipt in read_receipts(self.destination, stage, numbers):
-                if receipt is None:
-                    done[number] = False
-                else:
-                    self.contrast.add(receipt)
-        return [int(n) for n in np.flatnonzero(~done)]
+    def _unfinished(self) -> list[list[int]]:
+        """Cells that are left to do, by stage; what the others say is counted."""
+        todo: list[list[int]] = []
+        is_spoilt = self.stock is None
+        for stage in range(len(self.plan.stages)):
+            if self.stock is None or is_spoilt:
+                todo.append(list(range(self.plan.n_cells(stage))))
+                continue
+            left, foreign = self._look_through(stage, self.stock)
+            todo.append(left)
+            if foreign:
+                # Cells of later stages may have been made of it.
+                is_spoilt = True
+                self._take_away(stage, foreign, self.stock)
+        return todo
+
+    def _look_through(self, stage: int, stock: Stock) -> tuple[list[int], list[Receipt]]:
+        """Cells that are left to do in a stage, and receipts of another plan."""
+        done = stock.receipts(stage)
+        foreign: list[Receipt] = []
+        numbers = (int(n) for n in np.flatnonzero(done))
+        for number, receipt in read_receipts(self.destination, stage, numbers):
+            if receipt is not None and receipt.plan_id != self.state.id:
+                foreign.append(replace(receipt, sources={}, histograms=()))
+                done[number] = False
+            elif receipt is None or not all(map(stock.has, receipt.objects())):
+                done[number] = False
+            else:
+                self.contrast.add(receipt)
+                self.tally.add(receipt)
+        return [int(n) for n in np.flatnonzero(~done)], foreign
+
+    def _take_away(self, stage: int, foreign: list[Receipt], stock: Stock) -> None:
+        """Delete what a worker of an earlier migration to this place stored late.
+
+        In an order that leaves a sign of it until the last, should this be killed.
+        """
+        later = [
+            receipt_key(each, int(number))
+            for each in range(stage + 1, len(self.plan.stages))
+            for number in np.flatnonzero(stock.receipts(each))
+        ]
+        stored = []
+        for receipt in foreign:
+            cell = self.plan.cell(stage, receipt.number)
+            outputs = self.plan.outputs(cell)
+            ours = {key for each in outputs for key, _ in objects_of(self.plan, cell, each)}
+            stored += [each.key for each in receipt.objects() if each.key in ours]
+        for keys in (later, stored, [receipt_key(stage, each.number) for each in foreign]):
+            self.lease.check()
+            delete_all(self.destination, keys)
 
     def _do(self, stage: int, numbers: list[int], counter: Counter) -> None:
         size = mean_cell_bytes(self.plan, stage)
 
         def report(receipt: Receipt) -> None:
             self.contrast.add(receipt)
+            self.tally.add(receipt)
             self.n_objects += sum(len(level.objects) for level in receipt.levels)
             self.n_bytes += receipt.n_bytes
             counter.add(size)
@@ -371,4 +461,4 @@ class _Run:
             )
         put(*last)
         self.lease.check()
-        self.destination.put_json(DONE, {"n_cells": self.plan.total_cells})
+        put_sealed(self.destination, DONE, self.tally.done(self.state.id, found).to_json())
