@@ -15,6 +15,7 @@ import argparse
 import math
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -23,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TextIO
 
 import cloudimg
-from cloudimg import cli_writing
+from cloudimg import cli_cluster, cli_writing
 from cloudimg.cli_writing import json_object
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.storage import redact, split_url
@@ -38,6 +39,7 @@ examples:
   cloudimg preview s3://lab/slide.svs slide.png
   cloudimg migrate "s3://lab/exp/img_{t}_{z}.tif" s3://lab/exp.ome.zarr
   cloudimg verify s3://lab/exp.ome.zarr --against-source
+  cloudimg migrate SRC DST --cluster cluster.json --workers 40
   cloudimg demo                                a tour on an S3 server of its own
 
 Credentials, endpoint and region come from where the tools of AWS and Google find them.
@@ -71,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress(sys.stderr)
     try:
         if argv is None:
+            for number in (signal.SIGTERM, *_HANGUP):
+                if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+                    signal.signal(number, _interrupt)
             # Ctrl-C reaches the main thread between two calls only, and a call may wait for a
             # store for long: the work is done in another thread.
             ThreadPoolExecutor(1).submit(args.run, args, progress).result()
@@ -86,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.clear()
         print("cloudimg: interrupted", file=sys.stderr)
+        _end_clusters()
         if argv is None:
             sys.stderr.flush()
             os._exit(130)  # an ordinary exit waits for all threads
@@ -94,6 +100,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.clear()
         _report(error, args)
         return 1
+
+
+_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Other ways to be asked to end are like Ctrl-C: a cluster in the cloud would stay behind."""
+    raise KeyboardInterrupt
+
+
+def _end_clusters() -> None:
+    """End what was started in the cloud, whatever the thread that does the work is doing."""
+    running = sys.modules.get("cloudimg.cluster.running")
+    if running is None:
+        return
+    try:
+        running.end_all(lambda text: print(f"cloudimg: {text}", file=sys.stderr))
+    except CloudimgError as error:
+        print(f"cloudimg: error: {printable(redact(str(error)))}", file=sys.stderr)
 
 
 def _report(error: Exception, args: argparse.Namespace) -> None:
@@ -214,6 +239,12 @@ def run_writing(args: argparse.Namespace, progress: Progress) -> None:
             print(printable(line))
 
 
+def run_cluster(args: argparse.Namespace, progress: Progress) -> None:
+    """``cloudimg cluster up``, ``status`` and ``down``."""
+    for line in args.act(args).splitlines():
+        print(printable(line))
+
+
 def _options_of_open(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "axes": dict(args.axes),
@@ -293,6 +324,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(
             run=run_writing, write=getattr(cli_writing, name), of_copy=name != "migrate"
         )
+    command = commands.add_parser("cluster", help="a Dask cluster in the cloud: up, status, down")
+    cli_cluster.add_cluster(command, debug)
+    command.set_defaults(run=run_cluster)
     _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))
     return parser
 

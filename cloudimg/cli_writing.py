@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cloudimg.errors import ArgumentError, CloudimgError
@@ -46,7 +47,7 @@ def migrate(args: argparse.Namespace, open_options: Mapping[str, Any], line: Lin
         return
     if args.json or args.price:
         raise ArgumentError("--json and --price go with --dry-run")
-    with _client(args.scheduler) as client:
+    with _client(args, line) as client:
         done = cloudimg.migrate(
             args.url,
             args.out,
@@ -74,7 +75,7 @@ def verify(
     """
     import cloudimg
 
-    with _client(args.scheduler) as client:
+    with _client(args, line) as client:
         found = cloudimg.verify(
             args.url,
             against_source=args.against_source,
@@ -120,21 +121,67 @@ def _shown(line: Line) -> Callable[[Advance], None]:
 
 
 @contextlib.contextmanager
-def _client(address: str | None) -> Iterator[Any]:
-    """A client of the cluster at an address; None without one."""
-    if address is None:
+def _client(args: argparse.Namespace, line: Line) -> Iterator[Any]:
+    """A client of the cluster that shall do the work; None where this process does it."""
+    if args.cluster is None:
+        if args.workers is not None or args.job is not None:
+            raise ArgumentError("--workers and --job go with --cluster")
+        with _client_at(args) as client:
+            yield client
+        return
+    if args.scheduler is not None:
+        raise ArgumentError("--cluster starts a scheduler of its own: give it or --scheduler")
+    if args.workers is None and args.job is None:
+        raise ArgumentError(
+            "--cluster needs --workers N to start some for this command, or --job NAME to use those"
+            " that `cloudimg cluster up` has started"
+        )
+    from cloudimg import cluster
+
+    def say(text: str) -> None:
+        line("")
+        print(f"cloudimg: {text}", file=sys.stderr)
+
+    if args.job is None:
+        started = cluster.start(args.cluster, args.workers, say=say)
+    else:
+        started = cluster.connect(args.cluster, job=args.job, workers=args.workers, say=say)
+    with started as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _client_at(args: argparse.Namespace) -> Iterator[Any]:
+    """A client of the scheduler at an address; None without one."""
+    files = {
+        "tls_ca_file": args.tls_ca_file,
+        "tls_client_cert": args.tls_cert,
+        "tls_client_key": args.tls_key,
+    }
+    given = {name: path for name, path in files.items() if path is not None}
+    if args.scheduler is None:
+        if given:
+            raise ArgumentError("--tls-ca-file, --tls-cert and --tls-key go with --scheduler")
         yield None
         return
+    for path in given.values():
+        if not Path(path).is_file():
+            raise ArgumentError(f"there is no file {path}")
     try:
         from distributed import Client
+        from distributed.security import Security
     except ImportError:
         raise ArgumentError(
             '--scheduler needs the package distributed: pip install "cloudimg-dask[all]"'
         ) from None
+    # Without files Dask's own configuration says which ones to use.
+    security = cast(Any, Security)(**given) if given else None
     try:
-        client: Any = cast(Any, Client)(address, timeout=20, set_as_default=False)
+        client: Any = cast(Any, Client)(
+            args.scheduler, timeout=20, security=security, set_as_default=False
+        )
     except (OSError, ValueError, TypeError) as exc:
-        raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
+        raise CloudimgError(f"no scheduler answers at {args.scheduler}: {exc}") from None
     with client:
         yield client
 
@@ -230,6 +277,14 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     add("--max-mem", metavar="SIZE", help="memory for pixels under way, as in 2GB")
     add("--scheduler", metavar="ADDRESS",
         help="have the workers of a Dask cluster do it: tcp://... or tls://...")  # fmt: skip
+    for name, what in (("ca-file", "of the authority"), ("cert", "to show"), ("key", "to it")):
+        add(f"--tls-{name}", metavar="PEM",
+            help=f"for tls://: the {'key' if name == 'key' else 'certificate'} {what}")  # fmt: skip
+    add("--cluster", metavar="FILE",
+        help="start a cluster in the cloud for this command: the Terraform output cloudimg_cluster,"
+        " or the module's folder")  # fmt: skip
+    add("--workers", metavar="N", type=int, help="of that cluster; lost ones are replaced")
+    add("--job", metavar="NAME", help="use what `cloudimg cluster up` has started there")
 
 
 def json_object(text: str) -> dict[str, Any]:
