@@ -65,8 +65,8 @@ def test_what_is_wrong_ends_with_1(
     assert "SHA-256 differs" in told.out
     assert "problems" in told.err
     assert main(["migrate", archive, str(out), "--levels", "2"]) == 1
-    assert "levels was None, now 1" in capsys.readouterr().err
-    assert main(["migrate", archive, str(out), "--levels", "1", "--overwrite"]) == 0
+    assert "levels was None, now 2" in capsys.readouterr().err
+    assert main(["migrate", archive, str(out), "--levels", "2", "--overwrite"]) == 0
     assert main(["verify", str(out)]) == 0
 
 
