@@ -23,8 +23,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-ADDRESS_SPACE_BYTES = 12 * 2**30
-"""Guards the machine; what an item may take is measured in memory that is really used."""
+ADDRESS_SPACE_BYTES = 20 * 2**30
+"""Guards the machine; what an item may take is measured in memory that is really used. The stacks and
+arenas of 768 waiting threads are 10 GB of addresses and next to no memory."""
 _START_S = 60
 _PROJECT = f"{Path(__file__).resolve().parents[1]}/"
 
