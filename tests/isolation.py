@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS_SPACE_BYTES = 20 * 2**30
-"""Guards the machine; what an item may take is measured in memory that is really used. The stacks and
+"""Guards the machine; what an item may take is measured in memory that is really used. Stacks and
 arenas of 768 waiting threads are 10 GB of addresses and next to no memory."""
 _START_S = 60
 _PROJECT = f"{Path(__file__).resolve().parents[1]}/"
