@@ -91,11 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.clear()
         print("cloudimg: interrupted", file=sys.stderr)
-        _end_clusters()
-        if argv is None:
+        if argv is not None:
+            return 130
+        try:
+            _end_clusters()
+        finally:
             sys.stderr.flush()
             os._exit(130)  # an ordinary exit waits for all threads
-        return 130
     except Exception as error:  # noqa: BLE001 - no traceback for people who did not ask for one
         progress.clear()
         _report(error, args)
@@ -110,11 +112,18 @@ def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _still_ending(number: int, frame: object) -> None:
+    """Half an end would leave machines behind."""
+    print("cloudimg: still ending the cluster; wait", file=sys.stderr)
+
+
 def _end_clusters() -> None:
     """End what was started in the cloud, whatever the thread that does the work is doing."""
     running = sys.modules.get("cloudimg.cluster.running")
     if running is None:
         return
+    for number in (signal.SIGINT, signal.SIGTERM, *_HANGUP):
+        signal.signal(number, _still_ending)
     try:
         running.end_all(lambda text: print(f"cloudimg: {text}", file=sys.stderr))
     except CloudimgError as error:

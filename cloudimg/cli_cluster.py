@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from cloudimg.coords import human
+from cloudimg.errors import ClusterError
 
 
 def up(args: argparse.Namespace) -> str:
@@ -31,8 +32,11 @@ def status(args: argparse.Namespace) -> str:
         lines = [f"scheduler: {addresses.client or f'{addresses.workers} (from inside alone)'}"]
     lines.append(f"workers: {fleet.n_running} running, {fleet.n_starting} starting")
     if addresses is not None and args.ask:
-        with cluster.connect(args.cluster, job=args.job) as client:
-            lines += _told_by_scheduler(client.scheduler_info(n_workers=-1))
+        try:
+            with cluster.connect(args.cluster, job=args.job) as client:
+                lines += _told_by_scheduler(client.scheduler_info(n_workers=-1))
+        except ClusterError as exc:
+            lines.append(f"problem: {exc}")
     return "\n".join([*lines, *(f"problem: {each}" for each in fleet.problems)])
 
 

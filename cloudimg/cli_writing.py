@@ -60,7 +60,7 @@ def migrate(args: argparse.Namespace, open_options: Mapping[str, Any], line: Lin
             progress=_shown(line),
             **planned,
         )
-    yield str(done)
+        yield str(done)  # before a cluster is ended, which may fail
 
 
 def verify(

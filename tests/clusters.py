@@ -266,6 +266,12 @@ def no_work(number: int) -> tuple[int, str]:
     return number, "0123456789abcdef" * 32
 
 
+def short_work(number: int) -> int:
+    """A cell that takes a moment."""
+    time.sleep(0.2)
+    return number
+
+
 class Unreadable:
     """Work that holds a secret, and that workers cannot read, as of another version."""
 
@@ -302,3 +308,8 @@ def remembered(dask_scheduler: Any) -> str:
 def count_groups(dask_scheduler: Any) -> int:
     """Groups of tasks, which it keeps while one of their tasks is there."""
     return len(dask_scheduler.task_groups)
+
+
+def count_tasks(dask_scheduler: Any) -> int:
+    """Tasks that it has been given and still knows."""
+    return len(dask_scheduler.tasks)

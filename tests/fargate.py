@@ -202,6 +202,7 @@ def fargate(cloud: Cloud, folder: Path) -> Iterator[Fargate]:
         "CLOUDIMG_SCHEDULER_PORT": str(free_port()),
         "CLOUDIMG_WORKER_THREADS": "2",
         "CLOUDIMG_WORKER_MEMORY": "1GiB",
+        "TMPDIR": str(folder),  # certificates and what workers spill
         # Nobody out there tells a test its address.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",

@@ -219,6 +219,35 @@ def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]
     server.server_close()
 
 
+def test_a_task_that_cannot_be_stopped_keeps_no_other(account: Cloud) -> None:
+    launcher = started(account)
+    launcher.keep_workers(5)
+    gone = f"{account.description['cluster'].replace(':cluster/', ':task/')}/0123456789"
+    launcher._young[gone] = time.monotonic()  # started, and never known to ECS
+    launcher.stop()
+    assert account.tasks() == []
+    assert account.parameters() == []
+
+
+def test_wrong_counts_start_nothing(account: Cloud, file: str) -> None:
+    for words in (["--workers", "0"], ["--workers", "-3", "--job", "main"]):
+        assert main(["migrate", "a.tif", "b.zarr", "--cluster", file, *words]) == 1
+    assert main(["cluster", "up", file, "--workers", "0"]) == 1
+    assert account.tasks() == []
+    assert account.parameters() == []
+    assert account.recorded("RunTask") == []
+
+
+def test_of_two_who_start_one_job_the_second_ends_nothing(account: Cloud, file: str) -> None:
+    launcher = started(account, "main")
+    with pytest.raises(ClusterError, match="already"):
+        EcsLauncher(account.description, "main").store_tls(Tls.make())
+    with pytest.raises(ClusterError, match="already"):
+        cluster.up(file, 1)
+    assert len(account.tasks()) == 1
+    assert launcher.load_tls() is not None
+
+
 def test_no_capacity_and_no_rights(account: Cloud, stub: type[Stub]) -> None:
     launcher = EcsLauncher(account.description, "job-1")
     stub.answer = (200, {"tasks": [], "failures": [{"reason": "Capacity is unavailable"}]})
@@ -344,6 +373,8 @@ def test_interrupted_it_leaves_nothing(
     )
     wait_until(lambda: len(tasks.of("worker")) == 2)
     process.send_signal(number)
+    wait_until(lambda: len(account.tasks()) < 3 or process.poll() is not None)
+    process.send_signal(number)  # people press it twice
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "ending" in said

@@ -730,13 +730,18 @@ def test_what_belongs_to_another_is_not_taken_for_ours(
 
 
 def test_stop_waits_for_the_pods(
-    launcher: GkeLauncher, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+    launch: Callable[..., GkeLauncher], kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    launcher = launch()
     begin(launcher, kubernetes)
     launcher.keep_workers(2)
     kubernetes.linger = 5
     launcher.stop()
     assert kubernetes.kinds() == set()
+    with pytest.raises(ClusterError, match="is over"):
+        launcher.store_tls(TLS)
+    assert kubernetes.kinds() == set()
+    launcher = launch()
     begin(launcher, kubernetes)
     kubernetes.linger = 10**6
     monkeypatch.setattr(gke, "_ENDING_S", 0.1)

@@ -483,3 +483,19 @@ def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
     print(f"a cell: {growth:.0f} bytes, {spent_ms:.2f} ms of the scheduler")
     assert growth < 1000
     assert spent_ms < 1
+
+
+def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
+    """The first one alone does not set how much is under way."""
+    waiting: list[int] = []
+    with Cluster(tmp_path / "cluster", 1) as cluster, cluster.client() as client:
+
+        def look(result: Any) -> None:
+            if not waiting:
+                cluster.workers += [cluster.add_worker(), cluster.add_worker()]
+                client.wait_for_workers(3, 60)
+            waiting.append(client.run_on_scheduler(clusters.count_tasks))
+
+        run(client, clusters.short_work, 120, look)
+    assert len(waiting) == 120
+    assert max(waiting) > 2 * 2 + 1  # what one worker of two threads is given, and the job

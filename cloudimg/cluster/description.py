@@ -69,10 +69,11 @@ def describe(given: Described) -> Mapping[str, Any]:
     found = given if isinstance(given, Mapping) else _read(Path(given))
     whole = found.get(OUTPUT)
     if isinstance(whole, Mapping):  # all outputs, each with its type
-        found = whole.get("value", whole)
+        inner = whole.get("value", whole)
+        found = inner if isinstance(inner, Mapping) else {}
     where = "the description of the cluster" if isinstance(given, Mapping) else str(given)
     kind = found.get("kind")
-    if found.get("version") != _VERSION or kind not in _FIELDS:
+    if found.get("version") != _VERSION or not isinstance(kind, str) or kind not in _FIELDS:
         raise ArgumentError(
             f"{where} is no output {OUTPUT!r} of cloudimg's Terraform modules (version {_VERSION},"
             f" kind {' or '.join(_FIELDS)}): make it with"
@@ -108,13 +109,16 @@ def _ask_terraform(folder: Path) -> str:
         raise ArgumentError(
             f"{folder} is a folder, and there is no terraform to ask for its output"
         )
-    done = subprocess.run(
-        [program, f"-chdir={folder}", "output", "-json", OUTPUT],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE_S,
-    )
+    try:
+        done = subprocess.run(
+            [program, f"-chdir={folder}", "output", "-json", OUTPUT],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise ArgumentError(f"terraform gave no answer in {folder} for {_PATIENCE_S} s") from None
     if done.returncode:
         raise ArgumentError(
             f"terraform gives no output {OUTPUT!r} in {folder} (was it applied?):"

@@ -1,6 +1,6 @@
 """Jobs on AWS Fargate: a scheduler, and workers on spare capacity.
 
-Every request goes by boto3 with the user's credentials. The machines of a job are the tasks that
+Every request goes by botocore with the user's credentials. The machines of a job are the tasks that
 were started by its name, so that any process with the right to look finds them again. Certificate
 and address lie in two parameters of Systems Manager, the first one encrypted: what is in the
 environment of a task could be read by everyone who may look at tasks.
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from cloudimg.cluster.launcher import Addresses, Fleet
 from cloudimg.cluster.tls import Tls
-from cloudimg.errors import ArgumentError, ClusterError
+from cloudimg.errors import ClusterError
 
 T = TypeVar("T")
 
@@ -46,19 +46,21 @@ class EcsLauncher:
     """
 
     def __init__(self, description: Mapping[str, Any], job: str) -> None:
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError:
-            raise ArgumentError(
-                'clusters on AWS need the package boto3: pip install "cloudimg-dask[aws]"'
-            ) from None
+        # Not boto3: s3fs holds botocore to few versions, and pip tries hundreds of it to fit them.
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import get_session
+
         self._at = description
         self._job = job
         config = Config(retries={"mode": "standard", "total_max_attempts": 10})
-        session = boto3.Session(region_name=description["region"])
-        self._ecs = session.client("ecs", config=config)
-        self._ssm = session.client("ssm", config=config)
+        try:
+            session = get_session()
+            region = description["region"]
+            self._ecs = session.create_client("ecs", region_name=region, config=config)
+            self._ssm = session.create_client("ssm", region_name=region, config=config)
+        except (BotoCoreError, ValueError) as exc:
+            raise ClusterError(f"AWS cannot be asked: {exc}") from None
         self._young: dict[str, float] = {}
         """Tasks that were just started, and when."""
         self._starting = threading.Lock()
@@ -154,16 +156,9 @@ class EcsLauncher:
         return Fleet(n_running, len(tasks) - n_running, tuple(problems))
 
     def stop(self) -> None:
-        reason = f"{_OURS[0]}: the job is over"
-
-        def stop(arn: str) -> None:
-            _asked(
-                lambda: self._ecs.stop_task(cluster=self._at["cluster"], task=arn, reason=reason),
-                "ecs:StopTask",
-            )
-
         with self._starting:  # a request that is under way is waited for
             self._is_over = True
+        troubles: list[str] = []
         for number in range(_ROUNDS_OF_STOPPING):
             arns = self._arns("RUNNING")
             if not arns:
@@ -171,14 +166,27 @@ class EcsLauncher:
             if number:  # what was being started while the others were stopped
                 time.sleep(_PAUSE_S)
             with ThreadPoolExecutor(_STOPPED_AT_ONCE) as threads:
-                list(threads.map(stop, arns))
-        else:
-            raise ClusterError(
-                f"tasks of {self._job} are still running: `cloudimg cluster down` stops them, or"
-                " the console of ECS"
-            )
+                found = list(threads.map(self._stop_task, arns))
+            troubles = [trouble for trouble in found if trouble]
         names = [self._parameter(name) for name in ("tls", "address")]
         _asked(lambda: self._ssm.delete_parameters(Names=names), "ssm:DeleteParameters")
+        left = self._listed("RUNNING")
+        if left:
+            why = "; ".join(dict.fromkeys(troubles)) or "ECS gives no reason"
+            raise ClusterError(f"{len(left)} tasks of {self._job} are still running: {why}")
+
+    def _stop_task(self, arn: str) -> str:
+        """Why it could not be stopped, or nothing; one that is not there is fine."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        reason = f"{_OURS[0]}: the job is over"
+        try:
+            self._ecs.stop_task(cluster=self._at["cluster"], task=arn, reason=reason)
+        except ClientError as exc:
+            return "" if "not found" in str(exc) else str(exc)
+        except BotoCoreError as exc:
+            return str(exc)
+        return ""
 
     def _is_scheduler(self, task: Mapping[str, Any]) -> bool:
         return bool(task["taskDefinitionArn"] == self._at["scheduler_task_definition"])

@@ -78,6 +78,8 @@ class GkeLauncher:
         self._at = description
         self._job = job
         self._api = _Api(api_client or _connect(description), description)
+        self._starting = threading.Lock()
+        self._is_over = False
 
     @property
     def job(self) -> str:
@@ -117,7 +119,9 @@ class GkeLauncher:
             *manifests.services(self._at, self._job, owner),
         ):
             self._create(manifest)
-        self._api.replace("Job", self._name(SCHEDULER), "/spec/suspend", False)
+        with self._starting:
+            if not self._is_over:
+                self._api.replace("Job", self._name(SCHEDULER), "/spec/suspend", False)
 
     def find_scheduler(self) -> Addresses | None:
         job = self._scheduler()
@@ -162,6 +166,8 @@ class GkeLauncher:
         return Fleet(n_running, n_starting, tuple(self._problems(job, n_starting)))
 
     def stop(self) -> None:
+        with self._starting:  # a request that is under way is waited for
+            self._is_over = True
         deadline = time.monotonic() + _ENDING_S
         # The deletion of a Job is foreground: as long as one of its pods is there, so is the Job.
         while jobs := self._listed("Job"):
@@ -205,7 +211,7 @@ class GkeLauncher:
         """Create an object; False if it was there. One that is being deleted is waited for."""
         deadline = time.monotonic() + _ENDING_S
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        while not self._api.create(manifest):
+        while not self._created(manifest):
             found = self._api.read(kind, name)
             if found is not None and not _is_ending(found) and _owners(found) == _owners(manifest):
                 return False
@@ -213,6 +219,12 @@ class GkeLauncher:
                 raise ClusterError(f"{kind} {name} of an earlier job is still being deleted")
             time.sleep(_PAUSE_S)
         return True
+
+    def _created(self, manifest: Manifest) -> bool:
+        with self._starting:
+            if self._is_over:
+                raise ClusterError(f"{self._job} is over: nothing more is started for it")
+            return self._api.create(manifest)
 
     def _listed(self, kind: str) -> list[Manifest]:
         return self._api.list(kind, label_selector=manifests.selector(self._job))
@@ -464,7 +476,7 @@ def _authority(encoded: str) -> Path:
     """A file with the certificate that the cluster is known by; no secret."""
     try:
         pem = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except (binascii.Error, ValueError):
         raise ArgumentError("ca_certificate must be PEM as base64") from None
     with tempfile.NamedTemporaryFile(prefix="cloudimg-gke-", suffix=".pem", delete=False) as file:
         file.write(pem)

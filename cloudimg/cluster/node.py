@@ -145,9 +145,9 @@ def _public_address() -> str | None:
 
 
 def _parameters() -> Any:
-    import boto3
+    from botocore.session import get_session
 
-    return boto3.client("ssm")
+    return get_session().create_client("ssm")
 
 
 if __name__ == "__main__":

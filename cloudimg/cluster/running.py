@@ -20,11 +20,13 @@ _START_S = 900
 """For a machine to be found, its image fetched, and the scheduler to be told of."""
 _CONNECT_S = 120
 _POLL_S = 5.0
+_WORKER_POLL_S = 0.5
 _TOP_UP_S = 15.0
+_KEEPER_S = 30.0
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _LONGEST_NAME = 30
 
-_lock = threading.Lock()
+_ending = threading.RLock()
 _ours: dict[str, Launcher] = {}
 """Jobs that end with this process."""
 
@@ -58,29 +60,49 @@ def start(description: Described, workers: int, *, say: Say = silent) -> Iterato
     ClusterError
         If the cloud refuses, or the scheduler does not come. Nothing is left running.
     """
+    refuse_count(workers)
     launcher = launcher_of(describe(description), f"job-{secrets.token_hex(4)}")
-    with _lock:
-        _ours[launcher.job] = launcher
-    try:
-        tls = begin(launcher, workers, say=say)
+    tls = Tls.make()
+    with ending_with_us(launcher, say):
+        launcher.store_tls(tls)
+        begin(launcher, workers, say=say)
         with attached(launcher, tls, workers, say=say) as client:
             yield client
-    finally:
         _end(launcher, say)
 
 
-def begin(launcher: Launcher, workers: int, *, say: Say) -> Tls:
-    """Start a scheduler and ask for its workers; its certificate."""
+@contextmanager
+def ending_with_us(launcher: Launcher, say: Say) -> Iterator[None]:
+    """End a job when its block fails, or when the process is asked to end meanwhile."""
+    _ours[launcher.job] = launcher
+    try:
+        yield
+    except BaseException:
+        try:
+            _end(launcher, say)
+        except ClusterError as exc:  # what failed first is what to raise
+            say(f"{launcher.job}: {exc}")
+        raise
+
+
+def refuse_count(workers: int) -> None:
+    """Workers are counted from 1 on.
+
+    Raises
+    ------
+    ArgumentError
+    """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ArgumentError(f"workers={workers!r} must be a number from 1 on")
-    tls = Tls.make()
-    launcher.store_tls(tls)
+
+
+def begin(launcher: Launcher, workers: int, *, say: Say) -> None:
+    """Start a scheduler, and ask for its workers."""
     say(f"{launcher.job}: starting the scheduler")
     launcher.start_scheduler()
     wait_for_scheduler(launcher)
     say(f"{launcher.job}: starting {workers} workers")
     launcher.keep_workers(workers)
-    return tls
 
 
 def wait_for_scheduler(launcher: Launcher) -> Addresses:
@@ -115,12 +137,30 @@ def attached(
     if workers is not None:
         keeper.start()
     try:
+        if workers is not None:
+            _wait_for_a_worker(client, launcher)
         yield client
     finally:
         over.set()
         if workers is not None:
-            keeper.join()
+            keeper.join(_KEEPER_S)
         client.close()
+
+
+def _wait_for_a_worker(client: Any, launcher: Launcher) -> None:
+    """Work may begin with the first one.
+
+    Raises
+    ------
+    ClusterError
+        If none comes in a quarter of an hour, with what the cloud says of it.
+    """
+    deadline = time.monotonic() + _START_S
+    while not client.scheduler_info(n_workers=-1)["workers"]:
+        if time.monotonic() > deadline:
+            told = "; ".join(launcher.look().problems) or "the cloud gives no reason"
+            raise ClusterError(f"{launcher.job} got no worker in {_START_S} s: {told}")
+        time.sleep(_WORKER_POLL_S)
 
 
 def connect_to(address: str, tls: Tls) -> Any:
@@ -145,26 +185,32 @@ def connect_to(address: str, tls: Tls) -> Any:
 
 def _keep(launcher: Launcher, workers: int, over: threading.Event, say: Say) -> None:
     """Replace workers that were lost, until it is over."""
-    last: Fleet | None = None
+    said: set[str] = set()
     while not over.wait(_TOP_UP_S):
         try:
-            fleet = launcher.keep_workers(workers)
-        except ClusterError as exc:
-            # The work goes on with what is there; if that is nothing, it fails by itself.
-            say(f"{launcher.job}: {exc}")
-            continue
-        if last is None or fleet.problems != last.problems:
-            for problem in fleet.problems:
+            problems = launcher.keep_workers(workers).problems
+        except Exception as exc:  # noqa: BLE001 - the work goes on with the workers that there are
+            problems = (str(exc),)
+        for problem in problems:
+            if problem not in said and not over.is_set():
                 say(f"{launcher.job}: {problem}")
-        last = fleet
+        said = set(problems)
 
 
 def _end(launcher: Launcher, say: Say) -> None:
-    with _lock:
-        mine = _ours.pop(launcher.job, None)
-    if mine is not None:
+    # Whoever comes second waits until the first has done it, or does it again if that failed.
+    with _ending:
+        if launcher.job not in _ours:
+            return
         say(f"{launcher.job}: ending")
-        launcher.stop()
+        try:
+            launcher.stop()
+        except ClusterError as exc:
+            raise ClusterError(
+                f"{exc}. Some of the job may still run: `cloudimg cluster down FILE --job"
+                f" {launcher.job}` ends it"
+            ) from None
+        del _ours[launcher.job]
 
 
 def end_all(say: Say) -> None:
@@ -208,20 +254,16 @@ def up(description: Described, workers: int, *, job: str = "main", say: Say = si
     ClusterError
         If there is one of this name, or the cloud refuses.
     """
+    refuse_count(workers)
     launcher = launcher_of(describe(description), job_name(job))
     if launcher.load_tls() is not None:
         raise ClusterError(
             f"there is a job {job!r} already: end it with `cloudimg cluster down`, or name another"
         )
-    with _lock:
-        _ours[job] = launcher
-    try:
+    launcher.store_tls(Tls.make())  # of two at once, one fails here and ends nothing
+    with ending_with_us(launcher, say):
         begin(launcher, workers, say=say)
-    except BaseException:
-        _end(launcher, say)
-        raise
-    with _lock:
-        _ours.pop(job, None)
+    _ours.pop(launcher.job, None)
 
 
 @contextmanager
@@ -249,6 +291,8 @@ def connect(
     ClusterError
         If there is none.
     """
+    if workers is not None:
+        refuse_count(workers)
     launcher = launcher_of(describe(description), job_name(job))
     with attached(launcher, _certificate(launcher), workers, say=say) as client:
         yield client

@@ -31,6 +31,7 @@ _GONE = (
     " on from here"
 )
 _PATIENCE_S = 60
+_COUNTED_FOR_S = 2.0
 _SHARE_OF_WORKER = 0.6
 """Of a worker's memory: above that Dask begins to spill, to pause and to kill."""
 
@@ -140,14 +141,21 @@ def _run_on_cluster(
             retries=_RETRIES,
         )
 
-    completed: Any = cast(Any, distributed).as_completed(
-        submit(_PER_THREAD * n_threads), loop=client.loop
-    )
+    first = submit(_PER_THREAD * n_threads)
+    n_out = len(first)
+    counted_at = time.monotonic()
+    completed: Any = cast(Any, distributed).as_completed(first, loop=client.loop)
     try:
         for batch in completed.batches():
             for result in _results(client, batch):
                 report(result)
-            completed.update(submit(len(batch)))
+            n_out -= len(batch)
+            if time.monotonic() - counted_at > _COUNTED_FOR_S:
+                # Workers come one after the other, and some are lost.
+                n_threads, counted_at = threads_now(client), time.monotonic()
+            fresh = submit(max(_PER_THREAD * n_threads - n_out, 0 if n_out else 1))
+            n_out += len(fresh)
+            completed.update(fresh)
     except BaseException:
         if client.status == "running":
             client.cancel([*completed.futures])
@@ -184,6 +192,11 @@ def count_threads(client: Any) -> int:
             f"the cluster had no worker for {_PATIENCE_S} s: start some, then run this again"
         ) from None
     check_versions(client)
+    return threads_now(client)
+
+
+def threads_now(client: Any) -> int:
+    """Threads of the workers that a cluster has now."""
     workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
     return sum(worker["nthreads"] for worker in workers.values())
 
