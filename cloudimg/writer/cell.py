@@ -62,8 +62,21 @@ class Job:
         return self.source
 
 
-def run_cell(job: Job, stage: int, number: int) -> Receipt:
+def _nothing() -> None:
+    """Between reading and storing, where there is nothing to do then."""
+
+
+def run_cell(
+    job: Job, stage: int, number: int, after_read: Callable[[], None] = _nothing
+) -> Receipt:
     """Do one cell.
+
+    Parameters
+    ----------
+    job : Job
+    stage, number : int
+    after_read : callable
+        Is called when all has been read and nothing was stored.
 
     Raises
     ------
@@ -73,6 +86,7 @@ def run_cell(job: Job, stage: int, number: int) -> Receipt:
     cell = job.plan.cell(stage, number)
     files = _Files(job.source, cell)
     pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open)
+    after_read()
     return store_cell(job, cell, pixels, files)
 
 

@@ -16,6 +16,7 @@ from cloudimg.tiff.sparse import SparseFile
 _LARGEST_TAG_BYTES = 2**20
 """Larger ones are pixels in disguise, and are left out by name."""
 _MOST_PAGES = 100_000
+_MOST_COMPARED_BYTES = 64 * 2**10
 _OF_SEGMENTS = {273, 279, 324, 325, 288, 289, 330}
 """Where segments and directories lie in the original, which means nothing in a copy."""
 _DESCRIPTION = 270
@@ -37,14 +38,44 @@ class FileTags:
 
 def file_tags(opened: OpenFile) -> FileTags | None:
     """Tags of an opened file; None where it is no TIFF, or its first directory is not here."""
+    global _last
+    last = _last
+    if last is not None and last.is_same(opened):
+        return last.tags
+    file = _Here(opened.file, opened.size_bytes)
+    tags = _parsed(file)
+    _last = _Last(opened.size_bytes, tuple(file.reads), tags) if file.has_few_reads else None
+    return tags
+
+
+def _parsed(file: Any) -> FileTags | None:
     import tifffile
 
-    file: Any = _Here(opened.file, opened.size_bytes)
     try:
         with tifffile.TiffFile(file, name="") as tiff:
             return _read(tiff)
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The file parsed last. One whose bytes are the same wherever that was read says the same."""
+
+    size_bytes: int
+    reads: tuple[tuple[int, bytes], ...]
+    tags: FileTags | None
+
+    def is_same(self, opened: OpenFile) -> bool:
+        """Whether parsing another file would give the same."""
+        have = opened.file.have
+        return opened.size_bytes == self.size_bytes and all(
+            have(start, start + len(data)) == data for start, data in self.reads
+        )
+
+
+_last: _Last | None = None
+"""One is enough: the files of an archive are mostly written by one program in one go."""
 
 
 def _read(tiff: Any) -> FileTags:
@@ -117,6 +148,10 @@ class _Here(io.RawIOBase):
 
     def __init__(self, file: SparseFile, size_bytes: int) -> None:
         super().__init__()
+        self.reads: list[tuple[int, bytes]] = []
+        """What was read, as long as it is little and all of it was there."""
+        self.has_few_reads = True
+        self._n_read_bytes = 0
         self._file = file
         self._size = size_bytes
         self._position = 0
@@ -142,7 +177,15 @@ class _Here(io.RawIOBase):
             return 0
         data = self._file.have(self._position, stop)
         if data is None:
+            self.has_few_reads = False
             raise OSError("these bytes were not fetched")
+        self._note(data)
         view[: len(data)] = data
         self._position = stop
         return len(data)
+
+    def _note(self, data: Any) -> None:
+        self._n_read_bytes += len(data)
+        self.has_few_reads &= self._n_read_bytes <= _MOST_COMPARED_BYTES
+        if self.has_few_reads:
+            self.reads.append((self._position, bytes(data)))

@@ -16,6 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -149,7 +150,7 @@ def write(
             _refuse_overlap(subject, destination)
             if settings.overwrite and found.has_objects:
                 _refuse_overlap_by_links(subject, destination)
-            state = _follow_or_plan(found, subject, destination, request, settings)
+            state, storing = _follow_or_plan(found, subject, destination, request, settings)
         except BaseException:
             _leave_nothing(destination, lease)
             raise
@@ -158,9 +159,16 @@ def write(
             n_cells = state.plan.total_cells
             seconds = time.monotonic() - began
             return Migration(destination.url, n_cells, n_cells, 0, 0, seconds, state.facts.notes)
-        for note in state.facts.notes:
-            say(f"note: {note}")
-        return _Run(subject, destination, state, settings, lease, stock).to_the_end(began)
+        try:
+            for note in state.facts.notes:
+                say(f"note: {note}")
+            run = _Run(subject, destination, state, settings, lease, stock, storing)
+            return run.to_the_end(began)
+        except BaseException:
+            # Waited for, so that it does not come when another writes there.
+            if storing.exception() is not None:
+                _leave_nothing(destination, lease)
+            raise
 
 
 def _is_whole(destination: Destination, state: State, stock: Stock) -> bool:
@@ -242,8 +250,8 @@ def _may_overlap(subject: Subject, root: str) -> bool:
 
 def _follow_or_plan(
     found: Found, subject: Subject, destination: Destination, request: Request, settings: Settings
-) -> State:
-    """The plan that is there, if it is for the same, else a new one, which is stored."""
+) -> tuple[State, Future[None]]:
+    """The plan that is there, if it is for the same, else a new one, which is being stored."""
 
     def make() -> Plan:
         dtype = subject.dtype.newbyteorder("<")
@@ -265,10 +273,11 @@ def _follow_or_plan(
         cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
         if found.has_objects:
             clear(destination)
-        put_sealed(destination, PLAN, state.to_json())
-    else:
-        cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
-    return state
+        return state, engine().fetch(partial(put_sealed, destination, PLAN, state.to_json()))
+    cells_in_flight(state.plan, settings.max_bytes)  # refuses what is too little
+    stored: Future[None] = Future()
+    stored.set_result(None)
+    return state, stored
 
 
 def plan_for(subject: Subject, request: Request, codec: dict[str, Any]) -> Plan:
@@ -308,6 +317,7 @@ class _Run:
         settings: Settings,
         lease: Lease,
         stock: Stock | None,
+        storing: Future[None],
     ) -> None:
         self.stock = stock
         """What is there of an earlier run; None where this one is the first."""
@@ -321,6 +331,13 @@ class _Run:
         self.tally = Tally(state.plan)
         self.n_objects = 0
         self.n_bytes = 0
+        self._plan_stored = storing
+        """Awaited before anything else is stored."""
+        self._lock = threading.Lock()
+        self._n_to_read = 0
+        """Cells that this process has yet to read of the source."""
+        self._asked: Future[str] | None = None
+        """For the source's fingerprint after all of it was read."""
         # A worker is given the pixels of a Dask array, not the array.
         source = None if isinstance(subject.input, DaskInput) else subject.input
         self.job = Job(self.plan, source, destination, lease.view(), state.id)
@@ -340,6 +357,7 @@ class _Run:
         )
         for stage, numbers in enumerate(todo):
             self._do(stage, numbers, counter)
+        self._plan_stored.result()
         self._finish()
         return Migration(
             self.destination.url,
@@ -421,6 +439,7 @@ class _Run:
         source = self.subject.input
         work = partial(run_cell, self.job, stage)
         if stage == 0 and isinstance(source, DaskInput):
+            self._plan_stored.result()
             run_batches(
                 source,
                 self.job,
@@ -430,8 +449,11 @@ class _Run:
                 report=report,
             )
         elif client is None:
+            self._n_to_read = len(numbers) if stage == 0 else 0
+            work = partial(work, after_read=self._after_read)
             run_locally(work, numbers, in_flight=in_flight, report=report)
         else:
+            self._plan_stored.result()
             run_on_cluster(
                 client,
                 work,
@@ -441,9 +463,17 @@ class _Run:
                 report=report,
             )
 
+    def _after_read(self) -> None:
+        """In the thread of a cell: two round trips pass while others read and encode."""
+        self._plan_stored.result()
+        with self._lock:
+            self._n_to_read -= 1
+            if self._n_to_read == 0:
+                self._asked = engine().fetch(self.subject.fingerprint)
+
     def _finish(self) -> None:
         """The metadata: what a reader looks for first comes last."""
-        asked = engine().fetch(self.subject.fingerprint)
+        asked = self._asked or engine().fetch(self.subject.fingerprint)
         found = documents(self.plan, self.state.facts, self.contrast.limits())
         *most, last = found
 
