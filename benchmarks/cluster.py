@@ -28,7 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cloudimg
-from cloudimg.writer.execute import run_on_cluster
+from cloudimg.on_cluster import run_on_cluster
 from tests import clusters, seed
 from tests.clusters import Cluster
 from tests.metering import Meter

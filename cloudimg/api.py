@@ -62,7 +62,7 @@ class Image:
     """
 
     def __init__(self, opened: Opened, urls: URLs, options: Options) -> None:
-        self._asked = urls, replace(options, progress=None)
+        self._asked = urls, replace(options, progress=None, client=None)
         self._sources = opened.sources
         self._grid = opened.grid
         self._survey = opened.found
@@ -303,6 +303,7 @@ def open(
     imread: Read | None = None,
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[str, int], None] | None = None,
+    client: Any = None,
 ) -> Image:
     r"""Open image files as one N-D image. Lists and reads headers; reads no pixels.
 
@@ -343,6 +344,8 @@ def open(
         fsspec's options for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
     progress : callable, optional
         Is told what is being counted (names listed, headers read) and how far the count is.
+    client : distributed.Client, optional
+        Has the workers of a Dask cluster read the headers that ``validate="all"`` asks for.
 
     Returns
     -------
@@ -365,6 +368,7 @@ def open(
         imread,
         storage_options,
         progress,
+        client,
     )
     return Image(open_sources(urls, options), urls, options)
 

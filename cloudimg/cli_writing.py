@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import re
 import sys
@@ -122,7 +123,10 @@ def _shown(line: Line) -> Callable[[Advance], None]:
 
 @contextlib.contextmanager
 def _client(args: argparse.Namespace, line: Line) -> Iterator[Any]:
-    """A client of the cluster that shall do the work; None where this process does it."""
+    """A client of the cluster that shall do the work, or what gives one when it is needed.
+
+    None where this process does it.
+    """
     if args.cluster is None:
         if args.workers is not None or args.job is not None:
             raise ArgumentError("--workers and --job go with --cluster")
@@ -142,12 +146,14 @@ def _client(args: argparse.Namespace, line: Line) -> Iterator[Any]:
         line("")
         print(f"cloudimg: {text}", file=sys.stderr)
 
+    where = cluster.check(args.cluster, workers=args.workers, job=args.job)
     if args.job is None:
-        started = cluster.start(args.cluster, args.workers, say=say)
+        started = cluster.start(where, args.workers, say=say)
     else:
-        started = cluster.connect(args.cluster, job=args.job, workers=args.workers, say=say)
-    with started as client:
-        yield client
+        started = cluster.connect(where, job=args.job, workers=args.workers, say=say)
+    with contextlib.ExitStack() as until_done:
+        # When there is work for it: a source or a destination that is refused costs nothing.
+        yield functools.cache(lambda: until_done.enter_context(started))
 
 
 @contextlib.contextmanager

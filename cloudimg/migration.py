@@ -123,7 +123,7 @@ def migrate(
         See `cloudimg.open`.
     url : str or path
     open_options : mapping, optional
-        The other arguments of `cloudimg.open`.
+        The other arguments of `cloudimg.open`; its `client` is that of `to_zarr` without one.
     **options
         The other arguments of `to_zarr`.
 
@@ -131,9 +131,8 @@ def migrate(
     -------
     Migration
     """
-    return write_subject(
-        lambda name: open(source, **(open_options or {})).subject(name), url, **options
-    )
+    asked = {"client": options.get("client"), **(open_options or {})}
+    return write_subject(lambda name: open(source, **asked).subject(name), url, **options)
 
 
 def dry_run(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from cloudimg.grid import FileGrid
 from cloudimg.headers import OpenFile, Selection
 from cloudimg.image import Source, refuse_missing
 from cloudimg.listing import Listing, find_files, locate, look_up
+from cloudimg.on_cluster import Client
 from cloudimg.reader import Reader
 from cloudimg.sets import OpenSet, is_companion, open_set
 from cloudimg.storage import Store, engine, redact
@@ -41,6 +43,7 @@ class Options:
     imread: Read | None
     storage_options: Mapping[str, Any] | None
     progress: Callable[[str, int], None] | None
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,30 @@ def open_sources(urls: URLs, options: Options) -> Opened:
     location, patterns = locate(texts)
     store = Store(location, options.storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
-    try:
+    with _redacted():
         return _opened(store, patterns, is_list, shown, options)
+
+
+def list_sources(urls: URLs, options: Options) -> FileGrid:
+    """The files that `open_sources` would make an image of, as the store lists them now.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError
+    """
+    is_list = not isinstance(urls, str | os.PathLike)
+    location, patterns = locate(as_texts(urls))
+    store = Store(location, options.storage_options)
+    with _redacted():
+        return _list(store, patterns, is_list, options).grid
+
+
+@contextmanager
+def _redacted() -> Iterator[None]:
+    """Names come from listings and users: nothing of a URL's secrets may be repeated."""
+    try:
+        yield
     except CloudimgError as exc:
-        # Names come from listings and users: nothing of a URL's secrets may be repeated.
         exc.message = redact(exc.message)
         exc.args = (exc.message,)
         raise
@@ -112,6 +135,7 @@ def _opened(
         mosaic=options.mosaic,
         validate_all=options.validate == "all",
         progress=options.progress,
+        client=options.client,
     )
     sources = make_sources(reader, grid, found, options.fill_value)
     unmatched = (listing.n_unmatched, listing.unmatched)

@@ -1,7 +1,8 @@
 """From a grid of files to a described image: the headers that must be read at open, and no others.
 
 The first header speaks for all files. Where files are concatenated, the last file along each such
-axis may be shorter, so its header is read too. ``validate="all"`` reads every header.
+axis may be shorter, so its header is read too. ``validate="all"`` reads every header, here or
+on the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError, MismatchError
 from cloudimg.grid import FileGrid
+from cloudimg.header_blocks import Said, read_on_cluster
 from cloudimg.headers import OpenFile
 from cloudimg.layout import Axis, Layout, arrange, with_extents
+from cloudimg.on_cluster import Client
 from cloudimg.reader import Expected, Reader, lacking_axes, mismatch_message, with_ones
 from cloudimg.storage import engine
 
@@ -72,6 +75,7 @@ def survey(
     mosaic: bool,
     validate_all: bool,
     progress: Callable[[str, int], None] | None = None,
+    client: Client | None = None,
 ) -> Survey:
     """Read the headers that decide the shape of the image, of which one may be `opened` already.
 
@@ -93,10 +97,17 @@ def survey(
     )
     headers = {start: first}
     odd: list[CloudimgError] = []
-    more = _more_headers(reader, grid, layouts[0], start, ahead, validate_all=validate_all)
-    for n_read, (index, header) in enumerate(more, 2):
+
+    def report(n_read: int) -> None:
         if progress is not None:
             progress("headers read", n_read)
+
+    if validate_all and client is not None:
+        more = _headers_by_workers(client, reader, grid, start, report)
+    else:
+        wanted = _wanted(grid, layouts[0], start, validate_all=validate_all)
+        more = _more_headers(reader, grid, wanted, ahead, report)
+    for index, header in more:
         if isinstance(header, Header):
             header = _aligned(header, first, layouts[0])
         wrong = header if isinstance(header, CloudimgError) else _differs(header, first, layouts[0])
@@ -185,22 +196,22 @@ def _read_header(reader: Reader, grid: FileGrid, index: Index) -> Header | Cloud
         return exc
 
 
+def _wanted(grid: FileGrid, layout: Layout, start: Index, *, validate_all: bool) -> list[Index]:
+    """Files whose headers must be read besides the first one."""
+    if validate_all:
+        return [index for index in grid.files() if index != start]
+    ends = [end for axis in layout.axes for end in _ends(grid, axis, start)]
+    return [end for end in dict.fromkeys(ends) if end != start]
+
+
 def _more_headers(
     reader: Reader,
     grid: FileGrid,
-    layout: Layout,
-    start: Index,
+    wanted: Sequence[Index],
     ahead: Mapping[Index, Future[Header | CloudimgError]],
-    *,
-    validate_all: bool,
+    report: Callable[[int], None],
 ) -> Iterator[tuple[Index, Header | CloudimgError]]:
     """The further headers that are needed, many read at a time; a bad one as its error."""
-    if validate_all:
-        wanted = [index for index in grid.files() if index != start]
-    else:
-        ends = [end for axis in layout.axes for end in _ends(grid, axis, start)]
-        wanted = [end for end in dict.fromkeys(ends) if end != start]
-
     step = 4 * engine().limits.max_requests  # what waits for its turn takes memory too
     for i in range(0, len(wanted), step):
         futures = [
@@ -210,8 +221,24 @@ def _more_headers(
             )
             for index in wanted[i : i + step]
         ]
-        for index, future in futures:
+        for n_read, (index, future) in enumerate(futures, i + 2):
+            report(n_read)
             yield index, future.result()
+
+
+def _headers_by_workers(
+    client: Client, reader: Reader, grid: FileGrid, start: Index, report: Callable[[int], None]
+) -> Iterator[tuple[Index, Header | CloudimgError]]:
+    """All further headers, by the workers of a cluster."""
+    for index, said, size in read_on_cluster(client, reader, grid, report=report):
+        if index == start:
+            continue
+        if not isinstance(said, Said):
+            yield index, said
+            continue
+        key = _key(reader, grid, index)
+        url = reader.store.location.display(key)
+        yield index, Header(key, url, said.dims, said.shapes, said.dtype, None, size, said.attrs)
 
 
 def _aligned(header: Header, first: Header, layout: Layout) -> Header:

@@ -31,8 +31,9 @@ import cloudimg
 from cloudimg.cli import main
 from cloudimg.cluster.tls import Tls
 from cloudimg.errors import ClusterError
+from cloudimg.on_cluster import run_on_cluster
 from cloudimg.writer import write
-from cloudimg.writer.execute import run_locally, run_on_cluster
+from cloudimg.writer.execute import run_locally
 from tests import clusters, copies, seed
 from tests.clusters import Cluster, TlsFiles, wait_until
 from tests.metering import Meter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,34 @@ _ours: dict[str, Launcher] = {}
 
 def silent(text: str) -> None:
     """Tell nobody."""
+
+
+def check(
+    description: Described, *, workers: int | None = None, job: str | None = None
+) -> Mapping[str, Any]:
+    """Find what is wrong with arguments, as far as that can be told without the cloud.
+
+    Parameters
+    ----------
+    description : mapping, str or path
+        See `start`.
+    workers : int, optional
+    job : str, optional
+
+    Returns
+    -------
+    mapping
+        The description, for `start` and `connect`.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if workers is not None:
+        refuse_count(workers)
+    if job is not None:
+        job_name(job)
+    return describe(description)
 
 
 @contextmanager

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
+from cloudimg.on_cluster import Workers, busy, drain, told_when_gone
 from cloudimg.reader import OnOpen
 from cloudimg.writer.canonical import Canonical
 from cloudimg.writer.cell import Job, store_cell
-from cloudimg.writer.execute import busy, drain
 from cloudimg.writer.journal import Receipt
 from cloudimg.writer.plan import Cell
 
 Array = npt.NDArray[Any]
+
+_PER_THREAD = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,57 +55,71 @@ def run_batches(
     numbers: Iterable[int],
     *,
     n_together: int,
-    client: Any | None,
     report: Callable[[Receipt], None],
 ) -> None:
-    """Do the cells of stage 0.
+    """Do the cells of stage 0 by Dask's own default scheduler.
 
     Parameters
     ----------
     n_together : int
         Cells whose pixels may be in memory at once.
-    client : distributed.Client, optional
-        Dask's own default scheduler without it.
 
     Raises
     ------
     Exception
         Whatever the array's own tasks raise; CloudimgError of ours.
     """
-    from dask.base import compute as compute_here
-    from dask.delayed import delayed
+    from dask.base import compute
 
-    compute = compute_here if client is None else _computed_by(client, job.lease.owner)
-    for batch in _batches(numbers, n_together):
-        tasks = []
-        for number in batch:
-            cell = job.plan.cell(0, number)
-            lazy = source.block(cell)
-            (block,) = lazy.to_delayed().ravel()
-            promise = (lazy.shape, source.array.dtype)
-            tasks.append(delayed(_store, pure=False)(block, promise, source.canonical, job, number))
-        for receipt in compute(*tasks):
+    todo = iter(numbers)
+    while batch := list(islice(todo, n_together)):
+        for receipt in cast(Any, compute)(*_tasks(source, job, batch)):
             report(receipt)
 
 
-def _batches(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
-    todo = iter(numbers)
-    while batch := list(islice(todo, size)):
-        yield batch
+def run_batches_on_cluster(
+    client: Any,
+    source: DaskInput,
+    job: Job,
+    numbers: Iterable[int],
+    *,
+    report: Callable[[Receipt], None],
+) -> None:
+    """Do the cells of stage 0 on the workers of a `distributed.Client`.
+
+    Raises
+    ------
+    Exception
+        As above; ClusterError if the scheduler is gone, or all workers are for long.
+    """
+    with told_when_gone(client):
+        workers = Workers(client)
+        todo = iter(numbers)
+        # As many as there are workers for by now.
+        while batch := list(islice(todo, max(1, _PER_THREAD * workers.n_threads))):
+            futures = client.compute(_tasks(source, job, batch))
+            try:
+                workers.wait_for_all(futures)
+                receipts = workers.results_of(futures)
+            except BaseException:
+                if client.status == "running":
+                    client.cancel(futures)
+                    drain(client, job.lease.owner)
+                raise
+            for receipt in receipts:
+                report(receipt)
 
 
-def _computed_by(client: Any, owner: str) -> Callable[..., Iterable[Receipt]]:
-    def compute(*tasks: Any) -> Iterable[Receipt]:
-        futures = client.compute(list(tasks))
-        try:
-            receipts: Iterable[Receipt] = client.gather(futures)
-        except BaseException:
-            client.cancel(futures)
-            drain(client, owner)
-            raise
-        return receipts
+def _tasks(source: DaskInput, job: Job, numbers: Iterable[int]) -> list[Any]:
+    from dask.delayed import delayed
 
-    return compute
+    tasks = []
+    for number in numbers:
+        lazy = source.block(job.plan.cell(0, number))
+        (block,) = lazy.to_delayed().ravel()
+        promise = (lazy.shape, source.array.dtype)
+        tasks.append(delayed(_store, pure=False)(block, promise, source.canonical, job, number))
+    return tasks
 
 
 Promise = tuple[tuple[int, ...], np.dtype[Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from cloudimg.coords import coordinates
 from cloudimg.errors import ArgumentError, FormatError
 from cloudimg.image import make_token
 from cloudimg.listing import locate
-from cloudimg.opening import Opened, Options, URLs, open_sources
+from cloudimg.opening import Opened, Options, URLs, list_sources, open_sources
 from cloudimg.storage import Location, engine, redact, unsigned
 from cloudimg.version import __version__
 from cloudimg.writer.canonical import Canonical
@@ -63,6 +63,7 @@ def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str 
     source = opened.sources[0]
     location = source.reader.store.location
     canonical = Canonical(source.dims, source.shape)
+    fingerprint = fingerprint_of(opened)
     described = {
         "kind": "image",
         "urls": shown_urls(urls),
@@ -74,7 +75,7 @@ def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str 
         "dims": list(source.dims),
         "shape": list(source.shape),
         "dtype": source.dtype.str,
-        "fingerprint": fingerprint_of(opened),
+        "fingerprint": fingerprint,
     }
     header = opened.found.headers[0]
     named = dict(zip(header.dims, opened.found.file_dims, strict=True))
@@ -105,12 +106,22 @@ def subject_of_image(opened: Opened, urls: URLs, options: Options, *, name: str 
         canonical.cuts(source.cuts()),
         facts,
         described,
-        lambda: fingerprint_of(open_sources(urls, replace(options, progress=None))),
+        partial(_fingerprint_now, opened, urls, options, fingerprint),
         location,
         lambda: (location.key_of(opened.grid.keys(index)) for index in opened.grid.files()),
         opened.n_files,
         known,
     )
+
+
+def _fingerprint_now(opened: Opened, urls: URLs, options: Options, then: str) -> str:
+    """The fingerprint of an image as its files are now; `then` is that of when it was opened."""
+    # Where versions are listed, files that are listed alike are the same and say the same.
+    if opened.grid.fields and opened.grid.has_versions:
+        now = list_sources(urls, options)
+        if now.has_versions and now.digest == opened.grid.digest:
+            return then
+    return fingerprint_of(open_sources(urls, options))
 
 
 def fingerprint_of(opened: Opened) -> str:

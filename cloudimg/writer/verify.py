@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.coords import human
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
+from cloudimg.on_cluster import Client, client_of, run_on_cluster
 from cloudimg.writer.check import Checked, Problem, Proof, check_cell
 from cloudimg.writer.contrast import Contrast
 from cloudimg.writer.destination import JOURNAL, Destination
-from cloudimg.writer.execute import run_locally, run_on_cluster
+from cloudimg.writer.execute import run_locally
 from cloudimg.writer.inputs import Input
 from cloudimg.writer.journal import DONE, PLAN, Done, Tally, cell_of, read_done, read_receipts
 from cloudimg.writer.lease import FOLDER as LEASES
@@ -83,7 +83,7 @@ def verify(
     against: Against | None,
     *,
     max_bytes: int,
-    client: Any | None,
+    client: Client | None,
     progress: Progress | None,
 ) -> Verification:
     """Read everything again and hold it against the journal.
@@ -103,7 +103,7 @@ class _Verifying:
         state: State,
         against: Against | None,
         max_bytes: int,
-        client: Any | None,
+        client: Client | None,
         progress: Progress | None,
     ) -> None:
         self.destination = destination
@@ -128,6 +128,8 @@ class _Verifying:
             mean_cell_bytes(self.plan, stage) * self.plan.n_cells(stage)
             for stage in range(len(self.plan.stages))
         )
+        if self.client is not None:
+            client_of(self.client)  # before the clock of the progress starts
         counter = Counter("verifying", self.plan.total_cells, 0, left, self.progress)
         for stage in range(len(self.plan.stages)):
             self._stage(proof, stage, counter)
@@ -213,7 +215,7 @@ class _Verifying:
             run_locally(work, numbers, in_flight=in_flight, report=report)
         else:
             run_on_cluster(
-                self.client,
+                client_of(self.client),
                 work,
                 numbers,
                 max_bytes=self.max_bytes,

@@ -26,15 +26,16 @@ import numpy as np
 
 from cloudimg.coords import human
 from cloudimg.errors import ArgumentError, ChangedError, CorruptFileError, StorageError
+from cloudimg.on_cluster import Client, client_of, run_on_cluster
 from cloudimg.storage import engine
 from cloudimg.writer.cell import Job, run_cell
 from cloudimg.writer.check import objects_of
 from cloudimg.writer.choose import make_plan
 from cloudimg.writer.codecs import make_codec
 from cloudimg.writer.contrast import Contrast
-from cloudimg.writer.dask_input import DaskInput, mentions, run_batches
+from cloudimg.writer.dask_input import DaskInput, mentions, run_batches, run_batches_on_cluster
 from cloudimg.writer.destination import Destination
-from cloudimg.writer.execute import count_threads, run_locally, run_on_cluster
+from cloudimg.writer.execute import run_locally
 from cloudimg.writer.journal import (
     DONE,
     PLAN,
@@ -72,7 +73,7 @@ class Settings:
     """Memory for cells; of each worker on a cluster."""
     overwrite: bool
     resume: bool
-    client: Any | None
+    client: Client | None
     progress: Progress | None
 
 
@@ -352,6 +353,9 @@ class _Run:
         left = sum(
             mean_cell_bytes(self.plan, stage) * len(numbers) for stage, numbers in enumerate(todo)
         )
+        if n_left and self.settings.client is not None:
+            self._plan_stored.result()
+            client_of(self.settings.client)  # before the clock of the progress starts
         counter = Counter(
             "migrating", self.plan.total_cells, n_before, left, self.settings.progress
         )
@@ -435,33 +439,31 @@ class _Run:
         if not numbers:
             return
         settings, client = self.settings, self.settings.client
-        in_flight = cells_in_flight(self.plan, settings.max_bytes)
         source = self.subject.input
         work = partial(run_cell, self.job, stage)
-        if stage == 0 and isinstance(source, DaskInput):
-            self._plan_stored.result()
-            run_batches(
-                source,
-                self.job,
-                numbers,
-                n_together=in_flight if client is None else 2 * count_threads(client),
-                client=client,
-                report=report,
-            )
-        elif client is None:
+        if client is None:
+            in_flight = cells_in_flight(self.plan, settings.max_bytes)
+            if stage == 0 and isinstance(source, DaskInput):
+                self._plan_stored.result()
+                run_batches(source, self.job, numbers, n_together=in_flight, report=report)
+                return
             self._n_to_read = len(numbers) if stage == 0 else 0
             work = partial(work, after_read=self._after_read)
             run_locally(work, numbers, in_flight=in_flight, report=report)
-        else:
-            self._plan_stored.result()
-            run_on_cluster(
-                client,
-                work,
-                numbers,
-                max_bytes=settings.max_bytes,
-                cell_bytes=cell_bytes(self.plan),
-                report=report,
-            )
+            return
+        self._plan_stored.result()
+        client = client_of(client)
+        if stage == 0 and isinstance(source, DaskInput):
+            run_batches_on_cluster(client, source, self.job, numbers, report=report)
+            return
+        run_on_cluster(
+            client,
+            work,
+            numbers,
+            max_bytes=settings.max_bytes,
+            cell_bytes=cell_bytes(self.plan),
+            report=report,
+        )
 
     def _after_read(self) -> None:
         """In the thread of a cell: two round trips pass while others read and encode."""
