@@ -88,7 +88,7 @@ def read_on_cluster(
 
     run_on_cluster(
         client_of(client),
-        partial(_read_block, reader, _Files.of(grid)),
+        partial(read_block, reader, Files.of(grid)),
         range(-(-grid.n_files // FILES_PER_BLOCK)),
         max_bytes=2**62,
         cell_bytes=_BLOCK_BYTES,
@@ -101,7 +101,7 @@ def read_on_cluster(
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
+class Files:
     """The names of a grid's files, by block. Pickles small."""
 
     keys: Keys
@@ -111,7 +111,7 @@ class _Files:
     """Packed bits, 1 where there is a file."""
 
     @classmethod
-    def of(cls, grid: FileGrid) -> _Files:
+    def of(cls, grid: FileGrid) -> Files:
         present = None if grid.present is None else np.packbits(grid.present).tobytes()
         return cls(grid.keys, grid.shape, grid.n_files, present)
 
@@ -125,7 +125,7 @@ class _Files:
             yield self.keys(tuple(int(i) for i in np.unravel_index(each, self.shape)))
 
 
-def _read_block(reader: Reader, files: _Files, number: int) -> Block:
+def read_block(reader: Reader, files: Files, number: int) -> Block:
     """In a worker: all headers of a block at once."""
     key_of = reader.store.location.key_of
     waiting = [engine().fetch(partial(_read, reader, key_of(name))) for name in files.names(number)]

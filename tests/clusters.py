@@ -217,7 +217,8 @@ class Cluster:
         with make(
             self.address, security=security, timeout=timeout_s, set_as_default=False
         ) as client:
-            client.wait_for_workers(self.n_workers, _START_S)
+            if self.n_workers:
+                client.wait_for_workers(self.n_workers, _START_S)
             yield client
 
 

@@ -313,6 +313,34 @@ def test_a_migration_on_a_cluster_of_its_own(
     wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))
 
 
+def test_machines_start_when_there_is_work(
+    account: Cloud,
+    file: str,
+    meter: Meter,
+    bucket: str,
+    archive: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A source or a place that is refused costs nothing, nor does a copy that is complete."""
+    url = f"s3://{bucket}/copy.zarr"
+    work = ["--cluster", file, "--workers", "4"]
+    for words, said in (
+        (["migrate", archive.replace("mydata", "mydatum"), url], "nothing matches"),
+        (["migrate", archive, f"s3://{bucket}-none/copy.zarr"], "NoSuchBucket"),
+        (["migrate", archive, f"s3://{bucket}/src"], "did not write"),
+        (["migrate", archive, url, "--max-mem", "1KB"], "too little"),
+        (["verify", url], "not written by cloudimg"),
+    ):
+        options = store_words(meter)[: 4 if words[0] == "migrate" else 2]
+        assert main([*words, *work, *options]) == 1
+        assert said in capsys.readouterr().err
+    assert main(["migrate", archive, url, *WORDS, *store_words(meter)]) == 0
+    assert main(["migrate", archive, url, *WORDS, *work, *store_words(meter)]) == 0
+    assert "nothing left to do" in capsys.readouterr().out
+    assert account.tasks() + account.tasks("STOPPED") == []
+    assert account.parameters() == []
+
+
 @pytest.mark.slow
 def test_up_use_status_down(
     tasks: Fargate,

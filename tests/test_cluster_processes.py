@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +24,15 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from distributed import Client, as_completed, futures_of
+from distributed import Client, LocalCluster, as_completed, futures_of
 from distributed import client as client_module
 from distributed.security import Security
 
 import cloudimg
 from cloudimg.cli import main
 from cloudimg.cluster.tls import Tls
-from cloudimg.errors import ClusterError
+from cloudimg.errors import ClusterError, MismatchError
+from cloudimg.header_blocks import FILES_PER_BLOCK, Files, read_block
 from cloudimg.on_cluster import run_on_cluster
 from cloudimg.writer import write
 from cloudimg.writer.execute import run_locally
@@ -500,3 +502,117 @@ def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
         run(client, clusters.short_work, 120, look)
     assert len(waiting) == 120
     assert max(waiting) > 2 * 2 + 1  # what one worker of two threads is given, and the job
+
+
+def test_a_cluster_without_workers(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the beginning nor later is it waited for without end."""
+    monkeypatch.setenv("CLOUDIMG_WORKER_TIMEOUT_S", "3")
+    lazy = cloudimg.imread(archive.source, storage_options=archive.options)
+    with Cluster(tmp_path / "cluster", 0) as cluster, cluster.client() as client:
+        with pytest.raises(ClusterError, match=r"had no worker for 3 s.*WORKER_TIMEOUT"):
+            archive.copy("no-workers", client=client)
+        cluster.workers.append(cluster.add_worker())
+        client.wait_for_workers(1, 60)
+        lost: list[int] = []
+
+        def lose(advance: Any) -> None:
+            if advance.n_done >= 2 and not lost:
+                lost.append(advance.n_done)
+                for worker in cluster.workers:
+                    worker.kill()
+
+        with pytest.raises(ClusterError, match=r"no worker for 3 s.*goes on from here"):
+            archive.copy("no-workers", client=client, progress=lose)
+        slow = lazy.map_blocks(clusters.slowly, 0.5, dtype=np.uint16)
+        cluster.workers[:] = [cluster.add_worker()]
+        client.wait_for_workers(1, 60)
+        killer = threading.Timer(1, cluster.workers[0].kill)
+        killer.start()
+        options = {"dims": ("t", "c", "z", "y", "x"), "storage_options": archive.options}
+        with pytest.raises(ClusterError, match="no worker for 3 s"):
+            cloudimg.to_zarr(slow, archive.url("array-lost"), client=client, **options, **SHAPE)
+        killer.join()
+    assert archive.copy("no-workers").n_done_before >= 2
+    archive.check("no-workers")
+
+
+def test_a_cluster_that_grows_with_its_work(archive: Archive) -> None:
+    """Such a one has no worker until there is something to do."""
+    with (
+        LocalCluster(
+            n_workers=0, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
+        ) as local,
+        Client(local) as client,
+    ):
+        local.adapt(minimum=0, maximum=2, interval="100ms")
+        archive.copy("grown", client=client)
+    archive.check("grown")
+
+
+def test_headers_are_read_by_the_workers(client: Any, meter: Meter, bucket: str) -> None:
+    """Of an archive with holes, tiles of several widths and files that do not fit."""
+    pixels = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50)
+    widths = (50, 20, 30, 50)
+    for t in range(20):
+        for x, width in enumerate(widths):
+            if (t, x) != (3, 1):
+                meter.put(bucket, f"src/a_{t}t_{x}x.tif", seed.encode(pixels[:, :width]))
+    url = f"s3://{bucket}/src/a_{{t}}t_{{x}}x.tif"
+    options = {"storage_options": meter.storage_options, "validate": "all", "missing": "fill"}
+    local = cloudimg.open(url, **options)
+    lazy = cloudimg.imread(url, client=client, **options)
+    assert lazy.shape == local.shape == (20, 40, sum(widths))
+    np.testing.assert_array_equal(client.compute(lazy).result(60), local.read())
+
+    meter.put(bucket, "src/a_7t_2x.tif", seed.encode(pixels[:, :31]))
+    meter.put(bucket, "src/a_9t_0x.tif", b"II*\0" + bytes(40))
+    with pytest.raises(MismatchError) as here:
+        cloudimg.open(url, **options)
+    with pytest.raises(MismatchError) as there:
+        cloudimg.open(url, client=client, **options)
+    assert str(there.value) == str(here.value)
+    assert "2 of 79 files" in str(there.value)
+
+
+def test_many_headers_are_few_bytes(client: Any, meter: Meter, bucket: str) -> None:
+    """Several blocks of files, of which a few differ from the rest or are not there."""
+    n_files = 3 * FILES_PER_BLOCK
+    plane = seed.expected()[0, 0, 0]
+    meter.fill(bucket, [f"src/img_{t:04d}.tif" for t in range(n_files)], seed.encode(plane))
+    url = f"s3://{bucket}/src/img_{{t:04d}}.tif"
+    options = {"storage_options": meter.storage_options, "missing": "fill"}
+    meter.delete(bucket, "src/img_0600.tif")
+    told: list[tuple[str, int]] = []
+    with meter.measure() as traffic:
+        image = cloudimg.open(
+            url,
+            validate="all",
+            client=client,
+            progress=lambda what, count: told.append((what, count)),
+            **options,
+        )
+    assert image.n_files == n_files - 1
+    assert told[-1] == ("headers read", n_files - 1)
+    assert n_files <= traffic.gets <= n_files + 10
+    source = image._sources[0]
+    files = Files.of(image._grid)
+    assert [name[-12:] for name in files.names(1)][::511] == ["img_0512.tif", "img_1024.tif"]
+    block = read_block(source.reader, files, 1)
+    assert len(pickle.dumps(block)) < 12 * FILES_PER_BLOCK
+    for t in (700, 1400):
+        meter.put(bucket, f"src/img_{t:04d}.tif", seed.encode(plane[:-1]))
+    with pytest.raises(MismatchError, match=r"2 of 1535 files.*img_0700\.tif.*img_1400\.tif"):
+        cloudimg.open(url, validate="all", client=client, **options)
+
+
+def test_a_reader_of_the_users_own(client: Any, archive: Archive, tmp_path: Path) -> None:
+    """Made in a notebook, it is in no module that a worker could import."""
+    for z in range(4):
+        np.save(tmp_path / f"a_{z}.npy", np.full((16, 16), z, np.uint8))
+    image = cloudimg.open(
+        f"{tmp_path}/a_{{z}}.npy", imread=lambda file, url: np.load(file) + np.uint8(1)
+    )
+    image.to_zarr(tmp_path / "copy.zarr", client=client)
+    assert cloudimg.verify(tmp_path / "copy.zarr", against_source=image, client=client)

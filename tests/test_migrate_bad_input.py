@@ -418,6 +418,18 @@ def test_s3_that_answers_403(meter: Meter, bucket: str, archive: str, status: in
     assert_right(meter, url)
 
 
+def test_a_plan_that_cannot_be_stored(meter: Meter, bucket: str, archive: str) -> None:
+    """The first cells are being read by then; nothing is stored, and nothing stays."""
+    meter.faults([{"match": r"^PUT .*plan\.json", "status": 403}])
+    with meter.measure() as traffic, pytest.raises(AccessDeniedError, match=r"plan\.json"):
+        migrate(meter, archive, f"s3://{bucket}/copy.zarr")
+    meter.faults([])
+    assert [r.key for r in traffic.requests if r.method == "PUT" and "lease" not in r.key] == [
+        "copy.zarr/.cloudimg/plan.json"
+    ]
+    assert copies.objects(f"s3://{bucket}/copy.zarr", meter.storage_options) == {}
+
+
 def test_s3_that_may_not_be_listed(meter: Meter, bucket: str, archive: str) -> None:
     meter.faults([{"match": f"^GET /{bucket}/(copy.zarr.*)?$", "status": 403}])
     with meter.measure() as traffic, pytest.raises(AccessDeniedError):

@@ -115,6 +115,39 @@ def test_of_further_directories_only_differences_are_told(tmp_path: Path) -> Non
     assert found.further[2]["Software"] is None
 
 
+@pytest.mark.parametrize("n_pages", [1, 3])
+def test_files_of_one_size_are_told_apart(tmp_path: Path, n_pages: int) -> None:
+    """What is known of the file before is used for those that say the same, and for no others."""
+    pixels = RNG.integers(0, 9, (n_pages, 8, 9), np.uint8)
+
+    def write(name: str, **differing: Any) -> Path:
+        said = {"description": "first", "datetime": "2026:01:02 03:04:05", "software": "scope"}
+        with tifffile.TiffWriter(tmp_path / name) as tiff:
+            for i, plane in enumerate(pixels):
+                last = i == n_pages - 1
+                tiff.write(plane, metadata=None, **(said | (differing if last else {})))
+        return tmp_path / name
+
+    paths = [
+        write("a.tif"),
+        write("b.tif"),
+        write("c.tif", description="other"),
+        write("d.tif", datetime="2026:01:02 03:04:06"),
+        write("e.tif"),
+    ]
+    assert len({path.stat().st_size for path in paths}) == 1
+    a, b, c, d, e = map(tags_of, paths)
+    assert a == b == e
+    if n_pages == 1:
+        assert (a.description, c.description) == ("first", "other")
+        assert d.tags["DateTime"]["value"] == "2026:01:02 03:04:06"
+        assert a.tags["DateTime"]["value"] == "2026:01:02 03:04:05"
+    else:
+        assert a.further == [{}, {}]
+        assert c.further[1]["ImageDescription"]["value"] == "other"
+        assert d.further[1]["DateTime"]["value"] == "2026:01:02 03:04:06"
+
+
 def test_nothing_is_fetched_for_tags(meter: Meter, bucket: str) -> None:
     pixels = RNG.integers(0, 9, (40, 64, 64), np.uint16)
     meter.put(bucket, "a.tif", seed.encode(pixels, imagej=True))
