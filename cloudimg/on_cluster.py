@@ -26,8 +26,8 @@ from cloudimg.version import __version__
 
 T = TypeVar("T")
 
-_PER_THREAD = 2
-"""Numbers that a cluster has for each thread of its workers: one under way, one waiting."""
+_PER_THREAD = 4
+"""Numbers that a cluster has for each thread of its workers: one under way, the others waiting."""
 _RETRIES = 3
 _GONE = (
     "the cluster let go of the work: its scheduler is gone or was restarted. The same command goes"
@@ -36,7 +36,7 @@ _GONE = (
 _WORKER_TIMEOUT_S = 600.0
 _DRAIN_S = 60
 _COUNTED_FOR_S = 2.0
-_POLL_S = 0.05
+_POLL_S = 0.02
 _TAKEN_AFTER_S = 1.0
 """What has ended waits this long for more to be taken along."""
 _SHARE_OF_WORKER = 0.6
@@ -232,8 +232,8 @@ class Workers:
         first_at = None
         while True:
             ended = [future for future in futures if future.done()]
-            # Each thread has another one waiting meanwhile.
-            if len(ended) >= min(len(futures), max(1, self.n_threads // 2)):
+            # The threads have others waiting meanwhile.
+            if len(ended) >= min(len(futures), max(1, self.n_threads)):
                 return ended
             if any(future.status != "finished" for future in ended):
                 return ended

@@ -501,7 +501,7 @@ def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
 
         run(client, clusters.short_work, 120, look)
     assert len(waiting) == 120
-    assert max(waiting) > 2 * 2 + 1  # what one worker of two threads is given, and the job
+    assert max(waiting) > 4 * 2 + 1  # what one worker of two threads is given, and the job
 
 
 def test_a_cluster_without_workers(
