@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from cloudimg.storage import split_url
 if TYPE_CHECKING:
     from cloudimg.writer.progress import Advance
 
+_CONNECT_S = 20
 Line = Callable[[str], None]
 """Shows a line that is written again and again; "" takes it away."""
 
@@ -180,16 +182,33 @@ def _client_at(args: argparse.Namespace) -> Iterator[Any]:
         raise ArgumentError(
             '--scheduler needs the package distributed: pip install "cloudimg-dask[all]"'
         ) from None
+    _refuse_silent(args.scheduler)
     # Without files Dask's own configuration says which ones to use.
     security = cast(Any, Security)(**given) if given else None
     try:
         client: Any = cast(Any, Client)(
-            args.scheduler, timeout=20, security=security, set_as_default=False
+            args.scheduler, timeout=_CONNECT_S, security=security, set_as_default=False
         )
     except (OSError, ValueError, TypeError) as exc:
         raise CloudimgError(f"no scheduler answers at {args.scheduler}: {exc}") from None
     with client:
         yield client
+
+
+def _refuse_silent(address: str) -> None:
+    """Find out in a moment whether anything is there: Dask would ask for a minute.
+
+    Raises
+    ------
+    CloudimgError
+    """
+    match = re.fullmatch(r"(?:tcp|tls)://(?:\[([^]]+)\]|([^:/]+)):(\d+)/?", address)
+    if match is None:
+        return  # Dask knows others, and says what is wrong with them
+    try:
+        socket.create_connection((match[1] or match[2], int(match[3])), _CONNECT_S).close()
+    except (OSError, OverflowError) as exc:
+        raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
 
 
 def _options_of_copy(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ def read_on_cluster(
     StorageError, ClusterError
     """
     blocks: dict[int, Block] = {}
+    n_blocks = -(-grid.n_files // FILES_PER_BLOCK)
 
     def take(block: Block) -> None:
         blocks[block.number] = block
@@ -89,15 +91,14 @@ def read_on_cluster(
     run_on_cluster(
         client_of(client),
         partial(read_block, reader, Files.of(grid)),
-        range(-(-grid.n_files // FILES_PER_BLOCK)),
+        range(n_blocks),
         max_bytes=2**62,
         cell_bytes=_BLOCK_BYTES,
         report=take,
     )
-    files = grid.files()
-    for number in range(len(blocks)):
-        for found, size in blocks.pop(number):
-            yield next(files), found, size
+    said = chain.from_iterable(blocks.pop(number) for number in range(n_blocks))
+    for index, (found, size) in zip(grid.files(), said, strict=True):
+        yield index, found, size
 
 
 @dataclass(frozen=True, slots=True)

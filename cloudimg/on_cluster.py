@@ -153,17 +153,19 @@ def _run_on_cluster(
             retries=_RETRIES,
         )
 
-    under_way = submit(_PER_THREAD * workers.n_threads)
+    under_way: list[Any] = []
     try:
-        while under_way:
+        while True:
+            # Workers come one after the other, and some are lost; there may be none just now.
+            wanted = _PER_THREAD * workers.n_threads - len(under_way)
+            under_way += submit(max(wanted, 0 if under_way else 1))
+            if not under_way:
+                return
             ended = workers.wait_for_some(under_way)
             for result in workers.results_of(ended):
                 report(result)
             known = {future.key for future in ended}
             under_way = [future for future in under_way if future.key not in known]
-            # Workers come one after the other, and some are lost.
-            wanted = _PER_THREAD * workers.n_threads - len(under_way)
-            under_way += submit(max(wanted, 0 if under_way else 1))
     except BaseException:
         if client.status == "running":
             client.cancel(under_way)

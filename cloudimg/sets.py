@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -270,12 +270,17 @@ def _validate(reader: Reader, grid: FileGrid, planes: PlaneSet, first: Header) -
     """Read every header, and report every file whose pages are not what the set says."""
     numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
     odd = []
-    for number in np.unique(numbers[numbers >= 0]).tolist():
+    found, firsts = np.unique(numbers.ravel(), return_index=True)
+    places = zip(*np.unravel_index(firsts[found >= 0], numbers.shape), strict=True)
+    keys = [
+        reader.store.location.key_of(grid.keys(tuple(int(i) for i in place))) for place in places
+    ]
+    for number, opened in zip(found[found >= 0], _headers(reader, keys), strict=True):
         where = numbers == number
-        index = tuple(int(i) for i in np.argwhere(where)[0])
-        key = reader.store.location.key_of(grid.keys(index))
+        if isinstance(opened, FormatError):
+            odd.append(opened.message)
+            continue
         try:
-            opened = engine().fetch(partial(reader.headers.open, key)).result()
             for page in planes.page_of[where].tolist():
                 levels = reader.levels_of(opened, page)
                 shapes = tuple(level.shape[1:] for level in levels)
@@ -286,6 +291,20 @@ def _validate(reader: Reader, grid: FileGrid, planes: PlaneSet, first: Header) -
     if odd:
         shown = "; ".join(odd[:_SHOWN])
         raise MismatchError(f"{len(odd)} pages or files do not fit the set: {shown}")
+
+
+def _headers(reader: Reader, keys: Sequence[str]) -> Iterator[OpenFile | FormatError]:
+    """Headers of files in their order, many read at a time; a bad one as its error."""
+    step = 4 * engine().limits.max_requests  # what waits for its turn takes memory too
+    for i in range(0, len(keys), step):
+        under_way = [
+            engine().fetch(partial(reader.headers.open, key)) for key in keys[i : i + step]
+        ]
+        for future in under_way:
+            try:
+                yield future.result()
+            except FormatError as exc:
+                yield exc
 
 
 def _survey(

@@ -343,6 +343,10 @@ class Tally:
         """Take in what is to be known of a receipt that was looked over elsewhere."""
         self._digests[stage][number] = np.frombuffer(digest, np.uint8)
 
+    def n_missing(self, stage: int) -> int:
+        """Cells of a stage of which there is no receipt."""
+        return int((~self._digests[stage].any(axis=1)).sum())
+
     def digest(self) -> str:
         """Of all receipts."""
         return hashlib.sha256(b"".join(each.tobytes() for each in self._digests)).hexdigest()

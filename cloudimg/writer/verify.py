@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.coords import human
-from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
+from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.on_cluster import Client, client_of, run_on_cluster
 from cloudimg.writer.check import Checked, Problem, Proof, check_cell
 from cloudimg.writer.contrast import Contrast
@@ -194,8 +194,10 @@ class _Verifying:
 
     def _stage(self, proof: Proof, stage: int, counter: Counter) -> None:
         size = mean_cell_bytes(self.plan, stage)
+        checked_cells = np.zeros(self.plan.n_cells(stage), bool)
 
         def report(checked: Checked) -> None:
+            checked_cells[checked.number] = True
             for problem in checked.problems:
                 self._add(problem)
             self.n_objects += len(checked.keys)
@@ -221,6 +223,11 @@ class _Verifying:
                 max_bytes=self.max_bytes,
                 cell_bytes=cell_bytes(self.plan),
                 report=report,
+            )
+        if not checked_cells.all():
+            raise CloudimgError(
+                f"{int((~checked_cells).sum())} cells were not looked at, though nobody says why:"
+                " this is a defect of cloudimg"
             )
 
     def _metadata(self) -> None:

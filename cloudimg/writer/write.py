@@ -25,7 +25,13 @@ from typing import Any
 import numpy as np
 
 from cloudimg.coords import human
-from cloudimg.errors import ArgumentError, ChangedError, CorruptFileError, StorageError
+from cloudimg.errors import (
+    ArgumentError,
+    ChangedError,
+    CloudimgError,
+    CorruptFileError,
+    StorageError,
+)
 from cloudimg.on_cluster import Client, client_of, run_on_cluster
 from cloudimg.storage import engine
 from cloudimg.writer.cell import Job, run_cell
@@ -361,6 +367,7 @@ class _Run:
         )
         for stage, numbers in enumerate(todo):
             self._do(stage, numbers, counter)
+            self._refuse_unfinished(stage)
         self._plan_stored.result()
         self._finish()
         return Migration(
@@ -464,6 +471,20 @@ class _Run:
             cell_bytes=cell_bytes(self.plan),
             report=report,
         )
+
+    def _refuse_unfinished(self, stage: int) -> None:
+        """Whoever did the cells: of each there must be a receipt, or pixels would be missing.
+
+        Raises
+        ------
+        CloudimgError
+        """
+        n_missing = self.tally.n_missing(stage)
+        if n_missing:
+            raise CloudimgError(
+                f"{n_missing} of {self.plan.n_cells(stage)} cells were not done, though nobody says"
+                " why: this is a defect of cloudimg. The same command goes on from here"
+            )
 
     def _after_read(self) -> None:
         """In the thread of a cell: two round trips pass while others read and encode."""
