@@ -37,6 +37,7 @@ _WORKER_TIMEOUT_S = 600.0
 _DRAIN_S = 60
 _COUNTED_FOR_S = 2.0
 _POLL_S = 0.02
+_WAKE_POLL_S = 0.1
 _TAKEN_AFTER_S = 1.0
 """What has ended waits this long for more to be taken along."""
 _SHARE_OF_WORKER = 0.6
@@ -191,16 +192,19 @@ class Workers:
         self._counted_at = self._seen_at = time.monotonic()
 
     def _wait_for_one(self) -> None:
+        if _threads_now(self._client):
+            return  # which may have much else to do
+        deadline = time.monotonic() + self._timeout_s
         # A task that needs nothing: a cluster that grows with its work grows for work alone.
         asked = self._client.submit(int, key=f"cloudimg-wake-{uuid.uuid4().hex}")
-        try:
-            asked.result(timeout=self._timeout_s)
-        except TimeoutError:
-            asked.cancel()
-            raise ClusterError(
-                f"the cluster had no worker for {self._timeout_s:g} s"
-                " (CLOUDIMG_WORKER_TIMEOUT_S): start some, then run this again"
-            ) from None
+        while not (asked.done() or _threads_now(self._client)):
+            if time.monotonic() > deadline:
+                asked.cancel()
+                raise ClusterError(
+                    f"the cluster had no worker for {self._timeout_s:g} s"
+                    " (CLOUDIMG_WORKER_TIMEOUT_S): start some, then run this again"
+                )
+            time.sleep(_WAKE_POLL_S)
 
     def look(self) -> None:
         """Count again, if that was a while ago.
