@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cloudimg.writer.progress import Advance
 
 _CONNECT_S = 20
+_COMES_S = 5
 Line = Callable[[str], None]
 """Shows a line that is written again and again; "" takes it away."""
 
@@ -196,7 +198,7 @@ def _client_at(args: argparse.Namespace) -> Iterator[Any]:
 
 
 def _refuse_silent(address: str) -> None:
-    """Find out in a moment whether anything is there: Dask would ask for a minute.
+    """Find out soon whether anything is there, or just comes: Dask would ask for a minute.
 
     Raises
     ------
@@ -205,10 +207,16 @@ def _refuse_silent(address: str) -> None:
     match = re.fullmatch(r"(?:tcp|tls)://(?:\[([^]]+)\]|([^:/]+)):(\d+)/?", address)
     if match is None:
         return  # Dask knows others, and says what is wrong with them
-    try:
-        socket.create_connection((match[1] or match[2], int(match[3])), _CONNECT_S).close()
-    except (OSError, OverflowError) as exc:
-        raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
+    deadline = time.monotonic() + _COMES_S
+    while True:
+        try:
+            socket.create_connection((match[1] or match[2], int(match[3])), _CONNECT_S).close()
+        except (OSError, OverflowError) as exc:
+            if time.monotonic() > deadline:
+                raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
+            time.sleep(_COMES_S / 10)
+        else:
+            return
 
 
 def _options_of_copy(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,3 +377,30 @@ def test_a_dask_array_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     assert done.n_done_before == 1
     assert (0, 0) not in calls
     assert cloudimg.verify(out, against_source=array)
+
+
+def test_one_request_at_a_time(meter: Meter, bucket: str) -> None:
+    """No thread waits for others that it keeps from running."""
+    seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))
+    code = (
+        "import json, sys, cloudimg\n"
+        "source, out, options = *sys.argv[1:3], json.loads(sys.argv[3])\n"
+        "given = {'storage_options': options, 'validate': 'all'}\n"
+        "cloudimg.migrate(source, out, open_options=given, storage_options=options)\n"
+        "proof = cloudimg.verify(\n"
+        "    out, against_source=True, storage_options=options, source_options=options)\n"
+        "print(bool(proof), cloudimg.export(out, out + '-tiff', storage_options=options,\n"
+        "      out_options=options))\n"
+    )
+    source, out = f"s3://{bucket}/src/{seed.PATTERN}", f"s3://{bucket}/copy.zarr"
+    with meter.measure() as traffic:
+        done = subprocess.run(
+            [sys.executable, "-c", code, source, out, json.dumps(meter.storage_options)],
+            env={**os.environ, "CLOUDIMG_MAX_REQUESTS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert done.stdout.split() == ["True", "360"], done.stdout
+    assert traffic.max_concurrent <= 2  # the lease is renewed meanwhile

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -345,6 +345,8 @@ class _Run:
         """Cells that this process has yet to read of the source."""
         self._asked: Future[str] | None = None
         """For the source's fingerprint after all of it was read."""
+        # Not a fetching thread: opening an image waits for those.
+        self._asking = ThreadPoolExecutor(1, "cloudimg-source")
         # A worker is given the pixels of a Dask array, not the array.
         source = None if isinstance(subject.input, DaskInput) else subject.input
         self.job = Job(self.plan, source, destination, lease.view(), state.id)
@@ -492,11 +494,11 @@ class _Run:
         with self._lock:
             self._n_to_read -= 1
             if self._n_to_read == 0:
-                self._asked = engine().fetch(self.subject.fingerprint)
+                self._asked = self._asking.submit(self.subject.fingerprint)
 
     def _finish(self) -> None:
         """The metadata: what a reader looks for first comes last."""
-        asked = self._asked or engine().fetch(self.subject.fingerprint)
+        asked = self._asked or self._asking.submit(self.subject.fingerprint)
         found = documents(self.plan, self.state.facts, self.contrast.limits())
         *most, last = found
 
