@@ -345,7 +345,8 @@ def open(
     progress : callable, optional
         Is told what is being counted (names listed, headers read) and how far the count is.
     client : distributed.Client, optional
-        Has the workers of a Dask cluster read the headers that ``validate="all"`` asks for.
+        Has the workers of a Dask cluster read the headers that ``validate="all"`` asks for, where
+        they are more than 512 and the files no set that tells of itself (OME-TIFF, NDTiff).
 
     Returns
     -------

@@ -7,16 +7,18 @@ which file said it: a byte or two for each file, however many there are.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import FormatError
+from cloudimg.errors import FormatError, StorageError
 from cloudimg.grid import FileGrid, Keys
 from cloudimg.on_cluster import Client, client_of, run_on_cluster
 from cloudimg.reader import Reader
@@ -29,6 +31,7 @@ _KEPT = ("stage_position", "stage_position_unit", "pixel_size", "pixel_size_unit
 """Attributes that are compared between files."""
 
 Index = tuple[int, ...]
+Failure = FormatError | StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,14 @@ class Block:
     """What the headers of a block said."""
 
     number: int
-    said: tuple[Said | FormatError, ...]
+    said: tuple[Said | Failure, ...]
     """Each once."""
     which: bytes
     """For each file of the block its number in `said`, as unsigned integers of 16 bits."""
     sizes: bytes
     """And its size in bytes, as integers of 64 bits; -1 where the header cannot be read."""
 
-    def __iter__(self) -> Iterator[tuple[Said | FormatError, int]]:
+    def __iter__(self) -> Iterator[tuple[Said | Failure, int]]:
         sizes = np.frombuffer(self.sizes, np.int64)
         for number, size in zip(np.frombuffer(self.which, np.uint16), sizes, strict=True):
             yield self.said[number], int(size)
@@ -66,7 +69,7 @@ def read_on_cluster(
     grid: FileGrid,
     *,
     report: Callable[[int], None],
-) -> Iterator[tuple[Index, Said | FormatError, int]]:
+) -> Iterator[tuple[Index, Said | Failure, int]]:
     """Headers of all files of a grid, in C order, with the sizes of the files.
 
     Parameters
@@ -128,23 +131,28 @@ class Files:
 
 def read_block(reader: Reader, files: Files, number: int) -> Block:
     """In a worker: all headers of a block at once."""
-    key_of = reader.store.location.key_of
-    waiting = [engine().fetch(partial(_read, reader, key_of(name))) for name in files.names(number)]
-    said: list[Said | FormatError] = []
-    which = np.empty(len(waiting), np.uint16)
-    sizes = np.empty(len(waiting), np.int64)
-    for place, future in enumerate(waiting):
-        found, sizes[place] = future.result()
+    keys = [reader.store.location.key_of(name) for name in files.names(number)]
+    said: list[Said | Failure] = []
+    which = np.empty(len(keys), np.uint16)
+    sizes = np.empty(len(keys), np.int64)
+    # Files that are no TIFF are decoded whole, which takes memory: a few of them at a time.
+    width = 2 * engine().limits.decode_threads if reader.headers.reads_whole else len(keys)
+    waiting: deque[Future[tuple[Said | Failure, int]]] = deque()
+    todo = iter(keys)
+    for place in range(len(keys)):
+        for key in islice(todo, width - len(waiting)):
+            waiting.append(engine().fetch(partial(_read, reader, key)))
+        found, sizes[place] = waiting.popleft().result()
         if found not in said:
             said.append(found)
         which[place] = said.index(found)
     return Block(number, tuple(said), which.tobytes(), sizes.tobytes())
 
 
-def _read(reader: Reader, key: str) -> tuple[Said | FormatError, int]:
+def _read(reader: Reader, key: str) -> tuple[Said | Failure, int]:
     try:
         opened = reader.headers.open(key)
-    except FormatError as exc:
+    except (FormatError, StorageError) as exc:  # not raised: Dask would try the block again
         return exc, -1
     parsed = opened.parsed
     attrs = {name: parsed.attrs[name] for name in _KEPT if name in parsed.attrs}

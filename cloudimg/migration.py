@@ -8,6 +8,7 @@ from typing import Any
 
 from cloudimg.api import Image, open
 from cloudimg.errors import ArgumentError
+from cloudimg.on_cluster import once
 from cloudimg.opening import URLs
 from cloudimg.writer.calls import make_request, memory, told, write_subject
 from cloudimg.writer.destination import open_destination
@@ -75,7 +76,8 @@ def to_zarr(
     resume : bool
         False refuses to go on with a migration that is not finished.
     client : distributed.Client, optional
-        Have the workers of a Dask cluster do it.
+        Have the workers of a Dask cluster do it. A callable that gives a client is called when
+        there is work for it.
     progress : bool or callable
         True shows a line; a callable is given an `Advance`.
     storage_options : mapping, optional
@@ -131,7 +133,8 @@ def migrate(
     -------
     Migration
     """
-    asked = {"client": options.get("client"), **(open_options or {})}
+    options["client"] = once(options.get("client"))
+    asked = {"client": options["client"], **(open_options or {})}
     return write_subject(lambda name: open(source, **asked).subject(name), url, **options)
 
 
@@ -218,6 +221,7 @@ def verify(
     """
     destination = open_destination(url, storage_options)
     state = load(destination)
+    client = once(client)
     against = None
     if against_source is not False:
         subject = _subject_to_compare(state, against_source, source_options)

@@ -8,6 +8,7 @@ far more than what is in it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import pickle
@@ -50,6 +51,11 @@ Client = Any
 def client_of(client: Client) -> Any:
     """The `distributed.Client` itself."""
     return client() if callable(client) else client
+
+
+def once(client: Client | None) -> Client | None:
+    """The same, of which a callable is called no more than once."""
+    return functools.cache(client) if callable(client) else client
 
 
 def worker_timeout_s() -> float:

@@ -16,9 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.errors import ArgumentError, CloudimgError, FormatError, GridError, MismatchError
+from cloudimg.errors import (
+    ArgumentError,
+    CloudimgError,
+    FormatError,
+    GridError,
+    MismatchError,
+    StorageError,
+)
 from cloudimg.grid import FileGrid
-from cloudimg.header_blocks import Said, read_on_cluster
+from cloudimg.header_blocks import FILES_PER_BLOCK, Said, read_on_cluster
 from cloudimg.headers import OpenFile
 from cloudimg.layout import Axis, Layout, arrange, with_extents
 from cloudimg.on_cluster import Client
@@ -102,7 +109,7 @@ def survey(
         if progress is not None:
             progress("headers read", n_read)
 
-    if validate_all and client is not None:
+    if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
         more = _headers_by_workers(client, reader, grid, start, report)
     else:
         wanted = _wanted(grid, layouts[0], start, validate_all=validate_all)
@@ -233,6 +240,8 @@ def _headers_by_workers(
     for index, said, size in read_on_cluster(client, reader, grid, report=report):
         if index == start:
             continue
+        if isinstance(said, StorageError):
+            raise said
         if not isinstance(said, Said):
             yield index, said
             continue

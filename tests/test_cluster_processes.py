@@ -31,7 +31,7 @@ from distributed.security import Security
 import cloudimg
 from cloudimg.cli import main
 from cloudimg.cluster.tls import Tls
-from cloudimg.errors import ClusterError, MismatchError
+from cloudimg.errors import AccessDeniedError, ClusterError, MismatchError
 from cloudimg.header_blocks import FILES_PER_BLOCK, Files, read_block
 from cloudimg.on_cluster import run_on_cluster
 from cloudimg.writer import write
@@ -538,6 +538,18 @@ def test_a_cluster_without_workers(
     archive.check("no-workers")
 
 
+def test_a_cluster_that_is_busy(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other work: then it is waited for, as it has workers."""
+    monkeypatch.setenv("CLOUDIMG_WORKER_TIMEOUT_S", "2")
+    with Cluster(tmp_path / "cluster", 1) as cluster, cluster.client() as client:
+        others = client.map(clusters.slowly, range(4), [4.0] * 4, pure=False)
+        archive.copy("busy", client=client)
+        assert all(other.done() for other in others[:2])
+    archive.check("busy")
+
+
 def test_a_cluster_that_grows_with_its_work(archive: Archive) -> None:
     """Such a one has no worker until there is something to do."""
     with (
@@ -555,7 +567,7 @@ def test_headers_are_read_by_the_workers(client: Any, meter: Meter, bucket: str)
     """Of an archive with holes, tiles of several widths and files that do not fit."""
     pixels = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50)
     widths = (50, 20, 30, 50)
-    for t in range(20):
+    for t in range(140):
         for x, width in enumerate(widths):
             if (t, x) != (3, 1):
                 meter.put(bucket, f"src/a_{t}t_{x}x.tif", seed.encode(pixels[:, :width]))
@@ -563,7 +575,7 @@ def test_headers_are_read_by_the_workers(client: Any, meter: Meter, bucket: str)
     options = {"storage_options": meter.storage_options, "validate": "all", "missing": "fill"}
     local = cloudimg.open(url, **options)
     lazy = cloudimg.imread(url, client=client, **options)
-    assert lazy.shape == local.shape == (20, 40, sum(widths))
+    assert lazy.shape == local.shape == (140, 40, sum(widths))
     np.testing.assert_array_equal(client.compute(lazy).result(60), local.read())
 
     meter.put(bucket, "src/a_7t_2x.tif", seed.encode(pixels[:, :31]))
@@ -573,7 +585,15 @@ def test_headers_are_read_by_the_workers(client: Any, meter: Meter, bucket: str)
     with pytest.raises(MismatchError) as there:
         cloudimg.open(url, client=client, **options)
     assert str(there.value) == str(here.value)
-    assert "2 of 79 files" in str(there.value)
+    assert "2 of 559 files" in str(there.value)
+
+    meter.faults([{"match": r"^GET .*a_5t_0x", "status": 403}])
+    with meter.measure() as traffic, pytest.raises(AccessDeniedError, match="a_5t_0x"):
+        cloudimg.open(url, client=client, **options)
+    meter.faults([])
+    assert (
+        len([r for r in traffic.requests if "a_5t_0x" in r.key]) <= 2
+    )  # the block is not repeated
 
 
 def test_many_headers_are_few_bytes(client: Any, meter: Meter, bucket: str) -> None:

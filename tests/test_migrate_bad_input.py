@@ -533,6 +533,32 @@ def test_a_file_changed_during_the_run(meter: Meter, bucket: str, archive: str, 
     assert_right(meter, url)
 
 
+@pytest.mark.parametrize("missing", ["raise", "fill"])
+def test_a_file_of_a_list_changed_during_the_run(
+    meter: Meter, bucket: str, archive: str, missing: str
+) -> None:
+    """Which no store lists, so that versions are known of those alone that were looked at."""
+    urls = [f"s3://{bucket}/src/a_{t}_{z}.tif" for t in range(2) for z in range(4)]
+
+    def change(advance: Any) -> None:
+        if advance.n_done == 3:
+            meter.put(bucket, "src/a_0_0.tif", seed.encode(pixels_of(5, 5)))
+
+    options = {"storage_options": meter.storage_options}
+    with pytest.raises(ChangedError):
+        cloudimg.migrate(
+            urls,
+            f"s3://{bucket}/copy.zarr",
+            open_options={**options, "missing": missing},
+            progress=change,
+            **options,
+            chunks=64,
+            shards={"file": 1, "y": 64, "x": 128},
+            max_mem=120_000,
+            levels=1,
+        )
+
+
 def test_a_local_file_changed_during_the_run(source: str, tmp_path: Path) -> None:
     def change(advance: Any) -> None:
         if advance.n_done == 3:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloudimg.errors import ArgumentError
+from cloudimg.on_cluster import once
 from cloudimg.writer.destination import open_destination
 from cloudimg.writer.progress import Progress, print_line
 from cloudimg.writer.request import Request
@@ -42,6 +43,7 @@ def write_subject(
 ) -> Migration:
     """See `cloudimg.to_zarr`."""
     request = make_request(zarr_format, chunks, shards, levels, factors, downsampling, codec, name)
+    client = once(client)
     settings = Settings(
         max_bytes=memory(max_mem, client),
         overwrite=flag(overwrite, "overwrite"),

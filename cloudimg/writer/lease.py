@@ -65,6 +65,7 @@ class Lease:
         self._renewed_at = time.monotonic()
         self._lost = ""
         self._forgotten = False
+        self._abandoned = False
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="cloudimg-lease", daemon=True)
@@ -78,7 +79,7 @@ class Lease:
         self._thread.join()
         del _held[self.owner]
         with self._lock:
-            if not self._lost:
+            if not self._lost and not self._abandoned:
                 # Nothing hangs on it: who follows would only have to wait.
                 with suppress(StorageError):
                     if self._forgotten:
@@ -95,6 +96,10 @@ class Lease:
     def forget(self) -> None:
         """Take the lease away at the end, and those before it, instead of marking it released."""
         self._forgotten = True
+
+    def abandon(self) -> None:
+        """Let the lease run out at the end: something of ours may still be on its way there."""
+        self._abandoned = True
 
     def view(self) -> LeaseView:
         """What travels to workers."""

@@ -161,21 +161,28 @@ def write(
         except BaseException:
             _leave_nothing(destination, lease)
             raise
-        stock = Stock(destination, state.plan) if found.state is state else None
-        if stock is not None and _is_whole(destination, state, stock):
-            n_cells = state.plan.total_cells
-            seconds = time.monotonic() - began
-            return Migration(destination.url, n_cells, n_cells, 0, 0, seconds, state.facts.notes)
         try:
+            stock = Stock(destination, state.plan) if found.state is state else None
+            if stock is not None and _is_whole(destination, state, stock):
+                n, seconds = state.plan.total_cells, time.monotonic() - began
+                return Migration(destination.url, n, n, 0, 0, seconds, state.facts.notes)
             for note in state.facts.notes:
                 say(f"note: {note}")
             run = _Run(subject, destination, state, settings, lease, stock, storing)
             return run.to_the_end(began)
         except BaseException:
-            # Waited for, so that it does not come when another writes there.
-            if storing.exception() is not None:
+            if _was_not_stored(storing, lease):
                 _leave_nothing(destination, lease)
             raise
+
+
+def _was_not_stored(storing: Future[None], lease: Lease) -> bool:
+    """Whether the plan's PUT failed; waited for, so that it does not come when another writes."""
+    try:
+        return storing.exception() is not None
+    except BaseException:  # Ctrl-C again and again
+        lease.abandon()
+        raise
 
 
 def _is_whole(destination: Destination, state: State, stock: Stock) -> bool:
