@@ -28,10 +28,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cloudimg
-from cloudimg.on_cluster import run_on_cluster
-from tests import clusters, seed
-from tests.clusters import Cluster
-from tests.metering import Meter
+from cloudimg.distributed.run import run_on_cluster
+from tests.support import clusters, seed
+from tests.support.clusters import Cluster
+from tests.support.metering import Meter
 
 BUCKET = "benchmark"
 PATTERN = f"s3://{BUCKET}/src/img_t{{t}}_z{{z}}.tif"
@@ -76,8 +76,8 @@ def copy(meter: Meter, client: Any, name: str) -> Any:
     return cloudimg.migrate(
         PATTERN,
         f"s3://{BUCKET}/{name}.zarr",
-        open_options={"storage_options": options},
-        storage_options=options,
+        source_options=options,
+        target_options=options,
         chunks=TILE[0],
         shards={"t": 1, "z": PLANES, "y": TILE[0], "x": TILE[1]},
         levels=1,

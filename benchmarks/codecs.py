@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from cloudimg import sample
-from cloudimg.writer.codecs import make_codec
+from cloudimg.cli import sample
+from cloudimg.migration.encode.codecs import make_codec
 
 EXTENT = 256
 MOST_CHUNKS = 300
@@ -95,7 +95,7 @@ def pixels_of(path: Path) -> np.ndarray[Any, Any] | str:
                 return "too large"
             image = series.asarray()
             axes = series.axes
-    except Exception as exc:  # noqa: BLE001 - hostile files lie among them
+    except Exception as exc:  # noqa: BLE001
         return f"not read ({type(exc).__name__})"
     if axes.endswith("S"):
         image = np.moveaxis(image, -1, 0)

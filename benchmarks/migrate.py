@@ -35,7 +35,7 @@ import tifffile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import objects
-from tests.metering import Meter
+from tests.support.metering import Meter
 
 BUCKET = "benchmark"
 TILE = (512, 512)
@@ -54,8 +54,8 @@ def by_cloudimg(endpoint: str, out: str) -> None:
     cloudimg.migrate(
         PATTERN,
         out,
-        open_options={"storage_options": store},
-        storage_options=store,
+        source_options=store,
+        target_options=store,
         levels=LEVELS,
     )
 
@@ -121,7 +121,12 @@ def local_folder(out: str) -> str:
 
 
 MODULES = {
-    "cloudimg": ("cloudimg.writer.write", "pyarrow.json", "pyarrow.parquet", "botocore.session"),
+    "cloudimg": (
+        "cloudimg.migration.run.write",
+        "pyarrow.json",
+        "pyarrow.parquet",
+        "botocore.session",
+    ),
     "dask": ("dask.array", "s3fs", "tifffile", "zarr.storage"),
     "ngff-zarr": ("ngff_zarr", "cloudimg", "zarr.storage", "botocore.session"),
 }

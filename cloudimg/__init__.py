@@ -4,24 +4,88 @@
 >>> a = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")  # doctest: +SKIP
 """
 
-from cloudimg.api import File, Image, LevelInfo, imread, open
-from cloudimg.errors import CloudimgError
-from cloudimg.formats import register_format
-from cloudimg.migration import dry_run, export, migrate, to_zarr, verify
-from cloudimg.version import __version__
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cloudimg.__about__ import __version__
+
+if TYPE_CHECKING:
+    from cloudimg import cluster, errors
+    from cloudimg.api.copies import dry_run, export, migrate, to_zarr, verify
+    from cloudimg.api.descriptions import info, preview
+    from cloudimg.api.images import imread, open
+    from cloudimg.errors import CloudimgError
+    from cloudimg.formats.registry import register_format
+    from cloudimg.image.image import File, Image, LevelInfo
+    from cloudimg.image.preview import Preview
+    from cloudimg.migration.progress import Advance
+    from cloudimg.migration.run.estimate import Estimate
+    from cloudimg.migration.run.write import Migration
+    from cloudimg.migration.verify.check_cell import Problem
+    from cloudimg.migration.verify.verify import Verification
+
+_MODULES = {
+    "Advance": "cloudimg.migration.progress",
+    "CloudimgError": "cloudimg.errors",
+    "Estimate": "cloudimg.migration.run.estimate",
+    "File": "cloudimg.image.image",
+    "Image": "cloudimg.image.image",
+    "LevelInfo": "cloudimg.image.image",
+    "Migration": "cloudimg.migration.run.write",
+    "Preview": "cloudimg.image.preview",
+    "Problem": "cloudimg.migration.verify.check_cell",
+    "Verification": "cloudimg.migration.verify.verify",
+    "dry_run": "cloudimg.api.copies",
+    "export": "cloudimg.api.copies",
+    "imread": "cloudimg.api.images",
+    "info": "cloudimg.api.descriptions",
+    "migrate": "cloudimg.api.copies",
+    "open": "cloudimg.api.images",
+    "preview": "cloudimg.api.descriptions",
+    "register_format": "cloudimg.formats.registry",
+    "to_zarr": "cloudimg.api.copies",
+    "verify": "cloudimg.api.copies",
+}
+"""Where each public name is defined; imported when it is first used."""
 
 __all__ = [
+    "Advance",
     "CloudimgError",
+    "Estimate",
     "File",
     "Image",
     "LevelInfo",
+    "Migration",
+    "Preview",
+    "Problem",
+    "Verification",
     "__version__",
+    "cluster",
     "dry_run",
+    "errors",
     "export",
     "imread",
+    "info",
     "migrate",
     "open",
+    "preview",
     "register_format",
     "to_zarr",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("cluster", "errors"):
+        return importlib.import_module(f"cloudimg.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cloudimg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,7 +2,7 @@
 
 import sys
 
-from cloudimg.cli import main
+from cloudimg.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,7 +4,8 @@
 
     CloudimgError
     ├── ArgumentError          an argument that cannot be right (also ValueError)
-    │   └── PatternError       a pattern with a syntax error
+    │   ├── PatternError       a pattern with a syntax error
+    │   └── UnknownArgumentError  a keyword argument that does not exist (also TypeError)
     ├── GridError              the files do not form one image
     │   ├── NoMatchError       nothing matches (also FileNotFoundError)
     │   ├── DuplicateIndexError  two files at one index
@@ -15,7 +16,6 @@
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
     │   ├── ServerError        5xx, throttling, connection reset, time-out: after all retries
-    │   ├── ShortReadError     fewer bytes came than the object should have there
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
     ├── ClusterError           a Dask cluster failed, not a store or a file
@@ -44,14 +44,23 @@ class CloudimgError(Exception):
         The object that it happened to, without credentials.
     byte_range : tuple of int, optional
         Half-open range of bytes of that object.
+    cause : str, optional
+        What a library raised, as text without secrets, where its exception may hold credentials
+        and is therefore not kept as ``__cause__``.
     """
 
     def __init__(
-        self, message: str, *, url: str | None = None, byte_range: tuple[int, int] | None = None
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        byte_range: tuple[int, int] | None = None,
+        cause: str | None = None,
     ) -> None:
         self.message = message
         self.url = url
         self.byte_range = byte_range
+        self.cause = cause
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -63,13 +72,17 @@ class CloudimgError(Exception):
         return f"{self.message} [{', '.join(where)}]" if where else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.url, self.byte_range)
+        return _rebuild, (type(self), self.message, self.url, self.byte_range, self.cause)
 
 
 def _rebuild(
-    cls: type[CloudimgError], message: str, url: str | None, byte_range: tuple[int, int] | None
+    cls: type[CloudimgError],
+    message: str,
+    url: str | None,
+    byte_range: tuple[int, int] | None,
+    cause: str | None,
 ) -> CloudimgError:
-    return cls(message, url=url, byte_range=byte_range)
+    return cls(message, url=url, byte_range=byte_range, cause=cause)
 
 
 class ArgumentError(CloudimgError, ValueError):
@@ -78,6 +91,10 @@ class ArgumentError(CloudimgError, ValueError):
 
 class PatternError(ArgumentError):
     """A URL pattern with a syntax error."""
+
+
+class UnknownArgumentError(ArgumentError, TypeError):
+    """A keyword argument that the function does not have."""
 
 
 class GridError(CloudimgError):
@@ -118,10 +135,6 @@ class NoRoomError(StorageError):
 
 class ServerError(StorageError):
     """Server errors, throttling, resets and time-outs that outlasted the retries."""
-
-
-class ShortReadError(StorageError):
-    """Fewer bytes came than the object should have there."""
 
 
 class ChangedError(StorageError):

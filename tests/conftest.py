@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-# ruff: noqa: E402, what follows must come before the imports
 # The tests see no configuration of the user's, whose keys and endpoints would reach real stores.
 # Libraries read these when they are imported, hence before any of those below.
 for name in list(os.environ):
@@ -31,25 +29,24 @@ os.environ["FSSPEC_CONFIG_DIR"] = os.devnull
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it asks emulators for gRPC, 60 s long
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
-# `tests` is a folder without __init__.py; this is how its modules are found under a bare `pytest`.
-REPOSITORY = Path(__file__).resolve().parents[1]
-if str(REPOSITORY) not in sys.path:
-    sys.path.insert(0, str(REPOSITORY))
-
+# ruff: noqa: E402, what follows must come before the imports
 import boto3
 import botocore.client
 import botocore.config
 import fsspec
 import pytest
 import requests
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
 
-from tests.metering import Meter
-from tests.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+from cloudimg.settings import settings
+from tests.support.metering import Meter
+from tests.support.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("cloudimg", deadline=None)
-settings.load_profile("cloudimg")
+hypothesis_settings.register_profile("cloudimg", deadline=None)
+hypothesis_settings.load_profile("cloudimg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,3 +283,16 @@ def acquisitions(corpus: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no acquisitions at {folder}")
     return folder
+
+
+@pytest.fixture
+def set_variable() -> Iterator[Callable[[str, str], None]]:
+    """Sets a variable of the environment from which a process reads its settings once."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def set_it(name: str, value: str) -> None:
+            patch.setenv(name, value)
+            settings.cache_clear()
+
+        yield set_it
+    settings.cache_clear()

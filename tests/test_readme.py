@@ -36,7 +36,7 @@ def test_every_block_is_covered() -> None:
 SETUP = """
 import boto3, fsspec, io, os, tifffile
 import numpy as np
-from tests import seed
+from tests.support import seed
 
 s3 = boto3.client("s3")
 for bucket in ("lab", "public"):
@@ -189,7 +189,7 @@ def test_the_benchmark_command() -> None:
 def test_the_picture_is_what_the_demo_makes() -> None:
     import imagecodecs
 
-    from cloudimg import demo, sample
+    from cloudimg.cli import demo, sample
 
     shown = imagecodecs.png_decode((REPOSITORY / "docs" / "demo.png").read_bytes())
     made = demo.paint(sample.acquire().max(axis=2))

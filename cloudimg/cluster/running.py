@@ -217,7 +217,7 @@ def _keep(launcher: Launcher, workers: int, over: threading.Event, say: Say) -> 
     while not over.wait(_TOP_UP_S):
         try:
             problems = launcher.keep_workers(workers).problems
-        except Exception as exc:  # noqa: BLE001 - the work goes on with the workers that there are
+        except Exception as exc:  # noqa: BLE001
             problems = (str(exc),)
         for problem in problems:
             if problem not in said and not over.is_set():

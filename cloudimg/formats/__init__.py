@@ -6,6 +6,14 @@ for what those lack, imageio; all are imported when a file first needs them. Use
 """
 
 from cloudimg.formats.decode import decode, dims_of
-from cloudimg.formats.registry import HEAD_BYTES, Format, Read, find_format, register_format
+from cloudimg.formats.registry import HEAD_BYTES, Format, ReadFunction, find_format, register_format
 
-__all__ = ["HEAD_BYTES", "Format", "Read", "decode", "dims_of", "find_format", "register_format"]
+__all__ = [
+    "HEAD_BYTES",
+    "Format",
+    "ReadFunction",
+    "decode",
+    "dims_of",
+    "find_format",
+    "register_format",
+]

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, LimitError
-from cloudimg.formats.registry import Format, Read
+from cloudimg.formats.registry import Format, ReadFunction
 from cloudimg.formats.sizes import UNREADABLE
 
 Array = npt.NDArray[Any]
 
 
-def decode(reader: Format | Read, data: bytes | memoryview, url: str, *, limit_bytes: int) -> Array:
+def decode(
+    reader: Format | ReadFunction, data: bytes | memoryview, url: str, *, limit_bytes: int
+) -> Array:
     """Decode a whole file.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cloudimg.errors import ArgumentError
 from cloudimg.formats import decoders, plain, sizes
 
-Read = Callable[[BinaryIO, str], npt.NDArray[Any]]
+ReadFunction = Callable[[BinaryIO, str], npt.NDArray[Any]]
 """A seekable binary file and its URL to an array."""
 
 HEAD_BYTES = 64
@@ -24,7 +24,7 @@ class Format:
     """How files of one format are known and read; pickles where `read` does."""
 
     name: str
-    read: Read
+    read: ReadFunction
     extensions: tuple[str, ...]
     """In lower case, with the dot; ``.nii.gz`` is one."""
     magic: tuple[tuple[int, bytes], ...]
@@ -43,7 +43,7 @@ class Format:
 
 def register_format(
     name: str,
-    read: Read,
+    read: ReadFunction,
     *,
     extensions: str | Iterable[str] = (),
     magic: bytes | Iterable[bytes | tuple[int, bytes]] = (),
@@ -148,7 +148,7 @@ def _brands(*names: bytes) -> tuple[tuple[int, bytes], ...]:
     return tuple((4, b"ftyp" + name) for name in names)
 
 
-def _codec(name: str) -> Read:
+def _codec(name: str) -> ReadFunction:
     return partial(decoders.read_by_imagecodecs, codec=name)
 
 

@@ -1,8 +1,8 @@
 """The only package that talks to stores."""
 
 from cloudimg.storage.base import Blob, Data, Entry
-from cloudimg.storage.limits import Engine, engine
 from cloudimg.storage.store import Store
+from cloudimg.storage.threads import Engine, engine, map_ahead
 from cloudimg.storage.urls import Location, redact, split_url, unsigned
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Location",
     "Store",
     "engine",
+    "map_ahead",
     "redact",
     "split_url",
     "unsigned",

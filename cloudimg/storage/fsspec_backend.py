@@ -20,9 +20,9 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
+from cloudimg.settings import settings
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, is_no_room, no_room
 from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting, is_zonal
-from cloudimg.storage.limits import engine
 from cloudimg.storage.urls import Location, redact
 
 Asker = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
@@ -55,7 +55,7 @@ class FsspecBackend:
             with self._one_at_a_time:
                 data = self._fs.cat_file(path, start=start, end=stop)
                 size = None if start is not None and start >= 0 else self._fs.info(path)["size"]
-        except Exception as exc:  # noqa: BLE001 - each filesystem has its own errors; all are told
+        except Exception as exc:  # noqa: BLE001
             raise self._translate(exc, key) from None
         if start is None:
             return Blob(data, 0, len(data), None)
@@ -65,7 +65,7 @@ class FsspecBackend:
         import fsspec.asyn
 
         return fsspec.asyn.sync(  # type: ignore[no-any-return]
-            self._fs.loop, _bounded, request, 60 * engine().limits.timeout_s
+            self._fs.loop, _bounded, request, 60 * settings().timeout_s
         )
 
     def info(self, key: str) -> Entry:
@@ -207,7 +207,7 @@ def _filesystem(location: Location, options: Mapping[str, Any]) -> Any:
     except (ImportError, ValueError) as exc:
         known = ", ".join(sorted(p for p in protocols if p))
         raise ArgumentError(f"cannot open {known}: {exc}") from None
-    except Exception as exc:  # noqa: BLE001 - opening the outer file of a chain reads a store
+    except Exception as exc:  # noqa: BLE001
         inner = FsspecBackend.__new__(FsspecBackend)
         inner._location = location
         raise inner._translate(exc, location.root) from None
@@ -224,7 +224,7 @@ def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any
     """Options for our own instance: enough connections, and time-outs that end."""
     if location.before or location.after:
         return options
-    limits = engine().limits
+    limits = settings()
     if location.protocol == "s3":
         options["config_kwargs"] = {
             "max_pool_connections": limits.max_requests,

@@ -19,9 +19,9 @@ from obstore import exceptions
 from obstore.store import HTTPStore, S3Store
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, StorageError
+from cloudimg.settings import settings
 from cloudimg.storage import s3_options
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, is_no_room, no_room
-from cloudimg.storage.limits import engine
 
 T = TypeVar("T")
 
@@ -304,7 +304,7 @@ _ERRORS = (exceptions.BaseError, OSError)
 
 
 def _client_options(*, allow_http: bool) -> dict[str, Any]:
-    limits = engine().limits
+    limits = settings()
     return {
         "allow_http": allow_http,
         "connect_timeout": timedelta(seconds=limits.timeout_s),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cloudimg.__about__ import __version__
 from cloudimg.errors import (
     ArgumentError,
     CloudimgError,
@@ -19,11 +20,11 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
+from cloudimg.settings import settings
 from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
-from cloudimg.storage.limits import engine
 from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location, redact
-from cloudimg.version import __version__
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ class Store:
         """Objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
         last = ""
         for backend in self._connected():
-            attempts = engine().limits.attempts
+            attempts = settings().attempts
             for attempt in range(attempts):
                 resume = last
                 try:
@@ -199,7 +200,7 @@ class Store:
         raise StorageError(f"{self} cannot be listed", url=self.location.display(folder))
 
     def _retried(self, request: Callable[[Backend], T], asked: tuple[int, int] | None) -> T:
-        attempts = engine().limits.attempts
+        attempts = settings().attempts
         for attempt in range(attempts):
             try:
                 with engine().requests:
@@ -314,13 +315,13 @@ def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backe
     slow: Backend = _LateFsspec(location, options)
     is_fast = (
         not _is_forked
-        and os.environ.get("CLOUDIMG_BACKEND") != "fsspec"
+        and settings().backend != "fsspec"
         and not _is_configured_in_fsspec(location.protocol)
     )
     if location.before or location.after:
         return [slow]
     if location.protocol == "file":
-        forced = os.environ.get("CLOUDIMG_BACKEND") == "fsspec"
+        forced = settings().backend == "fsspec"
         return [LocalBackend()] if not options and not forced else [slow]
     try:
         if location.protocol == "s3" and is_fast:
@@ -335,7 +336,7 @@ def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backe
         return [slow]
     except CloudimgError:
         raise
-    except Exception as exc:  # noqa: BLE001 - botocore has many for a wrong configuration
+    except Exception as exc:  # noqa: BLE001
         raise ArgumentError(
             f"cannot connect to {location.display(location.root)}: {type(exc).__name__}:"
             f" {redact(str(exc))}",

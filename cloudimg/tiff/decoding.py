@@ -6,7 +6,6 @@ import zlib
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, LimitError, UnsupportedFormatError
-from cloudimg.tiff.guard import max_segment_bytes
 
 Buffer = bytes | memoryview
 
@@ -42,6 +41,7 @@ class SegmentDecoder:
         jpegtables: bytes | None,
         stored_bytes: int,
         page: int,
+        limit_bytes: int,
         url: str,
         byte_range: tuple[int, int],
     ) -> Any:
@@ -52,7 +52,7 @@ class SegmentDecoder:
         CorruptFileError, UnsupportedFormatError, LimitError
         """
         name = f"segment {index} of page {page} of {url}"
-        self._check_size(encoded, name, url, byte_range)
+        self._check_size(encoded, limit_bytes, name, url, byte_range)
         extra: dict[str, Any] = {}
         if self._compression in JPEG:
             extra = {"jpegtables": jpegtables, "jpegheader": self._jpegheader}
@@ -60,7 +60,7 @@ class SegmentDecoder:
             return self._tried(encoded, index, stored_bytes, extra)
         except (NotImplementedError, ImportError) as exc:
             raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from None
-        except Exception as exc:  # noqa: BLE001 - each codec has its own errors; all are told
+        except Exception as exc:  # noqa: BLE001
             got = len(encoded)
             if got < byte_range[1] - byte_range[0]:
                 raise truncated(url, byte_range, got) from None
@@ -80,7 +80,7 @@ class SegmentDecoder:
         """
         try:
             self._decode(None, 0)
-        except Exception as exc:  # noqa: BLE001 - tifffile raises ValueError and what codecs raise
+        except Exception as exc:  # noqa: BLE001
             raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from None
 
     def _tried(self, encoded: Buffer, index: int, stored_bytes: int, extra: dict[str, Any]) -> Any:
@@ -95,17 +95,21 @@ class SegmentDecoder:
             return self._decode(again, index, **extra)
 
     def _check_size(
-        self, encoded: Buffer, name: str, url: str, byte_range: tuple[int, int]
+        self,
+        encoded: Buffer,
+        limit_bytes: int,
+        name: str,
+        url: str,
+        byte_range: tuple[int, int],
     ) -> None:
         """Refuse what would decode to gigabytes, as the header or the segment itself says."""
         size = self._segment_bytes
         if self._compression in JPEG:
             size = max(size, _jpeg_bytes(encoded))
-        limit = max_segment_bytes()
-        if size > limit:
+        if size > limit_bytes:
             raise LimitError(
                 f"{name} claims to decode to {size} bytes from {len(encoded)}; set"
-                f" CLOUDIMG_MAX_SEGMENT_BYTES (now {limit}) higher if the file can be trusted",
+                f" CLOUDIMG_MAX_SEGMENT_BYTES (now {limit_bytes}) higher if the file can be trusted",
                 url=url,
                 byte_range=byte_range,
             )

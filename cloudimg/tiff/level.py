@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
+from cloudimg.settings import DecodeLimits
 from cloudimg.tiff.decoding import JPEG, SegmentDecoder, truncated
 from cloudimg.tiff.geometry import Geometry, Region, overlap
 from cloudimg.tiff.sparse import Buffer
@@ -249,7 +250,9 @@ class Level:
         per_pixel = sum(bits) if isinstance(bits, tuple) else bits * samples
         return int(depth * height * math.ceil(width * per_pixel / 8))
 
-    def place(self, piece: Piece, data: Buffer, region: Region, out: Array) -> None:
+    def place(
+        self, piece: Piece, data: Buffer, region: Region, out: Array, limits: DecodeLimits
+    ) -> None:
         """Decode a piece into the output.
 
         Parameters
@@ -261,9 +264,10 @@ class Level:
             What was planned.
         out : ndarray
             Shape of the region, any strides.
+        limits : DecodeLimits
         """
         if piece.page in self._others:
-            self._others[piece.page].place(piece, data, region, out)
+            self._others[piece.page].place(piece, data, region, out, limits)
             return
         target = self._plane_of(out, piece.place)
         window = self.geometry.window(region)
@@ -273,7 +277,7 @@ class Level:
         elif piece.segment == _ROWS:
             self._place_rows(piece, data, window, target)
         else:
-            self._place_segment(piece, data, window, target)
+            self._place_segment(piece, data, window, target, limits)
 
     def _plane_of(self, out: Array, place: tuple[int, ...]) -> Array:
         """The five-axis view of one page in the output."""
@@ -318,7 +322,12 @@ class Level:
         return reversed_rows
 
     def _place_segment(
-        self, piece: Piece, data: Buffer, window: tuple[slice, ...], target: Array
+        self,
+        piece: Piece,
+        data: Buffer,
+        window: tuple[slice, ...],
+        target: Array,
+        limits: DecodeLimits,
     ) -> None:
         if len(data) == 0:
             raise truncated(self._url, (piece.start_bytes, piece.stop_bytes), 0)
@@ -329,6 +338,7 @@ class Level:
             jpegtables=page.jpegtables if page is not None else None,
             stored_bytes=self._stored_bytes(piece.rows[2]),
             page=piece.page,
+            limit_bytes=limits.segment_bytes,
             url=self._url,
             byte_range=(piece.start_bytes, piece.stop_bytes),
         )

@@ -9,12 +9,12 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
-from cloudimg.parsed import AnyLevel, ParsedImage
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
 from cloudimg.tiff.level import Level, Page
 from cloudimg.tiff.metadata import describe
 from cloudimg.tiff.pages import check_decodable, read_page
+from cloudimg.tiff.parsed import AnyLevel, ParsedImage
 
 _MM_HEADER_BYTES = 162
 """From an IFD that Micro-Manager writes to its pixels (tifffile reads these files so)."""

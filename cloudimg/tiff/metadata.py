@@ -22,9 +22,9 @@ from cloudimg.tiff.flavours import (
     ome,
     slides,
 )
-from cloudimg.tiff.flavours.facts import Facts, Source, number
+from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
 
-Reader = Callable[[Source], Facts]
+Reader = Callable[[MetadataSource], HeaderFacts]
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
 
 _FLAVOURS: Mapping[str, Reader] = {
@@ -131,8 +131,8 @@ def describe(
     """
     import tifffile
 
-    source = Source(tiff, series, tuple(dims), index)
-    facts = Facts()
+    source = MetadataSource(tiff, series, tuple(dims), index)
+    facts = HeaderFacts()
     facts.put("kind", series.kind)
     facts.put("compression", _name(tifffile.COMPRESSION, source.keyframe.compression))
     facts.put("photometric", _name(tifffile.PHOTOMETRIC, source.keyframe.photometric))
@@ -157,7 +157,7 @@ def _name(codes: type[IntEnum], value: int) -> str:
         return str(value)
 
 
-def _readers(source: Source, facts: Facts) -> Iterator[tuple[str, Reader]]:
+def _readers(source: MetadataSource, facts: HeaderFacts) -> Iterator[tuple[str, Reader]]:
     """Names and readers of what the file has, as `facts` grow."""
     first, tags = source.first, source.keyframe.tags
     has_text = bool(source.keyframe.description)
@@ -191,7 +191,7 @@ def _is(page: Any, flag: str) -> bool:
         return False
 
 
-def _attrs(facts: Facts) -> dict[str, Any]:
+def _attrs(facts: HeaderFacts) -> dict[str, Any]:
     attrs = dict(facts.attrs)
     for name, found in (("pixel_size", facts.sizes), ("stage_position", facts.stage)):
         if found:
@@ -200,7 +200,7 @@ def _attrs(facts: Facts) -> dict[str, Any]:
     return attrs
 
 
-def _coords(facts: Facts, source: Source) -> dict[str, Sequence[Any]]:
+def _coords(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[Any]]:
     """The coordinates that fit their axis."""
     found = {"c": tuple(facts.attrs.get("channel_names", ()))} | facts.coords
     return {
@@ -236,8 +236,8 @@ def describe_ome(
     axes = "".join(letters.get(dim, "Q") for dim in dims)
     tiff = SimpleNamespace(ome_metadata=ome_xml, series=range(n_images))
     image = SimpleNamespace(kind="ome", name=name, axes=axes, shape=tuple(shape))
-    source = Source(tiff, image, tuple(dims), index)
-    facts = Facts()
+    source = MetadataSource(tiff, image, tuple(dims), index)
+    facts = HeaderFacts()
     facts.put("kind", "ome")
     facts.put("name", name)
     try:

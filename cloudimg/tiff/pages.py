@@ -10,8 +10,8 @@ import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
-from cloudimg.tiff.guard import check_layout
 from cloudimg.tiff.level import Level, Page
+from cloudimg.tiff.limits import check_layout
 
 _PLAIN_BITS = {8, 16, 32, 64}
 

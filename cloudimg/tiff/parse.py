@@ -16,16 +16,17 @@ from cloudimg.errors import (
     NotTiffError,
     UnsupportedFormatError,
 )
-from cloudimg.parsed import ParsedImage
+from cloudimg.settings import DecodeLimits
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
-from cloudimg.tiff.guard import check_description, check_ome
 from cloudimg.tiff.level import Level
+from cloudimg.tiff.limits import check_description, check_ome
 from cloudimg.tiff.members import Offsets, parse_member
+from cloudimg.tiff.membership import find_membership
 from cloudimg.tiff.metadata import describe
+from cloudimg.tiff.multifile import binary_only
 from cloudimg.tiff.pages import make_level, page_level
-from cloudimg.tiff.sets import binary_only
+from cloudimg.tiff.parsed import ParsedImage
 from cloudimg.tiff.sparse import SparseFile
-from cloudimg.tiff.spread import find_spread
 
 # tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
@@ -68,24 +69,25 @@ class Template:
         return replace(self._parsed, levels=tuple(level.of(url) for level in self._parsed.levels))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseRequest:
     """What of a file to parse."""
 
     series: int
     """Which image of the file."""
-    alone: bool
+    ignore_siblings: bool
     """The file is one of many of a grid: where its OME-XML describes pages of other files too, the
     pages that it has itself are the image."""
     palette: str
     """``"rgb"`` has palettes expanded."""
     metadata: bool
     """Whether attributes and coordinates are wanted."""
+    limits: DecodeLimits
     member: Offsets | None = None
     """The file is a member of a set, and its pages are wanted by these numbers."""
 
 
-def parse_tiff(file: SparseFile, request: Request, *, url: str, name: str) -> ParsedImage:
+def parse_tiff(file: SparseFile, request: ParseRequest, *, url: str, name: str) -> ParsedImage:
     """Parse a header, fetching what it needs of it.
 
     Parameters
@@ -105,47 +107,52 @@ def parse_tiff(file: SparseFile, request: Request, *, url: str, name: str) -> Pa
         return _parse(file, request, url, name, {})
     except CloudimgError:
         raise
-    except Exception as exc:  # noqa: BLE001 - a hostile header can raise anything inside a parser
+    except Exception as exc:  # noqa: BLE001
         if file.error is not None:
             raise file.error from None
         raise _wrapped(exc, url) from None
 
 
-def open_tiff(file: SparseFile, url: str, name: str, **flags: Any) -> Any:
+def open_tiff(file: SparseFile, url: str, name: str, limits: DecodeLimits, **flags: Any) -> Any:
     """The file as a `tifffile.TiffFile`, if its descriptions can be parsed at all."""
     import tifffile
 
     file.seek(0)
     tiff = tifffile.TiffFile(cast(IO[bytes], file), name=name, _multifile=False, **flags)
     if tiff.pages:
-        check_description(tiff.pages.first.description, url)
+        check_description(tiff.pages.first.description, url, limits)
         if tiff.is_ome and "<!DOCTYPE" in (tiff.ome_metadata or ""):
             # OME-XML never has a DTD, and one can define entities that expand without end.
-            return open_tiff(file, url, name, is_ome=False)
+            return open_tiff(file, url, name, limits, is_ome=False)
         if tiff.is_ome:
             check_ome(tiff.ome_metadata or "", url, max(2, tiff.pages.first.size))
     return tiff
 
 
 def _parse(
-    file: SparseFile, request: Request, url: str, name: str, flags: dict[str, Any]
+    file: SparseFile, request: ParseRequest, url: str, name: str, flags: dict[str, Any]
 ) -> ParsedImage:
-    tiff = open_tiff(file, url, name, **flags)
+    tiff = open_tiff(file, url, name, request.limits, **flags)
     if request.member is not None:
         in_colour = request.palette == "rgb"
         return parse_member(
             tiff, url, request.member, metadata=request.metadata, in_colour=in_colour
         )
-    spread = None if request.alone else find_spread(tiff, name, request.series)
-    if spread is not None:
-        return ParsedImage((), (), {}, {}, 1, True, spread)
+    membership = None if request.ignore_siblings else find_membership(tiff, name, request.series)
+    if membership is not None:
+        return ParsedImage((), (), {}, {}, 1, True, membership)
     found = _series(tiff, file)
     if not found:
         raise CorruptFileError(f"{url} is a TIFF without images", url=url)
     if not 0 <= request.series < len(found):
         raise ArgumentError(f"series={request.series}, but {url} has {len(found)} images", url=url)
     image = found[request.series]
-    if request.alone and tiff.is_ome and not flags and any(page is None for page in image):
+    if (
+        request.ignore_siblings
+        and tiff.is_ome
+        and not flags
+        and any(page is None for page in image)
+    ):
         return _parse(file, request, url, name, {"is_ome": False})
     levels = [_make_level(level, url) for level in image.levels]
     dims = _dims(image, levels[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloudimg.tiff.flavours.facts import MICROMETRE, Facts, Source, iso_time
+from cloudimg.tiff.flavours.facts import MICROMETRE, HeaderFacts, MetadataSource, iso_time
 
 COLORMAP, DATETIME, EXTRA_SAMPLES, ORIENTATION, X_RESOLUTION = 320, 306, 338, 274, 282
 _Y_RESOLUTION, _RESOLUTION_UNIT = 283, 296
@@ -19,12 +19,12 @@ _COLORS |= {5: ["cyan", "magenta", "yellow", "black"], 6: ["luma", "cb", "cr"]}
 _JPEG = {6, 7, 33007, 34892}
 
 
-def read_resolution(source: Source) -> Facts:
+def read_resolution(source: MetadataSource) -> HeaderFacts:
     """Pixels an inch or a centimetre.
 
     One pixel an inch or a centimetre is what programs write that know no size.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     page = source.keyframe
     unit = _UNIT_UM.get(int(page.resolutionunit)) if _RESOLUTION_UNIT in page.tags else None
     if unit is None or _Y_RESOLUTION not in page.tags:
@@ -36,16 +36,16 @@ def read_resolution(source: Source) -> Facts:
     return facts
 
 
-def read_datetime(source: Source) -> Facts:
+def read_datetime(source: MetadataSource) -> HeaderFacts:
     """When the file was made; what knows better has been asked before."""
-    facts = Facts()
+    facts = HeaderFacts()
     facts.put("acquired", iso_time(source.tag(DATETIME)))
     return facts
 
 
-def read_colormap(source: Source) -> Facts:
+def read_colormap(source: MetadataSource) -> HeaderFacts:
     """The colours of a palette as they are stored: 3 rows of 2**bits numbers of 16 bits."""
-    facts = Facts()
+    facts = HeaderFacts()
     page = source.keyframe
     if page.photometric == _PALETTE:
         table = np.asarray(source.tag(COLORMAP), np.uint16)
@@ -53,18 +53,18 @@ def read_colormap(source: Source) -> Facts:
     return facts
 
 
-def read_orientation(source: Source) -> Facts:
+def read_orientation(source: MetadataSource) -> HeaderFacts:
     """How the picture would have to be turned, 2 to 8: pixels come as they are stored."""
-    facts = Facts()
+    facts = HeaderFacts()
     orientation = int(source.tag(ORIENTATION))
     if 2 <= orientation <= 8:
         facts.put("orientation", orientation)
     return facts
 
 
-def read_samples(source: Source) -> Facts:
+def read_samples(source: MetadataSource) -> HeaderFacts:
     """What the samples of a pixel are, where some are more than colours."""
-    facts = Facts()
+    facts = HeaderFacts()
     page = source.keyframe
     is_rgb = page.photometric == 6 and page.compression in _JPEG  # decoded to RGB
     colors = _COLORS.get(2 if is_rgb else int(page.photometric), [])
@@ -74,9 +74,9 @@ def read_samples(source: Source) -> Facts:
     return facts
 
 
-def read_description(source: Source) -> Facts:
+def read_description(source: MetadataSource) -> HeaderFacts:
     """A short text that somebody wrote for people."""
-    facts = Facts()
+    facts = HeaderFacts()
     text = source.keyframe.description
     if isinstance(text, str) and len(text) <= _MAX_TEXT and not text.startswith(("<", "{")):
         facts.put("description", text.partition("\0")[0].strip())

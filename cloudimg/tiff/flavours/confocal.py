@@ -11,8 +11,8 @@ import numpy as np
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     is_monotone,
     iso_time,
     magnification_in,
@@ -29,12 +29,12 @@ _DAY_ZERO = datetime(1899, 12, 30)
 _EPOCH = re.compile(r"^epoch\s*=\s*[\[{]([^\]}]*)", re.MULTILINE)
 
 
-def read_lsm(source: Source) -> Facts:
+def read_lsm(source: MetadataSource) -> HeaderFacts:
     """From CZ_LSMINFO: "LSM File Format Description" of Carl Zeiss, lengths in metres.
 
     The series beside the image are its thumbnails.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = source.tiff.lsm_metadata
     if not source.is_main or not isinstance(metadata, Mapping):
         return facts
@@ -64,9 +64,9 @@ def _since_first(stamps: Sequence[float]) -> list[float]:
     return [stamp - stamps[0] for stamp in stamps] if is_monotone(stamps) else []
 
 
-def read_fluoview(source: Source) -> Facts:
+def read_fluoview(source: MetadataSource) -> HeaderFacts:
     """From MM_Head: each dimension has a name, a resolution (size of a step) and a unit."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = source.tiff.fluoview_metadata or {}
     for name, _, _, resolution, unit in metadata.get("Dimensions", ()):
         if name.upper() in ("X", "Y", "Z"):
@@ -76,12 +76,12 @@ def read_fluoview(source: Source) -> Facts:
     return facts
 
 
-def read_sis(source: Source) -> Facts:
+def read_sis(source: MetadataSource) -> HeaderFacts:
     """From the structure and the text of Olympus Soft Imaging Solutions, as tifffile knows them.
 
     There is no specification; the sizes are metres, as in Bio-Formats' SISReader.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = source.tiff.sis_metadata or {}
     for dim in "xy":
         facts.put_size(dim, metadata.get(f"pixelsize{dim}"), MICROMETRE, factor=_METRE_UM)
@@ -94,14 +94,14 @@ def read_sis(source: Source) -> Facts:
     return facts
 
 
-def read_scanimage(source: Source) -> Facts:
+def read_scanimage(source: MetadataSource) -> HeaderFacts:
     """From the frame data of ScanImage 2016 and later ("ScanImage BigTiff Specification").
 
     Lengths are micrometres. Versions before 5 write other names, of which nothing is read.
     """
     import tifffile
 
-    facts = Facts()
+    facts = HeaderFacts()
     page = source.first
     metadata = mapping(mapping(source.tiff.scanimage_metadata).get("FrameData"))
     if not metadata:
@@ -134,7 +134,7 @@ def _saved_channels(known: Mapping[str, Any]) -> list[Any]:
     return [names[int(channel) - 1] for channel in np.ravel(saved)]
 
 
-def _field_of_view(known: Mapping[str, Any], source: Source, facts: Facts) -> None:
+def _field_of_view(known: Mapping[str, Any], source: MetadataSource, facts: HeaderFacts) -> None:
     """Size of a pixel from the corners of the field of view, [x, y] each, in micrometres."""
     corners = known.get("hRoiManager.imagingFovUm")
     if isinstance(corners, list) and len(corners) == 4:

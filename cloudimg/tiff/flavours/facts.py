@@ -40,7 +40,7 @@ _MAX_TAG_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MetadataSource:
     """An image of a file that tifffile parsed."""
 
     tiff: Any
@@ -91,7 +91,7 @@ class Source:
 
 
 @dataclass(slots=True)
-class Facts:
+class HeaderFacts:
     """What was found. Of two findings of the same thing the first one counts."""
 
     attrs: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Facts:
         if dim is not None and known:
             self.coords.setdefault(dim, known)
 
-    def add(self, other: Facts) -> None:
+    def add(self, other: HeaderFacts) -> None:
         """Note what another reader found and nobody has found before."""
         for mine, theirs in (
             (self.attrs, other.attrs),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import unescape
 
-from cloudimg.tiff.flavours.facts import Facts, Source, number
+from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
 from cloudimg.tiff.flavours.markup import descendants, parse_xml, text_of
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
@@ -24,9 +24,9 @@ _DEGREES = {4326, 4258, 4267, 4269}
 _METRES = {3857, *range(32601, 32661), *range(32701, 32761)}
 
 
-def read_geo(source: Source) -> Facts:
+def read_geo(source: MetadataSource) -> HeaderFacts:
     """Scale, tiepoints, the affine transformation and the code of the reference system."""
-    facts = Facts()
+    facts = HeaderFacts()
     scale = _numbers(source.tag(PIXEL_SCALE))
     points = _numbers(source.tag(TIEPOINTS))
     matrix = _numbers(source.tag(TRANSFORMATION))
@@ -117,12 +117,12 @@ def _unit(keys: dict[int, int], epsg: int | None) -> str | None:
     return None
 
 
-def read_gdal(source: Source) -> Facts:
+def read_gdal(source: MetadataSource) -> HeaderFacts:
     """GDAL's XML: what the bands are called, where all of them have a name.
 
     Its writer escapes the text of an item, and then the document (gdal/frmts/gtiff).
     """
-    facts = Facts()
+    facts = HeaderFacts()
     text = source.tag(GDAL_METADATA)
     if not text:
         return facts
@@ -137,9 +137,9 @@ def read_gdal(source: Source) -> Facts:
     return facts
 
 
-def read_nodata(source: Source) -> Facts:
+def read_nodata(source: MetadataSource) -> HeaderFacts:
     """The value of pixels without data: GDAL writes a number as text, and "nan"."""
-    facts = Facts()
+    facts = HeaderFacts()
     text = str(source.tag(GDAL_NODATA) or "").strip(" \0")
     # How Microsoft's C library printed infinity and "not a number" until 2015.
     text = text.replace("1.#INF", "inf").replace("1.#QNAN", "nan").replace("1.#IND", "nan")

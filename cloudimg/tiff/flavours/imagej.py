@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudimg.tiff.flavours.facts import Facts, Source, number, positive, rgba, seconds
+from cloudimg.tiff.flavours.facts import (
+    HeaderFacts,
+    MetadataSource,
+    number,
+    positive,
+    rgba,
+    seconds,
+)
 
 _MAX_TEXT = 4096
 # ij.io.TiffDecoder.getNIHImageHeader
 _NIH_UNITS = {5: "nm", 6: "µm", 7: "mm", 8: "cm", 9: "m", 10: "km", 11: "inch"}
 
 
-def read_imagej(source: Source) -> Facts:
+def read_imagej(source: MetadataSource) -> HeaderFacts:
     """From the description's lines and the tag IJMetadata.
 
     The resolution tags count pixels per ``unit`` of the description, whatever ResolutionUnit is
     (`ij.io.TiffDecoder`); ``spacing`` is in the same unit unless ``zunit`` names another.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = source.tiff.imagej_metadata or {}
     unit = str(metadata.get("unit", ""))
     page = source.keyframe
@@ -45,7 +52,7 @@ def _interval(metadata: Mapping[str, Any]) -> float | None:
     return step if step is not None or rate is None else positive(1 / rate)
 
 
-def _channels(metadata: Mapping[str, Any], facts: Facts) -> None:
+def _channels(metadata: Mapping[str, Any], facts: HeaderFacts) -> None:
     """Colours (the upper end of a lookup table) and the range that each channel is shown with."""
     count = int(metadata.get("channels", 1))
     tables = metadata.get("LUTs", [])
@@ -61,7 +68,7 @@ def _channels(metadata: Mapping[str, Any], facts: Facts) -> None:
         facts.put("display_ranges", [bounds[i : i + 2] for i in range(0, len(bounds), 2)])
 
 
-def _labels(metadata: Mapping[str, Any], source: Source, facts: Facts) -> None:
+def _labels(metadata: Mapping[str, Any], source: MetadataSource, facts: HeaderFacts) -> None:
     """Labels of slices: names along the axis of a stack that has only one, else a list."""
     labels = metadata.get("Labels", [])
     labels = [label.strip("\0 ") for label in ([labels] if isinstance(labels, str) else labels)]
@@ -76,9 +83,9 @@ def _labels(metadata: Mapping[str, Any], source: Source, facts: Facts) -> None:
         facts.put("plane_labels", labels)
 
 
-def read_nih(source: Source) -> Facts:
+def read_nih(source: MetadataSource) -> HeaderFacts:
     """From the header of NIH Image, Object Image and Scion Image, as ImageJ's TiffDecoder does."""
-    facts = Facts()
+    facts = HeaderFacts()
     header = source.tiff.nih_metadata or {}
     scale, unit = positive(header.get("XScale")), _NIH_UNITS.get(header.get("UnitsID", 0), "")
     if scale:

@@ -8,8 +8,8 @@ from typing import Any
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     iso_time,
     mapping,
     number,
@@ -24,9 +24,9 @@ _SEM_MAGNIFICATION = re.compile(r"([\d.]+)\s*(K?)\s*X?", re.IGNORECASE)
 _EPICS_EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 
 
-def read_eer(source: Source) -> Facts:
+def read_eer(source: MetadataSource) -> HeaderFacts:
     """Thermo Fisher EER, tag 65001: the pixel's nominal size at the specimen, in metres."""
-    facts = Facts()
+    facts = HeaderFacts()
     root = parse_xml(source.tag(65001, source.first))
     items = {item.get("name"): (text_of(item), item.get("unit")) for item in children(root, "item")}
     for dim, side in (("x", "width"), ("y", "height")):
@@ -41,9 +41,9 @@ def read_eer(source: Source) -> Facts:
     return facts
 
 
-def read_tvips(source: Source) -> Facts:
+def read_tvips(source: MetadataSource) -> HeaderFacts:
     """TVIPS EM-MENU, second version of the header: the distance of pixels in nanometres."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.tvips_metadata)
     for dim in "xy":
         facts.put_size(dim, metadata.get(f"PixelSize{dim.upper()}"), "nm")
@@ -51,9 +51,9 @@ def read_tvips(source: Source) -> Facts:
     return facts
 
 
-def read_fei(source: Source) -> Facts:
+def read_fei(source: MetadataSource) -> HeaderFacts:
     """FEI and Thermo Fisher scanning microscopes: sections of a text, lengths in metres."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.fei_metadata)
     for section in ("Scan", "EScan", "IScan"):
         scan = mapping(metadata.get(section))
@@ -64,9 +64,9 @@ def read_fei(source: Source) -> Facts:
     return facts
 
 
-def read_sem(source: Source) -> Facts:
+def read_sem(source: MetadataSource) -> HeaderFacts:
     """Zeiss SmartSEM: each item has a name, a value and mostly a unit."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.sem_metadata)
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
         size, unit = _item(metadata, key)
@@ -89,9 +89,9 @@ def _item(metadata: Any, key: str) -> tuple[Any, str]:
     return (item[1] if len(item) > 1 else ""), str(item[2] if len(item) > 2 else "")
 
 
-def read_epics(source: Source) -> Facts:
+def read_epics(source: MetadataSource) -> HeaderFacts:
     """EPICS areaDetector: seconds and nanoseconds since 1990, in UTC."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.epics_metadata)
     elapsed = positive(metadata.get("epicsTSSec"))
     if elapsed:
@@ -101,9 +101,9 @@ def read_epics(source: Source) -> Facts:
     return facts
 
 
-def read_pilatus(source: Source) -> Facts:
+def read_pilatus(source: MetadataSource) -> HeaderFacts:
     """Dectris camserver, "PILATUS CBF Header Specification" 1.4: sizes in metres, x first."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.pilatus_metadata)
     for dim, size in zip("xy", metadata.get("Pixel_size", ()), strict=False):
         facts.put_size(dim, size, MICROMETRE, factor=_METRE_UM)
@@ -112,17 +112,17 @@ def read_pilatus(source: Source) -> Facts:
     return facts
 
 
-def read_andor(source: Source) -> Facts:
+def read_andor(source: MetadataSource) -> HeaderFacts:
     """Andor cameras: the time from one frame to the next of a kinetic series, in seconds."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.andor_metadata)
     facts.put("time_step_s", positive(metadata.get("KineticCycleTime")))
     return facts
 
 
-def read_astrotiff(source: Source) -> Facts:
+def read_astrotiff(source: MetadataSource) -> HeaderFacts:
     """FITS keywords in a description: "FITS Standard" 4.0, DATE-OBS is UTC without saying so."""
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = mapping(source.tiff.astrotiff_metadata)
     facts.put("acquired", iso_time(metadata.get("DATE-OBS")))
     return facts

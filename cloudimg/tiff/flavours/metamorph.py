@@ -9,8 +9,8 @@ import numpy as np
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     is_monotone,
     iso_time,
     magnification_in,
@@ -23,13 +23,13 @@ from cloudimg.tiff.flavours.markup import refuse_document_type
 _LARGEST_STAGE_UM = 1e5
 
 
-def read_stk(source: Source) -> Facts:
+def read_stk(source: MetadataSource) -> HeaderFacts:
     """From the UIC tags ("MetaMorph Stack (STK) Image File Format").
 
     ZDistance is the distance of a plane from the one before, in micrometres, and AbsoluteZ the
     position of the drive where AbsoluteZValid says so.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     metadata = source.tiff.stk_metadata or {}
     # SpatialCalibration switches the calibration on.
     if metadata.get("SpatialCalibration", 1):
@@ -69,9 +69,9 @@ def _depths(metadata: dict[str, Any], steps: list[float]) -> list[float]:
     return np.cumsum([0.0, *steps[1:]]).tolist() if steps and 0.0 not in steps else []
 
 
-def read_metaseries(source: Source) -> Facts:
+def read_metaseries(source: MetadataSource) -> HeaderFacts:
     """From the properties of the first plane, as MetaXpress writes them."""
-    facts = Facts()
+    facts = HeaderFacts()
     refuse_document_type(source.first.description)
     metadata = source.tiff.metaseries_metadata or {}
     plane = mapping(metadata.get("PlaneInfo"))

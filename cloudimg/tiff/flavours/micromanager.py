@@ -6,8 +6,8 @@ from typing import Any
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     iso_time,
     mapping,
     number,
@@ -18,12 +18,12 @@ from cloudimg.tiff.flavours.facts import (
 _METADATA_TAG = 51123
 
 
-def read_micromanager(source: Source) -> Facts:
+def read_micromanager(source: MetadataSource) -> HeaderFacts:
     """From the summary and the tag of the first page ("Micro-Manager File Formats").
 
     The summary is written before the acquisition and may say 0; the plane knows better.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     summary = mapping(mapping(source.tiff.micromanager_metadata).get("Summary"))
     plane = mapping(source.tag(_METADATA_TAG, source.first))
     for dim in "xy":
@@ -39,7 +39,7 @@ def read_micromanager(source: Source) -> Facts:
     return facts
 
 
-def _channels(summary: Any, plane: Any, source: Source, facts: Facts) -> None:
+def _channels(summary: Any, plane: Any, source: MetadataSource, facts: HeaderFacts) -> None:
     names, colors = summary.get("ChNames"), summary.get("ChColors")
     if isinstance(names, list):
         facts.put_channels(names, [_from_java(color) for color in _list(colors)])

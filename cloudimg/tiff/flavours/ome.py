@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     is_monotone,
     iso_time,
     micrometres,
@@ -30,13 +30,13 @@ _NO_LENGTH = "reference frame"
 _MAX_LABELS = 2**20
 
 
-def read_ome(source: Source) -> Facts:
+def read_ome(source: MetadataSource) -> HeaderFacts:
     """From an Image: Pixels, Channels, Planes, ObjectiveSettings, and its modulo annotation.
 
     The defaults of units are those of schema 2016-06: micrometres, seconds, and "reference frame"
     for positions.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     root = parse_xml(source.tiff.ome_metadata or source.first.description)
     image, is_own = _image_of(root, source)
     pixels = child(image, "Pixels")
@@ -62,7 +62,7 @@ def read_ome(source: Source) -> Facts:
     return facts
 
 
-def _image_of(root: Element, source: Source) -> tuple[Element | None, bool]:
+def _image_of(root: Element, source: MetadataSource) -> tuple[Element | None, bool]:
     """The Image that a series is, and whether the series is all of it.
 
     tifffile leaves out images without pixels, so that the number alone may lead astray. One file
@@ -118,7 +118,7 @@ def _magnification(root: Element, image: Element) -> float | None:
     return positive(found)
 
 
-def _planes(pixels: Element, facts: Facts) -> None:
+def _planes(pixels: Element, facts: HeaderFacts) -> None:
     """Stage position of the first plane; times and depths where each step has exactly one."""
     planes = children(pixels, "Plane")
     if not planes:
@@ -128,7 +128,7 @@ def _planes(pixels: Element, facts: Facts) -> None:
         first.get("PositionX"), first.get("PositionY"), first.get("PositionXUnit", _NO_LENGTH)
     )
     if facts.stage:
-        y_unit = Facts()
+        y_unit = HeaderFacts()
         y_unit.put_stage(0, 0, first.get("PositionYUnit", _NO_LENGTH))
         facts.stage["y"] = (facts.stage["y"][0], y_unit.stage["y"][1])
     times, depths = defaultdict(set), defaultdict(set)
@@ -163,7 +163,7 @@ def _in_order(found: dict[str | None, set[float | None]], length: str | None) ->
     return values if complete and is_monotone(values) else []
 
 
-def _modulo(root: Element, image: Element, source: Source, facts: Facts) -> None:
+def _modulo(root: Element, image: Element, source: MetadataSource, facts: HeaderFacts) -> None:
     """Coordinates of a dimension that is folded into z, c or t ("6D, 7D and 8D storage")."""
     import tifffile
 

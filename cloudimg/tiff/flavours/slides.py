@@ -6,8 +6,8 @@ import re
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
-    Facts,
-    Source,
+    HeaderFacts,
+    MetadataSource,
     iso_time,
     magnification_in,
     number,
@@ -28,11 +28,11 @@ _HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _XMP_TAG = 700
 
 
-def read_svs(source: Source) -> Facts:
+def read_svs(source: MetadataSource) -> HeaderFacts:
     """Aperio: items after bars; MPP is micrometres a pixel, the date is American."""
     import tifffile
 
-    facts = Facts()
+    facts = HeaderFacts()
     if not source.is_main:
         return facts
     metadata = tifffile.tifffile.svs_description_metadata(source.first.description)
@@ -44,9 +44,9 @@ def read_svs(source: Source) -> Facts:
     return facts
 
 
-def read_scn(source: Source) -> Facts:
+def read_scn(source: MetadataSource) -> HeaderFacts:
     """Leica SCN (namespace .../scn/2010/10/01): the view of an image is in nanometres."""
-    facts = Facts()
+    facts = HeaderFacts()
     root = parse_xml(source.first.description)
     # tifffile makes a series of each Pixels with dimensions, in the order of the document.
     views = [
@@ -78,7 +78,7 @@ def read_scn(source: Source) -> Facts:
     return facts
 
 
-def _channels(channels: list[Element], facts: Facts) -> None:
+def _channels(channels: list[Element], facts: HeaderFacts) -> None:
     facts.put_channels(
         [channel.get("name") for channel in channels],
         [_hex_color(channel.get("rgb")) for channel in channels],
@@ -90,21 +90,21 @@ def _hex_color(text: str | None) -> int | None:
     return rgba(*(int(part, 16) for part in found.groups())) if found else None
 
 
-def read_ndpi(source: Source) -> Facts:
+def read_ndpi(source: MetadataSource) -> HeaderFacts:
     """Hamamatsu, tags as in tifffile's NDPI_TAGS: each page has its own lens and place.
 
     Lenses of -1 and -2 are the macro image and the map; offsets from the centre of the slide are
     nanometres. The size of a pixel is in the resolution tags.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     facts.put("magnification", positive(source.tag(65421)))
     facts.put_stage(source.tag(65422), source.tag(65423), MICROMETRE, factor=1e-3)
     return facts
 
 
-def read_philips(source: Source) -> Facts:
+def read_philips(source: MetadataSource) -> HeaderFacts:
     """Philips DP: DICOM attributes in XML; PixelSpacing (0028,0030) is mm, rows first."""
-    facts = Facts()
+    facts = HeaderFacts()
     if not source.is_main:
         return facts
     root = parse_xml(source.first.description)
@@ -134,9 +134,9 @@ def _attribute(element: Element, name: str) -> str:
     return next((text_of(each) for each in attributes if each.get("Name") == name), "")
 
 
-def read_bif(source: Source) -> Facts:
+def read_bif(source: MetadataSource) -> HeaderFacts:
     """Roche Ventana: ScanRes of the iScan element in XMP is micrometres a pixel."""
-    facts = Facts()
+    facts = HeaderFacts()
     if not source.is_main:
         return facts
     for page in (source.first, source.keyframe):
@@ -152,13 +152,13 @@ def read_bif(source: Source) -> Facts:
     return facts
 
 
-def read_qpi(source: Source) -> Facts:
+def read_qpi(source: MetadataSource) -> HeaderFacts:
     """PerkinElmer and Akoya QPTIFF: every page of the image has XML of its channel.
 
     tifffile has read all of them to find the image. The size of a pixel is also in the resolution
     tags of the page, and only there in component data.
     """
-    facts = Facts()
+    facts = HeaderFacts()
     roots = [
         parse_xml(page.description) for page in source.series.pages if page and not page.is_frame
     ]
@@ -189,8 +189,8 @@ def _triple(text: str) -> int | None:
     return rgba(*known) if len(parts) == len(known) == 3 else None
 
 
-def read_indica(source: Source) -> Facts:
+def read_indica(source: MetadataSource) -> HeaderFacts:
     """Indica Labs: names of channels in XML; sizes are in the resolution tags."""
-    facts = Facts()
+    facts = HeaderFacts()
     _channels(list(descendants(parse_xml(source.first.description), "channel")), facts)
     return facts

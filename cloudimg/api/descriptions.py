@@ -1,0 +1,129 @@
+"""Look at what is at a URL: `info` and `preview`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Unpack
+
+from cloudimg.api.images import open
+from cloudimg.discovery.folder import list_folder, parse_target
+from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
+from cloudimg.image.facts import folder_facts, image_facts
+from cloudimg.image.picture import refuse_unwritable
+from cloudimg.image.preview import Preview, write_preview
+from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.options import OPEN_DEFAULTS, OpenOptions
+from cloudimg.storage import Store
+
+
+@takes_keywords(OpenOptions, OPEN_DEFAULTS)
+def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
+    """Describe what is at a URL as plain JSON values: an image, or a folder and its patterns.
+
+    Lists and reads headers, reads no pixels.
+
+    Parameters
+    ----------
+    url : str
+        A pattern, a file or a folder.
+    **options
+        See `cloudimg.open`.
+
+    Returns
+    -------
+    dict
+        Of an image ``kind`` is ``"image"``, of a folder ``"folder"``; the docstring of
+        `cloudimg.image.facts` lists all keys.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> cloudimg.info("s3://lab/exp/")["proposals"][0]["pattern"]  # doctest: +SKIP
+    's3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif'
+    """
+    facts = inspect_url(url, options)
+    if facts["kind"] == "folder":
+        pattern = facts["proposals"][0]["pattern"]
+        try:
+            facts["image"] = image_facts(open(pattern, **options), pattern)
+        except CloudimgError as error:  # a proposal is a guess
+            facts["image_problem"] = str(error)
+    return facts
+
+
+def inspect_url(url: str, options: OpenOptions) -> dict[str, Any]:
+    """Facts of what is at a URL; of a folder without those of its first proposal."""
+    target = parse_target(url)
+    store = Store(target.location, options.get("storage_options"))
+    progress = options.get("progress")
+    if target.is_folder:
+        return folder_facts(list_folder(store, url, target.key, progress))
+    try:
+        return image_facts(open(url, **options), url)
+    except (NotFoundError, NotTiffError) as error:
+        if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
+            raise
+        try:
+            folder = list_folder(store, url, target.key, progress)
+        except (NoMatchError, NotFoundError):
+            raise error from None
+    return folder_facts(folder)
+
+
+@takes_keywords(OpenOptions, OPEN_DEFAULTS)
+def preview(
+    url: str,
+    path: str,
+    *,
+    size: int = 1024,
+    level: int | None = None,
+    index: Mapping[str, int] | None = None,
+    project: Literal["max", "mean"] | None = None,
+    max_bytes: float = 2**30,
+    **options: Unpack[OpenOptions],
+) -> Preview:
+    """Write a picture of one plane of what is at a URL, from the smallest level that serves.
+
+    Parameters
+    ----------
+    url : str
+        A pattern or a file.
+    path : str
+        The PNG to write; an existing file is replaced.
+    size : int
+        Pixels of its longer side at most; it is never larger than the image.
+    level : int, optional
+        Resolution level instead of the one that suits `size`; -1 is the smallest.
+    index : mapping, optional
+        Positions by dim, as at level 0; negative ones count from the end.
+    project : {"max", "mean"}, optional
+        All planes along z instead of one.
+    max_bytes : float
+        Refuse to decode more; ``math.inf`` for no bound.
+    **options
+        See `cloudimg.open`.
+
+    Returns
+    -------
+    Preview
+        What was read and written; prints as a line.
+
+    Raises
+    ------
+    ArgumentError, StorageError, FormatError, GridError
+    """
+    refuse_unwritable(path)
+    return write_preview(
+        open(url, **options),
+        path,
+        size=size,
+        level=level,
+        index=index or {},
+        project=project,
+        max_bytes=max_bytes,
+        progress=options.get("progress"),
+    )

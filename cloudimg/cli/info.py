@@ -1,0 +1,140 @@
+"""The command ``cloudimg info``: facts as text for people, or as JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from cloudimg.errors import CloudimgError
+
+if TYPE_CHECKING:
+    from cloudimg.opening.options import OpenOptions
+
+_PROPOSALS_SHOWN = 10
+_LABELS_CHARS = 60
+
+
+def report(
+    url: str, *, as_json: bool, progress: Callable[[str, int], object], **options: Any
+) -> Iterator[str]:
+    """Lines to print, each as soon as it is known.
+
+    Raises
+    ------
+    CloudimgError
+    """
+    from cloudimg.api.descriptions import inspect_url
+    from cloudimg.api.images import open
+    from cloudimg.image.facts import image_facts
+
+    options["progress"] = progress
+    facts = inspect_url(url, cast("OpenOptions", options))
+    if facts["kind"] == "image":
+        yield from _as_json(facts) if as_json else image_lines(facts)
+        return
+    if not as_json:
+        yield from folder_lines(facts)  # useful even if the first proposal does not open
+    pattern = facts["proposals"][0]["pattern"]
+    try:
+        facts["image"] = image_facts(open(pattern, **options), pattern)
+    except CloudimgError as error:
+        facts["image_problem"] = str(error)
+        error.message = f"the first proposal does not open: {error.message}"
+        if as_json:
+            yield from _as_json(facts)
+        raise
+    yield from _as_json(facts) if as_json else image_lines(facts["image"])
+
+
+def _as_json(facts: Mapping[str, Any]) -> list[str]:
+    return json.dumps(facts, indent=2, allow_nan=False).split("\n")
+
+
+def folder_lines(facts: Mapping[str, Any]) -> list[str]:
+    """The facts of a folder for people, without its image."""
+    n_objects, n_images, proposals = facts["objects"], facts["images"], facts["proposals"]
+    by_name = f"{_count(n_images, 'image')} by name" if n_images else "no names of images"
+    lines = [facts["url"], f"  {_count(n_objects, 'object')}; {by_name}"]
+    if facts["truncated"]:
+        lines.append("  and more objects, not looked at: patterns may be too narrow for them")
+    lines.append("proposed patterns")
+    for proposal in proposals[:_PROPOSALS_SHOWN]:
+        lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")
+    if len(proposals) > _PROPOSALS_SHOWN:
+        lines.append(f"  and {len(proposals) - _PROPOSALS_SHOWN} more")
+    return lines
+
+
+def image_lines(facts: Mapping[str, Any]) -> list[str]:
+    """The facts of an image for people."""
+    lines = [facts["url"]]
+    for name, values in _rows(facts):
+        for value in values:
+            lines.append(f"  {name:<11}{value}")
+            name = ""
+    return lines
+
+
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Names and what stands beside them, a text per line; without any the name is left out."""
+    from dask.utils import format_bytes
+
+    levels, files, stored = facts["levels"], facts["files"], facts["stored_nbytes"]
+    size = format_bytes(facts["nbytes"]) + " decoded"
+    size += f", {format_bytes(stored)} stored" if stored is not None else ""
+    pixels = [f"{dim} {v['value']:.4g} {v['unit'] or ''}" for dim, v in facts["pixel_size"].items()]
+    chunks, step = facts["chunks"], facts["time_step_s"]
+    missing = [" ".join(f"{k}={v}" for k, v in gap.items()) for gap in files["missing_examples"]]
+    return [
+        ("axes", _axes(facts)),
+        ("shape", [_times(facts["shape"])]),
+        ("dtype", [facts["dtype"]]),
+        ("bytes", [size]),
+        ("chunks", [f"{chunks['count']} of {_times(chunks['shape'])}"]),
+        ("levels", [_times(level["shape"]) for level in levels] if len(levels) > 1 else []),
+        ("segment", [", ".join(f"{d} {n}" for d, n in levels[0]["segment"].items())]),
+        ("compressed", [str(facts["compression"])]),
+        ("files", [str(files["count"])]),
+        ("missing", _examples(files["missing"], missing)),
+        ("unmatched", _examples(files["unmatched"], files["unmatched_examples"])),
+        ("pixel size", [", ".join(pixels)] if pixels else []),
+        ("time step", [f"{step:.4g} s"] if step is not None else []),
+        ("channels", [_abridged(facts["channel_names"])] if facts["channel_names"] else []),
+    ]
+
+
+def _axes(facts: Mapping[str, Any]) -> list[str]:
+    width = max(map(len, facts["dims"]))
+    rows = []
+    for dim, length in zip(facts["dims"], facts["shape"], strict=True):
+        labels = facts["labels"].get(dim, [])
+        row = f"{dim:<{width}} {length:>6}  {_abridged(labels)}".rstrip()
+        rows.append(row + (f" ({len(labels)} files)" if 0 < len(labels) < length else ""))
+    return rows
+
+
+def _examples(count: int, examples: Sequence[str]) -> list[str]:
+    if not count:
+        return []
+    rest = [f"and {count - len(examples)} more"] if count > len(examples) else []
+    return [str(count), *(f"  {text}" for text in [*examples, *rest])]
+
+
+def _abridged(labels: Sequence[Any]) -> str:
+    """All labels if they are short, else the first ones and the last."""
+    texts = [str(label) for label in labels]
+    if sum(len(text) + 1 for text in texts) <= _LABELS_CHARS:
+        return " ".join(texts)
+    ends = itertools.accumulate(len(text) + 1 for text in texts[:4])
+    shown = max(1, sum(end <= _LABELS_CHARS // 2 for end in ends))
+    return " ".join([*texts[:shown], "...", texts[-1]] if len(texts) > 2 else texts)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,75 @@
+"""Many file names in little memory. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_NAMES_PER_BLOCK = 1000
+
+ANY_NAME = ("utf-8", "surrogateescape")
+"""Encoding that takes every name of a local file, Unicode or not."""
+
+
+class NameColumn:
+    """Many names in little memory: compressed in blocks; picklable."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._open: list[str] = []
+        self._cached: tuple[int, list[str]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self._blocks) * _NAMES_PER_BLOCK + len(self._open)
+
+    def append(self, name: str) -> None:
+        self._open.append(name)
+        if len(self._open) == _NAMES_PER_BLOCK:
+            self._blocks.append(zlib.compress("\0".join(self._open).encode(*ANY_NAME), 1))
+            self._open = []
+
+    def __getitem__(self, row: int) -> str:
+        block, i = divmod(row, _NAMES_PER_BLOCK)
+        if block == len(self._blocks):
+            return self._open[i]
+        number, names = self._cached
+        if number != block:
+            names = zlib.decompress(self._blocks[block]).decode(*ANY_NAME).split("\0")
+            self._cached = (block, names)
+        return names[i]
+
+    def __iter__(self) -> Iterator[str]:
+        for row in range(len(self)):
+            yield self[row]
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTexts(Sequence[str]):
+    """Numbers at equal distances, written alike: a million of them travel as four."""
+
+    start: int
+    step: int
+    length: int
+    width: int
+    """Digits to which they are padded with zeros."""
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, i: Any) -> Any:
+        if not 0 <= i < self.length:
+            raise IndexError(i)
+        return f"{self.start + i * self.step:0{self.width}d}"
+
+
+def compact(texts: Sequence[str]) -> Sequence[str]:
+    """The same texts, in little memory where they count."""
+    if texts[0].isdecimal() and texts[-1].isdecimal():
+        start = int(texts[0])
+        step = int(texts[1]) - start if len(texts) > 1 and texts[1].isdecimal() else 1
+        counted = CountedTexts(start, step, len(texts), len(texts[0]))
+        if all(mine == text for mine, text in zip(counted, texts, strict=True)):
+            return counted
+    return tuple(texts)

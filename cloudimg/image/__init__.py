@@ -1,0 +1,1 @@
+"""The public `Image`, and what describes and shows one: facts, views, pictures."""

@@ -1,0 +1,1 @@
+"""Copies in OME-Zarr: planned, written, resumed, verified and exported."""

@@ -1,0 +1,1 @@
+"""Pixels to stored bytes: downsampling, codecs, shards, histograms. Pure."""

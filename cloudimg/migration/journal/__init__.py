@@ -1,0 +1,1 @@
+"""What a destination records of its migration: plan, commit records, lease, inventory."""

@@ -1,0 +1,65 @@
+"""Keyword arguments of the functions that make copies, as types for users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from cloudimg.opening.options import FileOptions, StorageOptions
+
+if TYPE_CHECKING:
+    from cloudimg.migration.progress import AdvanceCallback
+    from cloudimg.opening.options import Client
+
+Extents = int | Sequence[int] | Mapping[str, int]
+"""A length for y and x, one for each dim, or lengths by dim."""
+
+
+class PlanOptions(TypedDict, total=False):
+    """Keyword arguments that decide which bytes are written; `cloudimg.to_zarr` documents them."""
+
+    zarr_format: Literal[2, 3]
+    chunks: Extents | None
+    shards: Extents | None
+    levels: int | None
+    factors: Extents | Sequence[Extents] | None
+    downsampling: Literal["mean", "nearest", "mode"] | None
+    codec: object
+    name: str | None
+
+
+class RunKeywords(PlanOptions, total=False):
+    """Keyword arguments of every function that writes; `cloudimg.to_zarr` documents them."""
+
+    max_mem: int | str | None
+    overwrite: bool
+    resume: bool
+    client: Client | None
+    progress: bool | AdvanceCallback
+
+
+class WriteOptions(RunKeywords, total=False):
+    """Keyword arguments of `cloudimg.Image.to_zarr`; `cloudimg.to_zarr` documents them."""
+
+    storage_options: StorageOptions | None
+
+
+class MigrateOptions(FileOptions, RunKeywords, total=False):
+    """Keyword arguments of `cloudimg.migrate`."""
+
+    source_options: StorageOptions | None
+    target_options: StorageOptions | None
+
+
+class DryRunOptions(FileOptions, PlanOptions, total=False):
+    """Keyword arguments of `cloudimg.dry_run`."""
+
+    max_mem: int | str | None
+    prices: Mapping[str, float] | None
+    storage_options: StorageOptions | None
+
+
+PLAN_OPTIONS = tuple(PlanOptions.__annotations__)
+"""Names of the arguments that decide which bytes are written."""
+WRITE_DEFAULTS = {"zarr_format": 3, "overwrite": False, "resume": True, "progress": False}
+"""Default values of arguments of `cloudimg.to_zarr` other than None."""

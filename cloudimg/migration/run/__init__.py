@@ -1,0 +1,1 @@
+"""A migration under way: inputs, cells, executors, progress."""

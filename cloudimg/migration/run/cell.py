@@ -1,0 +1,241 @@
+"""A cell: read one region once, store its shards at several levels, write the receipt.
+
+This is all that a worker does. It needs nothing from other workers and gives back a receipt.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.encode.codecs import codec_from_spec
+from cloudimg.migration.encode.downsample import downsample
+from cloudimg.migration.encode.histogram import Histogram, measure
+from cloudimg.migration.encode.shards import encode_chunks, encode_shard
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.lease import LeaseView
+from cloudimg.migration.journal.records import CommitRecord, StoredLevel, StoredObject, write_record
+from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
+from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
+from cloudimg.migration.run.inputs import ImageInput, Input, LevelInput, redacted_source_key
+from cloudimg.reading.header_cache import OpenFile
+from cloudimg.settings import settings
+from cloudimg.storage import Data, engine
+
+T = TypeVar("T")
+S = TypeVar("S")
+Array = npt.NDArray[Any]
+
+MEMORY_FACTOR = 3.3
+"""Peak memory of a cell's work over the cell's decoded bytes: pixels, the levels above, what is
+encoded and not yet stored, and compressed bytes of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know to do any cell of a migration. Picklable, small."""
+
+    plan: Plan
+    source: Input | None
+    """What stage 0 reads; None where its pixels are brought."""
+    destination: Destination
+    lease: LeaseView
+    plan_id: str = ""
+    """Of the migration, for its receipts."""
+
+    def input_of(self, stage: int) -> Input:
+        """What the cells of a stage are read from."""
+        level = self.plan.stages[stage].input_level
+        if level is not None:
+            return LevelInput(self.plan, self.destination, level)
+        if self.source is None:
+            raise ArgumentError("the source of this migration is an array, which is not at hand")
+        return self.source
+
+
+def _nothing() -> None:
+    """Between reading and storing, where there is nothing to do then."""
+
+
+def run_cell(
+    job: Job, stage: int, number: int, after_read: Callable[[], None] = _nothing
+) -> CommitRecord:
+    """Do one cell.
+
+    Parameters
+    ----------
+    job : Job
+    stage, number : int
+    after_read : callable
+        Is called when all has been read and nothing was stored.
+
+    Raises
+    ------
+    StorageError, FormatError, GridError
+        Then nothing is lost: the cell has no receipt and will be done again.
+    """
+    cell = job.plan.cell(stage, number)
+    files = _CellFiles(job.source, cell)
+    pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open)
+    after_read()
+    return store_cell(job, cell, pixels, files)
+
+
+def store_cell(
+    job: Job, cell: Cell, pixels: Array, files: _CellFiles | None = None
+) -> CommitRecord:
+    """Store a cell whose pixels are here, and its receipt."""
+    plan = job.plan
+    histograms, first_channel = _histograms(plan, cell, pixels)
+    levels = []
+    table = None if files is None else files.store(job)
+    for output in plan.outputs(cell):
+        factors = plan.levels[output.level].factors
+        if output.level > 0:
+            pixels = downsample(pixels, factors, plan.method)
+        levels.append(_store_level(job, cell, output, pixels))
+    record = CommitRecord(
+        cell.stage,
+        cell.number,
+        tuple(level.result() for level in levels),
+        files.etags if files is not None else {},
+        histograms,
+        first_channel,
+        None if table is None else table.result(),
+        job.plan_id,
+    )
+    job.lease.check()
+    write_record(job.destination, record)
+    return record
+
+
+class _CellFiles:
+    """The files that a cell reads: their versions, and what the table of originals says of them."""
+
+    def __init__(self, source: Input | None, cell: Cell) -> None:
+        self.etags: dict[str, str | None] = {}
+        self._cell = cell
+        self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
+        self._input: ImageInput | None = None
+        self._region: tuple[slice, ...] = ()
+        if isinstance(source, ImageInput) and cell.stage == 0:
+            self._input = source
+            self._region = source.axes_mapping.to_source(cell.image, cell.region)
+
+    def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
+        """Note a file; from many threads."""
+        if self._input is None:
+            return
+        source = self._input.source
+        self.etags[redacted_source_key(source, index)] = opened.etag
+        region = source.layout.region_of(index)
+        # A file that lies in several cells is told of by the one that has its first pixel.
+        if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):
+            self._rows[index] = original_row(source, index, opened)
+
+    def store(self, job: Job) -> Future[StoredObject] | None:
+        """Have this cell's part of the table stored, if it has one."""
+        if not self._rows:
+            return None
+        rows = [self._rows[index] for index in sorted(self._rows)]
+        return _start_put(job, part_key(self._cell.number), part_bytes(rows))
+
+
+def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
+    if cell.stage > 0:
+        return (), 0
+    axis = plan.dims.index("c") if "c" in plan.dims else None
+    return tuple(measure(pixels, axis)), 0 if axis is None else cell.region[axis].start
+
+
+@dataclass(frozen=True, slots=True)
+class _Storing:
+    """A level of a cell whose objects are on their way."""
+
+    level: int
+    pixels_sha256: str
+    empty: bytes
+    objects: list[Future[StoredObject]]
+
+    def result(self) -> StoredLevel:
+        """Wait until all of it is stored."""
+        empty = base64.b64encode(self.empty).decode()
+        objects = tuple(each.result() for each in self.objects)
+        return StoredLevel(self.level, self.pixels_sha256, empty, objects)
+
+
+def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> _Storing:
+    bits = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+    digest = hashlib.sha256(bits.data).hexdigest()
+    store = _store_shard if job.plan.zarr_format == 3 else _store_chunks
+    empty, objects = store(job, cell, output, pixels)
+    return _Storing(output.level, digest, empty, objects)
+
+
+def _store_shard(
+    job: Job, cell: Cell, output: Output, pixels: Array
+) -> tuple[bytes, list[Future[StoredObject]]]:
+    plan = job.plan
+    codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    shard = plan.levels[output.level].shard
+    encoded = encode_shard(pixels, shard, plan.chunk, codec, fill_scalar(plan), each=in_order)
+    if encoded.data is None:
+        return encoded.empty, []
+    key = plan.shard_key(cell.image, output.level, output.shard_index)
+    return encoded.empty, [_start_put(job, key, encoded.data)]
+
+
+def _store_chunks(
+    job: Job, cell: Cell, output: Output, pixels: Array
+) -> tuple[bytes, list[Future[StoredObject]]]:
+    """In Zarr 2 each chunk is an object; many are stored at once."""
+    plan = job.plan
+    codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
+    empty: list[bool] = []
+    objects: list[Future[StoredObject]] = []
+    for index, data in encode_chunks(pixels, plan.chunk, codec, fill_scalar(plan), each=in_order):
+        empty.append(data is None)
+        if data is not None:
+            at = tuple(a + i for a, i in zip(first, index, strict=True))
+            objects.append(_start_put(job, plan.shard_key(cell.image, output.level, at), data))
+        if len(objects) > _PUTS_AHEAD:
+            wait([objects[-_PUTS_AHEAD - 1]])
+    return np.packbits(np.array(empty, bool)).tobytes(), objects
+
+
+_PUTS_AHEAD = 32
+"""Objects of a cell that are encoded and not yet stored, at most."""
+
+
+def _start_put(job: Job, key: str, data: Data) -> Future[StoredObject]:
+    """Store an object in a fetching thread: encoding goes on meanwhile."""
+    return engine().fetch(partial(_put, job, key, data))
+
+
+def _put(job: Job, key: str, data: Data) -> StoredObject:
+    job.lease.check()
+    job.destination.put(key, data)
+    return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+
+
+def in_order(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """`map` in the decoding threads, a few items ahead of what was taken."""
+    width = 2 * settings().decode_threads
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(engine().decode(partial(function, item)))
+        if len(waiting) >= width:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

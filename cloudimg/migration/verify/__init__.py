@@ -1,0 +1,1 @@
+"""Everything that a copy holds, read again and compared."""

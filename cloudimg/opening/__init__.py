@@ -1,0 +1,1 @@
+"""From what users pass to `cloudimg.open` to a described image."""

@@ -1,0 +1,78 @@
+"""Coordinates: what names and headers say about positions along the dims of an image."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.reading.layout import Layout
+
+Array = npt.NDArray[Any]
+
+
+def coordinates(
+    layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[Any]]
+) -> dict[str, Array]:
+    """Coordinates by name; see `cloudimg.Image.coords`.
+
+    Parameters
+    ----------
+    layout : Layout
+    grid : FileGrid
+    own : mapping
+        Coordinates that the files themselves give, by dim of the image.
+    """
+    coords: dict[str, Array] = {}
+    for axis in layout.axes:
+        values = own.get(axis.name)
+        if axis.field is None:
+            if values is not None and len(values) == axis.length:
+                coords[axis.name] = np.asarray(values)
+            continue
+        labels = _as_array(grid.labels[axis.field])
+        if axis.is_stacked:
+            coords[axis.name] = labels
+        else:
+            coords[axis.name] = np.arange(axis.length)
+            coords[label_name(axis.name)] = np.repeat(labels, axis.extents)
+    return coords
+
+
+def label_name(dim: str) -> str:
+    """Name of the coordinate that holds the label of the file at each position along a dim."""
+    return f"{dim}_label"
+
+
+def coordinate_lines(layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[Any]]) -> list[str]:
+    """One line of text for each axis that has labels."""
+    lines = []
+    for axis in layout.axes:
+        if axis.field is not None:
+            name = axis.name if axis.is_stacked else label_name(axis.name)
+            lines.append(f"{name}: {_abridged(_as_array(grid.labels[axis.field]))}")
+        elif axis.name in own:
+            lines.append(f"{axis.name}: {_abridged(np.asarray(own[axis.name]))}")
+    return lines
+
+
+def _as_array(labels: Sequence[Any]) -> Array:
+    if labels and hasattr(labels[0], "tzinfo"):
+        # NumPy's datetime64 has no time zone: UTC, as NumPy itself would convert them.
+        plain = [
+            t if t.tzinfo is None else t.astimezone(datetime.UTC).replace(tzinfo=None)
+            for t in labels
+        ]
+        return np.array(plain, "datetime64[us]")
+    return np.asarray(labels)
+
+
+def _abridged(values: Array) -> str:
+    """The first values and the last one, as text."""
+    shown = [str(value) for value in (values if len(values) <= 8 else values[:4])]
+    tail = ["...", str(values[-1])] if len(values) > 8 else []
+    return " ".join(shown + tail)

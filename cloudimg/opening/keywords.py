@@ -1,0 +1,75 @@
+"""Keyword arguments of public functions: shown in their signatures, and misspelt ones explained."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
+
+from cloudimg.errors import UnknownArgumentError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes_keywords(
+    options: type | None = None, defaults: Mapping[str, Any] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a public function.
+
+    Its signature lists the keys of the `TypedDict` that its ``**options`` unpack, so that editors
+    and `help` complete them, and an unknown keyword is an error that names the closest one.
+
+    Parameters
+    ----------
+    options : type, optional
+        The `TypedDict` of ``**options``.
+    defaults : mapping, optional
+        Default values to show for these keys; None for the others.
+    """
+    defaults = defaults or {}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        parameters = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        if options is not None:
+            parameters += [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=defaults.get(name),
+                    annotation=kind,
+                )
+                for name, kind in options.__annotations__.items()
+            ]
+        known = [parameter.name for parameter in parameters]
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            refuse_unknown(kwargs, known, function.__qualname__)
+            return function(*args, **kwargs)
+
+        cast(Any, checked).__signature__ = signature.replace(parameters=parameters)
+        return checked
+
+    return decorate
+
+
+def refuse_unknown(given: Collection[str], known: Collection[str], function: str) -> None:
+    """Refuse keyword arguments that a function does not have, naming the closest that it has.
+
+    Raises
+    ------
+    UnknownArgumentError
+    """
+    for name in given:
+        if name not in known:
+            closest = difflib.get_close_matches(name, known, 1, 0.6)
+            advice = f"did you mean {closest[0]}=?" if closest else f"it has {', '.join(known)}"
+            raise UnknownArgumentError(f"{function}() has no argument {name}=; {advice}")

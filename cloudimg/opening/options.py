@@ -1,0 +1,165 @@
+"""The arguments of `cloudimg.open`: their types for users, their defaults, and their checks.
+
+A new argument is a line in `FileOptions`, a field of `OpenArguments` with its default and, where
+it can be wrong, a check; then whoever needs it reads the field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+
+from cloudimg.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import distributed
+
+    from cloudimg.formats import ReadFunction
+
+URL = str | os.PathLike[str]
+URLs = URL | Sequence[URL]
+Number = int | float | complex
+CountCallback = Callable[[str, int], object]
+"""Called with what is counted (such as ``"names listed"``) and the count so far."""
+StorageOptions = Mapping[str, Any]
+"""fsspec's options for a store, by name."""
+if TYPE_CHECKING:
+    Client = distributed.Client | Callable[[], distributed.Client]
+    """A client, or a function that returns one when there is work for it."""
+
+
+class FileOptions(TypedDict, total=False):
+    """Keyword arguments that decide how files form an image; `cloudimg.open` documents them."""
+
+    axes: Mapping[str, str] | None
+    dims: Sequence[str] | None
+    mosaic: bool
+    series: int
+    missing: Literal["raise", "fill"]
+    fill_value: Number
+    validate: Literal["first", "all"]
+    palette: Literal["index", "rgb"]
+    imread: ReadFunction | None
+
+
+class OpenOptions(FileOptions, total=False):
+    """Keyword arguments of `cloudimg.open`, which documents them."""
+
+    storage_options: StorageOptions | None
+    progress: CountCallback | None
+    client: Client | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenArguments:
+    """Checked arguments of `cloudimg.open`."""
+
+    axes: Mapping[str, str] | None = None
+    dims: Sequence[str] | None = None
+    mosaic: bool = True
+    series: int = 0
+    missing: str = "raise"
+    fill_value: Number = 0
+    validate: str = "first"
+    palette: str = "index"
+    imread: ReadFunction | None = None
+    storage_options: StorageOptions | None = None
+    progress: CountCallback | None = None
+    client: Client | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Check what a user passed to a public function.
+
+        Raises
+        ------
+        ArgumentError
+            For wrong types and values that do not exist.
+        """
+        for name, value in given.items():
+            _CHECKS.get(name, _accept)(name, value)
+        return cls(**given)
+
+
+FILE_OPTIONS = tuple(FileOptions.__annotations__)
+"""Names of the arguments that decide how files form an image."""
+OPEN_DEFAULTS = {each.name: each.default for each in fields(OpenArguments)}
+"""Default values of the arguments of `cloudimg.open`."""
+
+
+def as_texts(urls: URLs) -> list[str]:
+    """URLs and paths as texts.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    found = [urls] if isinstance(urls, str | os.PathLike) else urls
+    if not isinstance(found, Sequence) or isinstance(found, bytes):
+        raise ArgumentError(f"expected a URL, a path or a sequence of them, not {urls!r}")
+    texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in found]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ArgumentError(f"expected a URL or a path, not {text!r}")
+    return texts
+
+
+# ----------------------------------------------------------------------------------------- checks
+
+
+def _accept(name: str, value: Any) -> None:
+    """For arguments that are checked where they are used."""
+
+
+def _check_axes(name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, Mapping)
+        and all(isinstance(text, str) for pair in value.items() for text in pair)
+    ):
+        raise ArgumentError(f"{name}={value!r} must map names of axes to names")
+
+
+def _check_dims(name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
+    ):
+        raise ArgumentError(f"{name}={value!r} must be a sequence of names of axes")
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name}={value!r} must be True or False")
+
+
+def _check_series(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ArgumentError(f"{name}={value!r} must be 0 or a positive integer")
+
+
+def _check_imread(name: str, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise ArgumentError(
+            f"{name}={value!r} must be a function of a binary file and its URL that returns pixels"
+        )
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if value not in choices:
+            raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "axes": _check_axes,
+    "dims": _check_dims,
+    "mosaic": _check_flag,
+    "series": _check_series,
+    "missing": _one_of("raise", "fill"),
+    "validate": _one_of("first", "all"),
+    "palette": _one_of("index", "rgb"),
+    "imread": _check_imread,
+}

@@ -1,0 +1,126 @@
+"""From what the headers say to the sources that travel to workers and read themselves."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.errors import ArgumentError
+from cloudimg.formats import Format
+from cloudimg.opening.inspect_headers import HeaderInspection
+from cloudimg.reading.source import Source, SourceFiles, make_token, pack
+
+
+def make_sources(
+    grid: FileGrid,
+    inspection: HeaderInspection,
+    fill_value: Any,
+    pages: npt.NDArray[np.int64] | None = None,
+) -> tuple[Source, ...]:
+    """One source for each level, the full one first.
+
+    Parameters
+    ----------
+    grid : FileGrid
+    inspection : HeaderInspection
+    fill_value : number
+    pages : ndarray, optional
+        By index in the grid, the page of the file, in a multi-file dataset.
+
+    Raises
+    ------
+    ArgumentError
+        If `fill_value` cannot be held by the pixels' type.
+    """
+    first, reader = inspection.headers[0], inspection.reader
+    context = reader.headers.context
+    fill = _checked_fill(fill_value, first.dtype)
+    files = SourceFiles(
+        grid.keys,
+        None if grid.present is None else pack(grid.present),
+        grid.shape,
+        _size_bound(grid, inspection),
+        pages,
+    )
+    version = _version(grid, inspection)
+    chosen = (
+        context.series,
+        context.ignore_siblings,
+        context.palette,
+        _decoder_token(context.decoder),
+    )
+    return tuple(
+        Source(
+            reader=reader,
+            files=files,
+            layout=layout,
+            level=number,
+            file_dims=first.dims,
+            segment=segment,
+            dtype=first.dtype,
+            fill_value=fill,
+            first_url=first.url,
+            token=make_token(
+                version,
+                reader.store.__dask_tokenize__(),
+                chosen,
+                grid.digest,
+                layout,
+                number,
+                repr(fill),
+            ),
+        )
+        for number, (segment, layout) in enumerate(
+            zip(inspection.segments, inspection.layouts, strict=True)
+        )
+    )
+
+
+def _decoder_token(decoder: Any) -> str:
+    """A text that differs where decoders of files that are not TIFFs do."""
+    if decoder is None or isinstance(decoder, Format):
+        return decoder.name if decoder is not None else ""
+    from dask.base import tokenize
+
+    return str(tokenize(decoder))
+
+
+def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | complex | bool:
+    """The fill value as the pixels hold it: exact for integers, rounded for floats."""
+    try:
+        if not isinstance(fill_value, int | float | complex | np.number | np.bool_):
+            raise TypeError
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not fit is found below
+            filled = np.asarray(fill_value).astype(dtype, casting="unsafe")
+        if dtype.kind in "iub" and filled.item() != fill_value:
+            raise OverflowError
+        if dtype.kind == "f" and isinstance(fill_value, complex):
+            raise TypeError
+        if dtype.kind in "fc" and np.isinf(filled) and np.isfinite(fill_value):
+            raise OverflowError
+    except (OverflowError, ValueError, TypeError):
+        raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from None
+    return filled.item()  # type: ignore[no-any-return]
+
+
+def _version(grid: FileGrid, inspection: HeaderInspection) -> tuple[Any, ...]:
+    """A value that differs for a later state of the files."""
+    seen = tuple((h.key, h.etag, h.size_bytes) for h in inspection.headers)
+    if grid.has_versions or (len(seen) == grid.n_files and all(etag for _, etag, _ in seen)):
+        return seen
+    # Where the store names no versions, equal names must not claim equal pixels.
+    return (uuid.uuid4().hex,)
+
+
+def _size_bound(grid: FileGrid, inspection: HeaderInspection) -> int | None:
+    known = grid.sizes[grid.sizes >= 0]
+    if known.size == grid.n_files:
+        return int(known.max())
+    # Without a listing the first file is the best guess; a larger one only takes more room.
+    return 2 * inspection.headers[0].size_bytes

@@ -1,0 +1,1 @@
+"""Pixels of files by byte ranges: headers, layout, planned ranges, chunks, a Dask array."""

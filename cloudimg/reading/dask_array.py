@@ -1,0 +1,96 @@
+"""A `Source` as a Dask array: a layer of slices over one picklable object.
+
+The graph names no file: each task holds a tuple of slices, the source travels once, and slicing
+done later by the user is pushed into those slices before anything is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from cloudimg.errors import ArgumentError
+from cloudimg.reading.chunks import auto_chunks
+from cloudimg.reading.source import Source, make_token
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+Length = int | str | None | Sequence[int]
+"""Along one dim: a chunk length, a size such as "64 MiB", -1 or None for all of it, "auto", or the
+length of each chunk."""
+Chunks = int | str | Sequence[Length] | Mapping[str, Length]
+"""One length for all dims, one for each, or lengths by dim."""
+
+
+def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]:
+    """Chunk lengths per dim for what the user asked for.
+
+    Raises
+    ------
+    ArgumentError
+        For dims that do not exist and chunks that make no sense.
+    """
+    import dask.config
+    from dask.utils import parse_bytes
+
+    target_bytes = parse_bytes(dask.config.get("array.chunk-size"))
+    auto = auto_chunks(source.boundaries(), source.dims, source.dtype.itemsize, target_bytes)
+    if isinstance(chunks, str) and chunks == "auto":
+        return auto  # without `dask.array`, whose import takes as long as everything else together
+    filled = tuple(
+        a if isinstance(w, str) and w == "auto" else n if w in (-1, None) else w
+        for w, a, n in zip(_by_dim(chunks, source.dims), auto, source.shape, strict=True)
+    )
+    return _normalized(filled, chunks, source)
+
+
+def _by_dim(chunks: Chunks, dims: tuple[str, ...]) -> Sequence[Length]:
+    """The length that is asked for along each dim."""
+    if isinstance(chunks, Mapping):
+        unknown = set(chunks) - set(dims)
+        if unknown:
+            raise ArgumentError(f"chunks name dims {sorted(unknown)}, but the image has {dims}")
+        return tuple(chunks.get(dim, "auto") for dim in dims)
+    if isinstance(chunks, tuple | list):
+        if len(chunks) != len(dims):
+            raise ArgumentError(f"{len(chunks)} chunks for the {len(dims)} dims {dims}")
+        return tuple(chunks)
+    if isinstance(chunks, bool) or not isinstance(chunks, int | str):
+        raise ArgumentError(f'chunks={chunks!r} must be a number, a tuple, a mapping or "auto"')
+    return (chunks,) * len(dims)
+
+
+def _normalized(
+    filled: Sequence[Length], chunks: Chunks, source: Source
+) -> tuple[tuple[int, ...], ...]:
+    from dask.array.core import normalize_chunks
+
+    try:
+        done = cast(Any, normalize_chunks)(filled, source.shape, dtype=source.dtype)
+    except (ValueError, TypeError, ZeroDivisionError) as exc:
+        raise ArgumentError(f"chunks={chunks!r} do not fit shape {source.shape}: {exc}") from exc
+    if any(n <= 0 for lengths in done for n in lengths):
+        raise ArgumentError(f"chunks={chunks!r}: lengths must be positive")
+    return tuple(tuple(int(n) for n in lengths) for lengths in done)
+
+
+def to_dask(source: Source, chunks: Chunks) -> da.Array:
+    """The source as a `dask.array.Array`."""
+    import dask.array as da
+
+    chosen = choose_chunks(source, chunks)
+    array: da.Array = cast(Any, da.from_array)(
+        source,
+        chunks=chosen,
+        # The chunks are part of the name: equal keys must mean equal blocks.
+        name=f"cloudimg-{make_token(source.token, chosen)}",
+        meta=np.empty((0,) * len(source.shape), source.dtype),
+        inline_array=False,
+        # With fancy=False Dask (2026.8) does not push slices down: `_optimize_slices` skips its
+        # getter for exactly the indices that are not fancy. Sources take fancy ones as well.
+        fancy=True,
+    )
+    return array

@@ -1,0 +1,102 @@
+"""Headers that this process read last, within a bound of memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from cloudimg.formats import Format, ReadFunction
+from cloudimg.tiff import SparseFile
+from cloudimg.tiff.parsed import ParsedImage
+
+_CACHED_BYTES = 128 * 2**20
+
+
+class OpenFile:
+    """A parsed header, with the bytes that came with it and the version they belong to."""
+
+    def __init__(
+        self,
+        url: str,
+        parsed: ParsedImage,
+        file: SparseFile,
+        etag: str | None,
+        size_bytes: int,
+        decoder: Format | ReadFunction | None = None,
+    ) -> None:
+        self.url = url
+        self.parsed = parsed
+        self.file = file
+        self.etag = etag
+        self.size_bytes = size_bytes
+        self.decoder = decoder
+        """What decoded the file as a whole; None for a TIFF."""
+        self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
+        """Memory that remembering it takes, about."""
+
+
+class HeaderCache:
+    """The headers that this process used last, within a bound of memory."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._used = 0
+        self._lock = threading.Lock()
+        self._items: OrderedDict[Any, OpenFile] = OrderedDict()
+        self._under_way: dict[Any, Future[OpenFile]] = {}
+
+    def get_or_open(self, identity: Any, read: Callable[[], OpenFile]) -> OpenFile:
+        with self._lock:
+            found = self._items.get(identity)
+            if found is not None:
+                return found
+            future = self._under_way.get(identity)
+            is_mine = future is None
+            if future is None:
+                future = self._under_way[identity] = Future()
+        if not is_mine:
+            # Whoever reads it runs already, so waiting for it here cannot block it.
+            return future.result()
+        try:
+            opened = read()
+            self.put(identity, opened)
+            future.set_result(opened)
+            return opened
+        except BaseException as exc:
+            future.set_exception(exc)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[identity]
+
+    def get(self, identity: Any) -> OpenFile | None:
+        with self._lock:
+            found = self._items.get(identity)
+            if found is not None:
+                self._items.move_to_end(identity)
+            return found
+
+    def put(self, identity: Any, opened: OpenFile) -> None:
+        with self._lock:
+            replaced = self._items.pop(identity, None)
+            self._used += opened.cost_bytes - (replaced.cost_bytes if replaced else 0)
+            self._items[identity] = opened
+            # The newest stays, however large: the next chunk of the same file wants it.
+            while self._used > self._capacity and len(self._items) > 1:
+                self._used -= self._items.popitem(last=False)[1].cost_bytes
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the lock may be held by a thread that the child lacks."""
+        self._used = 0
+        self._lock = threading.Lock()
+        self._items = OrderedDict()
+        self._under_way = {}
+
+
+HEADER_CACHE = HeaderCache(_CACHED_BYTES)
+"""That of this process."""
+os.register_at_fork(after_in_child=HEADER_CACHE.forget)

@@ -1,0 +1,233 @@
+"""Headers of files: fetched, parsed, remembered, and which version of the object they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cloudimg.errors import ChangedError, NotTiffError
+from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
+from cloudimg.formats import Format, ReadFunction, find_format
+from cloudimg.reading.coalescing import Span, coalesce
+from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
+from cloudimg.reading.whole_file import decode_whole
+from cloudimg.settings import settings
+from cloudimg.storage import Blob, Store, engine
+from cloudimg.tiff import Offsets, ParseRequest, SparseFile, Template, parse_tiff
+from cloudimg.tiff.parsed import ParsedImage
+
+Buffer = bytes | memoryview
+
+HEAD_BYTES = 32 * 2**10
+"""First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
+_WINDOW_GAP_BYTES = 256
+_TIFF_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+_TIFF_BEGINS = {b"II", b"MM", b"EP"}
+"""Byte orders, and what NDTiff and some cameras write instead; tifffile decides on the rest."""
+_WINDOW_SPAN_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadContext:
+    """Which image of a file, how it is understood, and which versions of files are meant.
+
+    It never changes: an opening that learns more makes a new reader, see `HeaderReader.using`.
+    """
+
+    series: int
+    ignore_siblings: bool
+    palette: str
+    """See `cloudimg.tiff.ParseRequest`."""
+    epoch: str
+    """Names one opening of an image: headers that an earlier one read are not used again."""
+    decoder: Format | ReadFunction | None = field(default=None, compare=False)
+    """Decodes files that are not TIFFs: the user's own, or the format of the first file."""
+    member: Offsets | None = None
+    """See `cloudimg.tiff.ParseRequest`."""
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """ETags by key of the few files whose headers were read at open; other processes check them."""
+
+    @property
+    def has_own_decoder(self) -> bool:
+        """Whether the user gave a function, which then reads all files."""
+        return self.decoder is not None and not isinstance(self.decoder, Format)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderReader:
+    """Reads headers of files of one store; picklable and thread-safe."""
+
+    store: Store
+    context: ReadContext
+
+    def using(self, **changes: Any) -> HeaderReader:
+        """A reader whose context has other values."""
+        return replace(self, context=replace(self.context, **changes))
+
+    def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
+        """Read the header of a file anew and remember it.
+
+        Raises
+        ------
+        StorageError, FormatError
+        """
+        opened = self.parse(key, self._head(key, size_bytes), metadata=True)
+        HEADER_CACHE.put(self._identity(key), opened)
+        return opened
+
+    def cached(self, key: str) -> OpenFile | None:
+        """The header if this process has it."""
+        return HEADER_CACHE.get(self._identity(key))
+
+    def shared(self, key: str, *, size_bytes: int | None) -> OpenFile:
+        """The header, read once for all threads that ask for it at the same time."""
+        return HEADER_CACHE.get_or_open(
+            self._identity(key), lambda: self.parse(key, self._head(key, size_bytes))
+        )
+
+    def _head(self, key: str, size_bytes: int | None) -> Blob:
+        blob = self.store.get(key, 0, HEAD_BYTES)
+        size = blob.size_bytes
+        if size is None:
+            # Stores without Content-Range, and objects too short for any range.
+            size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
+        if size is None:
+            whole = self.store.get(key)
+            return Blob(whole.data, 0, len(whole.data), whole.etag)
+        return Blob(blob.data, blob.start_bytes, size, blob.etag)
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether files are known to be read whole because they are not TIFFs."""
+        return self.context.decoder is not None
+
+    def parse(self, key: str, blob: Blob, *, metadata: bool = False) -> OpenFile:
+        """Parse the header that begins with `blob`, fetching what else it needs."""
+        url = self.store.location.display(key)
+        size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
+        if size == 0:
+            raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
+        self._check_known_version(key, blob)
+
+        def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, Buffer]]:
+            return self._windows(key, blob.etag, size, ranges)
+
+        file = SparseFile(
+            size,
+            fetch,
+            in_flight=settings().max_requests,
+            limit_bytes=settings().max_header_bytes,
+            url=url,
+        )
+        decoder = self._decoder_of(key, bytes(blob.data[:FORMAT_BYTES]))
+        if decoder is not None:
+            whole = blob if blob.is_whole else self._whole(key, blob, size)
+            parsed = decode_whole(decoder, whole.data, url, settings().max_segment_bytes)
+            return OpenFile(url, parsed, file, blob.etag, size, decoder)
+        file.add(blob.start_bytes, blob.data)
+        name = key.rsplit("/", 1)[-1]
+        parsed = self._parsed(file, (size, name.rpartition(".")[2]), url, name, metadata)
+        return OpenFile(url, parsed, file, blob.etag, size)
+
+    def _parsed(
+        self, file: SparseFile, kind: tuple[Any, ...], url: str, name: str, metadata: bool
+    ) -> ParsedImage:
+        """Parse a TIFF, or return what was parsed of the last one if the headers are equal.
+
+        The parser looks at the extension of a name; where it looks at more, there is no template.
+        """
+        context = self.context
+        request = ParseRequest(
+            series=context.series,
+            ignore_siblings=context.ignore_siblings,
+            palette=context.palette,
+            metadata=metadata,
+            member=context.member,
+            limits=settings().limits,
+        )
+        template = _templates.get(request)
+        parsed = template.matching(file, kind, url) if template is not None else None
+        if parsed is None:
+            parsed = parse_tiff(file, request, url=url, name=name)
+            _templates[request] = Template(parsed, file, kind)
+        return parsed
+
+    def _decoder_of(self, key: str, head: bytes) -> Format | ReadFunction | None:
+        """The decoder of a file; None for a TIFF."""
+        if self.context.has_own_decoder:
+            return self.context.decoder
+        if head[:4] in _TIFF_MAGIC:
+            return None
+        name = key.rsplit("/", 1)[-1].partition("?")[0]
+        first = self.context.decoder
+        if isinstance(first, Format) and first.claims(name, head):
+            return first
+        known = find_format(name, head)
+        if known is None and head[:2] in _TIFF_BEGINS:
+            return None
+        return known or first
+
+    def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
+        blob = self.store.get(key)
+        self.check_version(key, head.etag, size_bytes, blob)
+        return blob
+
+    def _windows(
+        self, key: str, etag: str | None, size_bytes: int, ranges: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, Buffer]]:
+        """Parts of a header, fetched at the same time; neighbours by one request."""
+
+        def get(span: Span) -> tuple[int, Buffer]:
+            blob = self.store.get(key, span.start_bytes, span.stop_bytes)
+            self.check_version(key, etag, size_bytes, blob)
+            offset = span.start_bytes - blob.start_bytes
+            length = span.stop_bytes - span.start_bytes
+            return span.start_bytes, memoryview(blob.data)[offset : offset + length]
+
+        spans = coalesce(
+            np.array([start for start, _ in ranges], np.int64),
+            np.array([stop for _, stop in ranges], np.int64),
+            max_gap_bytes=_WINDOW_GAP_BYTES,
+            free_gap_bytes=_WINDOW_GAP_BYTES,
+            max_waste=0,
+            max_span_bytes=_WINDOW_SPAN_BYTES,
+        )
+        if len(spans) == 1:
+            return [get(spans[0])]
+        under_way = [engine().fetch_window(partial(get, span)) for span in spans]
+        return [future.result() for future in under_way]
+
+    def check_version(self, key: str, etag: str | None, size_bytes: int, blob: Blob) -> None:
+        """Refuse bytes of another version of an object than the one whose header was read.
+
+        Raises
+        ------
+        ChangedError
+        """
+        same = etag is None or blob.etag is None or etag == blob.etag
+        if not same or blob.size_bytes not in (None, size_bytes):
+            raise self._changed(key, blob)
+
+    def _check_known_version(self, key: str, blob: Blob) -> None:
+        known = self.context.versions.get(key)
+        if known is not None and blob.etag is not None and known != blob.etag:
+            raise self._changed(key, blob)
+
+    def _changed(self, key: str, blob: Blob) -> ChangedError:
+        url = self.store.location.display(key)
+        return ChangedError(
+            f"{url} was replaced since the image was opened; open the image again",
+            url=url,
+            byte_range=(blob.start_bytes, blob.stop_bytes),
+        )
+
+    def _identity(self, key: str) -> tuple[Any, ...]:
+        return (self.store.location, self.store.identity, key, self.context)
+
+
+_templates: dict[ParseRequest, Template] = {}
+"""The header parsed last; one is enough, as the files of one archive are read together."""

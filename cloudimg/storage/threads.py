@@ -1,0 +1,137 @@
+"""The threads of this process, and its caps on requests and bytes in flight.
+
+They belong to the process, not to an image or a Dask thread: a worker with forty threads shall
+not open forty times as many connections.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from cloudimg.settings import Settings, settings
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+_FETCHERS = 256
+"""Threads that wait for pixels; more of them gained nothing. Directories are many and small."""
+
+
+class ByteBudget:
+    """A counting semaphore over bytes, first come first served.
+
+    A claim larger than the whole budget waits until nothing else is in flight, then runs alone.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total = total_bytes
+        self._free = total_bytes
+        self._turn = threading.Lock()
+        self._condition = threading.Condition()
+
+    def claim(self, size_bytes: int) -> int:
+        """Wait for room; returns what `release` must be given."""
+        cost = min(size_bytes, self._total)
+        with self._turn, self._condition:
+            self._condition.wait_for(lambda: self._free >= cost)
+            self._free -= cost
+        return cost
+
+    def release(self, cost_bytes: int) -> None:
+        with self._condition:
+            self._free += cost_bytes
+            self._condition.notify_all()
+
+
+class Engine:
+    """The threads of this process: many that wait for stores, a few that decode."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.budget = ByteBudget(settings.max_bytes_in_flight)
+        self.requests = threading.BoundedSemaphore(settings.max_requests)
+        """Held while a request is in flight."""
+        self._fetchers = ThreadPoolExecutor(min(_FETCHERS, settings.max_requests), "cloudimg-fetch")
+        self._windows = ThreadPoolExecutor(settings.max_requests, "cloudimg-header")
+        self._readers = ThreadPoolExecutor(settings.decode_threads, "cloudimg-reader")
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, "cloudimg-decode")
+
+    def fetch(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, which waits for a store, in one of the fetching threads."""
+        return self._fetchers.submit(function)
+
+    def fetch_window(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, one request for a part of a header, for a fetching thread that waits.
+
+        In threads of their own: the fetching ones could all be waiting for each other.
+        """
+        return self._windows.submit(function)
+
+    def decode_file(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, which decodes a whole file by what may be a user's own reader.
+
+        In threads of their own: it may use cloudimg itself and wait for the others.
+        """
+        return self._readers.submit(function)
+
+    def decode(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, which needs the processor, in one of the decoding threads."""
+        return self._decoders.submit(function)
+
+
+def map_ahead(start: Callable[[S], Future[T]], items: Iterable[S], *, n_ahead: int) -> Iterator[T]:
+    """Results in the order of items, while the next ones are under way already.
+
+    Parameters
+    ----------
+    start : callable
+        Starts the work for an item, as with `Engine.fetch`.
+    items : iterable
+        Taken only as they are started.
+    n_ahead : int
+        Items that are started and not yet yielded, at most.
+
+    Raises
+    ------
+    Exception
+        What the work for an item raised, at the place of that item.
+    """
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            waiting.append(start(item))
+            if len(waiting) >= n_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+_lock = threading.Lock()
+_engine: Engine | None = None
+
+
+def engine() -> Engine:
+    """The engine of this process, made at its first use."""
+    global _engine
+    with _lock:
+        if _engine is None:
+            _engine = Engine(settings())
+        return _engine
+
+
+def _forget_after_fork() -> None:
+    # Threads do not survive a fork; the child makes its own engine.
+    global _engine, _lock
+    _engine, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

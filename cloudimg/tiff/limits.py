@@ -1,0 +1,79 @@
+"""What a header may claim: checked before the parser builds what was claimed."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from cloudimg.errors import CorruptFileError, LimitError
+from cloudimg.settings import DecodeLimits
+
+_MAX_PLANES = 10**7
+_MAX_IMAGES = 20_000
+_MAX_TEXT_SHARE = 8
+"""Descriptions may take an eighth of what headers may: parsing one takes many times its size."""
+_SIZES = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_SIZE = re.compile(r"\bSize([CTXYZ])\s*=\s*[\"']\s*(\d+)")
+_COUNT = re.compile(r"\b(?:PlaneCount|NumPlanes|IFD|First[CTZ])\s*=\s*[\"']\s*(\d+)")
+_IMAGE = re.compile(r"<(?:\w+:)?Image\b")
+
+
+def check_description(text: str, url: str, limits: DecodeLimits) -> None:
+    """Refuse descriptions that would keep the parser busy for ever.
+
+    Raises
+    ------
+    LimitError
+    """
+    longest = limits.header_bytes // _MAX_TEXT_SHARE
+    if len(text) > longest:
+        raise LimitError(
+            f"the description of {url} is {len(text)} characters long; more than {longest} are"
+            f" read where CLOUDIMG_MAX_HEADER_BYTES is {_MAX_TEXT_SHARE} times as much",
+            url=url,
+        )
+
+
+def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
+    """Refuse OME-XML that counts planes and images by the billion.
+
+    `page_pixels` is the size of a page, of which the parser makes as many as the sizes ask for.
+
+    Raises
+    ------
+    LimitError
+    """
+    counts = [int(match[1]) for match in _COUNT.finditer(text)]
+    for pixels in _SIZES.finditer(text):
+        # The order of dimensions may leave out any of them, so that a zero bounds nothing.
+        sizes = {size[1]: max(1, int(size[2])) for size in _SIZE.finditer(pixels[0])}
+        counts.append(math.prod(n for axis, n in sizes.items() if axis in "CTZ"))
+        if page_pixels > 1:
+            counts.append(math.prod(sizes.values()) // page_pixels)
+    n_images = sum(1 for _ in _IMAGE.finditer(text))
+    if n_images > _MAX_IMAGES or max(counts, default=0) > _MAX_PLANES:
+        raise LimitError(
+            f"the OME-XML of {url} claims {n_images} images and up to {max(counts, default=0)}"
+            f" planes in one; more than {_MAX_IMAGES} or {_MAX_PLANES} are not believed",
+            url=url,
+        )
+
+
+def check_layout(keyframe: Any, url: str) -> None:
+    """Refuse layouts that no decoder can follow.
+
+    Raises
+    ------
+    CorruptFileError
+    """
+    if keyframe.is_tiled:
+        sizes = {n: getattr(keyframe, n) for n in ("tilewidth", "tilelength", "tiledepth")}
+    else:
+        sizes = {"rowsperstrip": keyframe.rowsperstrip}
+    sizes["planarconfig"] = keyframe.planarconfig
+    wrong = {n: v for n, v in sizes.items() if not isinstance(v, int) or v < 1}
+    if keyframe.planarconfig not in (1, 2):  # TIFF 6.0, section 8
+        wrong["planarconfig"] = keyframe.planarconfig
+    if wrong:
+        raise CorruptFileError(f"{url} has an impossible layout: {wrong}", url=url)

@@ -1,1 +1,0 @@
-"""The Zarr writer: a plan of cells, each read once and stored as whole shards, with a journal."""

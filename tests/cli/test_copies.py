@@ -1,0 +1,137 @@
+"""``cloudimg migrate``, ``verify`` and ``export``, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from cloudimg.cli.main import main
+from tests.support import copies, seed
+from tests.support.metering import Meter
+
+SECRET = "c0ffee-is-no-secret"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    seed.write(lambda key, data: (tmp_path / key).write_bytes(data))
+    return f"{tmp_path}/{seed.PATTERN}"
+
+
+def test_from_files_to_zarr_and_back(
+    archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "copy.zarr")
+    words = ["--chunks", "y=16,x=24", "--shards", "t=1,c=1,y=48,x=72", "--levels", "2"]
+    words += ["--codec", '{"name": "zstd", "configuration": {"level": 2}}', "--name", "cells"]
+    assert main(["migrate", archive, out, *words, "--factors", "y=3,x=2"]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 4 cells; 8 objects of ")
+    group = zarr.open_group(out, mode="r")
+    expected = copies.mean_levels(seed.expected(), [(1, 1, 1, 3, 2)])
+    for level, pixels in enumerate(expected):
+        np.testing.assert_array_equal(group[str(level)][...], pixels)
+    assert group.attrs["ome"]["multiscales"][0]["name"] == "cells"
+    assert main(["migrate", archive, out, *words, "--factors", "y=3,x=2"]) == 0
+    assert "nothing left to do" in capsys.readouterr().out
+    assert main(["verify", out, "--against-source", "--sample", "0.5"]) == 0
+    assert "whole and right" in capsys.readouterr().out
+    assert main(["export", out, str(tmp_path / "files")]) == 0
+    for path in tmp_path.glob("mydata*.tif"):
+        again = tifffile.imread(tmp_path / "files" / path.name)
+        np.testing.assert_array_equal(again, tifffile.imread(path))
+    assert main(["export", out, str(tmp_path / "ome"), "--layout", "ome-tiff"]) == 0
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "ome" / "image.ome.tif"), seed.expected()
+    )
+
+
+def test_what_is_wrong_ends_with_1(
+    archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "copy.zarr"
+    assert main(["migrate", archive, str(out)]) == 0
+    (shard,) = (path for path in (out / "0" / "c").rglob("*") if path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    capsys.readouterr()
+    assert main(["verify", str(out)]) == 1
+    told = capsys.readouterr()
+    assert "SHA-256 differs" in told.out
+    assert "problems" in told.err
+    assert main(["migrate", archive, str(out), "--levels", "2"]) == 1
+    assert "levels was None, now 2" in capsys.readouterr().err
+    assert main(["migrate", archive, str(out), "--levels", "2", "--overwrite"]) == 0
+    assert main(["verify", str(out)]) == 0
+
+
+def test_missing_files_are_an_error_until_filled(
+    archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mydata_ch0_0t_0x_0y_0z.tif").unlink()
+    out = str(tmp_path / "copy.zarr")
+    assert main(["migrate", archive, out]) == 1
+    assert "1 files of the grid are missing" in capsys.readouterr().err
+    assert not (tmp_path / "copy.zarr" / "zarr.json").exists()
+    assert main(["migrate", archive, out, "--missing", "fill"]) == 0
+    assert (zarr.open_group(out, mode="r")["0"][0, 0, 0, :16, :24] == 0).all()
+
+
+def test_a_dry_run(archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "copy.zarr")
+    assert main(["migrate", archive, out, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    for part in ("1 cells of", "objects: ", "to read: ", "requests: ", "memory: "):
+        assert part in text
+    words = ["--dry-run", "--json", "--price", "put=10", "get=0", "list=0"]
+    assert main(["migrate", archive, out, *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["dollars"] == pytest.approx(found["put_requests"] / 100)
+    assert not Path(out).exists()
+    assert main(["migrate", archive, out, "--json"]) == 1
+    assert "--dry-run" in capsys.readouterr().err
+
+
+def test_stores_and_secrets(
+    meter: Meter, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))
+    options = json.dumps({"key": "x", "secret": SECRET})
+    store = ["--endpoint-url", meter.endpoint, "--storage-options", options]
+    source = ["--endpoint-url", meter.endpoint, "--source-options", options]
+    url = f"s3://{bucket}/copy.zarr"
+    assert main(["migrate", f"s3://{bucket}/src/{seed.PATTERN}", url, *source]) == 0
+    assert main(["verify", url, "--against-source", *store]) == 0
+    meter.faults([{"match": "^(GET|PUT)", "status": 403}])
+    assert main(["verify", url, *store]) == 1
+    assert main(["export", url, str(tmp_path / "out"), *source]) == 1
+    meter.faults([])
+    told = capsys.readouterr()
+    assert SECRET not in told.out + told.err
+    for name, data in copies.objects(url, meter.storage_options).items():
+        assert SECRET.encode() not in data, name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate", "a.tif"],
+        ["migrate", "a.tif", "b.zarr", "--chunks", "y:3"],
+        ["migrate", "a.tif", "b.zarr", "--zarr-format", "4"],
+        ["migrate", "a.tif", "b.zarr", "--price", "put"],
+        ["migrate", "a.tif", "b.zarr", "--target-options", SECRET],
+        ["verify"],
+        ["verify", "b.zarr", "--sample", "0"],
+        ["export", "b.zarr", "out", "--layout", "png"],
+    ],
+)
+def test_commands_that_are_wrong(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert SECRET not in capsys.readouterr().err

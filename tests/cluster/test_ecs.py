@@ -1,0 +1,411 @@
+"""Clusters on AWS: what is asked of ECS, and whole jobs whose tasks run as processes here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cloudimg
+from cloudimg import cluster
+from cloudimg.cli.main import main
+from cloudimg.cluster.ecs import EcsLauncher
+from cloudimg.cluster.tls import Tls
+from cloudimg.errors import ArgumentError, ClusterError
+from tests.support import copies, seed
+from tests.support.fargate import PREFIX, Cloud, Fargate, cloud, fargate
+from tests.support.fargate import account as empty_account
+from tests.support.metering import Meter
+from tests.support.servers import REPOSITORY
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cloud(tmp_path_factory.mktemp("cloud") / "recording") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def account(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    with empty_account(server) as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+@pytest.fixture
+def tasks(account: Cloud, tmp_path: Path) -> Iterator[Fargate]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with fargate(account, folder) as running:
+        yield running
+
+
+@pytest.fixture
+def file(account: Cloud, tmp_path: Path) -> str:
+    path = tmp_path / "cluster.json"
+    path.write_text(json.dumps(account.description))
+    return str(path)
+
+
+@pytest.fixture
+def archive(meter: Meter, bucket: str) -> str:
+    seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))
+    return f"s3://{bucket}/src/{seed.PATTERN}"
+
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+WORDS = ["--chunks", "32", "--shards", "t=1,c=1,z=5,y=32,x=96", "--levels", "4"]
+
+
+def store_words(meter: Meter) -> list[str]:
+    options = json.dumps(meter.storage_options)
+    return ["--source-options", options, "--target-options", options]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it does not come to pass"
+        time.sleep(0.1)
+
+
+def started(account: Cloud, job: str = "job-1") -> EcsLauncher:
+    """A job whose scheduler has told its address."""
+    launcher = EcsLauncher(account.description, job)
+    launcher.store_tls(Tls.make())
+    launcher.start_scheduler()
+    assert launcher.find_scheduler() is None
+    told = json.dumps({"workers": "tls://10.0.0.5:8786", "client": "tls://203.0.113.9:8786"})
+    account.ssm.put_parameter(Name=f"{PREFIX}/{job}/address", Value=told, Type="String")
+    return launcher
+
+
+def test_workers_are_asked_for_in_batches_and_topped_up(account: Cloud) -> None:
+    launcher = started(account)
+    assert launcher.find_scheduler().client == "tls://203.0.113.9:8786"
+    account.record()
+    launcher.keep_workers(23)
+    asked = account.recorded("RunTask")
+    assert [each["count"] for each in asked] == [10, 10, 3]
+    for each in asked:
+        assert each["capacityProviderStrategy"][0]["capacityProvider"] == "FARGATE_SPOT"
+        assert "launchType" not in each
+        assert each["startedBy"] == "job-1"
+        (container,) = each["overrides"]["containerOverrides"]
+        assert container["command"] == ["worker", "tls://10.0.0.5:8786"]
+    assert len(account.tasks()) == 24
+
+    account.record()
+    launcher.keep_workers(23)
+    assert account.recorded("RunTask") == []
+
+    workers = [t for t in account.tasks() if t["overrides"]["containerOverrides"][0]["command"][1:]]
+    for task in workers[:4]:
+        account.ecs.stop_task(cluster="test", task=task["taskArn"], reason="Spot interruption")
+    account.record()
+    fleet = EcsLauncher(account.description, "job-1").keep_workers(23)
+    assert [each["count"] for each in account.recorded("RunTask")] == [4]
+    assert fleet.n_running + fleet.n_starting == 23
+    assert any("Spot interruption" in problem for problem in fleet.problems)
+
+
+def test_a_closed_cluster_is_used_from_within(account: Cloud) -> None:
+    started(account)
+    closed = EcsLauncher({**account.description, "is_reachable": False}, "job-1")
+    found = closed.find_scheduler()
+    assert found is not None
+    assert (found.workers, found.client) == ("tls://10.0.0.5:8786", None)
+
+
+def test_the_scheduler_is_no_spot_task_and_is_asked_for_once(account: Cloud) -> None:
+    started(account)
+    (asked,) = account.recorded("RunTask")
+    assert (asked["count"], asked["launchType"]) == (1, "FARGATE")
+    assert "capacityProviderStrategy" not in asked
+    (container,) = asked["overrides"]["containerOverrides"]
+    told = {each["name"]: each["value"] for each in container["environment"]}
+    assert told == {
+        "CLOUDIMG_TLS_PARAMETER": f"{PREFIX}/job-1/tls",
+        "CLOUDIMG_ADDRESS_PARAMETER": f"{PREFIX}/job-1/address",
+    }
+
+
+def test_the_key_is_stored_encrypted_and_nowhere_else(account: Cloud) -> None:
+    launcher = started(account)
+    launcher.keep_workers(2)
+    tls = launcher.load_tls()
+    assert tls is not None
+    (stored,) = [
+        each
+        for each in account.ssm.describe_parameters()["Parameters"]
+        if each["Name"].endswith("/tls")
+    ]
+    assert stored["Type"] == "SecureString"
+    secret = tls.key.splitlines()[5]
+    assert secret not in json.dumps(account.recorded("RunTask"))
+    assert secret not in repr(tls)
+    assert secret in json.dumps(account.recorded("PutParameter"))  # the search does find it
+    assert len(tls.to_json()) < 4096  # what a standard parameter holds
+
+
+def test_stop_leaves_nothing_and_starts_nothing(account: Cloud) -> None:
+    other = started(account, "job-2")
+    other.keep_workers(1)
+    launcher = started(account)
+    launcher.keep_workers(12)
+    launcher.stop()
+    assert {task["startedBy"] for task in account.tasks()} == {"job-2"}
+    assert all("job-2" in name for name in account.parameters())
+    with pytest.raises(ClusterError, match="over"):
+        launcher.start_scheduler()
+    launcher.stop()
+    EcsLauncher(account.description, "job-2").stop()
+    assert account.tasks() == []
+    assert account.parameters() == []
+
+
+def test_a_scheduler_that_ended_is_told_with_the_reason(account: Cloud, file: str) -> None:
+    launcher = started(account)
+    (task,) = account.tasks()
+    account.ecs.stop_task(cluster="test", task=task["taskArn"], reason="CannotPullContainerError")
+    with pytest.raises(ClusterError, match="CannotPullContainerError"):
+        launcher.find_scheduler()
+    with pytest.raises(ClusterError, match="there is no job 'main'"):
+        cluster.status(file)
+
+
+class Stub(BaseHTTPRequestHandler):
+    """An ECS that says what a test wants."""
+
+    answer: tuple[int, dict[str, Any]] = (200, {})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = type(self).answer
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", f"http://127.0.0.1:{server.server_port}")
+    yield Stub
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_task_that_cannot_be_stopped_keeps_no_other(account: Cloud) -> None:
+    launcher = started(account)
+    launcher.keep_workers(5)
+    gone = f"{account.description['cluster'].replace(':cluster/', ':task/')}/0123456789"
+    launcher._young[gone] = time.monotonic()  # started, and never known to ECS
+    launcher.stop()
+    assert account.tasks() == []
+    assert account.parameters() == []
+
+
+def test_wrong_counts_start_nothing(account: Cloud, file: str) -> None:
+    for words in (["--workers", "0"], ["--workers", "-3", "--job", "main"]):
+        assert main(["migrate", "a.tif", "b.zarr", "--cluster", file, *words]) == 1
+    assert main(["cluster", "up", file, "--workers", "0"]) == 1
+    assert account.tasks() == []
+    assert account.parameters() == []
+    assert account.recorded("RunTask") == []
+
+
+def test_of_two_who_start_one_job_the_second_ends_nothing(account: Cloud, file: str) -> None:
+    launcher = started(account, "main")
+    with pytest.raises(ClusterError, match="already"):
+        EcsLauncher(account.description, "main").store_tls(Tls.make())
+    with pytest.raises(ClusterError, match="already"):
+        cluster.up(file, 1)
+    assert len(account.tasks()) == 1
+    assert launcher.load_tls() is not None
+
+
+def test_no_capacity_and_no_rights(account: Cloud, stub: type[Stub]) -> None:
+    launcher = EcsLauncher(account.description, "job-1")
+    stub.answer = (200, {"tasks": [], "failures": [{"reason": "Capacity is unavailable"}]})
+    with pytest.raises(ClusterError, match="Capacity is unavailable"):
+        launcher.start_scheduler()
+    stub.answer = (400, {"__type": "AccessDeniedException", "message": "not authorized"})
+    with pytest.raises(ClusterError, match=r"needs ecs:RunTask, which the driver's role allows"):
+        launcher.start_scheduler()
+
+
+def test_descriptions_that_are_none(tmp_path: Path, account: Cloud) -> None:
+    path = tmp_path / "cluster.json"
+    for text, match in (
+        ("{", "no JSON"),
+        ("[]", "no JSON object"),
+        ("{}", "terraform output"),
+        (json.dumps({**account.description, "version": 2}), "version 1"),
+        (json.dumps({**account.description, "subnets": "subnet-1"}), "subnets is missing"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ArgumentError, match=match):
+            cluster.status(path)
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        cluster.status(tmp_path / "none.json")
+    with pytest.raises(ArgumentError, match="workers"), cluster.start(account.description, 0):
+        pass
+    with pytest.raises(ArgumentError, match="letters"):
+        cluster.up(account.description, 1, job="Bad Name")
+    assert account.tasks() == []
+    assert account.parameters() == []
+
+
+@pytest.mark.slow
+def test_a_migration_on_a_cluster_of_its_own(
+    tasks: Fargate,
+    account: Cloud,
+    file: str,
+    meter: Meter,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command of the README."""
+    command = re.search(r"^cloudimg (migrate .*--cluster.*)$", README, re.MULTILINE)
+    assert command
+    words = shlex.split(command[1])
+    archive, url = words[1:3]
+    monkeypatch.chdir(Path(file).parent)
+    meter.create("lab")
+    seed.write(lambda key, data: meter.put("lab", f"exp/{key}", data))
+    options = meter.storage_options
+    local = f"s3://{bucket}/local.zarr"
+    assert main(["migrate", archive, local, *WORDS, *store_words(meter)]) == 0
+    expected = copies.image_of(copies.objects(local, options))
+    assert main([*words, *WORDS, *store_words(meter)]) == 0, tasks.logs()
+    assert copies.image_of(copies.objects(url, options)) == expected
+    meter.drop("lab")
+    said = capsys.readouterr()
+    assert "starting 4 workers" in said.err
+    assert account.tasks() == []
+    assert account.parameters() == []
+    assert len(tasks.processes) == 5
+    wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))
+
+
+def test_machines_start_when_there_is_work(
+    account: Cloud,
+    file: str,
+    meter: Meter,
+    bucket: str,
+    archive: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A source or a place that is refused costs nothing, nor does a copy that is complete."""
+    url = f"s3://{bucket}/copy.zarr"
+    work = ["--cluster", file, "--workers", "4"]
+    for words, said in (
+        (["migrate", archive.replace("mydata", "mydatum"), url], "nothing matches"),
+        (["migrate", archive, f"s3://{bucket}-none/copy.zarr"], "NoSuchBucket"),
+        (["migrate", archive, f"s3://{bucket}/src"], "did not write"),
+        (["migrate", archive, url, "--max-mem", "1KB"], "too little"),
+        (["verify", url], "not written by cloudimg"),
+    ):
+        options = store_words(meter)[: 4 if words[0] == "migrate" else 2]
+        assert main([*words, *work, *options]) == 1
+        assert said in capsys.readouterr().err
+    assert main(["migrate", archive, url, *WORDS, *store_words(meter)]) == 0
+    assert main(["migrate", archive, url, *WORDS, *work, *store_words(meter)]) == 0
+    assert "nothing left to do" in capsys.readouterr().out
+    assert account.tasks() + account.tasks("STOPPED") == []
+    assert account.parameters() == []
+
+
+@pytest.mark.slow
+def test_up_use_status_down(
+    tasks: Fargate,
+    account: Cloud,
+    file: str,
+    meter: Meter,
+    bucket: str,
+    archive: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["cluster", "up", file, "--workers", "2"]) == 0, tasks.logs()
+    assert main(["cluster", "up", file, "--workers", "2"]) == 1
+    assert "already" in capsys.readouterr().err
+    with cluster.connect(file) as client:
+        client.wait_for_workers(2, timeout=60)
+        image = cloudimg.imread(archive, storage_options=meter.storage_options)
+        assert (client.compute(image).result() == seed.expected()).all()
+        victims = tasks.of("worker")
+        os.kill(victims[0], signal.SIGKILL)
+        wait_until(lambda: any("Spot" in str(t["stoppedReason"]) for t in account.tasks("STOPPED")))
+        EcsLauncher(account.description, "main").keep_workers(2)
+        wait_until(lambda: set(tasks.of("worker")) - set(victims) != set())
+        client.wait_for_workers(2, timeout=60)
+    assert main(["cluster", "status", file]) == 0
+    told = capsys.readouterr().out
+    assert "workers: 2 running" in told
+    assert "connected: 2 workers, 4 threads" in told
+    url = f"s3://{bucket}/copy.zarr"
+    words = ["migrate", archive, url, "--cluster", file, "--job", "main"]
+    assert main([*words, *WORDS, *store_words(meter)]) == 0
+    assert len(account.tasks()) == 3
+    assert main(["cluster", "down", file]) == 0
+    assert account.tasks() == []
+    assert account.parameters() == []
+    assert main(["cluster", "down", file]) == 0
+    assert main(["cluster", "status", file]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(
+    tasks: Fargate,
+    account: Cloud,
+    file: str,
+    meter: Meter,
+    bucket: str,
+    archive: str,
+    number: signal.Signals,
+) -> None:
+    meter.latency(500)
+    url = f"s3://{bucket}/copy.zarr"
+    command = [sys.executable, "-m", "cloudimg", "migrate", archive, url]
+    process = subprocess.Popen(
+        [*command, "--cluster", file, "--workers", "2", *WORDS, *store_words(meter)],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: len(tasks.of("worker")) == 2)
+    process.send_signal(number)
+    wait_until(lambda: len(account.tasks()) < 3 or process.poll() is not None)
+    process.send_signal(number)  # people press it twice
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "ending" in said
+    assert account.tasks() == []
+    assert account.parameters() == []
+    wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))

@@ -1,0 +1,433 @@
+"""Killed, disturbed and contested: the same call ends with the same bytes, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import cloudimg
+from cloudimg.errors import LeaseError
+from tests.support import copies, seed
+from tests.support.metering import Meter
+
+SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
+"""Small cells, so that there are many, and a second stage."""
+KILLS = int(os.environ.get("CLOUDIMG_TEST_KILLS", "50"))
+
+
+def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """What is killed; runs in a process of its own."""
+    cloudimg.migrate(
+        source,
+        url,
+        source_options=options,
+        target_options=options,
+        **arguments,
+    )
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that begin with cloudimg imported: kills fall into the work, not into imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["cloudimg", "cloudimg.migration.run.write", "tests.migration.journal.test_resume"]
+    )
+    return context
+
+
+@pytest.fixture
+def archive(meter: Meter, bucket: str) -> str:
+    seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))
+    return f"s3://{bucket}/src/{seed.PATTERN}"
+
+
+def test_killed_at_random_moments_and_started_again(
+    processes: Any, meter: Meter, bucket: str, archive: str
+) -> None:
+    options = meter.storage_options
+    meter.latency(2)
+    undisturbed = f"s3://{bucket}/undisturbed.zarr"
+    for url in (f"s3://{bucket}/warm.zarr", undisturbed):
+        begin = time.monotonic()
+        first = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+        first.start()
+        first.join()
+        assert first.exitcode == 0
+        duration_s = time.monotonic() - begin
+    expected = copies.image_of(copies.objects(undisturbed, options))
+    assert len(expected) > 30
+    draw = random.Random(11)
+    n_killed = number = 0
+    while n_killed < KILLS:
+        number += 1
+        url = f"s3://{bucket}/killed-{number}.zarr"
+        while True:
+            work = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+            work.start()
+            work.join(draw.uniform(0, duration_s))
+            if work.exitcode is not None:
+                break
+            os.kill(work.pid, signal.SIGKILL)
+            work.join()
+            n_killed += 1
+        assert work.exitcode == 0
+        found = copies.objects(url, options)
+        assert copies.image_of(found) == expected
+        leases = [key for key in found if "/lease/" in key]
+        assert len(leases) >= 1
+    proof = cloudimg.verify(
+        url, against_source=True, storage_options=options, source_options=options
+    )
+    assert proof, str(proof)
+
+
+def test_only_unfinished_cells_are_done_again(
+    processes: Any, meter: Meter, bucket: str, archive: str
+) -> None:
+    options = meter.storage_options
+    url = f"s3://{bucket}/copy.zarr"
+    meter.latency(10)
+    work = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+    work.start()
+    while sum("/cells/" in key for key in copies.names(url, options)) < 5:
+        time.sleep(0.01)
+    os.kill(work.pid, signal.SIGKILL)
+    work.join()
+    meter.latency(0)
+    before = copies.objects(url, options)
+    finished = [json.loads(data) for key, data in before.items() if "/cells/" in key]
+    done = {
+        item[0] for record in finished for level in record["levels"] for item in level["objects"]
+    }
+    with meter.measure() as traffic:
+        result = cloudimg.migrate(
+            archive,
+            url,
+            source_options=options,
+            target_options=options,
+            **SHAPE,
+        )
+    assert result.n_done_before == len(finished) >= 5
+    again = {r.key.removeprefix("copy.zarr/") for r in traffic.requests if r.kind == "put"}
+    assert not again & done
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param([{"kind": "status", "status": 503}], id="503"),
+        pytest.param([{"kind": "status", "status": 500}], id="500"),
+        pytest.param([{"kind": "reset"}], id="reset"),
+        pytest.param([{"kind": "stall"}], id="timeout"),
+        pytest.param([{"kind": "slow", "seconds": 0.3}], id="slow drip"),
+        pytest.param([{"kind": "truncate", "match": "^GET"}], id="truncated"),
+        pytest.param([{"kind": "status", "status": 500, "apply": True}], id="stored, then 500"),
+        pytest.param([{"kind": "reset", "apply": True}], id="stored, then reset"),
+    ],
+)
+def test_faults_at_one_request_in_twenty(
+    meter: Meter, bucket: str, archive: str, faults: list[dict[str, Any]]
+) -> None:
+    options = meter.storage_options
+    plain, url = f"s3://{bucket}/plain.zarr", f"s3://{bucket}/copy.zarr"
+    copy(archive, plain, options, SHAPE)
+    meter.faults([{"match": "", "probability": 0.05, **fault} for fault in faults])
+    code = (
+        "import sys, json; from tests.migration.journal.test_resume import copy, SHAPE\n"
+        "copy(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), SHAPE)"
+    )
+    # A process of its own, since the time-out is read once.
+    environment = {**os.environ, "CLOUDIMG_TIMEOUT_S": "0.5"}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code, archive, url, json.dumps(options)],
+            check=True,
+            env=environment,
+            cwd=Path(__file__).parents[3],
+            timeout=120,
+        )
+    finally:
+        meter.faults([])
+    expected = copies.image_of(copies.objects(plain, options))
+    assert copies.image_of(copies.objects(url, options)) == expected
+    assert cloudimg.verify(
+        url, against_source=True, storage_options=options, source_options=options
+    )
+
+
+# ------------------------------------------------------------------------------------------- leases
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    for z in range(4):
+        tifffile.imwrite(tmp_path / f"a_{z}.tif", np.full((64, 64), z, np.uint8))
+    return tmp_path
+
+
+def test_two_migrations_to_one_place(
+    processes: Any, meter: Meter, bucket: str, archive: str
+) -> None:
+    options = meter.storage_options
+    url = f"s3://{bucket}/copy.zarr"
+    meter.latency(20)
+    first = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+    first.start()
+    while not any("/lease/" in key for key in copies.names(url, options)):
+        time.sleep(0.01)
+    with pytest.raises(LeaseError, match=f"another migration writes to {url}"):
+        copy(archive, url, options, SHAPE)
+    with pytest.raises(LeaseError):
+        copy(archive, url, options, {**SHAPE, "overwrite": True})
+    meter.latency(0)
+    first.join()
+    assert first.exitcode == 0
+    assert cloudimg.verify(
+        url, against_source=True, storage_options=options, source_options=options
+    )
+
+
+def test_many_that_begin_at_once(small: Path) -> None:
+    image, out = cloudimg.open(f"{small}/a_{{z}}.tif"), small / "copy.zarr"
+    outcomes: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(image.to_zarr(out))
+        except LeaseError as exc:
+            outcomes.append(exc)
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 8
+    assert any(not isinstance(each, LeaseError) for each in outcomes)
+    assert cloudimg.verify(out, against_source=True)
+
+
+@pytest.fixture
+def held(small: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A destination that a process of another machine holds."""
+    out = small / "copy.zarr"
+    folder = out / ".cloudimg" / "lease"
+    folder.mkdir(parents=True)
+    holder = {"host": "elsewhere", "boot": "x", "space": "y", "pid": 1, "born": "1"}
+    holder |= {"owner": "z", "ttl_s": 1.0, "counter": 0, "released": False}
+    (folder / "00000007.json").write_text(json.dumps(holder))
+    yield out, holder
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def test_a_silent_holder_is_waited_for_then_followed(
+    small: Path, held: tuple[Path, dict[str, Any]]
+) -> None:
+    out, _ = held
+    notes: list[str] = []
+    begin = time.monotonic()
+    cloudimg.open(f"{small}/a_{{z}}.tif").to_zarr(
+        out, progress=lambda advance: notes.append(advance.note)
+    )
+    assert time.monotonic() - begin >= 1
+    told = [note for note in notes if note]
+    assert "process 1 on elsewhere: waiting 1 s" in told[0]
+    assert "taking over" in told[1]
+    assert (out / ".cloudimg/lease/00000008.json").exists()
+    assert cloudimg.verify(out, against_source=True)
+
+
+def test_a_holder_that_shows_life_is_not_followed(
+    small: Path, held: tuple[Path, dict[str, Any]]
+) -> None:
+    out, holder = held
+    path = out / ".cloudimg/lease/00000007.json"
+    renewing = threading.Timer(0.3, lambda: path.write_text(json.dumps({**holder, "counter": 1})))
+    renewing.start()
+    with pytest.raises(LeaseError, match="process 1 on elsewhere"):
+        cloudimg.open(f"{small}/a_{{z}}.tif").to_zarr(out)
+    renewing.join()
+    assert not (out / "zarr.json").exists()
+
+
+def test_one_that_was_followed_stores_nothing_more(
+    small: Path, set_variable: Callable[[str, str], None]
+) -> None:
+    """As after a long sleep of the machine: another one is at it."""
+    set_variable("CLOUDIMG_LEASE_TTL_S", "0.4")
+    out = small / "copy.zarr"
+
+    def follow(advance: Any) -> None:
+        if advance.n_done == 1:
+            path = out / ".cloudimg/lease/00000002.json"
+            path.write_text(json.dumps({"owner": "other", "counter": 0, "ttl_s": 1}))
+            time.sleep(0.5)
+
+    image = cloudimg.open(f"{small}/a_{{z}}.tif")
+    with pytest.raises(LeaseError, match="another migration took over"):
+        image.to_zarr(out, chunks=32, shards=32, levels=1, progress=follow, max_mem=30_000)
+    assert not (out / "zarr.json").exists()
+    # Its own lease is over, and the other's is not.
+    set_variable("CLOUDIMG_LEASE_TTL_S", "1")
+    image.to_zarr(out, chunks=32, shards=32, levels=1)
+    assert cloudimg.verify(out, against_source=True)
+
+
+# ------------------------------------------------------------------------------- what went missing
+
+PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 32, "x": 32}, "levels": 3}
+"""Sixteen cells, and one of a second stage."""
+
+
+@pytest.fixture
+def whole(small: Path) -> Path:
+    """A finished copy."""
+    rng = np.random.default_rng(3)
+    for z in range(4):
+        pixels = rng.integers(1, 2**8, (64, 64), np.uint8)
+        tifffile.imwrite(small / f"a_{z}.tif", pixels, photometric="minisblack")
+    again(small)
+    return small / "copy.zarr"
+
+
+def again(folder: Path, pattern: str = "a_{z}.tif", **arguments: Any) -> Any:
+    return cloudimg.migrate(f"{folder}/{pattern}", folder / "copy.zarr", **PARTS, **arguments)
+
+
+RECEIPT = ".cloudimg/cells/0/000000003.json"
+LOST = {
+    "a shard": ["0/c/1/0/1"],
+    "a shard above": ["1/c/0/0/0"],
+    "shards of one place": ["0/c/1/0/0", "1/c/0/0/0", "2/c/0/0/0"],
+    "a receipt": [RECEIPT],
+    "a receipt of the second stage": [".cloudimg/cells/1/000000000.json"],
+    "a receipt and its shard": [RECEIPT, "0/c/0/1/1"],
+    "the root": ["zarr.json"],
+    "an array": ["1/zarr.json"],
+    "originals": ["originals/part-000000004.parquet"],
+    "the end": [".cloudimg/done.json"],
+    "the end, the root and a shard": [".cloudimg/done.json", "zarr.json", "0/c/1/0/1"],
+    "the end and a shard above": [".cloudimg/done.json", "2/c/0/0/0"],
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_a_finished_copy_lost_is_written_again(small: Path, whole: Path, what: str) -> None:
+    before = copies.image_of(copies.objects(str(whole), {}))
+    for key in LOST[what]:
+        (whole / key).unlink()
+    assert not cloudimg.verify(whole)
+    done = again(small)
+    assert done.n_done_before >= done.n_cells - 2
+    assert "nothing left to do" not in str(done)
+    assert copies.image_of(copies.objects(str(whole), {})) == before
+    proof = cloudimg.verify(whole, against_source=True)
+    assert proof, str(proof)
+    assert "nothing left to do" in str(again(small))
+
+
+def test_a_shard_that_was_cut_short_is_written_again(small: Path, whole: Path) -> None:
+    path = whole / "0/c/1/0/1"
+    data = path.read_bytes()
+    for is_done in (True, False):
+        path.write_bytes(data[:-1])
+        if not is_done:
+            (whole / ".cloudimg/done.json").unlink()
+        assert again(small).n_objects > 0
+        assert path.read_bytes() == data
+
+
+def test_strangers_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:
+    (whole / "README.txt").write_text("mine")
+    done = again(small)
+    assert (done.n_objects, done.n_done_before) == (0, done.n_cells)
+    assert (whole / "README.txt").read_text() == "mine"
+
+
+def test_leftovers_are_taken_away(small: Path, whole: Path) -> None:
+    leftover = whole / "0/.0.6f1c.cloudimg-part"
+    leftover.write_bytes(b"half a shard")
+    assert not cloudimg.verify(whole)
+    again(small)
+    assert not leftover.exists()
+    assert cloudimg.verify(whole)
+
+
+def test_a_whole_copy_costs_few_requests(meter: Meter, bucket: str, archive: str) -> None:
+    """However many cells it has."""
+    options = meter.storage_options
+    url = f"s3://{bucket}/copy.zarr"
+    copy(archive, url, options, SHAPE)
+    names = copies.names(url, options)
+    assert sum("/cells/" in name for name in names) > 10
+    with meter.measure() as traffic:
+        copy(archive, url, options, SHAPE)
+    ours = [r for r in traffic.requests if r.key.startswith("copy.zarr") or "prefix" in str(r)]
+    assert len(ours) <= 14, [(r.method, r.key) for r in ours]
+    assert not [r for r in ours if "/cells/" in r.key]
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_what_a_late_worker_of_another_migration_stored(
+    small: Path, whole: Path, stage: int
+) -> None:
+    """Its shards and receipts are done again, and all that was made of them."""
+    expected = copies.image_of(copies.objects(str(whole), {}))
+    other = small / "other"
+    other.mkdir()
+    rng = np.random.default_rng(4)
+    for z in range(4):
+        pixels = rng.integers(1, 2**8, (64, 64), np.uint8)
+        tifffile.imwrite(other / f"a_{z}.tif", pixels, photometric="minisblack")
+    again(other)
+    key = f".cloudimg/cells/{stage}/000000000.json"
+    stray = json.loads((other / "copy.zarr" / key).read_bytes())
+    for name, _, _ in (item for level in stray["levels"] for item in level["objects"]):
+        shutil.copy(other / "copy.zarr" / name, whole / name)
+    shutil.copy(other / "copy.zarr" / key, whole / key)
+    assert not cloudimg.verify(whole)
+    if stage == 0:  # made of what the late worker stored, by ourselves
+        shutil.copy(other / "copy.zarr/2/c/0/0/0", whole / "2/c/0/0/0")
+    for name in (".cloudimg/done.json", "zarr.json"):
+        (whole / name).unlink()
+    again(small)
+    assert copies.image_of(copies.objects(str(whole), {})) == expected
+    assert cloudimg.verify(whole, against_source=True)
+
+
+def test_a_late_shard_where_there_shall_be_none(small: Path) -> None:
+    """Of a cell that is empty now: nothing would be stored over it."""
+    for z in range(4):
+        tifffile.imwrite(small / f"a_{z}.tif", np.full((64, 64), z, np.uint8))
+    again(small)
+    out = small / "copy.zarr"
+    expected = copies.image_of(copies.objects(str(out), {}))
+    other = small / "other"
+    other.mkdir()
+    for z in range(4):
+        tifffile.imwrite(other / f"a_{z}.tif", np.full((64, 64), 9, np.uint8))
+    again(other)
+    for name in ("0/c/0/0/0", ".cloudimg/cells/0/000000000.json"):
+        assert (out / name).exists() == (not name.startswith("0/c"))
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other / "copy.zarr" / name, out / name)
+    (out / ".cloudimg/done.json").unlink()
+    again(small)
+    assert copies.image_of(copies.objects(str(out), {})) == expected
+    assert cloudimg.verify(out, against_source=True)
