@@ -136,7 +136,7 @@ def simulate(given: argparse.Namespace) -> None:
             clusters.no_work,
             range(n_cells),
             max_bytes=2**30,
-            cell_bytes=2**20,
+            piece_bytes=2**20,
             report=report,
         )
         seconds, spent_s = time.perf_counter() - began, clock.spent_s()

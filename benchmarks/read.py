@@ -35,7 +35,7 @@ import objects
 import peers_files  # noqa: F401 - registers
 import peers_large  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from metering import REGION, Meter, Traffic
 
 CHILD = Path(__file__).resolve().with_name("child.py")

@@ -13,16 +13,18 @@ from cloudimg.__about__ import __version__
 
 if TYPE_CHECKING:
     from cloudimg import cluster, errors
-    from cloudimg.api.copies import dry_run, export, migrate, to_zarr, verify
+    from cloudimg.api.copies import export, verify
     from cloudimg.api.descriptions import info, preview
     from cloudimg.api.images import imread, open
+    from cloudimg.api.migrations import dry_run, migrate, to_zarr
     from cloudimg.errors import CloudimgError
     from cloudimg.formats.registry import register_format
+    from cloudimg.image.attributes import ImageAttributes
     from cloudimg.image.image import File, Image, LevelInfo
     from cloudimg.image.preview import Preview
     from cloudimg.migration.progress import Advance
     from cloudimg.migration.run.estimate import Estimate
-    from cloudimg.migration.run.write import Migration
+    from cloudimg.migration.run.result import Migration
     from cloudimg.migration.verify.check_cell import Problem
     from cloudimg.migration.verify.verify import Verification
 
@@ -32,23 +34,24 @@ _MODULES = {
     "Estimate": "cloudimg.migration.run.estimate",
     "File": "cloudimg.image.image",
     "Image": "cloudimg.image.image",
+    "ImageAttributes": "cloudimg.image.attributes",
     "LevelInfo": "cloudimg.image.image",
-    "Migration": "cloudimg.migration.run.write",
+    "Migration": "cloudimg.migration.run.result",
     "Preview": "cloudimg.image.preview",
     "Problem": "cloudimg.migration.verify.check_cell",
     "Verification": "cloudimg.migration.verify.verify",
-    "dry_run": "cloudimg.api.copies",
+    "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
     "imread": "cloudimg.api.images",
     "info": "cloudimg.api.descriptions",
-    "migrate": "cloudimg.api.copies",
+    "migrate": "cloudimg.api.migrations",
     "open": "cloudimg.api.images",
     "preview": "cloudimg.api.descriptions",
     "register_format": "cloudimg.formats.registry",
-    "to_zarr": "cloudimg.api.copies",
+    "to_zarr": "cloudimg.api.migrations",
     "verify": "cloudimg.api.copies",
 }
-"""Where each public name is defined; imported when it is first used."""
+"""The module that defines each public name; imported on first use."""
 
 __all__ = [
     "Advance",
@@ -56,6 +59,7 @@ __all__ = [
     "Estimate",
     "File",
     "Image",
+    "ImageAttributes",
     "LevelInfo",
     "Migration",
     "Preview",
@@ -83,7 +87,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'cloudimg' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value  # the next use does not come here
+    globals()[name] = value  # so that this function runs once per name
     return value
 
 

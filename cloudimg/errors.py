@@ -3,29 +3,29 @@
 ::
 
     CloudimgError
-    ├── ArgumentError          an argument that cannot be right (also ValueError)
+    ├── ArgumentError          an invalid argument (also ValueError)
     │   ├── PatternError       a pattern with a syntax error
     │   └── UnknownArgumentError  a keyword argument that does not exist (also TypeError)
     ├── GridError              the files do not form one image
-    │   ├── NoMatchError       nothing matches (also FileNotFoundError)
-    │   ├── DuplicateIndexError  two files at one index
-    │   ├── MissingFilesError  holes in the grid and missing="raise"
+    │   ├── NoMatchError       nothing matches the pattern (also FileNotFoundError)
+    │   ├── DuplicateIndexError  two files have the same index
+    │   ├── MissingFilesError  the grid has holes and missing="raise"
     │   └── MismatchError      a file's shape, dtype or axes differ from the first file's
-    ├── StorageError           a store did not give what was asked (also OSError)
+    ├── StorageError           a request to a store failed (also OSError)
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
-    │   ├── ServerError        5xx, throttling, connection reset, time-out: after all retries
+    │   ├── ServerError        5xx, throttling, connection reset, timeout: after all retries
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
-    ├── ClusterError           a Dask cluster failed, not a store or a file
-    └── FormatError            the bytes are not an image that we can decode
-        ├── NotTiffError       not a TIFF at all
-        ├── CorruptFileError   truncated or contradictory
+    ├── ClusterError           a Dask cluster failed, rather than a store or a file
+    └── FormatError            the file is not an image that cloudimg can decode
+        ├── NotTiffError       not a TIFF
+        ├── CorruptFileError   truncated or contradictory content
         ├── UnsupportedFormatError  valid, but no decoder exists for it
-        └── LimitError         the header asks for more than the limits allow
+        └── LimitError         decoding would exceed a limit
 
-All of them pickle, so that they cross from a Dask worker to the client whole.
+All of them pickle with all their attributes, so that they reach the client from a Dask worker.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class CloudimgError(Exception):
     message : str
         What happened and what to do about it.
     url : str, optional
-        The object that it happened to, without credentials.
+        The object concerned, without credentials.
     byte_range : tuple of int, optional
         Half-open range of bytes of that object.
     cause : str, optional
-        What a library raised, as text without secrets, where its exception may hold credentials
-        and is therefore not kept as ``__cause__``.
+        Redacted text of the exception that a library raised, where that exception may hold
+        credentials and is therefore not kept as ``__cause__``.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ def _rebuild(
 
 
 class ArgumentError(CloudimgError, ValueError):
-    """An argument that cannot be right."""
+    """An argument is invalid."""
 
 
 class PatternError(ArgumentError):
@@ -106,7 +106,7 @@ class NoMatchError(GridError, FileNotFoundError):
 
 
 class DuplicateIndexError(GridError):
-    """Two files claim one index."""
+    """Two files have the same index."""
 
 
 class MissingFilesError(GridError):
@@ -118,7 +118,7 @@ class MismatchError(GridError):
 
 
 class StorageError(CloudimgError, OSError):
-    """A store did not give what was asked."""
+    """A request to a store failed."""
 
 
 class NotFoundError(StorageError, FileNotFoundError):
@@ -130,11 +130,11 @@ class AccessDeniedError(StorageError, PermissionError):
 
 
 class NoRoomError(StorageError):
-    """The store or disk is full, a quota is used up, or it takes no object of that size."""
+    """The store or disk is full, a quota is used up, or the object is too large."""
 
 
 class ServerError(StorageError):
-    """Server errors, throttling, resets and time-outs that outlasted the retries."""
+    """A server error, throttling, connection reset or timeout, after all retries."""
 
 
 class ChangedError(StorageError):
@@ -146,11 +146,11 @@ class LeaseError(StorageError):
 
 
 class ClusterError(CloudimgError):
-    """A Dask cluster could not do what was asked; no store or file is to blame."""
+    """A Dask cluster failed, rather than a store or a file."""
 
 
 class FormatError(CloudimgError):
-    """The bytes are not an image that cloudimg can decode."""
+    """The file is not an image that cloudimg can decode."""
 
 
 class NotTiffError(FormatError):
@@ -166,4 +166,4 @@ class UnsupportedFormatError(FormatError):
 
 
 class LimitError(FormatError):
-    """A header asks for more memory or requests than the limits allow."""
+    """Decoding would take more memory or requests than the limits allow."""

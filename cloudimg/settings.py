@@ -1,8 +1,8 @@
 """Settings of one process, read from the environment once.
 
 They are not arguments because they belong to the process, not to an image: a worker of a cluster
-has its own, given to it the way its other settings are. Modules that start work (a reader, an
-engine, a lease) ask for `settings`; everything below is given the values that it needs.
+has its own, which it gets in the same way as its other environment variables. Modules that start
+work (a reader, an engine, a lease) call `settings`; modules below them get the values as arguments.
 """
 
 from __future__ import annotations
@@ -23,72 +23,72 @@ _SEGMENT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """How much a file may make us allocate, by what its header claims."""
+    """Limits on the memory that the header of a file can make us allocate."""
 
     header_bytes: int = _HEADER_BYTES
-    """Bytes of a file that may be fetched as its header."""
+    """Most bytes of a file that are fetched as its header."""
     segment_bytes: int = _SEGMENT_BYTES
-    """Bytes that one segment, or one file of another format, may decode to."""
+    """Most bytes that a segment, or a file of another format, may decode to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One field for each environment variable; `from_environment` names them."""
+    """The settings of a process: a field for each variable, such as ``CLOUDIMG_MAX_REQUESTS``."""
 
     max_requests: int = 512
-    """Requests in flight."""
+    """Most requests in flight."""
     max_bytes_in_flight: int = 256 * 2**20
-    """Bytes asked for and not yet decoded."""
+    """Most bytes that are requested and not yet decoded."""
     decode_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Threads that decode."""
+    """Number of threads that decode."""
     attempts: int = 6
-    """Tries for each request before a server error is raised."""
+    """Attempts for each request before a server error is raised."""
     timeout_s: float = 20
-    """Seconds without a byte before a request counts as failed."""
+    """Seconds without a byte after which a request fails."""
     max_header_bytes: int = _HEADER_BYTES
     """See `DecodeLimits`."""
     max_segment_bytes: int = _SEGMENT_BYTES
     """See `DecodeLimits`."""
     lease_ttl_s: float = LONGEST_LEASE_TTL_S
-    """Seconds after which a migration on another machine without a heartbeat is taken over."""
+    """Seconds without a heartbeat after which another machine's migration is taken over."""
     worker_timeout_s: float = 600
-    """Seconds that a Dask cluster may be without workers."""
+    """Seconds without workers after which work on a Dask cluster fails."""
     backend: str = ""
-    """``"fsspec"`` reads and writes everything through fsspec."""
+    """``"fsspec"`` to read and write everything through fsspec; empty for the default."""
 
     @property
     def limits(self) -> DecodeLimits:
-        """What headers may claim."""
+        """Limits on what headers may claim."""
         return DecodeLimits(
             header_bytes=self.max_header_bytes, segment_bytes=self.max_segment_bytes
         )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that variables such as ``CLOUDIMG_MAX_REQUESTS`` ask for.
+        """Parse the environment variables; unset and empty ones have the default value.
 
         Raises
         ------
         ArgumentError
-            For values that make no sense, naming the variable.
+            If a value is invalid; the message names the variable.
         """
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for each in fields(cls):
             name = f"CLOUDIMG_{each.name.upper()}"
             text = environ.get(name, "").strip()
             if text:
-                found[each.name] = _PARSERS[each.name](name, text)
-        return cls(**found)
+                values[each.name] = _PARSERS[each.name](name, text)
+        return cls(**values)
 
 
 @functools.cache
 def settings() -> Settings:
-    """The settings of this process, read at their first use."""
+    """The settings of this process, read from the environment at the first call."""
     return Settings.from_environment(os.environ)
 
 
 def parse_bytes(what: str, value: int | str) -> int:
-    """A positive number of bytes, from a number or a text such as ``"2GB"`` or ``"64 MiB"``.
+    """A positive number of bytes, from a number or a text such as ``"2GB"`` or ``"1e9"``.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def parse_bytes(what: str, value: int | str) -> int:
     """
     size = 0
     if isinstance(value, str) and value.strip():
-        # Imported only where somebody gives a text: it takes as long as NumPy.
+        # Imported only for a text: it takes as long as importing NumPy.
         from dask.utils import parse_bytes as parse
 
         try:
@@ -112,17 +112,20 @@ def parse_bytes(what: str, value: int | str) -> int:
     elif hasattr(value, "__index__") and not isinstance(value, bool):
         size = int(value)
     if size <= 0:
-        raise ArgumentError(f'{what}={value!r} must be a positive size such as 2**30 or "1GB"')
+        raise ArgumentError(
+            f"{what}={value!r} must be a positive size in bytes, such as 1000000000,"
+            ' "1e9", "1GB" or "64 MiB"'
+        )
     return size
 
 
-def _positive_number(name: str, text: str, most: float = math.inf) -> float:
+def _positive_number(name: str, text: str, largest: float = math.inf) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < math.inf or value > most:
-        bound = "" if most == math.inf else f" up to {most:g}"
+    if not 0 < value < math.inf or value > largest:
+        bound = "" if largest == math.inf else f" up to {largest:g}"
         raise ArgumentError(f"{name}={text!r} must be a positive number{bound}")
     return value
 
@@ -135,7 +138,7 @@ def _positive_integer(name: str, text: str) -> int:
 
 def _backend(name: str, text: str) -> str:
     if text != "fsspec":
-        raise ArgumentError(f"{name}={text!r} must be fsspec, or not be set")
+        raise ArgumentError(f'{name}={text!r} must be "fsspec" or unset')
     return text
 
 
@@ -147,7 +150,7 @@ _PARSERS: Mapping[str, Any] = {
     "timeout_s": _positive_number,
     "max_header_bytes": parse_bytes,
     "max_segment_bytes": parse_bytes,
-    "lease_ttl_s": functools.partial(_positive_number, most=LONGEST_LEASE_TTL_S),
-    "worker_timeout_s": functools.partial(_positive_number, most=2**31),
+    "lease_ttl_s": functools.partial(_positive_number, largest=LONGEST_LEASE_TTL_S),
+    "worker_timeout_s": functools.partial(_positive_number, largest=2**31),
     "backend": _backend,
 }

@@ -1,1 +1,1 @@
-"""What users call: wiring only, each function reads as the steps that it takes."""
+"""The public functions: each checks its arguments and calls the layers below."""

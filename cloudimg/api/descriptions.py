@@ -1,4 +1,4 @@
-"""Look at what is at a URL: `info` and `preview`."""
+"""Describe and show what is at a URL: `info` and `preview`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cloudimg.api.images import open
 from cloudimg.discovery.folder import list_folder, parse_target
 from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
 from cloudimg.image.facts import folder_facts, image_facts
-from cloudimg.image.picture import refuse_unwritable
+from cloudimg.image.png import refuse_unwritable
 from cloudimg.image.preview import Preview, write_preview
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.options import OPEN_DEFAULTS, OpenOptions
@@ -20,7 +20,7 @@ from cloudimg.storage import Store
 def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     """Describe what is at a URL as plain JSON values: an image, or a folder and its patterns.
 
-    Lists and reads headers, reads no pixels.
+    Lists names and reads headers; reads no pixels.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of an image ``kind`` is ``"image"``, of a folder ``"folder"``; the docstring of
-        `cloudimg.image.facts` lists all keys.
+        ``kind`` is ``"image"`` or ``"folder"``; the docstring of `cloudimg.image.facts` lists
+        all keys.
 
     Raises
     ------
@@ -50,13 +50,13 @@ def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
         pattern = facts["proposals"][0]["pattern"]
         try:
             facts["image"] = image_facts(open(pattern, **options), pattern)
-        except CloudimgError as error:  # a proposal is a guess
+        except CloudimgError as error:  # a proposed pattern is a guess and may not open
             facts["image_problem"] = str(error)
     return facts
 
 
 def inspect_url(url: str, options: OpenOptions) -> dict[str, Any]:
-    """Facts of what is at a URL; of a folder without those of its first proposal."""
+    """Facts of what is at a URL; for a folder, ``image`` is not yet filled in."""
     target = parse_target(url)
     store = Store(target.location, options.get("storage_options"))
     progress = options.get("progress")
@@ -70,7 +70,9 @@ def inspect_url(url: str, options: OpenOptions) -> dict[str, Any]:
         try:
             folder = list_folder(store, url, target.key, progress)
         except (NoMatchError, NotFoundError):
-            raise error from None
+            folder = None
+        if folder is None:
+            raise  # not a folder either: report why the file does not open
     return folder_facts(folder)
 
 
@@ -86,35 +88,42 @@ def preview(
     max_bytes: float = 2**30,
     **options: Unpack[OpenOptions],
 ) -> Preview:
-    """Write a picture of one plane of what is at a URL, from the smallest level that serves.
+    """Write a PNG of one plane of an image, read from the smallest sufficient level.
 
     Parameters
     ----------
     url : str
         A pattern or a file.
     path : str
-        The PNG to write; an existing file is replaced.
+        The PNG to write. An existing file is replaced.
     size : int
-        Pixels of its longer side at most; it is never larger than the image.
+        Maximum length of its longer side in pixels. Images are never enlarged.
     level : int, optional
-        Resolution level instead of the one that suits `size`; -1 is the smallest.
+        Resolution level to read, instead of choosing one by `size`; -1 is the smallest.
     index : mapping, optional
-        Positions by dim, as at level 0; negative ones count from the end.
+        Positions by dim, in pixels of level 0; negative positions count from the end. By default
+        the middle of z, the first of other axes, and up to six channels in their colours.
     project : {"max", "mean"}, optional
-        All planes along z instead of one.
+        Project all planes along z instead of showing one.
     max_bytes : float
-        Refuse to decode more; ``math.inf`` for no bound.
+        Limit of decoded bytes; ``math.inf`` for no limit.
     **options
         See `cloudimg.open`.
 
     Returns
     -------
     Preview
-        What was read and written; prints as a line.
+        What was read and written; ``str()`` of it is one line.
 
     Raises
     ------
     ArgumentError, StorageError, FormatError, GridError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> print(cloudimg.preview("s3://lab/slide.svs", "slide.png", size=512))  # doctest: +SKIP
+    slide.png: 512 x 384 pixels from level 2 (1024 x 768); 2.25 MiB of 1.12 GiB decoded
     """
     refuse_unwritable(path)
     return write_preview(

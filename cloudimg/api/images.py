@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cloudimg.image.image import Image
 from cloudimg.opening.keywords import takes_keywords
@@ -12,52 +12,63 @@ from cloudimg.reading.dask_array import Chunks
 
 if TYPE_CHECKING:
     import dask.array as da
+    import numpy.typing as npt
+    import xarray
+
+    Pixels = Image | da.Array | xarray.DataArray | npt.NDArray[Any]
+    """What can be written as a copy, or compared with one."""
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
 def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
-    r"""Open image files as one N-D image. Lists and reads headers; reads no pixels.
+    r"""Open image files as one N-dimensional image.
+
+    Lists the files and reads headers; reads no pixels.
 
     Parameters
     ----------
     urls : str, path or sequence of them
         A URL pattern such as ``s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif``, a glob, one
-        file, or a list of files. Any protocol of fsspec, chained ones too. A field names an axis:
-        ``{c}`` digits, ``{c:03d}`` zero-padded, ``{well:s}`` text up to the next literal,
-        ``{t:%Y%m%d}`` times, ``{v:f}`` floats, ``{well:[A-P]\d{2}}`` a regular expression. Files
-        are concatenated along an axis that they have themselves, else stacked along a new one.
+        file, or a list of files, in any protocol of fsspec, including chained ones. A field of a
+        pattern names an axis: ``{c}`` matches digits, ``{c:03d}`` zero-padded digits,
+        ``{well:s}`` text up to the next literal, ``{t:%Y%m%d}`` times, ``{v:f}`` floats, and
+        ``{well:[A-P]\d{2}}`` a regular expression. Files are concatenated along an axis that they
+        contain themselves, and stacked along any other.
     axes : mapping, optional
         New names for axes of the files, such as ``{"page": "z"}``.
     dims : sequence of str, optional
-        Order of the axes; by default others, t, c, z, y, x, s.
+        Order of the axes. By default t, c, z, y, x, s, with all other axes in front.
     mosaic : bool
-        False stacks the fields ``{y}`` and ``{x}`` instead of joining tiles to one plane.
+        Whether the fields ``{y}`` and ``{x}`` are positions of tiles that are joined to one plane.
+        With False they are stacked.
     series : int
-        Which image of files that hold several.
+        Which image to open if each file holds several.
     missing : {"raise", "fill"}
-        What to do where the grid has no file. A list of URLs is looked through for missing files
-        only with "fill"; without it a missing one is an error when it is read.
+        What to do if files of the grid are missing: raise an error, or read `fill_value` in their
+        place. Files in a list of URLs are checked for existence only with "fill"; otherwise a
+        missing one is an error when it is read.
     fill_value : number
-        What stands there.
+        Value of pixels whose file is missing.
     validate : {"first", "all"}
-        The first header speaks for all, and each file is checked when it is read; or all headers
-        are read now, and every odd file is reported.
+        "first" reads the header of the first file and checks every other file when its pixels are
+        read. "all" reads all headers now and reports every file that differs.
     palette : {"index", "rgb"}
-        Pixels that are indices into a palette as they are stored, the palette being
-        ``attrs["colormap"]``; or as colours (uint16) along a last dim ``s``.
+        How to read files with a palette: as stored indices, with the palette in
+        ``attrs["colormap"]``, or as colours (uint16) along a last axis ``s``.
     imread : callable, optional
-        Reads files that are no TIFFs: called with a binary file object and the URL, returns an
+        Reader for files of other formats. Called with a binary file object and the URL; returns an
         array. Each file is then fetched and decoded whole. PNG, JPEG, JPEG 2000, JPEG XL, WebP,
-        AVIF, BMP and others need none; `cloudimg.register_format` adds formats for good. Axes
-        are y and x, or y, x and s where the last has length 3 or 4, with page, axis0, ... in
-        front.
+        AVIF, BMP and others need no reader; `cloudimg.register_format` adds a format permanently.
+        The axes are y and x, or y, x and s if the last axis has length 3 or 4, with page, axis0,
+        ... in front.
     storage_options : mapping, optional
-        fsspec's options for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
+        Options of fsspec for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
     progress : callable, optional
-        Is told what is being counted (names listed, headers read) and how far the count is.
+        Called with what is counted, such as ``"names listed"``, and the count so far.
     client : distributed.Client, optional
-        Has the workers of a Dask cluster read the headers that ``validate="all"`` asks for, where
-        they are more than 512 and the files no set that tells of itself (OME-TIFF, NDTiff).
+        Dask cluster whose workers read the headers with ``validate="all"``, if there are more than
+        512 of them. Not used for multi-file datasets (OME-TIFF, NDTiff), which describe
+        themselves.
 
     Returns
     -------
@@ -66,6 +77,16 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     Raises
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> image = cloudimg.open(
+    ...     "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    ... )  # doctest: +SKIP
+    >>> image.dims, image.shape  # doctest: +SKIP
+    (('t', 'c', 'z', 'y', 'x'), (10, 2, 10, 512, 512))
+    >>> plane = image.read({"t": 0, "c": 1, "z": 4})  # doctest: +SKIP
     """
     arguments = OpenArguments.of(options)
     return Image(open_sources(urls, arguments), urls, arguments)
@@ -84,14 +105,26 @@ def imread(
     chunks : "auto", int, tuple or mapping
         See `Image.to_dask`.
     level : int
-        Resolution level.
+        Resolution level; 0 is full resolution.
     **options
         The other arguments of `open`.
 
     Returns
     -------
     dask.array.Array
-        Axes in the order t, c, z, y, x, s, others in front, or as `dims=` says.
+        Axes in the order t, c, z, y, x, s with all others in front, or in the order of `dims`.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> a = cloudimg.imread(
+    ...     "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    ... )  # doctest: +SKIP
+    >>> projection = a[0].max(axis=1).compute()  # doctest: +SKIP
     """
     arguments = OpenArguments.of(options)
     return Image(open_sources(urls, arguments), urls, arguments).to_dask(chunks, level=level)

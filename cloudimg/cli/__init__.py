@@ -1,1 +1,1 @@
-"""What a person types: arguments, messages and exit codes of the command ``cloudimg``."""
+"""The command ``cloudimg``: arguments, messages and exit codes."""

@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
+from cloudimg.cli.messages import notice
 from cloudimg.errors import ClusterError
 
 
 def up(args: argparse.Namespace) -> str:
-    """Start a cluster that stays."""
+    """Start a cluster that keeps running after the command."""
     from cloudimg import cluster
 
-    cluster.up(args.cluster, args.workers, job=args.job, say=_say)
+    cluster.up(args.cluster, args.workers, job=args.job, say=notice)
     return (
-        f"{args.job} is up; use it with: cloudimg migrate SRC DST --cluster {args.cluster}"
+        f"{args.job} is running; use it with: cloudimg migrate SRC DST --cluster {args.cluster}"
         f" --job {args.job}"
     )
 
 
 def status(args: argparse.Namespace) -> str:
-    """What runs of a cluster."""
+    """Describe what is running of a cluster."""
     from cloudimg import cluster
 
     addresses, fleet = cluster.status(args.cluster, job=args.job)
     if addresses is None:
         lines = ["scheduler: starting"]
     else:
-        lines = [f"scheduler: {addresses.client or f'{addresses.workers} (from inside alone)'}"]
+        lines = [
+            f"scheduler: {addresses.client or f'{addresses.workers} (inside its network only)'}"
+        ]
     lines.append(f"workers: {fleet.n_running} running, {fleet.n_starting} starting")
     if addresses is not None and args.ask:
         try:
             with cluster.connect(args.cluster, job=args.job) as client:
-                lines += _told_by_scheduler(client.scheduler_info(n_workers=-1))
+                lines += _connected_workers(client.scheduler_info(n_workers=-1))
         except ClusterError as exc:
             lines.append(f"problem: {exc}")
     return "\n".join([*lines, *(f"problem: {each}" for each in fleet.problems)])
 
 
-def _told_by_scheduler(info: dict[str, Any]) -> list[str]:
+def _connected_workers(info: dict[str, Any]) -> list[str]:
     from dask.utils import format_bytes
 
     workers = info["workers"].values()
@@ -51,33 +53,37 @@ def _told_by_scheduler(info: dict[str, Any]) -> list[str]:
 
 
 def down(args: argparse.Namespace) -> str:
-    """End a cluster."""
+    """Stop a cluster."""
     from cloudimg import cluster
 
     cluster.down(args.cluster, job=args.job)
-    return f"nothing of {args.job} is running"
-
-
-def _say(text: str) -> None:
-    print(f"cloudimg: {text}", file=sys.stderr)
+    return f"{args.job} is stopped"
 
 
 def add_cluster(parser: argparse.ArgumentParser, debug: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg cluster``."""
     parser.description = (
-        "A Dask cluster in the cloud that outlives a command. Its workers end when the scheduler"
-        " does, and the scheduler ends when it was idle for long."
+        "A Dask cluster in the cloud that outlives a command. The scheduler stops after it was idle"
+        " for long, and its workers stop with it."
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for run, about in ((up, "start one"), (status, "what runs"), (down, "end it")):
+    for run, about in (
+        (up, "start a cluster"),
+        (status, "show what is running"),
+        (down, "stop it"),
+    ):
         verb = verbs.add_parser(run.__name__, parents=[debug], help=about)
         verb.add_argument(
-            "cluster", metavar="FILE", help="the Terraform output cloudimg_cluster, or the folder"
+            "cluster",
+            metavar="FILE",
+            help="Terraform output cloudimg_cluster, or folder of the module",
         )
-        verb.add_argument("--job", metavar="NAME", default="main", help="default: %(default)s")
+        verb.add_argument("--job", metavar="NAME", default="main",
+            help="name of the cluster; default: %(default)s")  # fmt: skip
         verb.set_defaults(act=run)
         if run is up:
-            verb.add_argument("--workers", metavar="N", type=int, required=True)
+            verb.add_argument("--workers", metavar="N", type=int, required=True,
+                help="number of workers")  # fmt: skip
         if run is status:
             verb.add_argument("--no-ask", dest="ask", action="store_false",
                 help="do not connect to the scheduler")  # fmt: skip

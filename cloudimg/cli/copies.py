@@ -1,19 +1,15 @@
-"""The commands that write: ``cloudimg migrate``, ``verify`` and ``export``."""
+"""The commands that make, check and export copies: ``cloudimg migrate``, ``verify``, ``export``."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
 import json
 import re
-import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from cloudimg.cli.clients import Line, add_cluster_options, client_for
+from cloudimg.cli.messages import notice
 from cloudimg.cli.stores import (
     add_opening,
     add_store,
@@ -27,14 +23,9 @@ from cloudimg.errors import ArgumentError, CloudimgError
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance
 
-_CONNECT_S = 20
-_COMES_S = 5
-Line = Callable[[str], None]
-"""Shows a line that is written again and again; "" takes it away."""
-
 
 def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
-    """Lines that report what ``cloudimg migrate`` did."""
+    """Run ``cloudimg migrate``; yield lines to print."""
     import cloudimg
 
     planned: Any = {
@@ -50,14 +41,14 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         **file_options(args),
     }
     if args.dry_run:
-        found = cloudimg.dry_run(
+        estimate = cloudimg.dry_run(
             args.url, storage_options=url_options(args), prices=dict(args.price), **planned
         )
-        yield from [json.dumps(found.to_json())] if args.json else found.lines()
+        yield from [json.dumps(estimate.to_json())] if args.json else estimate.lines()
         return
     if args.json or args.price:
-        raise ArgumentError("--json and --price go with --dry-run")
-    with _client(args, line) as client:
+        raise ArgumentError("--json and --price need --dry-run")
+    with client_for(args, line) as client:
         done = cloudimg.migrate(
             args.url,
             args.out,
@@ -66,25 +57,25 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
             overwrite=args.overwrite,
             resume=args.resume,
             client=client,
-            progress=_shown(line),
+            progress=_progress(line),
             **planned,
         )
-        yield str(done)  # before a cluster is ended, which may fail
+        yield str(done)  # before the cluster is stopped, which may fail
 
 
 def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
-    """Lines that report what ``cloudimg verify`` found.
+    """Run ``cloudimg verify``; yield lines to print.
 
     Raises
     ------
     CloudimgError
-        At the end, if there is any problem.
+        At the end, if there are problems.
     """
     import cloudimg
 
     storage_options = url_options(args)
-    with _client(args, line) as client:
-        found = cloudimg.verify(
+    with client_for(args, line) as client:
+        verification = cloudimg.verify(
             args.url,
             against_source=args.against_source,
             sample=args.sample,
@@ -92,16 +83,16 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source_options=args.source_options or storage_options,
             max_mem=args.max_mem,
             client=client,
-            progress=_shown(line),
+            progress=_progress(line),
         )
     line("")
-    yield str(found)
-    if not found:
-        raise CloudimgError(f"{found.n_problems} problems in {found.url}")
+    yield str(verification)
+    if not verification:
+        raise CloudimgError(f"{verification.n_problems} problems in {verification.url}")
 
 
 def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
-    """Lines that report what ``cloudimg export`` did."""
+    """Run ``cloudimg export``; yield lines to print."""
     import cloudimg
 
     count = cloudimg.export(
@@ -117,222 +108,113 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
     yield f"{count} files written to {args.out}"
 
 
-def _shown(line: Line) -> Callable[[Advance], None]:
+def _progress(line: Line) -> Callable[[Advance], None]:
     def show(advance: Advance) -> None:
         if advance.note:
             line("")
-            print(f"cloudimg: {advance.note}", file=sys.stderr)
+            notice(advance.note)
         else:
             line(advance.line())
 
     return show
 
 
-@contextlib.contextmanager
-def _client(args: argparse.Namespace, line: Line) -> Iterator[Any]:
-    """A client of the cluster that shall do the work, or what gives one when it is needed.
-
-    None where this process does it.
-    """
-    if args.cluster is None:
-        if args.workers is not None or args.job is not None:
-            raise ArgumentError("--workers and --job go with --cluster")
-        with _client_at(args) as client:
-            yield client
-        return
-    if args.scheduler is not None:
-        raise ArgumentError("--cluster starts a scheduler of its own: give it or --scheduler")
-    if args.workers is None and args.job is None:
-        raise ArgumentError(
-            "--cluster needs --workers N to start some for this command, or --job NAME to use those"
-            " that `cloudimg cluster up` has started"
-        )
-    from cloudimg import cluster
-
-    def say(text: str) -> None:
-        line("")
-        print(f"cloudimg: {text}", file=sys.stderr)
-
-    where = cluster.check(args.cluster, workers=args.workers, job=args.job)
-    if args.job is None:
-        started = cluster.start(where, args.workers, say=say)
-    else:
-        started = cluster.connect(where, job=args.job, workers=args.workers, say=say)
-    with contextlib.ExitStack() as until_done:
-        # When there is work for it: a source or a destination that is refused costs nothing.
-        yield functools.cache(lambda: until_done.enter_context(started))
-
-
-@contextlib.contextmanager
-def _client_at(args: argparse.Namespace) -> Iterator[Any]:
-    """A client of the scheduler at an address; None without one."""
-    files = {
-        "tls_ca_file": args.tls_ca_file,
-        "tls_client_cert": args.tls_cert,
-        "tls_client_key": args.tls_key,
-    }
-    given = {name: path for name, path in files.items() if path is not None}
-    if args.scheduler is None:
-        if given:
-            raise ArgumentError("--tls-ca-file, --tls-cert and --tls-key go with --scheduler")
-        yield None
-        return
-    for path in given.values():
-        if not Path(path).is_file():
-            raise ArgumentError(f"there is no file {path}")
-    try:
-        from distributed import Client
-        from distributed.security import Security
-    except ImportError:
-        raise ArgumentError(
-            '--scheduler needs the package distributed: pip install "cloudimg-dask[all]"'
-        ) from None
-    _refuse_silent(args.scheduler)
-    # Without files Dask's own configuration says which ones to use.
-    security = cast(Any, Security)(**given) if given else None
-    try:
-        client: Any = cast(Any, Client)(
-            args.scheduler, timeout=_CONNECT_S, security=security, set_as_default=False
-        )
-    except (OSError, ValueError, TypeError) as exc:
-        raise CloudimgError(f"no scheduler answers at {args.scheduler}: {exc}") from None
-    with client:
-        yield client
-
-
-def _refuse_silent(address: str) -> None:
-    """Find out soon whether anything is there, or just comes: Dask would ask for a minute.
-
-    Raises
-    ------
-    CloudimgError
-    """
-    match = re.fullmatch(r"(?:tcp|tls)://(?:\[([^]]+)\]|([^:/]+)):(\d+)/?", address)
-    if match is None:
-        return  # Dask knows others, and says what is wrong with them
-    deadline = time.monotonic() + _COMES_S
-    while True:
-        try:
-            socket.create_connection((match[1] or match[2], int(match[3])), _CONNECT_S).close()
-        except (OSError, OverflowError) as exc:
-            if time.monotonic() > deadline:
-                raise CloudimgError(f"no scheduler answers at {address}: {exc}") from None
-            time.sleep(_COMES_S / 10)
-        else:
-            return
-
-
-# ------------------------------------------------------------------------------------------ parser
+# ----------------------------------------------------------------------------------------- options
 
 
 def add_migrate(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg migrate``."""
     parser.description = (
-        "Write what is at a URL (a pattern, a file) to a sharded OME-Zarr. Stopped at any moment,"
-        " the same command goes on from there. What exists and is not this migration is left"
-        " alone."
+        "Write the image at a URL (a pattern, a file) to a sharded OME-Zarr. After an interruption,"
+        " the same command continues. Refuses a destination that holds anything else."
     )
     add = parser.add_argument
-    add("url", metavar="SRC", help="pattern or file, in any store that fsspec knows")
-    add("out", metavar="DST", help="folder for the copy, in S3, Google Cloud, Azure or a local one")
-    add(
-        "--dry-run",
-        action="store_true",
-        help="report planned reads, writes and cost; write nothing",
-    )
+    add("url", metavar="SRC", help="pattern or file, in any store that fsspec supports")
+    add("out", metavar="DST", help="folder for the copy: S3, Google Cloud, Azure or local")
+    add("--dry-run", action="store_true",
+        help="report planned reads, writes and cost; write nothing")  # fmt: skip
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
     add("--price", metavar="KIND=DOLLARS", type=_price, nargs="+", action="extend", default=[],
-        help="of a thousand requests, as in put=0.005")  # fmt: skip
+        help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
     add("--zarr-format", type=int, choices=[3, 2], default=3,
-        help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4, for older viewers")  # fmt: skip
-    add("--chunks", metavar="AXIS=N,...", type=_by_axis, help="what viewers read; N is for y and x")
-    add("--shards", metavar="AXIS=N,...", type=_by_axis, help="what is stored as one object")
-    add("--levels", metavar="N", type=int, help="resolution levels, the full one too")
+        help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default:"
+        " %(default)s")  # fmt: skip
+    add("--chunks", metavar="AXIS=N,...", type=_by_axis,
+        help="shape of the chunks that viewers read; a single N is for y and x")  # fmt: skip
+    add("--shards", metavar="AXIS=N,...", type=_by_axis, help="shape of the stored objects")
+    add("--levels", metavar="N", type=int, help="number of resolution levels, including level 0")
     add("--factors", metavar="AXIS=N,...", type=_by_axis, action="append",
-        help="from each level to the next; once, or once for each step")  # fmt: skip
+        help="downsampling from each level to the next; once, or once per step")  # fmt: skip
     add("--downsampling", choices=["mean", "nearest", "mode"],
-        help="mean for images, the others for labels")  # fmt: skip
-    add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or JSON as in Zarr 3")
-    add("--name", metavar="TEXT", help="of the image, for viewers")
-    add("--overwrite", action="store_true", help="delete what is at DST if it is something else")
+        help="mean for images, nearest or mode for labels")  # fmt: skip
+    add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or a codec of Zarr 3 as JSON")
+    add("--name", metavar="TEXT", help="name of the image in viewers")
+    add("--overwrite", action="store_true", help="delete what is at DST if it is anything else")
     add("--no-resume", dest="resume", action="store_false",
-        help="refuse to go on with what was interrupted")  # fmt: skip
+        help="refuse to continue an interrupted migration")  # fmt: skip
     add("--target-options", metavar="JSON", type=json_object, default={},
-        help="fsspec's options for DST; by default those of SRC where both have one protocol")  # fmt: skip
-    _add_work(parser)
+        help="options of fsspec for DST; default: those of SRC if both have one"
+        " protocol")  # fmt: skip
+    add_cluster_options(parser)
     add_opening(parser, missing="raise", options_name="--source-options")
 
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg verify``."""
     parser.description = (
-        "Read a copy again, all of it, and prove that it is whole and right, or list what is not."
-        " Ends with 1 if anything is wrong."
+        "Read all of a copy again and check it against its checksums, commit records and metadata."
+        " Lists all problems; the exit code is 1 if there are any."
     )
     add = parser.add_argument
-    add("url", metavar="DST", help="what cloudimg migrate wrote")
-    add("--against-source", action="store_true", help="compare the pixels with the source's")
+    add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
+    add("--against-source", action="store_true", help="compare the pixels with the source, too")
     add("--sample", metavar="N", type=_sample,
-        help="of how many cells, or of which part of them, as in 0.1")  # fmt: skip
+        help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
     add("--source-options", metavar="JSON", type=json_object, default={},
-        help="fsspec's options for the source; those of DST without them")  # fmt: skip
-    _add_work(parser)
+        help="options of fsspec for the source; default: those of COPY")  # fmt: skip
+    add_cluster_options(parser)
     add_store(parser)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg export``."""
     parser.description = (
-        "Make TIFF files of a copy again: the files that it was made of, by their names, or one"
-        " OME-TIFF for each image."
+        "Write TIFF files from a copy: the original files under their names, or one OME-TIFF per"
+        " image."
     )
     add = parser.add_argument
-    add("url", metavar="DST", help="what cloudimg migrate wrote")
-    add("out", metavar="FOLDER", help="for the files, in any store that can be written to")
-    add("--layout", choices=["originals", "ome-tiff"], default="originals")
+    add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
+    add("out", metavar="FOLDER", help="folder for the files, in any writable store")
+    add("--layout", choices=["originals", "ome-tiff"], default="originals",
+        help="default: %(default)s")  # fmt: skip
     add("--compression", choices=["zlib", "zstd", "lzw", "lzma", "packbits", "none"],
         default="zlib", help="default: %(default)s")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--overwrite", action="store_true", help="replace existing files")
     add("--target-options", metavar="JSON", type=json_object, default={},
-        help="fsspec's options for FOLDER; by default those of DST where both have one"
+        help="options of fsspec for FOLDER; default: those of COPY if both have one"
         " protocol")  # fmt: skip
     add_store(parser, "--source-options")
-
-
-def _add_work(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--max-mem", metavar="SIZE", help="memory for pixels under way, as in 2GB")
-    add("--scheduler", metavar="ADDRESS",
-        help="have the workers of a Dask cluster do it: tcp://... or tls://...")  # fmt: skip
-    for name, what in (("ca-file", "of the authority"), ("cert", "to show"), ("key", "to it")):
-        add(f"--tls-{name}", metavar="PEM",
-            help=f"for tls://: the {'key' if name == 'key' else 'certificate'} {what}")  # fmt: skip
-    add("--cluster", metavar="FILE",
-        help="start a cluster in the cloud for this command: the Terraform output cloudimg_cluster,"
-        " or the module's folder")  # fmt: skip
-    add("--workers", metavar="N", type=int, help="of that cluster; lost ones are replaced")
-    add("--job", metavar="NAME", help="use what `cloudimg cluster up` has started there")
 
 
 def _by_axis(text: str) -> list[tuple[str, int]]:
     if re.fullmatch(r"-?\d+", text):
         return [("", int(text))]
-    found = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
-    if not all(found):
-        raise argparse.ArgumentTypeError("must be AXIS=N, several with commas, as in y=256,x=256")
-    return [(match[1], int(match[2])) for match in found if match]
+    matches = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
+    if not all(matches):
+        raise argparse.ArgumentTypeError("must be AXIS=N, separated by commas, as in y=256,x=256")
+    return [(match[1], int(match[2])) for match in matches if match]
 
 
-def _extents(found: list[tuple[str, int]] | None) -> Any:
-    if found is None:
+def _extents(pairs: list[tuple[str, int]] | None) -> Any:
+    if pairs is None:
         return None
-    return found[0][1] if found[0][0] == "" else dict(found)
+    return pairs[0][1] if pairs[0][0] == "" else dict(pairs)
 
 
-def _steps(found: list[list[tuple[str, int]]] | None) -> Any:
-    if found is None:
+def _steps(factors: list[list[tuple[str, int]]] | None) -> Any:
+    if factors is None:
         return None
-    steps = [_extents(each) for each in found]
+    steps = [_extents(each) for each in factors]
     return steps[0] if len(steps) == 1 else steps
 
 
@@ -341,14 +223,14 @@ def _codec(text: str | None) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError as exc:
-        raise ArgumentError(f"--codec is no JSON: {exc}") from None
+    except ValueError as error:
+        raise ArgumentError(f"--codec is not valid JSON: {error}") from error
 
 
 def _price(text: str) -> tuple[str, float]:
     match = re.fullmatch(r"(\w+)=(\d+(?:\.\d+)?)", text)
     if match is None:
-        raise argparse.ArgumentTypeError("must be KIND=DOLLARS, as in put=0.005")
+        raise argparse.ArgumentTypeError("must be KIND=DOLLARS, such as put=0.005")
     return match[1], float(match[2])
 
 
@@ -358,5 +240,5 @@ def _sample(text: str) -> int | float:
     except ValueError:
         value = 0
     if value <= 0:
-        raise argparse.ArgumentTypeError("must be a number of cells, or a part such as 0.1")
+        raise argparse.ArgumentTypeError("must be a number of cells, or a fraction such as 0.1")
     return value

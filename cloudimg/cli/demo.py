@@ -1,8 +1,8 @@
 """`cloudimg demo`: a tour on an S3 server inside this process.
 
-The tour is a list of steps, each a title and a few lines of Python. The text of a step is what
-runs and what is printed, all else is printed as comments: the whole output is a script, which
-anyone can run while the server is there.
+The tour is a list of steps, each a title and a few lines of Python. The lines of a step are both
+run and printed, everything else is printed as comments: the output is a script that runs while the
+server does.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.image.picture import COLOURS, as_bytes, blend, refuse_unwritable, stretch
+from cloudimg.image.picture import COLOURS, as_bytes, blend, stretch
+from cloudimg.image.png import refuse_unwritable
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do."""
+    """One step of the tour."""
 
     title: str
     code: str
-    """Runs after the steps before it, with their names. ENDPOINT and OUT are filled in."""
+    """Runs with the names that earlier steps defined, ENDPOINT and OUT replaced by values."""
 
 
 STEPS = (
@@ -51,7 +52,7 @@ print(s3.ls("demo", detail=False)[0])
 """,
     ),
     Step(
-        "What is there? One listing and a few headers tell.",
+        "What is there? One listing and a few headers are enough.",
         """\
 import cloudimg
 
@@ -66,36 +67,39 @@ print(a)
 """,
     ),
     Step(
-        "Both times and channels, seen from above: the brightest pixel along z.",
+        "The maximum projection along z of both times and channels.",
         """\
 projection = a.max(axis=2).compute()
-assert (projection == cells.max(axis=2)).all()  # every pixel is what the microscope saw
+assert (projection == cells.max(axis=2)).all()  # every pixel is as the microscope recorded it
 print(projection.shape, projection.dtype)
 """,
     ),
     Step(
-        "A copy as sharded OME-Zarr. Stopped anywhere, the same call goes on from there.",
+        "A copy as sharded OME-Zarr. After an interruption, the same call continues.",
         """\
 copy = "s3://demo/mydata.ome.zarr"
-opening = {"storage_options": storage_options}
-print(cloudimg.migrate(pattern, copy, open_options=opening, storage_options=storage_options))
+print(
+    cloudimg.migrate(
+        pattern, copy, source_options=storage_options, target_options=storage_options
+    )
+)
 """,
     ),
     Step(
-        "The proof: all of it read again, checked, and compared with the files, pixel by pixel.",
+        "Verification: everything is read again, checked, and compared with the files.",
         """\
-proof = cloudimg.verify(
+verification = cloudimg.verify(
     copy,
     against_source=True,
     storage_options=storage_options,
     source_options=storage_options,
 )
-print(proof)
-assert proof
+print(verification)
+assert verification
 """,
     ),
     Step(
-        "What any program that reads Zarr finds there.",
+        "The copy as any program that reads Zarr sees it.",
         """\
 import zarr
 
@@ -122,14 +126,14 @@ Path(OUT).write_bytes(imagecodecs.png_encode(paint(copied)))
 
 
 def run(*, out: str, port: int, keep: bool) -> None:
-    """Do all steps, print them as a script, stop the server.
+    """Run all steps, print them as a script, stop the server.
 
     Parameters
     ----------
     out : str
-        The PNG to leave.
+        The PNG to write.
     port : int
-        Of the server; 0 is a free one.
+        Port of the server; 0 is a free one.
     keep : bool
         Leave the server running until Ctrl-C.
 
@@ -139,18 +143,18 @@ def run(*, out: str, port: int, keep: bool) -> None:
     """
     refuse_unwritable(out)
     with _own_settings(), _serve_s3(port) as server:
-        _say(f"# An S3 server listens at {server.endpoint}, inside this process.\n")
+        _show(f"# An S3 server listens at {server.endpoint}, inside this process.\n")
         start = time.monotonic()
         _walk(STEPS, {"ENDPOINT": server.endpoint, "OUT": out}, server)
-        _say(f"# Done in {time.monotonic() - start:.1f} s: look at {out}")
+        _show(f"# Done in {time.monotonic() - start:.1f} s: look at {out}")
         if keep:
-            _say("# The server stays until you press Ctrl-C; this text runs against it.")
+            _show("# The server runs until you press Ctrl-C; this script works against it.")
             while True:
                 time.sleep(3600)
 
 
 def paint(projection: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Make the picture of a projection: two channels in magenta and green, times side by side.
+    """Paint a projection: two channels in magenta and green, times side by side.
 
     Parameters
     ----------
@@ -175,7 +179,7 @@ def _walk(steps: Sequence[Step], texts: Mapping[str, str], server: _Server) -> N
         code = step.code
         for name, text in texts.items():
             code = code.replace(name, repr(text))
-        _say(f"# {number}. {step.title}\n{code.rstrip()}")
+        _show(f"# {number}. {step.title}\n{code.rstrip()}")
         start, n_before, printed = time.monotonic(), server.n_requests, io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
@@ -186,12 +190,12 @@ def _walk(steps: Sequence[Step], texts: Mapping[str, str], server: _Server) -> N
             raise CloudimgError(f"step {number} of the demo failed: {error}") from error
         finally:
             for line in printed.getvalue().splitlines():
-                _say(f"#   {line}")
+                _show(f"#   {line}")
         took, n_requests = time.monotonic() - start, server.n_requests - n_before
-        _say(f"#   {took:.2f} s" + (f", {n_requests} requests" if n_requests else "") + "\n")
+        _show(f"#   {took:.2f} s" + (f", {n_requests} requests" if n_requests else "") + "\n")
 
 
-def _say(text: str) -> None:
+def _show(text: str) -> None:
     print(text, flush=True)
 
 
@@ -199,7 +203,7 @@ def _say(text: str) -> None:
 
 
 class _Server(logging.Handler):
-    """An S3 server, which counts its requests by listening to their log."""
+    """An S3 server; counts its requests as the handler of its log."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__()
@@ -240,19 +244,19 @@ def _serve_s3(port: int) -> Iterator[_Server]:
 
 
 def _check_free(port: int) -> None:
-    # moto would wait for ever for a server that cannot start.
+    # moto waits without end for a server that cannot start.
     with socket.socket() as probe:
         if os.name == "posix":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise ArgumentError(f"cannot listen on port {port}: {error.strerror}") from None
+            raise ArgumentError(f"cannot listen on port {port}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
 def _own_settings() -> Iterator[None]:
-    """Keep the user's keys, profiles, endpoints and proxies out of this process for a while."""
+    """Hide the user's keys, profiles, endpoints and proxies from the code in the block."""
     own = {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -19,7 +19,7 @@ _LABELS_CHARS = 60
 def report(
     url: str, *, as_json: bool, progress: Callable[[str, int], object], **options: Any
 ) -> Iterator[str]:
-    """Lines to print, each as soon as it is known.
+    """Yield lines to print, each as soon as it is known.
 
     Raises
     ------
@@ -53,12 +53,14 @@ def _as_json(facts: Mapping[str, Any]) -> list[str]:
 
 
 def folder_lines(facts: Mapping[str, Any]) -> list[str]:
-    """The facts of a folder for people, without its image."""
+    """Format the facts of a folder as text, without those of its image."""
     n_objects, n_images, proposals = facts["objects"], facts["images"], facts["proposals"]
-    by_name = f"{_count(n_images, 'image')} by name" if n_images else "no names of images"
-    lines = [facts["url"], f"  {_count(n_objects, 'object')}; {by_name}"]
+    lines = [
+        facts["url"],
+        f"  {_count(n_objects, 'object')}, {n_images or 'none'} named like images",
+    ]
     if facts["truncated"]:
-        lines.append("  and more objects, not looked at: patterns may be too narrow for them")
+        lines.append("  more objects follow, which the patterns may not cover")
     lines.append("proposed patterns")
     for proposal in proposals[:_PROPOSALS_SHOWN]:
         lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")
@@ -68,7 +70,7 @@ def folder_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def image_lines(facts: Mapping[str, Any]) -> list[str]:
-    """The facts of an image for people."""
+    """Format the facts of an image as text."""
     lines = [facts["url"]]
     for name, values in _rows(facts):
         for value in values:
@@ -78,7 +80,7 @@ def image_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Names and what stands beside them, a text per line; without any the name is left out."""
+    """Names of facts and their values, one text per line; a name without values is left out."""
     from dask.utils import format_bytes
 
     levels, files, stored = facts["levels"], facts["files"], facts["stored_nbytes"]
@@ -123,7 +125,7 @@ def _examples(count: int, examples: Sequence[str]) -> list[str]:
 
 
 def _abridged(labels: Sequence[Any]) -> str:
-    """All labels if they are short, else the first ones and the last."""
+    """Join all labels if they are short, else the first few and the last."""
     texts = [str(label) for label in labels]
     if sum(len(text) + 1 for text in texts) <= _LABELS_CHARS:
         return " ".join(texts)

@@ -1,12 +1,12 @@
 """The command ``cloudimg``: arguments in, text out, an exit code that scripts can rely on.
 
-======  =====================================================================================
-0       fine
-1       it did not work: one line on stderr says what and why, ``--debug`` shows the traceback
-2       the command itself is wrong
-130     Ctrl-C
-141     nobody reads the output any more
-======  =====================================================================================
+====  ==========================================================================================
+0     success
+1     failure: one line on stderr says what failed and why; ``--debug`` adds the traceback
+2     usage error
+130   interrupted: Ctrl-C, SIGTERM or SIGHUP
+141   the reader of stdout closed it
+====  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -20,12 +20,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
-from cloudimg.cli.messages import ProgressLine, printable, secrets_in, speak_options
+from cloudimg.cli.messages import (
+    ProgressLine,
+    notice,
+    option_names,
+    printable,
+    secrets_in,
+    speak_options,
+)
 from cloudimg.cli.parser import parse
 from cloudimg.errors import CloudimgError
 from cloudimg.storage import redact
 
-# Whatever takes long to import (Dask, moto) is imported by the command that needs it.
+# Packages that take long to import (Dask, moto) are imported by the command that needs them.
+
+_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the name of the program; those of the process without it.
+        Arguments after the name of the program; by default those of the process.
 
     Returns
     -------
     int
-        The exit code. A command that is wrong itself raises SystemExit(2).
+        The exit code. A usage error raises SystemExit(2).
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a µ must not be an error where the locale is C
@@ -49,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv is None:
             for number in (signal.SIGTERM, *_HANGUP):
-                if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+                if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
                     signal.signal(number, _interrupt)
-            # Ctrl-C reaches the main thread between two calls only, and a call may wait for a
-            # store for long: the work is done in another thread.
+            # Python delivers Ctrl-C to the main thread between two bytecodes only, and a call into
+            # a store may block for long: the work is done in another thread.
             ThreadPoolExecutor(1).submit(args.run, args, progress).result()
         else:
             args.run(args, progress)
@@ -60,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
-        # What is left in the buffer would fail again at exit, and loudly.
+        # Flushing the rest of the buffer at exit would fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
@@ -73,52 +82,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stderr.flush()
             os._exit(130)  # an ordinary exit waits for all threads
-    except Exception as error:  # noqa: BLE001 - no traceback for people who did not ask for one
+    except Exception as error:  # noqa: BLE001 - reported in one line; --debug shows the traceback
         progress.clear()
         _report(error, args)
         return 1
 
 
-_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
-
-
 def _interrupt(number: int, frame: object) -> NoReturn:
-    """Other ways to be asked to end are like Ctrl-C: a cluster in the cloud would stay behind."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, or a cluster in the cloud would go on running."""
     raise KeyboardInterrupt
 
 
 def _still_ending(number: int, frame: object) -> None:
-    """Half an end would leave machines behind."""
-    print("cloudimg: still ending the cluster; wait", file=sys.stderr)
+    """Ignore a second signal: stopping half-way would leave machines running."""
+    print("cloudimg: still stopping the cluster; please wait", file=sys.stderr)
 
 
 def _end_clusters() -> None:
-    """End what was started in the cloud, whatever the thread that does the work is doing."""
+    """Stop what was started in the cloud, whatever the worker thread is doing."""
     running = sys.modules.get("cloudimg.cluster.running")
     if running is None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, *_HANGUP):
         signal.signal(number, _still_ending)
     try:
-        running.end_all(lambda text: print(f"cloudimg: {text}", file=sys.stderr))
+        running.end_all(notice)
     except CloudimgError as error:
-        print(f"cloudimg: error: {printable(redact(str(error)))}", file=sys.stderr)
+        notice(f"error: {redact(str(error))}")
 
 
 def _report(error: Exception, args: argparse.Namespace) -> None:
     names = ("url_options", "target_options", "source_options")
-    hidden = [text for name in names for text in secrets_in("", getattr(args, name, {}))]
+    secrets = [text for name in names for text in secrets_in("", getattr(args, name, {}))]
 
-    def show(text: str) -> None:
-        for secret in hidden:
+    def hide(text: str) -> str:
+        for secret in secrets:
             text = text.replace(secret, "***")
-        print(redact(text), file=sys.stderr)
+        return redact(text)
 
     if "debug" in args:
-        show("".join(traceback.format_exception(error)))
+        print(hide("".join(traceback.format_exception(error))), file=sys.stderr)
         if isinstance(error, CloudimgError) and error.cause is not None:
-            show(f"caused by: {error.cause}")
-    what = speak_options(str(error))
-    if not isinstance(error, CloudimgError):
+            print(hide(f"caused by: {error.cause}"), file=sys.stderr)
+    what = hide(str(error))
+    if isinstance(error, CloudimgError):
+        urls = (error.url, getattr(args, "url", None), getattr(args, "out", None))
+        what = speak_options(what, option_names(args), [hide(url) for url in urls if url])
+    else:
         what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
-    show(f"cloudimg: error: {printable(what)}")
+    print(f"cloudimg: error: {hide(printable(what))}", file=sys.stderr)

@@ -1,56 +1,167 @@
-"""What is printed: text that a terminal can show, errors that speak of the command's options."""
+"""What the command line prints: progress, notices, and errors in terms of the command's options."""
 
 from __future__ import annotations
 
+import argparse
+import ast
+import json
 import re
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
+
+# ------------------------------------------------------------------------- options in messages
+
+_KEYWORDS = (
+    "against_source", "axes", "chunks", "codec", "compression", "downsampling", "factors", "index",
+    "job", "layout", "level", "levels", "max_bytes", "max_mem", "missing", "mosaic", "name",
+    "overwrite", "project", "resume", "sample", "series", "shards", "size", "source_options",
+    "target_options", "validate", "workers", "zarr_format",
+)  # fmt: skip
+"""Keyword arguments of the library that some command has as an option of the same name."""
+_IN_OTHER_WORDS = {
+    " (and fill_value=)": "",
+    " or dims=": "",
+    ", or a list, [url], to read this file alone": "",
+    "pass resume=True": "leave out --no-resume",
+    "pass the array as against_source=": "use cloudimg.verify in Python",
+    "pass against_source=cloudimg.open(...)": (
+        "use cloudimg.verify(..., against_source=cloudimg.open(...)) in Python"
+    ),
+}
+"""Advice of the library that no option can follow, and what the command line says instead."""
+_FIXED = {
+    "against_source=True": "--against-source",
+    "max_bytes=math.inf": "--yes",
+    "mosaic=False": "--no-mosaic",
+    "overwrite=True": "--overwrite",
+    "resume=False": "--no-resume",
+}
+_FIELD = re.compile(r"\{(\w+)[:}]")
+_WORD_START = r"(?<![\w/.,&?%#=-])"  # not within a word, a path, or the query of a URL
+_PLAIN_VALUE = re.compile(r"-?(?>\w+(?:[.*]+\w+)*)(?!\()")  # 3, True, 2**30; not f(x)
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_NO_VALUE = re.compile(r"[\s,;:.?)]|$")
+
+
+def option_names(args: argparse.Namespace) -> dict[str, str]:
+    """Options of a command by the name of the library's argument that each one sets.
+
+    Leaves out names that are fields of the URL's pattern: ``level=3`` is then a label of a file.
+    """
+    given = vars(args)
+    fields = _FIELD.findall(given.get("url", ""))
+    names = {
+        name: "--" + name.replace("_", "-")
+        for name in _KEYWORDS
+        if name in given and name not in fields
+    }
+    if "price" in given:
+        names["prices"] = "--price"
+    if "url_options_name" in given:
+        of_stores = [given["url_options_name"]]
+        of_stores += [names[n] for n in ("source_options", "target_options") if n in names]
+        names["storage_options"] = " or ".join(of_stores)
+        names.setdefault("source_options", of_stores[0])
+    return names
+
+
+def speak_options(
+    text: str, options: Mapping[str, str], verbatim: Iterable[str | None] = ()
+) -> str:
+    """Rewrite Python's keyword arguments in a message as options of a command.
+
+    ``missing="fill"`` becomes ``--missing fill``, and ``index={"c": 0}`` ``--index c=0``.
+
+    Parameters
+    ----------
+    text : str
+        A message of the library.
+    options : mapping
+        See `option_names`; other keyword arguments stay as they are.
+    verbatim : iterable of str
+        Parts of the text that stay as they are, such as URLs; None is ignored.
+    """
+    for python, command_line in _IN_OTHER_WORDS.items():
+        text = text.replace(python, command_line)
+    kept = "|".join(re.escape(part) for part in sorted(filter(None, verbatim), key=len)[::-1])
+    fixed = "|".join(map(re.escape, _FIXED))
+    names = "|".join(map(re.escape, options)) or r"(?!)"
+    token = re.compile(
+        rf"(?P<kept>{kept or '(?!)'})"
+        rf"|{_WORD_START}(?:(?P<fixed>{fixed})\b|(?P<name>{names})=|(?P<word>\w+_options)\b)"
+    )
+    parts, at = [], 0
+    while match := token.search(text, at):
+        parts.append(text[at : match.start()])
+        at = match.end()
+        if match["fixed"] and match["fixed"].partition("=")[0] in options:
+            parts.append(_FIXED[match["fixed"]])
+        elif match["word"] in options:
+            parts.append(options[match["word"]])
+        elif match["name"]:
+            value, at = _value(text, at)
+            shown = None if value is None else _as_argument(match["name"], value)
+            parts.append(match[0] if shown is None else f"{options[match['name']]}{shown}")
+            at = match.end() if shown is None else at
+        else:
+            parts.append(match[0])
+    return "".join([*parts, text[at:]])
+
+
+_NOTHING = object()
+
+
+def _value(text: str, start: int) -> tuple[Any, int]:
+    """The value in Python's notation that begins at a position, and where it ends.
+
+    `_NOTHING` where a keyword is named without a value; None if it is not Python.
+    """
+    if _NO_VALUE.match(text, start):
+        return _NOTHING, start
+    if match := _STRING.match(text, start):
+        return ast.literal_eval(match[0]), match.end()
+    if match := _PLAIN_VALUE.match(text, start):
+        return match[0], match.end()
+    if text[start] == "{":
+        for closing in re.finditer("}", text[start:]):
+            stop = start + closing.end()
+            try:
+                return ast.literal_eval(text[start:stop]), stop
+            except (ValueError, SyntaxError):
+                continue  # a brace within a string or an inner mapping
+    return None, start
+
+
+def _as_argument(name: str, value: Any) -> str | None:
+    """What follows an option on the command line; None where it has no such form."""
+    if value is _NOTHING:
+        return ""
+    if value in ("True", "False"):
+        return None  # an option without a value, and not one of `_FIXED`
+    if not isinstance(value, Mapping):
+        return f" {shlex.quote(str(value))}"
+    if name == "codec" or name.endswith("_options"):
+        return f" {shlex.quote(json.dumps(value, default=lambda _: '...'))}"
+    pairs = [f"{key}={each}" for key, each in value.items()]
+    return " " + (" " if name == "axes" else ",").join(pairs)
+
+
+# ----------------------------------------------------------------------------- text and secrets
 
 _SECRET_NAME = re.compile(r"(?i)key|secret|token|password|passwd|credential|sas|connection_string")
 _SHORTEST_SECRET = 6  # characters: replacing shorter texts would garble messages
 
-_Replace = str | Callable[[re.Match[str]], str]
-_AS_OPTIONS: tuple[tuple[str, _Replace], ...] = (
-    (r"\bmosaic=False\b", "--no-mosaic"),
-    (r"\bresume=False\b", "--no-resume"),
-    (r"\bmax_bytes=math\.inf\b", "--yes"),
-    (r"\b(overwrite|against_source)=True\b", lambda m: _option(m[1])),
-    (r'\b(axes|index)=\{"(\w+)": "?(-?\w+)"?\}', lambda m: f"{_option(m[1])} {m[2]}={m[3]}"),
-    (
-        r'\b(missing|validate|layout|compression|downsampling|codec|project)="([^"]*)"',
-        lambda m: f"{_option(m[1])} {m[2]}",
-    ),
-    (r"\b(level|series|levels|zarr_format|max_bytes)=(-?\d+)", lambda m: f"{_option(m[1])} {m[2]}"),
-    (
-        r"\b(axes|series|missing|mosaic|validate|index|level|levels|project|max_bytes|max_mem|chunks"
-        r"|shards|factors|downsampling|codec|name|overwrite|resume|sample|against_source|layout"
-        r"|compression|source_options|target_options|storage_options|zarr_format)=(?=[\s,;:.)]|$)",
-        lambda m: _option(m[1]),
-    ),
-)
-"""Python's keyword arguments in messages, and how the command line writes them."""
-
-
-def speak_options(text: str) -> str:
-    """A message of the library in terms of the command's options: ``--missing fill``."""
-    for pattern, replacement in _AS_OPTIONS:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
 
 def printable(text: str) -> str:
-    """Text with control characters escaped: names in a store may hold what terminals obey."""
+    """Escape control characters: the name of an object may hold codes that a terminal obeys."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def secrets_in(name: str, value: Any) -> Iterator[str]:
-    """Values of options that no message may repeat, whatever library made the message."""
+    """Values of options that no message may repeat, whichever library made the message."""
     if isinstance(value, Mapping):
         for inner, each in value.items():
             yield from secrets_in(f"{name} {inner}", each)
@@ -58,22 +169,27 @@ def secrets_in(name: str, value: Any) -> Iterator[str]:
         yield str(value)
 
 
+def notice(text: str) -> None:
+    """Print a line to stderr that is not part of the command's result."""
+    print(f"cloudimg: {printable(text)}", file=sys.stderr)
+
+
 class ProgressLine:
-    """One line on a terminal that shows how far a count is; nothing where stderr is a file."""
+    """One line on a terminal that shows progress; prints nothing if stderr is not a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream if stream.isatty() else None
         self._shown_at = -1.0
 
     def __call__(self, what: str, count: int) -> None:
-        """Show a count, but not more often than it can be read."""
+        """Show a count, at most ten times a second."""
         if self._stream is not None and time.monotonic() - self._shown_at > 0.1:
             self._shown_at = time.monotonic()
             self._stream.write(f"\r{what}{f': {count}' if count else ''}\x1b[K")
             self._stream.flush()
 
     def line(self, text: str) -> None:
-        """Show a text in place of the one before."""
+        """Replace the line; an empty text removes it."""
         if text:
             self(text, 0)
         else:
@@ -85,8 +201,3 @@ class ProgressLine:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._shown_at = -1.0
-
-
-def notice(text: str) -> None:
-    """Print a line to stderr that is not the command's result."""
-    print(f"cloudimg: {printable(text)}", file=sys.stderr)

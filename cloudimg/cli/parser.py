@@ -1,4 +1,4 @@
-"""The arguments of every command; what they mean is decided by the function that ``run`` names."""
+"""The arguments of every command; ``args.run`` is the function that executes it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.stores import add_opening, open_options
 from cloudimg.storage import redact
 
-# Whatever takes long to import (Dask, moto) is imported by the command that needs it.
+# Packages that take long to import (Dask, moto) are imported by the command that needs them.
 
 EXAMPLES = """\
 examples:
   cloudimg info "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
-  cloudimg info s3://lab/exp/                  proposes patterns for what lies there
+  cloudimg info s3://lab/exp/                  proposes patterns for the files in a folder
   cloudimg info --json --anon s3://open-data/image.ome.tif
   cloudimg preview s3://lab/slide.svs slide.png
   cloudimg migrate "s3://lab/exp/img_{t}_{z}.tif" s3://lab/exp.ome.zarr
   cloudimg verify s3://lab/exp.ome.zarr --against-source
   cloudimg migrate SRC DST --cluster cluster.json --workers 40
-  cloudimg demo                                a tour on an S3 server of its own
+  cloudimg demo                                a tour on a built-in S3 server
 
-Credentials, endpoint and region come from where the tools of AWS and Google find them.
-exit codes: 0 fine, 1 it did not work, 2 usage, 130 Ctrl-C
+Credentials, endpoint and region are found as by the AWS and Google Cloud command lines.
+exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted
 """
 
 
@@ -44,8 +44,6 @@ def run_info(args: argparse.Namespace, progress: ProgressLine) -> None:
 
 def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
     """``cloudimg preview``."""
-    import cloudimg
-
     done = cloudimg.preview(
         args.url,
         args.out,
@@ -88,13 +86,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command line; ``run`` is the function for its command."""
+    """Parse a command line; ``run`` of the result is the function of its command."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest:
-        # Only the names: a misspelt option may be followed by a secret.
+        # Names only: the value after a misspelt option may be a secret.
         names = [text.split("=")[0] for text in rest if text.startswith("-")]
-        what = f"unrecognized: {', '.join(names)}" if names else f"{len(rest)} arguments too many"
+        what = f"unknown: {', '.join(names)}" if names else f"{len(rest)} arguments too many"
         parser.error(what)
     return args
 
@@ -102,7 +100,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     debug = _Parser(add_help=False)
     debug.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of errors"
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show the traceback of an error",
     )
     parser = _Parser(
         prog="cloudimg",
@@ -113,37 +114,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cloudimg {cloudimg.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_info(commands.add_parser("info", parents=[debug], help="what is at a URL"))
-    _add_preview(
-        commands.add_parser("preview", parents=[debug], help="a picture of what is at a URL")
-    )
+    _add_info(commands.add_parser("info", parents=[debug], help="describe what is at a URL"))
+    _add_preview(commands.add_parser("preview", parents=[debug], help="write a PNG of one plane"))
     for name, add, about in (
-        ("migrate", copies.add_migrate, "TIFF files to sharded OME-Zarr; stops and resumes"),
-        ("verify", copies.add_verify, "prove that a copy is whole and right"),
-        ("export", copies.add_export, "TIFF files of a copy again"),
+        ("migrate", copies.add_migrate, "write image files to a sharded OME-Zarr; resumable"),
+        ("verify", copies.add_verify, "check every byte of a copy"),
+        ("export", copies.add_export, "write TIFF files from a copy"),
     ):
         command = commands.add_parser(name, parents=[debug], help=about)
         add(command)
         command.set_defaults(run=run_copies, write=getattr(copies, name))
-    command = commands.add_parser("cluster", help="a Dask cluster in the cloud: up, status, down")
+    command = commands.add_parser(
+        "cluster", help="start, inspect and stop a Dask cluster in the cloud"
+    )
     cluster.add_cluster(command, debug)
     command.set_defaults(run=run_cluster)
-    _add_demo(commands.add_parser("demo", parents=[debug], help="a tour, with nothing to set up"))
+    _add_demo(commands.add_parser("demo", parents=[debug], help="a tour that needs no set-up"))
     return parser
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Tell what image is at a URL (a pattern, a file), or what the names in a folder suggest."
-        " Lists and reads headers, no pixels."
+        "Describe the image at a URL (a pattern, a file), or propose patterns for the files in a"
+        " folder. Lists names and reads headers, no pixels."
     )
     parser.add_argument(
-        "url", metavar="URL", help="pattern, file or folder, in any store of fsspec"
+        "url", metavar="URL", help="pattern, file or folder, in any store that fsspec supports"
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object; see the docstring of cloudimg.image.facts",
+        help="print one JSON object; the docstring of cloudimg.image.facts lists its keys",
     )
     add_opening(parser)
     parser.set_defaults(run=run_info)
@@ -151,59 +152,64 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 def _add_preview(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Leave a PNG of one plane, from the smallest level that serves: the middle along z, the"
-        " first along other axes, up to six channels in their colours. A picture that is there is"
-        " replaced."
+        "Write a PNG of one plane, from the smallest sufficient level: the middle of z, the first"
+        " position of other axes, up to six channels in their colours. Replaces an existing file."
     )
     add = parser.add_argument
-    add("url", metavar="URL", help="pattern or file, in any store that fsspec knows")
-    add("out", metavar="PNG", type=_png, help="the picture to leave")
+    add("url", metavar="URL", help="pattern or file, in any store that fsspec supports")
+    add("out", metavar="PNG", type=_png, help="file to write")
     add("--size", metavar="N", type=_positive, default=1024,
-        help="pixels of its longer side at most; default: %(default)s")  # fmt: skip
+        help="maximum length of the longer side in pixels; default: %(default)s")  # fmt: skip
     add("--level", metavar="N", type=int,
-        help="resolution level: 0 is the full one, -1 the smallest")  # fmt: skip
+        help="resolution level: 0 is full resolution, -1 the smallest")  # fmt: skip
     add("--index", metavar="AXIS=N", type=_positions, action="extend", default=[],
-        help="positions along axes, counted from 0, as in c=0,t=3")  # fmt: skip
-    add("--project", choices=["max", "mean"], help="all planes along z instead of one")
+        help="positions along axes, from 0, as in c=0,t=3")  # fmt: skip
+    add(
+        "--project",
+        choices=["max", "mean"],
+        help="project all planes along z instead of showing one",
+    )
     add("--max-bytes", metavar="N", type=_positive, default=2**30,
-        help="refuse to decode more; default: %(default)s")  # fmt: skip
-    add("--yes", action="store_true", help="decode whatever it takes")
+        help="limit of bytes to decode; default: %(default)s")  # fmt: skip
+    add("--yes", action="store_true", help="decode any number of bytes")
     add_opening(parser)
     parser.set_defaults(run=run_preview)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Put 360 small TIFF files into an S3 server inside this process, open them as one array"
-        " and leave a picture. What it prints is a Python script."
+        "Put 360 small TIFF files into an S3 server inside this process, open them as one array,"
+        " migrate them and write a picture. The output is a Python script."
     )
     add = parser.add_argument
     add("--out", metavar="PNG", default="cloudimg-demo.png", help="default: %(default)s")
-    add("--port", metavar="N", type=_port, default=0, help="of the server; default: a free one")
+    add(
+        "--port", metavar="N", type=_port, default=0, help="port of the server; default: a free one"
+    )
     add("--keep", action="store_true", help="leave the server running until Ctrl-C")
     parser.set_defaults(run=run_demo)
 
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+        raise argparse.ArgumentTypeError("must be an integer from 0 to 65535")
     return int(text)
 
 
 def _png(text: str) -> str:
     if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError("must be a file whose name ends in .png")
+        raise argparse.ArgumentTypeError("must be a file name that ends in .png")
     return text
 
 
 def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError("must be a number from 1 on")
+        raise argparse.ArgumentTypeError("must be a positive integer")
     return int(text)
 
 
 def _positions(text: str) -> list[tuple[str, int]]:
-    found = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
-    if not all(found):
-        raise argparse.ArgumentTypeError("must be AXIS=N, several with commas, as in c=0,t=3")
-    return [(match[1], int(match[2])) for match in found if match]
+    matches = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
+    if not all(matches):
+        raise argparse.ArgumentTypeError("must be AXIS=N, separated by commas, as in c=0,t=3")
+    return [(match[1], int(match[2])) for match in matches if match]

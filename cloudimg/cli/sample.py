@@ -1,7 +1,7 @@
-"""A synthesised acquisition: living cells, seen in two channels, at two times, in nine tiles.
+"""A synthetic acquisition: living cells in two channels, at two times, in nine tiles.
 
-Pure and seeded, so that whoever reads the files can compare every pixel. The cells know nothing of
-tiles: whatever is put together wrongly shows as cells that are cut.
+Pure and seeded, so that a reader of the files can compare every pixel. Cells cross the borders of
+tiles: tiles that are joined wrongly show as cut cells.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy.typing as npt
 Plane = npt.NDArray[np.float32]
 
 SHAPE = (2, 2, 10, 384, 384)
-"""Time, channel (nuclei, cytoskeleton), z, y, x."""
+"""Lengths of time, channel (nuclei, cytoskeleton), z, y, x."""
 TILE = 128
-"""Pixels along each side of the tiles that the files hold."""
+"""Side length in pixels of the tile in a file."""
 PIXEL_UM = 0.325
 _DEPTH, _SIDE = SHAPE[2], SHAPE[-1]
 
 
 def acquire(seed: int = 11) -> npt.NDArray[np.uint16]:
-    """Synthesise the whole image, in the order of `SHAPE`."""
+    """Synthesise the whole image, with the axes of `SHAPE`."""
     rng = np.random.default_rng(seed)
     textures = _Textures(*(_texture(rng, scale) for scale in (16, 9, 2, 18)))
     light = np.zeros(SHAPE, np.float32)
@@ -34,7 +34,7 @@ def acquire(seed: int = 11) -> npt.NDArray[np.uint16]:
         for cell in cells:
             _draw(light[time], cell, textures)
     light *= np.reshape([2600, 1900], (2, 1, 1, 1))
-    light += 150  # what a camera shows in the dark
+    light += 150  # the offset of the camera
     noise = rng.standard_normal(SHAPE, np.float32) * 0.8 * np.sqrt(light)
     return (light + noise).clip(0, 65535).astype(np.uint16)
 
@@ -45,25 +45,25 @@ def write_tiles(image: npt.NDArray[np.uint16], pattern: str) -> dict[str, bytes]
     Parameters
     ----------
     image : ndarray
-        In the order of `SHAPE`.
+        With the axes of `SHAPE`.
     pattern : str
-        Name of the files with the fields ``{c}``, ``{t}``, ``{z}``, ``{y}`` and ``{x}``.
+        Name of a file, with the fields ``{c}``, ``{t}``, ``{z}``, ``{y}`` and ``{x}``.
 
     Returns
     -------
     dict
-        The bytes of each file by its name.
+        Contents of the files by name.
     """
     n_tiles = image.shape[-1] // TILE
-    places = [*itertools.product(*map(range, (*image.shape[:3], n_tiles, n_tiles)))]
+    indices = [*itertools.product(*map(range, (*image.shape[:3], n_tiles, n_tiles)))]
 
-    def encode(place: tuple[int, ...]) -> bytes:
-        t, c, z, y, x = place
+    def encode(index: tuple[int, ...]) -> bytes:
+        t, c, z, y, x = index
         return _tiff(image[t, c, z, y * TILE :, x * TILE :][:TILE, :TILE])
 
-    names = [pattern.format(**dict(zip("tczyx", place, strict=True))) for place in places]
+    names = [pattern.format(**dict(zip("tczyx", index, strict=True))) for index in indices]
     with ThreadPoolExecutor() as threads:
-        return dict(zip(names, threads.map(encode, places), strict=True))
+        return dict(zip(names, threads.map(encode, indices), strict=True))
 
 
 def _tiff(tile: npt.NDArray[Any]) -> bytes:
@@ -97,7 +97,7 @@ class _Textures:
 
 
 def _texture(rng: np.random.Generator, scale: float) -> Plane:
-    """Noise without detail smaller than `scale` pixels, of mean 0 and deviation 1."""
+    """Noise of mean 0 and deviation 1 without detail smaller than `scale` pixels."""
     spectrum = np.fft.rfft2(rng.standard_normal((_SIDE, _SIDE)))
     frequency = np.hypot(np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE))
     spectrum *= np.exp(-2 * (np.pi * scale * frequency) ** 2)
@@ -127,7 +127,7 @@ def _grow(rng: np.random.Generator) -> tuple[Plane, Plane]:
 
 
 def _draw(light: npt.NDArray[np.float32], cell: Plane, textures: _Textures) -> None:
-    """Draw one cell into both channels of one time, where it is brighter than what is there."""
+    """Draw one cell into both channels of one time, as the maximum with what was drawn before."""
     y, x, angle, size, brightness, phase = cell
     reach = 4.2 * size
     window = tuple(slice(max(0, int(at - reach)), max(0, int(at + reach))) for at in (y, x))

@@ -1,4 +1,4 @@
-"""Options of commands that decide how images are opened and how their stores are reached."""
+"""Options that decide how files form an image and how a store is reached."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _ABBREVIATIONS = {
     "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon"},
     "--endpoint-url": {"s3": "endpoint_url", "gs": "endpoint_url"},
 }
+"""The fsspec option that a short option sets, by protocol."""
 
 
 def add_opening(
@@ -23,18 +24,24 @@ def add_opening(
     missing: str = "fill",
     options_name: str = "--storage-options",
 ) -> None:
-    """Add the options that decide how files form an image, and those of their store."""
+    """Add the options that decide how files form an image, and those of the files' store."""
     group = parser.add_argument_group("how files form an image")
     add = group.add_argument
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
-    add("--series", metavar="N", type=int, default=0, help="which image of files that hold several")
+    add("--series", metavar="N", type=int, default=0,
+        help="image to open if each file holds several; default: %(default)s")  # fmt: skip
     add("--missing", choices=["fill", "raise"], default=missing,
-        help="where files are missing: raise is an error, fill reads zeros; default:"
+        help="if files are missing: raise an error, or fill with zeros; default:"
         " %(default)s")  # fmt: skip
-    add("--no-mosaic", dest="mosaic", action="store_false", help="stack tiles instead of joining")
+    add(
+        "--no-mosaic",
+        dest="mosaic",
+        action="store_false",
+        help="stack tiles instead of joining them",
+    )
     add("--validate", choices=["first", "all"], default="first",
-        help="headers to read before any pixel; default: %(default)s")  # fmt: skip
+        help="headers to read on opening; default: %(default)s")  # fmt: skip
     add_store(parser, options_name)
 
 
@@ -42,14 +49,14 @@ def add_store(parser: argparse.ArgumentParser, options_name: str = "--storage-op
     """Add the options of the store of the first URL."""
     add = parser.add_argument_group("store").add_argument
     add(options_name, dest="url_options", metavar="JSON", type=json_object, default={},
-        help="fsspec's options for the store of the first URL")  # fmt: skip
-    add("--anon", action="store_true", help="read without credentials")
-    add("--endpoint-url", metavar="URL", help="the server, where it is not Amazon's or Google's")
+        help="options of fsspec for the store of the first URL")  # fmt: skip
+    add("--anon", action="store_true", help="access the store without credentials")
+    add("--endpoint-url", metavar="URL", help="endpoint of an S3-compatible server or emulator")
     parser.set_defaults(url_options_name=options_name)
 
 
 def open_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `cloudimg.open`, from those of a command with one URL."""
+    """Keyword arguments of `cloudimg.open` for a command with one URL."""
     return {**file_options(args), "storage_options": url_options(args)}
 
 
@@ -65,34 +72,35 @@ def file_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def url_options(args: argparse.Namespace) -> dict[str, Any]:
-    """fsspec's options for the store of the first URL, with ``--anon`` and ``--endpoint-url``.
+    """Options of fsspec for the store of the first URL, with ``--anon`` and ``--endpoint-url``.
 
     Raises
     ------
     ArgumentError
+        If a short option does not exist for the protocol, or is given twice.
     """
     links = args.url.split("::")
     protocol = split_url(links[-1])[0].protocol
     options = dict(args.url_options)
-    # Along a chain of URLs each protocol has its own options; the store is the last one.
+    # In a chain of URLs, options are nested by protocol; the store is the last link.
     inner = dict(options.get(protocol, {})) if len(links) > 1 else options
-    given = {"--anon": args.anon or None, "--endpoint-url": args.endpoint_url}
-    for option, value in given.items():
+    short = {"--anon": args.anon or None, "--endpoint-url": args.endpoint_url}
+    for option, value in short.items():
         if value is None:
             continue
         if protocol not in _ABBREVIATIONS[option]:
-            raise ArgumentError(f"{option} means nothing for {protocol}://")
+            raise ArgumentError(f"{option} does not apply to {protocol}://")
         name = _ABBREVIATIONS[option][protocol]
         if name in inner or name in inner.get("client_kwargs", {}):
-            raise ArgumentError(f"{option} and {args.url_options_name} both give {name}")
+            raise ArgumentError(f"{option} and {args.url_options_name} both set {name}")
         inner[name] = "anon" if name == "token" else value
     return {**options, protocol: inner} if len(links) > 1 and inner else inner
 
 
 def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
-    """fsspec's options for the store of the second URL.
+    """Options of fsspec for the store of the second URL.
 
-    Its own, or those of the first URL where both are of one protocol.
+    Without ``--target-options``, those of the first URL if both URLs have the same protocol.
     """
     given: Mapping[str, Any] = args.target_options
     if given or "::" in args.url or "::" in args.out:
@@ -100,27 +108,29 @@ def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
     first, second = (split_url(each)[0].protocol for each in (args.url, args.out))
     if first != second:
         return {}
-    # Nobody may write without credentials.
+    # A public bucket that can be read anonymously cannot be written anonymously.
     return {name: value for name, value in url_options(args).items() if name != "anon"}
 
 
-# argparse would repeat the value in its own messages, and the value may hold a secret.
-
-
 def json_object(text: str) -> dict[str, Any]:
-    """An object of JSON; the message of an error does not repeat it, since it may hold a secret."""
+    """Parse a JSON object.
+
+    The error does not repeat the text, as argparse would do: it may hold a secret.
+    """
+    value, problem = None, 'must be a JSON object, such as {"anon": true}'
     try:
         value = json.loads(text)
     except ValueError as error:
-        at = getattr(error, "pos", 0)
-        raise argparse.ArgumentTypeError(f"not JSON from character {at} on") from None
+        problem = f"not valid JSON at character {getattr(error, 'pos', 0)}"
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('must be a JSON object, such as {"anon": true}')
+        raise argparse.ArgumentTypeError(problem)
     return value
 
 
 def _renaming(text: str) -> tuple[str, str]:
     if not re.fullmatch(r"\w+=\w+", text):
-        raise argparse.ArgumentTypeError("must be OLD=NEW such as page=z; the URL goes before it")
+        raise argparse.ArgumentTypeError(
+            "must be OLD=NEW, such as page=z; put the URL before this option"
+        )
     old, new = text.split("=")
     return old, new

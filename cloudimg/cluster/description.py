@@ -1,4 +1,4 @@
-"""What a Terraform module says of the place where clusters can be started: ``cluster.json``."""
+"""Description of an account in which clusters can be started: ``cluster.json``, from Terraform."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from cloudimg.cluster.launcher import Launcher
 from cloudimg.errors import ArgumentError
+from cloudimg.storage.urls import redact
 
 OUTPUT = "cloudimg_cluster"
 """Name of the output of ``terraform/aws`` and ``terraform/gcp``."""
@@ -42,20 +43,21 @@ _FIELDS = {
         "worker_memory": str,
     },
 }
-"""What each kind must say, and of which type."""
-_PATIENCE_S = 60
+"""Required fields of each kind of description, and their types."""
+_TERRAFORM_TIMEOUT_S = 60
 
-Described = Mapping[str, Any] | str | os.PathLike[str]
+DescriptionSource = Mapping[str, Any] | str | os.PathLike[str]
+"""A description, a file that holds it, or the folder of a Terraform module."""
 
 
-def describe(given: Described) -> Mapping[str, Any]:
-    """Read a description.
+def read_description(source: DescriptionSource) -> Mapping[str, Any]:
+    """Read a description and check its fields.
 
     Parameters
     ----------
-    given : mapping, str or path
+    source : mapping, str or path
         The output itself, a file with it (``terraform output -json cloudimg_cluster``, or all
-        outputs), or the folder of the Terraform module, whose output is asked for.
+        outputs), or the folder of the Terraform module, for which ``terraform output`` is run.
 
     Returns
     -------
@@ -64,71 +66,74 @@ def describe(given: Described) -> Mapping[str, Any]:
     Raises
     ------
     ArgumentError
-        If it is none.
+        If it is not a description, or cannot be read.
     """
-    found = given if isinstance(given, Mapping) else _read(Path(given))
-    whole = found.get(OUTPUT)
-    if isinstance(whole, Mapping):  # all outputs, each with its type
-        inner = whole.get("value", whole)
-        found = inner if isinstance(inner, Mapping) else {}
-    where = "the description of the cluster" if isinstance(given, Mapping) else str(given)
-    kind = found.get("kind")
-    if found.get("version") != _VERSION or not isinstance(kind, str) or kind not in _FIELDS:
+    content = source if isinstance(source, Mapping) else _read_json(Path(source))
+    output = content.get(OUTPUT)
+    if isinstance(output, Mapping):  # all outputs of the module, each with its type
+        value = output.get("value", output)
+        content = value if isinstance(value, Mapping) else {}
+    where = "the description of the cluster" if isinstance(source, Mapping) else str(source)
+    kind = content.get("kind")
+    if content.get("version") != _VERSION or not isinstance(kind, str) or kind not in _FIELDS:
         raise ArgumentError(
-            f"{where} is no output {OUTPUT!r} of cloudimg's Terraform modules (version {_VERSION},"
-            f" kind {' or '.join(_FIELDS)}): make it with"
+            f"{where} is not the output {OUTPUT!r} of cloudimg's Terraform modules (version"
+            f" {_VERSION}, kind {' or '.join(_FIELDS)}): make it with"
             f" `terraform output -json {OUTPUT} > cluster.json`"
         )
-    for name, wanted in _FIELDS[kind].items():
-        if not isinstance(found.get(name), wanted):
-            raise ArgumentError(f"{where}: {name} is missing, or no {wanted.__name__}")
-    return found
+    for name, required in _FIELDS[kind].items():
+        if not isinstance(content.get(name), required):
+            raise ArgumentError(f"{where}: {name} is missing or is not a {required.__name__}")
+    return content
 
 
-def _read(path: Path) -> dict[str, Any]:
-    text = _ask_terraform(path) if path.is_dir() else _text(path)
+def _read_json(path: Path) -> dict[str, Any]:
+    text = _terraform_output(path) if path.is_dir() else _read_text(path)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError as exc:
-        raise ArgumentError(f"{path} is no JSON: {exc}") from None
-    if not isinstance(found, dict):
-        raise ArgumentError(f"{path} is no JSON object")
-    return found
+        raise ArgumentError(f"{path} is not valid JSON: {exc}") from exc
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{path} is not a JSON object")
+    return content
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ArgumentError(f"{path} cannot be read: {exc}") from None
+        raise ArgumentError(f"{path} cannot be read: {exc}") from exc
 
 
-def _ask_terraform(folder: Path) -> str:
+def _terraform_output(folder: Path) -> str:
     program = shutil.which("terraform")
     if program is None:
         raise ArgumentError(
-            f"{folder} is a folder, and there is no terraform to ask for its output"
+            f"{folder} is a folder, and its Terraform output cannot be read because terraform is"
+            " not installed: pass a file with the output instead"
         )
     try:
-        done = subprocess.run(
+        finished = subprocess.run(
             [program, f"-chdir={folder}", "output", "-json", OUTPUT],
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE_S,
+            timeout=_TERRAFORM_TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired:
-        raise ArgumentError(f"terraform gave no answer in {folder} for {_PATIENCE_S} s") from None
-    if done.returncode:
+    except subprocess.TimeoutExpired as exc:
         raise ArgumentError(
-            f"terraform gives no output {OUTPUT!r} in {folder} (was it applied?):"
-            f" {done.stderr.strip()}"
+            f"`terraform output` in {folder} did not finish within {_TERRAFORM_TIMEOUT_S} s"
+        ) from exc
+    if finished.returncode:
+        raise ArgumentError(
+            f"the Terraform module in {folder} has no output {OUTPUT!r} (was it applied?):"
+            f" {redact(finished.stderr.strip())}"
         )
-    return done.stdout
+    return finished.stdout
 
 
 def launcher_of(description: Mapping[str, Any], job: str) -> Launcher:
-    """Who starts machines there."""
+    """Launcher of a job in the cloud that a description is for."""
     if description["kind"] == "aws-ecs":
         from cloudimg.cluster.ecs import EcsLauncher
 

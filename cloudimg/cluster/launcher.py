@@ -1,4 +1,4 @@
-"""What a cloud must offer to run a job: one class for each cloud does these few things."""
+"""Interface of the launchers, one class per cloud, that start and stop the machines of a job."""
 
 from __future__ import annotations
 
@@ -8,50 +8,56 @@ from typing import Protocol
 from cloudimg.cluster.tls import Tls
 
 SCHEDULER_PORT = 8786
-"""Dask's own; the only port that a client talks to."""
+"""Dask's default, and the only port that clients connect to."""
 DEATH_TIMEOUT_S = 45
-"""Workers end by themselves when they have not reached their scheduler for so long."""
+"""Seconds without a connection to the scheduler after which workers exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the scheduler of a job answers."""
+    """Addresses of the scheduler of a job."""
 
     workers: str
-    """As its workers reach it: ``tls://10.0.1.2:8786``."""
+    """Address for its workers, such as ``tls://10.0.1.2:8786``."""
     client: str | None
-    """As the user's machine reaches it; None where it is closed to the outside."""
+    """Address for the user's machine; None if the scheduler is closed to the outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The workers of a job, as the cloud tells of them."""
+    """The workers of a job, as the cloud reports them."""
 
     n_running: int
     n_starting: int
-    """Asked for and not running yet."""
+    """Number of workers that are requested and not running yet."""
     problems: tuple[str, ...] = ()
-    """Why some could not be started, or ended; each said once."""
+    """Why some workers could not be started, or have ended; each reason once."""
 
 
 class Launcher(Protocol):
-    """Starts and ends the machines of one job; nothing of it outlives `stop`."""
+    """Starts and stops the machines of one job; `stop` removes all of them."""
 
     @property
     def job(self) -> str:
-        """Name of the job: letters, digits and hyphens."""
+        """Name of the job: lowercase letters, digits and hyphens."""
 
     def store_tls(self, tls: Tls) -> None:
-        """Put the certificate where the machines of this job find it."""
+        """Store the certificate where the machines of this job read it.
+
+        Raises
+        ------
+        ClusterError
+            If there is already a job of this name.
+        """
 
     def load_tls(self) -> Tls | None:
-        """The certificate of this job; None if there is no such job."""
+        """Certificate of this job; None if there is no such job."""
 
     def start_scheduler(self) -> None:
-        """Ask for the scheduler, once."""
+        """Request the scheduler; called once."""
 
     def find_scheduler(self) -> Addresses | None:
-        """Where it answers; None while it is starting.
+        """Addresses of the scheduler; None while it is starting.
 
         Raises
         ------
@@ -60,10 +66,10 @@ class Launcher(Protocol):
         """
 
     def keep_workers(self, count: int) -> Fleet:
-        """See to it that so many run or are starting: the first ones, and those that were lost."""
+        """Request workers until `count` of them run or are starting; lost ones are replaced."""
 
     def look(self) -> Fleet:
-        """The workers, as they are."""
+        """Current state of the workers."""
 
     def stop(self) -> None:
-        """End all of the job and delete what it stored; whatever is not there any more is fine."""
+        """Stop all machines of the job and delete what it stored; does nothing if it is gone."""

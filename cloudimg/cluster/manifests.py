@@ -1,7 +1,7 @@
-"""The Kubernetes objects of a job, as plain dicts: pure functions of where and what it is.
+"""The Kubernetes objects of a job as plain dicts: pure functions of description, name and options.
 
-All but the namespace and its accounts belong to the Job of the scheduler by `ownerReferences`:
-Kubernetes itself deletes them with it, whoever deletes it and whether a client is there or not.
+All but the namespace and its service accounts are owned by the Job of the scheduler, through
+`ownerReferences`: Kubernetes deletes them together with that Job, without any client.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ TLS_FILE = "tls.json"
 _JOB_LABEL, _ROLE_LABEL = "cloudimg/job", "app.kubernetes.io/component"
 _TLS_DIR = "/var/run/cloudimg-tls"
 _USER = 10001
-"""The image's own."""
+"""User of the image, which is not root."""
 _SPOT = "cloud.google.com/gke-spot"
 _SPOT_GRACE_S = 25
-"""What GKE gives a pod at most when it takes a spot machine back."""
+"""Longest time that GKE gives a pod when it reclaims a spot machine."""
 _KEPT_S = 120
-"""How long a scheduler that has ended can be asked why; then all of its job is deleted."""
+"""Seconds for which an ended scheduler is kept, for its reason; then all of its job is deleted."""
 _SCHEDULER_RESOURCES = {"cpu": "1", "memory": "4Gi", "ephemeral-storage": "1Gi"}
 _WORKER_DISK = "10Gi"
-"""Dask spills there; more is not to be had of Autopilot."""
-_WITHOUT_END = 1_000_000
+"""Dask spills there. Autopilot allows no more."""
+_UNLIMITED = 1_000_000
 _MEMORY = re.compile(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)")
 _CPU = re.compile(r"([1-9][0-9]*)(m?)")
 
 
 def name_of(job: str, role: str) -> str:
-    """Name of the object that has this role in a job; begins with a letter, as Services must."""
+    """Name of the object with this role in a job; begins with a letter, as Services must."""
     return f"cloudimg-{job}-{role}"
 
 
+def scheduler_address(description: Mapping[str, Any], job: str) -> str:
+    """Address of the scheduler within the Kubernetes cluster."""
+    return f"tls://{name_of(job, SCHEDULER)}.{description['namespace']}.svc:{SCHEDULER_PORT}"
+
+
 def selector(job: str, role: str | None = None) -> str:
-    """What lists are asked with."""
+    """Label selector for the objects of a job, or of one role in it."""
     return ",".join(f"{key}={value}" for key, value in _identity(job, role).items())
 
 
@@ -52,7 +57,7 @@ def _identity(job: str, role: str | None) -> dict[str, str]:
 
 
 def owner_of(scheduler_job: Mapping[str, Any]) -> Manifest:
-    """The reference by which an object belongs to the Job of the scheduler, which was created."""
+    """Owner reference to the Job of the scheduler, as read from Kubernetes."""
     metadata = scheduler_job["metadata"]
     return {
         "apiVersion": "batch/v1",
@@ -62,16 +67,16 @@ def owner_of(scheduler_job: Mapping[str, Any]) -> Manifest:
     }
 
 
-# What outlives a job, and costs nothing
+# Objects that outlive a job, and cost nothing
 
 
-def namespace(at: Mapping[str, Any]) -> Manifest:
-    """The namespace, where Kubernetes refuses pods that ask for privileges."""
+def namespace(description: Mapping[str, Any]) -> Manifest:
+    """Namespace of all jobs, in which Kubernetes refuses pods that ask for privileges."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": at["namespace"],
+            "name": description["namespace"],
             "labels": {
                 "app.kubernetes.io/name": "cloudimg",
                 "pod-security.kubernetes.io/enforce": "restricted",
@@ -80,11 +85,11 @@ def namespace(at: Mapping[str, Any]) -> Manifest:
     }
 
 
-def service_accounts(at: Mapping[str, Any]) -> list[Manifest]:
-    """One for schedulers, which may do nothing, and one for workers, which Google knows.
+def service_accounts(description: Mapping[str, Any]) -> list[Manifest]:
+    """Accounts of schedulers, without any rights, and of workers, with rights in Google Cloud.
 
-    Neither is for the API of Kubernetes, so its token is mounted nowhere. Workers get Google's
-    tokens from the metadata server of their machine.
+    Neither uses the API of Kubernetes, so no token for it is mounted. Workers get Google's tokens
+    from the metadata server of their machine.
     """
     return [
         {
@@ -92,34 +97,34 @@ def service_accounts(at: Mapping[str, Any]) -> list[Manifest]:
             "kind": "ServiceAccount",
             "metadata": {
                 "name": name,
-                "namespace": at["namespace"],
+                "namespace": description["namespace"],
                 "labels": {"app.kubernetes.io/name": "cloudimg"},
             },
             "automountServiceAccountToken": False,
         }
-        for name in (SCHEDULER_ACCOUNT, at["worker_service_account"])
+        for name in (SCHEDULER_ACCOUNT, description["worker_service_account"])
     ]
 
 
-# What belongs to a job
+# Objects of one job
 
 
-def scheduler_job(at: Mapping[str, Any], job: str) -> Manifest:
-    """The Job of the scheduler, suspended: nothing runs before all that belongs to it is there.
+def scheduler_job(description: Mapping[str, Any], job: str) -> Manifest:
+    """Job of the scheduler, suspended: nothing may run before the objects that it owns exist.
 
-    A scheduler that was lost is not replaced: it would know of nothing.
+    A scheduler that is lost is not replaced, because a new one would not know the work.
     """
-    pod = _pod(at, job, SCHEDULER_ACCOUNT, [SCHEDULER], _SCHEDULER_RESOURCES)
+    pod = _pod(description, job, SCHEDULER_ACCOUNT, [SCHEDULER], _SCHEDULER_RESOURCES)
     pod["containers"][0] |= {
         "ports": [{"name": "dask", "containerPort": SCHEDULER_PORT, "protocol": "TCP"}],
         "readinessProbe": {"tcpSocket": {"port": SCHEDULER_PORT}, "periodSeconds": 5},
     }
     template = _template(job, SCHEDULER, pod)
-    # On ordinary machines, and Autopilot does not move it to save one.
+    # On a regular machine, and Autopilot must not evict it to save one.
     template["metadata"]["annotations"] = {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"
     }
-    return _object("batch/v1", "Job", at, job, SCHEDULER, owner=None) | {
+    return _object("batch/v1", "Job", description, job, SCHEDULER, owner=None) | {
         "spec": {
             "suspend": True,
             "backoffLimit": 0,
@@ -129,34 +134,33 @@ def scheduler_job(at: Mapping[str, Any], job: str) -> Manifest:
     }
 
 
-def secret(at: Mapping[str, Any], job: str, tls_json: str, owner: Manifest) -> Manifest:
-    """The certificate of a job with its key."""
-    return _object("v1", "Secret", at, job, "tls", owner) | {
+def secret(description: Mapping[str, Any], job: str, tls_json: str, owner: Manifest) -> Manifest:
+    """Secret with the certificate of a job and its key."""
+    return _object("v1", "Secret", description, job, "tls", owner) | {
         "type": "Opaque",
         "immutable": True,
         "data": {TLS_FILE: base64.b64encode(tls_json.encode()).decode()},
     }
 
 
-def worker_job(at: Mapping[str, Any], job: str, count: int, owner: Manifest) -> Manifest:
-    """The Job of the workers, which Kubernetes keeps at `count` until the scheduler's Job goes.
+def worker_job(description: Mapping[str, Any], job: str, count: int, owner: Manifest) -> Manifest:
+    """Job of the workers, which Kubernetes keeps at `count` until the scheduler's Job is deleted.
 
-    It is never complete by itself. With `completions` unset, the first pod that ends well would
-    tell that there is nothing more to do; but so ends a worker that is asked to leave its machine,
-    and it must be replaced while the others work. Failures, such as too little memory, must not
-    add up to an end of the whole in a job of days either, hence the limits without end; those that
-    come of a machine that was taken back do not even count. What ends it is its owner: deleted by
-    `stop`, or by Kubernetes a while after the scheduler has ended. Workers that are started in
-    between find no scheduler and end after their death timeout.
+    It never completes by itself. With `completions` unset, the first pod that exits successfully
+    would mean that the work is done; but a worker that is asked to leave its machine also exits
+    successfully, and must be replaced while the others go on. Failures, such as too little memory,
+    must not add up to a failure of a Job that runs for days, hence the very high limits; failures
+    because a machine was reclaimed do not even count. The Job ends with its owner, which is deleted
+    by `stop`, or by Kubernetes a while after the scheduler has ended. Workers that are started in
+    between find no scheduler and exit after their death timeout.
     """
     resources = {
-        "cpu": at["worker_cpu"],
-        "memory": at["worker_memory"],
+        "cpu": description["worker_cpu"],
+        "memory": description["worker_memory"],
         "ephemeral-storage": _WORKER_DISK,
     }
-    service = f"{name_of(job, SCHEDULER)}.{at['namespace']}.svc"
-    arguments = [WORKER, f"tls://{service}:{SCHEDULER_PORT}"]
-    pod = _pod(at, job, at["worker_service_account"], arguments, resources) | {
+    arguments = [WORKER, scheduler_address(description, job)]
+    pod = _pod(description, job, description["worker_service_account"], arguments, resources) | {
         "nodeSelector": {_SPOT: "true"},
         "tolerations": [
             {"key": _SPOT, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
@@ -164,14 +168,16 @@ def worker_job(at: Mapping[str, Any], job: str, count: int, owner: Manifest) -> 
         "terminationGracePeriodSeconds": _SPOT_GRACE_S,
     }
     pod["containers"][0]["env"] += [
-        {"name": "CLOUDIMG_WORKER_THREADS", "value": str(_threads(at["worker_cpu"]))},
-        {"name": "CLOUDIMG_WORKER_MEMORY", "value": _dask_memory(at["worker_memory"])},
+        {"name": "CLOUDIMG_WORKER_THREADS", "value": str(_threads(description["worker_cpu"]))},
+        {"name": "CLOUDIMG_WORKER_MEMORY", "value": _dask_memory(description["worker_memory"])},
     ]
-    return _object("batch/v1", "Job", at, job, WORKER, owner | {"blockOwnerDeletion": True}) | {
+    return _object(
+        "batch/v1", "Job", description, job, WORKER, owner | {"blockOwnerDeletion": True}
+    ) | {
         "spec": {
             "parallelism": count,
-            "completions": _WITHOUT_END,
-            "backoffLimit": _WITHOUT_END,
+            "completions": _UNLIMITED,
+            "backoffLimit": _UNLIMITED,
             "podFailurePolicy": {
                 "rules": [
                     {
@@ -185,58 +191,64 @@ def worker_job(at: Mapping[str, Any], job: str, count: int, owner: Manifest) -> 
     }
 
 
-def services(at: Mapping[str, Any], job: str, owner: Manifest) -> list[Manifest]:
-    """The name of the scheduler inside; an address outside only where someone may come from."""
+def services(description: Mapping[str, Any], job: str, owner: Manifest) -> list[Manifest]:
+    """Service of the scheduler; a public one too if addresses in `admin_cidr` may connect to it."""
     ports = [{"name": "dask", "port": SCHEDULER_PORT, "targetPort": SCHEDULER_PORT}]
     shared = {"selector": _identity(job, SCHEDULER), "ports": ports}
-    inside = _object("v1", "Service", at, job, SCHEDULER, owner)
-    found = [inside | {"spec": {**shared, "clusterIP": "None"}}]
-    if at["admin_cidr"]:
+    inside = _object("v1", "Service", description, job, SCHEDULER, owner)
+    manifests = [inside | {"spec": {**shared, "clusterIP": "None"}}]
+    if description["admin_cidr"]:
         outside = {
             "type": "LoadBalancer",
-            "loadBalancerSourceRanges": list(at["admin_cidr"]),
-            # Else packets come from machines of the cluster, and no policy knows from whom.
+            "loadBalancerSourceRanges": list(description["admin_cidr"]),
+            # Keeps the client's address, on which the network policy depends.
             "externalTrafficPolicy": "Local",
         }
-        found.append(
-            _object("v1", "Service", at, job, "client", owner) | {"spec": {**shared, **outside}}
+        manifests.append(
+            _object("v1", "Service", description, job, "client", owner)
+            | {"spec": {**shared, **outside}}
         )
-    return found
+    return manifests
 
 
-def network_policies(at: Mapping[str, Any], job: str, owner: Manifest) -> list[Manifest]:
-    """Members of a job reach each other; clients reach the port of the scheduler, nothing else."""
+def network_policies(description: Mapping[str, Any], job: str, owner: Manifest) -> list[Manifest]:
+    """Allow connections between members of a job, and from clients to the scheduler's port only."""
     members = {"podSelector": {"matchLabels": _identity(job, None)}}
-    found = [_policy(at, job, "members", owner, members, [{"from": [members]}])]
-    if at["admin_cidr"]:
+    policies = [_policy(description, job, "members", owner, members, [{"from": [members]}])]
+    if description["admin_cidr"]:
         scheduler = {"podSelector": {"matchLabels": _identity(job, SCHEDULER)}}
         clients = {
-            "from": [{"ipBlock": {"cidr": cidr}} for cidr in at["admin_cidr"]],
+            "from": [{"ipBlock": {"cidr": cidr}} for cidr in description["admin_cidr"]],
             "ports": [{"protocol": "TCP", "port": SCHEDULER_PORT}],
         }
-        found.append(_policy(at, job, "client", owner, scheduler, [clients]))
-    return found
+        policies.append(_policy(description, job, "client", owner, scheduler, [clients]))
+    return policies
 
 
 def _policy(
-    at: Mapping[str, Any],
+    description: Mapping[str, Any],
     job: str,
     role: str,
     owner: Manifest,
     pods: Manifest,
     ingress: Sequence[Manifest],
 ) -> Manifest:
-    return _object("networking.k8s.io/v1", "NetworkPolicy", at, job, role, owner) | {
+    return _object("networking.k8s.io/v1", "NetworkPolicy", description, job, role, owner) | {
         "spec": {**pods, "policyTypes": ["Ingress"], "ingress": list(ingress)}
     }
 
 
 def _object(
-    version: str, kind: str, at: Mapping[str, Any], job: str, role: str, owner: Manifest | None
+    version: str,
+    kind: str,
+    description: Mapping[str, Any],
+    job: str,
+    role: str,
+    owner: Manifest | None,
 ) -> Manifest:
     metadata: Manifest = {
         "name": name_of(job, role),
-        "namespace": at["namespace"],
+        "namespace": description["namespace"],
         "labels": {"app.kubernetes.io/name": "cloudimg", **_identity(job, role)},
     }
     if owner is not None:
@@ -250,27 +262,27 @@ def _template(job: str, role: str, pod: Manifest) -> Manifest:
 
 
 def _pod(
-    at: Mapping[str, Any],
+    description: Mapping[str, Any],
     job: str,
     account: str,
     arguments: Sequence[str],
     resources: Mapping[str, str],
 ) -> Manifest:
-    """What both roles have in common."""
+    """Pod of a scheduler or worker."""
     return {
         "serviceAccountName": account,
         "automountServiceAccountToken": False,
-        # Else each Service becomes variables, some with names that are cloudimg's own.
+        # Otherwise each Service becomes variables, some of them named like cloudimg's own.
         "enableServiceLinks": False,
         "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
             "runAsGroup": _USER,
-            "fsGroup": _USER,  # may read the certificate
+            "fsGroup": _USER,  # to read the certificate
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(at, arguments, resources)],
+        "containers": [_container(description, arguments, resources)],
         "volumes": [
             {"name": "tls", "secret": {"secretName": name_of(job, "tls"), "defaultMode": 0o440}},
             {"name": "tmp", "emptyDir": {"sizeLimit": resources["ephemeral-storage"]}},
@@ -279,7 +291,7 @@ def _pod(
 
 
 def _container(
-    at: Mapping[str, Any], arguments: Sequence[str], resources: Mapping[str, str]
+    description: Mapping[str, Any], arguments: Sequence[str], resources: Mapping[str, str]
 ) -> Manifest:
     environment = {
         "CLOUDIMG_TLS_DIR": _TLS_DIR,
@@ -287,7 +299,7 @@ def _container(
     }
     return {
         "name": "cloudimg",
-        "image": at["image"],
+        "image": description["image"],
         "args": list(arguments),
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": {"requests": dict(resources), "limits": dict(resources)},
@@ -300,21 +312,21 @@ def _container(
             {"name": "tls", "mountPath": _TLS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
-        "terminationMessagePolicy": "FallbackToLogsOnError",  # tells why it ended
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # so the log shows in its status
     }
 
 
 def _threads(cpu: str) -> int:
-    """Of a quantity of Kubernetes: ``"4"``, ``"3500m"``."""
-    found = _CPU.fullmatch(cpu)
-    if found is None:
+    """Threads for a Kubernetes quantity of processors, such as ``"4"`` or ``"3500m"``."""
+    match = _CPU.fullmatch(cpu)
+    if match is None:
         raise ArgumentError(f'worker_cpu={cpu!r} must be a number, such as "4" or "3500m"')
-    number = int(found[1])
-    return max(1, number // 1000) if found[2] else number
+    number = int(match[1])
+    return max(1, number // 1000) if match[2] else number
 
 
 def _dask_memory(memory: str) -> str:
-    """Of a quantity of Kubernetes, as Dask writes it: ``"16Gi"`` is ``"16GiB"``."""
+    """A Kubernetes quantity of memory as Dask writes it: ``"16GiB"`` for ``"16Gi"``."""
     if _MEMORY.fullmatch(memory) is None:
         raise ArgumentError(f'worker_memory={memory!r} must be a size, such as "16Gi"')
     return f"{memory}B"

@@ -1,19 +1,22 @@
-"""A certificate for one job: nobody without it talks to the job's scheduler and workers."""
+"""A certificate for one job; the job's scheduler and workers talk only to peers that have it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from cloudimg.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A self-signed certificate with its key, as PEM; its own authority.
+    """A self-signed certificate with its key, as PEM; it is its own certificate authority.
 
-    Scheduler, workers and client of a job all show it and all demand it: mutual TLS.
+    Scheduler, workers and client of a job all present it and all require it: mutual TLS.
     """
 
     certificate: str = field(repr=False)
@@ -21,25 +24,25 @@ class Tls:
 
     @classmethod
     def make(cls) -> Self:
-        """A new one.
+        """Make a new certificate.
 
         Raises
         ------
         ClusterError
-            Without the package cryptography.
+            If the package cryptography is not installed.
         """
         from distributed.security import Security
 
         try:
-            made: Any = cast(Any, Security).temporary()
-        except ImportError:
+            made = Security.temporary()
+        except ImportError as exc:
             raise ClusterError(
                 "certificates are made by the package cryptography: pip install cryptography"
-            ) from None
+            ) from exc
         return cls(made.tls_ca_file, made.tls_client_key)
 
-    def security(self) -> Any:
-        """What a `distributed.Client` takes as ``security=``."""
+    def security(self) -> Security:
+        """Value for ``distributed.Client(..., security=)``."""
         from distributed.security import Security
 
         settings = {
@@ -47,12 +50,10 @@ class Tls:
             for role in ("client", "scheduler", "worker")
             for part, text in (("cert", self.certificate), ("key", self.key))
         }
-        return cast(Any, Security)(
-            tls_ca_file=self.certificate, require_encryption=True, **settings
-        )
+        return Security(tls_ca_file=self.certificate, require_encryption=True, **settings)
 
     def to_json(self) -> str:
-        """For the store of secrets that the machines of a job read it from."""
+        """JSON for the secret store that the machines of a job read."""
         return json.dumps({"certificate": self.certificate, "key": self.key})
 
     @classmethod
@@ -62,10 +63,11 @@ class Tls:
         Raises
         ------
         ClusterError
-            If it is something else; the text is not repeated.
+            If the text is something else. The message does not repeat it.
         """
         try:
-            found = json.loads(text)
-            return cls(str(found["certificate"]), str(found["key"]))
-        except (ValueError, KeyError, TypeError):
-            raise ClusterError("what is stored as the job's certificate is none") from None
+            stored = json.loads(text)
+            return cls(str(stored["certificate"]), str(stored["key"]))
+        except (ValueError, KeyError, TypeError) as exc:
+            cause = type(exc).__name__  # a JSON error holds the whole text, with the key
+        raise ClusterError("the certificate stored for the job is damaged", cause=cause)

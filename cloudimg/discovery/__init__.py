@@ -1,1 +1,1 @@
-"""Which files exist: listings, the grid of files by axis, and their names."""
+"""Find the files of an image: listings, the grid of files by axis, and their names."""

@@ -1,4 +1,4 @@
-"""What lies in a folder: its names, and the patterns that they suggest."""
+"""List a folder and propose patterns for the names in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudimg.pattern import compile_pattern, propose
 from cloudimg.storage import Location, Store, redact, split_url
 
 MAX_NAMES = 100_000
-"""Names of a folder that are looked at: enough to see its patterns, and a hundred requests."""
+"""Most names that are listed: enough to recognize the patterns, and at most a hundred requests."""
 _IMAGE_NAME = re.compile(
     r"(?i)(?:.*/)?[^/.][^/]*\.(?:tiff?|btf|tf[28]|svs|lsm|stk|ndpi|scn|bif|qptiff|flex|gel)",
     re.DOTALL,
@@ -21,34 +21,35 @@ _IMAGE_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a URL names, as far as the URL alone decides it."""
+    """Location, key and kind of a URL, as far as the URL alone determines them."""
 
     location: Location
     key: str | None
-    """None for a pattern."""
+    """Key of the object or folder; None for a pattern."""
     is_folder: bool
-    """Whether it can only be a folder."""
+    """Whether the URL can only name a folder."""
 
     @property
     def may_be_page(self) -> bool:
-        """Whether a file that is not an image may be a web server's page of links of a folder."""
+        """Whether an object that is not an image may be a web server's index page of a folder."""
         is_web = self.location.protocol in ("http", "https")
         return is_web and "." not in (self.key or "").rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """What the names in a folder suggest."""
+    """A listed folder and the patterns proposed for it."""
 
     url: str = field(repr=False)
+    """URL as the user gave it."""
     n_objects: int
-    """Names that were looked at."""
+    """Number of names listed."""
     is_truncated: bool
-    """Whether there are more."""
+    """Whether the folder has more names."""
     n_images: int
-    """How many of the names are names of images."""
+    """Number of names with the extension of an image format."""
     proposals: tuple[tuple[str, int], ...] = field(repr=False)
-    """Patterns to open and how many files each covers, most first."""
+    """Patterns to open and the number of files that each covers, most first."""
 
 
 def parse_target(url: str) -> Target:
@@ -64,7 +65,7 @@ def parse_target(url: str) -> Target:
     try:
         pattern = compile_pattern(location.pattern_text(key))
     except PatternError:
-        return Target(location, None, False)  # opening it reports what is wrong with it
+        return Target(location, None, False)  # opening it reports the syntax error
     if not pattern.is_literal:
         return Target(location, None, False)
     key = location.key_of(pattern.stem)
@@ -80,11 +81,11 @@ def list_folder(
     ----------
     store : Store
     url : str
-        As the user gave it.
+        URL as the user gave it.
     key : str, optional
-        Of the folder; None for the root of the store.
+        Key of the folder; None for the root of the store.
     progress : callable, optional
-        Called with what is counted and the count so far.
+        Called with the kind of item counted and the count so far.
 
     Raises
     ------
@@ -94,27 +95,27 @@ def list_folder(
     """
     location = store.location
     folder = (key or "").rstrip("/")
-    # A web server's links lead anywhere, also upwards: only the page itself is read.
+    # Links of a web page can lead anywhere, also upwards: only the page itself is read.
     depth = 1 if location.protocol in ("http", "https") else None
-    texts: list[str] = []
+    names: list[str] = []
     for batch in store.list_objects(folder, folder + "/", depth):
-        texts += [location.pattern_text(e.key) for e in batch if not e.key.endswith("/")]
+        names += [location.pattern_text(e.key) for e in batch if not e.key.endswith("/")]
         if progress is not None:
-            progress("names looked at", len(texts))
-        if len(texts) > MAX_NAMES:
+            progress("names listed", len(names))
+        if len(names) > MAX_NAMES:
             break
-    n_objects = min(len(texts), MAX_NAMES)
-    images = [text for text in texts[:n_objects] if _IMAGE_NAME.fullmatch(text)]
+    listed = names[:MAX_NAMES]
+    images = [name for name in listed if _IMAGE_NAME.fullmatch(name)]
     proposals = tuple(
-        (f"{location.before}{pattern}{location.after}", covered)
-        for pattern, covered in propose(images or texts[:n_objects])
+        (f"{location.before}{pattern}{location.after}", n_covered)
+        for pattern, n_covered in propose(images or listed)
     )
     if not proposals:
         raise NoMatchError(f"{redact(url)} is an empty folder", url=redact(url))
     return Folder(
         url=url,
-        n_objects=n_objects,
-        is_truncated=len(texts) > MAX_NAMES,
+        n_objects=len(listed),
+        is_truncated=len(names) > MAX_NAMES,
         n_images=len(images),
         proposals=proposals,
     )

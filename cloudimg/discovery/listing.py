@@ -1,46 +1,54 @@
-"""From a pattern to the grid of the files that exist: one listing, narrowed by the literal stem."""
+"""List the files of a pattern as a grid: one listing, narrowed to the literal stem."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from cloudimg.discovery.grid import FileGrid, GridBuilder, listed_grid
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
 from cloudimg.pattern import Pattern, compile_pattern, natural_key
-from cloudimg.storage import Entry, Location, Store, engine, split_url, unsigned
+from cloudimg.settings import settings
+from cloudimg.storage import Entry, Location, Store, engine, map_ahead, split_url, unsigned
 
 FILE_AXIS = "file"
-"""Axis of files that a plain glob or a list stacks."""
+"""Name of the axis along which the files of a glob or a list are stacked."""
 _SHOWN = 5
-_LOOKED_THROUGH = 2000
+_COMPARED_NAMES = 2000
+"""Names of a folder that are compared with a pattern that matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a pattern found."""
+    """The files that match a pattern, and objects that only share its stem."""
 
     grid: FileGrid
     n_unmatched: int
-    """Objects that begin like the pattern but do not match it."""
+    """Number of objects that begin with the stem of the pattern but do not match it."""
     unmatched: tuple[str, ...]
-    """URLs of a few of them."""
+    """URLs of the first few of them."""
 
 
 def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
-    """The common location of some URLs and their texts without fsspec's filters."""
+    """Return the common location of some URLs, and each URL as pattern text.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no URLs, or they are in several stores or buckets.
+    """
     texts = [urls] if isinstance(urls, str) else list(urls)
     if not texts:
-        raise ArgumentError("an empty list of URLs makes no image")
+        raise ArgumentError("cannot open an empty list of URLs")
     split = [split_url(text) for text in texts]
     location = split[0][0]
     for other, key in split[1:]:
         if other != location:
             raise ArgumentError(
-                f"URLs of one image must be of one store and bucket: {location.display('')}"
+                f"URLs of one image must be in one store and bucket: {location.display('')}"
                 f" and {other.display(key)}"
             )
     return location, [location.pattern_text(key) for _, key in split]
@@ -53,7 +61,9 @@ def find_files(
     is_list: bool,
     progress: Callable[[str, int], object] | None = None,
 ) -> Listing:
-    """The files of a pattern, a glob, a URL or a list of URLs.
+    """Find the files of a pattern, a glob, a URL or a list of URLs.
+
+    The files of a URL and of a list are not looked up.
 
     Raises
     ------
@@ -64,75 +74,85 @@ def find_files(
         return Listing(listed_grid(files, axis=FILE_AXIS, name_of=unsigned), 0, ())
     pattern = compile_pattern(texts[0])
     if pattern.is_literal:
-        # The stem, not the text: escapes have been resolved in it.
+        # The stem, not the text, because escapes are resolved in the stem.
         file = Entry(pattern.stem, None, None)
         return Listing(listed_grid([file], axis=None, name_of=unsigned), 0, ())
     folder, depth = _folder_of(store.location, pattern)
+    batches = _batches(store, pattern, folder, depth, progress)
     if not pattern.fields:
-        return _find_glob(store, pattern, folder, _batches(store, pattern, folder, depth, progress))
+        return _find_glob(store, pattern, folder, batches)
     builder = GridBuilder(pattern)
-    for batch in _batches(store, pattern, folder, depth, progress):
+    for batch in batches:
         builder.add(batch)
     if not len(builder):
         raise _no_match(store, pattern, folder, builder.n_unmatched, builder.unmatched)
-    shown = tuple(_display(store, text) for text in builder.unmatched)
-    return Listing(builder.build(), builder.n_unmatched, shown)
+    unmatched = tuple(_display(store, text) for text in builder.unmatched)
+    return Listing(builder.build(), builder.n_unmatched, unmatched)
 
 
 def look_up(store: Store, texts: Sequence[str]) -> Listing:
-    """The files of a list, of which some may be missing: each is asked for, many at a time.
+    """Look up each file of a list, some of which may be missing.
 
     Raises
     ------
     NoMatchError
         If none of them exists.
     """
-
-    def info(text: str) -> Entry | None:
-        try:
-            return _as_text(store.location, store.info(store.location.key_of(text)))
-        except NotFoundError:
-            return None
-
-    found = [engine().fetch(partial(info, text)) for text in texts]
-    entries = [future.result() for future in found]
-    present = [entry is not None for entry in entries]
+    location = store.location
+    found = list(look_up_keys(store, map(location.key_of, texts)))
+    present = [entry is not None for entry in found]
     if not any(present):
         raise NoMatchError(
             f"none of the {len(texts)} files exists: {_display(store, texts[0])}, ..."
         )
-    files = [entry or Entry(text, None, None) for entry, text in zip(entries, texts, strict=True)]
+    files = [
+        _as_text(location, entry) if entry is not None else Entry(text, None, None)
+        for entry, text in zip(found, texts, strict=True)
+    ]
     grid = listed_grid(files, axis=FILE_AXIS, present=present, name_of=unsigned)
     return Listing(grid, 0, ())
 
 
+def look_up_keys(store: Store, keys: Iterable[str]) -> Iterator[Entry | None]:
+    """Yield the entry of each key, None where there is no object; many requests at a time."""
+
+    def info(key: str) -> Entry | None:
+        try:
+            return store.info(key)
+        except NotFoundError:
+            return None
+
+    n_ahead = 4 * settings().max_requests
+    return map_ahead(lambda key: engine().fetch(partial(info, key)), keys, n_ahead=n_ahead)
+
+
 def _find_glob(
-    store: Store, pattern: Pattern, folder: str, batches: Iterator[list[Entry]]
+    store: Store, pattern: Pattern, folder: str, batches: Iterable[list[Entry]]
 ) -> Listing:
     files: list[Entry] = []
-    others: list[str] = []
-    n_others = 0
+    unmatched: list[str] = []
+    n_unmatched = 0
     for batch in batches:
         for file in batch:
             if pattern.split(file.key) is not None:
                 files.append(file)
             else:
-                n_others += 1
-                if len(others) < _SHOWN:
-                    others.append(file.key)
+                n_unmatched += 1
+                if len(unmatched) < _SHOWN:
+                    unmatched.append(file.key)
     if not files:
-        raise _no_match(store, pattern, folder, n_others, others)
+        raise _no_match(store, pattern, folder, n_unmatched, unmatched)
     files.sort(key=lambda file: natural_key(file.key))
-    shown = tuple(_display(store, text) for text in others)
-    return Listing(listed_grid(files, axis=FILE_AXIS), n_others, shown)
+    urls = tuple(_display(store, text) for text in unmatched)
+    return Listing(listed_grid(files, axis=FILE_AXIS), n_unmatched, urls)
 
 
 def _folder_of(location: Location, pattern: Pattern) -> tuple[str, int | None]:
-    """Folder to list and how many levels of folders below it the pattern reaches."""
+    """Return the folder to list and the depth to list it to; None for any depth."""
     stem_key = location.key_of(pattern.stem) if "://" in pattern.stem else pattern.stem
     if location.root and not stem_key.startswith(location.root + "/"):
         raise ArgumentError(
-            f"the bucket or host of a pattern must be written out, not {location.root!r}"
+            f"the bucket or host of a pattern must be written out, but it is {location.root!r}"
         )
     folder = stem_key.rpartition("/")[0]
     rest = location.key_of(pattern.text)[len(folder) + 1 :]
@@ -149,11 +169,11 @@ def _batches(
     depth: int | None,
     progress: Callable[[str, int], object] | None,
 ) -> Iterator[list[Entry]]:
-    """The listing, with keys as the texts that patterns match."""
+    """Yield the listing in batches, with keys as pattern texts."""
     location = store.location
     stem = location.key_of(pattern.stem)
     if pattern.split(pattern.stem) is not None:
-        # Listings that begin after the stem leave out an object of exactly that name.
+        # A listing that starts after the stem omits an object of exactly that name.
         with contextlib.suppress(NotFoundError):
             yield [_as_text(location, store.info(stem))]
     n_listed = 0
@@ -173,36 +193,39 @@ def _display(store: Store, text: str) -> str:
 
 
 def _no_match(
-    store: Store, pattern: Pattern, folder: str, n_others: int, others: Sequence[str]
+    store: Store, pattern: Pattern, folder: str, n_unmatched: int, unmatched: Sequence[str]
 ) -> NoMatchError:
-    wanted = _display(store, pattern.text)
-    if n_others:
-        shown = ", ".join(_display(store, text) for text in others)
+    url, stem = _display(store, pattern.text), _display(store, pattern.stem)
+    if n_unmatched:
+        shown = ", ".join(_display(store, text) for text in unmatched)
         return NoMatchError(
-            f"nothing matches {wanted}: {n_others} objects begin with"
-            f" {_display(store, pattern.stem)} but go on otherwise: {shown}",
-            url=wanted,
+            f"nothing matches {url}: {n_unmatched} objects begin with {stem} but do not match"
+            f" the rest of the pattern: {shown}",
+            url=url,
         )
-    near = _nearest(store, pattern, folder)
+    near = _nearest_names(store, pattern, folder)
     hint = f"; the nearest names there: {', '.join(near)}" if near else "; the folder is empty"
-    return NoMatchError(
-        f"nothing matches {wanted}: no object begins with {_display(store, pattern.stem)}{hint}",
-        url=wanted,
-    )
+    return NoMatchError(f"nothing matches {url}: no object begins with {stem}{hint}", url=url)
 
 
-def _nearest(store: Store, pattern: Pattern, folder: str) -> list[str]:
-    """Names in the folder, or above it, that resemble what the pattern begins with."""
+def _nearest_names(store: Store, pattern: Pattern, folder: str) -> list[str]:
+    """URLs in the folder, or in the closest parent that is not empty, most like the stem."""
     location = store.location
-    wanted = location.key_of(pattern.stem)
+    stem = location.key_of(pattern.stem)
     while True:
-        names: list[str] = []
-        for batch in store.list_objects(folder, folder + "/" if folder else "", 1):
-            names.extend(entry.key for entry in batch)
-            if len(names) >= _LOOKED_THROUGH:
-                break
-        near = difflib.get_close_matches(wanted, names, _SHOWN, 0) if names else []
+        names = _first_names(store, folder)
         parent = folder.rpartition("/")[0]
-        if near or not parent or len(parent) < len(location.root):
+        if names or not parent or len(parent) < len(location.root):
+            near = difflib.get_close_matches(stem, names, _SHOWN, 0)
             return [location.display(name) for name in near]
         folder = parent
+
+
+def _first_names(store: Store, folder: str) -> list[str]:
+    """The first names directly in a folder."""
+    names: list[str] = []
+    for batch in store.list_objects(folder, folder + "/" if folder else "", 1):
+        names.extend(entry.key for entry in batch)
+        if len(names) >= _COMPARED_NAMES:
+            break
+    return names

@@ -1,4 +1,4 @@
-"""Many file names in little memory. Pure."""
+"""Compact storage for many file names. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 _NAMES_PER_BLOCK = 1000
 
 ANY_NAME = ("utf-8", "surrogateescape")
-"""Encoding that takes every name of a local file, Unicode or not."""
+"""Encoding and error handler that can encode any local file name, also one that is not Unicode."""
 
 
 class NameColumn:
-    """Many names in little memory: compressed in blocks; picklable."""
+    """A growing list of names, compressed in blocks. Picklable."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -47,13 +47,13 @@ class NameColumn:
 
 @dataclass(frozen=True, slots=True)
 class CountedTexts(Sequence[str]):
-    """Numbers at equal distances, written alike: a million of them travel as four."""
+    """Equally spaced numbers as text; a million of them pickle as four integers."""
 
     start: int
     step: int
     length: int
     width: int
-    """Digits to which they are padded with zeros."""
+    """Number of digits, padded with zeros."""
 
     def __len__(self) -> int:
         return self.length
@@ -65,11 +65,11 @@ class CountedTexts(Sequence[str]):
 
 
 def compact(texts: Sequence[str]) -> Sequence[str]:
-    """The same texts, in little memory where they count."""
+    """Texts as `CountedTexts` where they are equally spaced numbers, else as a tuple."""
     if texts[0].isdecimal() and texts[-1].isdecimal():
         start = int(texts[0])
         step = int(texts[1]) - start if len(texts) > 1 and texts[1].isdecimal() else 1
         counted = CountedTexts(start, step, len(texts), len(texts[0]))
-        if all(mine == text for mine, text in zip(counted, texts, strict=True)):
+        if all(number == text for number, text in zip(counted, texts, strict=True)):
             return counted
     return tuple(texts)

@@ -1,1 +1,1 @@
-"""Numbered pieces of work on the workers of a Dask cluster; knows neither files nor stores."""
+"""Numbered pieces of work on the workers of a Dask cluster, whatever files or stores they read."""

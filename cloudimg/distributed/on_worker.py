@@ -1,4 +1,9 @@
-"""What runs inside a worker: pieces of work, as many at once as its memory holds."""
+"""What runs inside a worker of a Dask cluster: pieces of work.
+
+How many pieces run at once depends on the memory of the worker, not on its number of threads. Each
+one is counted under the name of its job, because a piece that has begun runs to its end even if it
+is cancelled: `wait_until_idle` waits for such pieces.
+"""
 
 from __future__ import annotations
 
@@ -13,45 +18,43 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _DRAIN_S = 60
-
 _SHARE_OF_WORKER = 0.6
-"""Of a worker's memory: above that Dask begins to spill, to pause and to kill."""
+"""Share of a worker's memory that pieces may take; above it Dask spills, pauses and kills."""
 
 _lock = threading.Lock()
-
 _slots: dict[int, threading.BoundedSemaphore] = {}
+"""Semaphores, by the number of pieces that they allow at once."""
+_n_running: Counter[str] = Counter()
+"""Number of pieces that this worker is running, by job."""
 
 
 def run_piece(
-    work: Callable[[int], T], number: int, name: str, max_bytes: int, cell_bytes: int
+    work: Callable[[int], T], number: int, job: str, max_bytes: int, piece_bytes: int
 ) -> T:
-    """In a worker: as many cells at once as its memory holds, whatever its threads."""
-    room = max(1, min(max_bytes, _memory_limit()) // cell_bytes)
+    """Do a piece of work once the memory of this worker has room for it."""
+    n_at_once = max(1, min(max_bytes, _memory_limit()) // piece_bytes)
     with _lock:
-        slots = _slots.setdefault(room, threading.BoundedSemaphore(room))
-    with slots, busy(name):
+        slots = _slots.setdefault(n_at_once, threading.BoundedSemaphore(n_at_once))
+    with slots, busy(job):
         return work(number)
 
 
-_busy: Counter[str] = Counter()
-"""Cells that this worker is doing, by job."""
-
-
 @contextmanager
-def busy(name: str) -> Iterator[None]:
-    """In a worker: a cell of a job is being done."""
+def busy(job: str) -> Iterator[None]:
+    """Count a piece of a job as running in this worker."""
     with _lock:
-        _busy[name] += 1
+        _n_running[job] += 1
     try:
         yield
     finally:
         with _lock:
-            _busy[name] -= 1
+            _n_running[job] -= 1
 
 
-async def wait_until_idle(name: str) -> None:
+async def wait_until_idle(job: str) -> None:
+    """Wait until this worker runs no piece of a job, for a minute at most."""
     deadline = time.monotonic() + _DRAIN_S
-    while _busy[name] and time.monotonic() < deadline:
+    while _n_running[job] and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
 
 

@@ -1,8 +1,8 @@
-"""Work for the workers of a Dask cluster: cells of a copy, headers of an archive.
+"""Numbered pieces of work, done by the workers of a Dask cluster.
 
-What travels to a worker is a number; what comes back is small. Some of them are kept under way for
-each thread, and what has ended is taken and replaced together, as each message costs the scheduler
-far more than what is in it.
+The work itself is sent once; after that only numbers travel to the workers, and small results come
+back. A few pieces per thread are submitted at any time. Pieces that have ended are collected and
+replaced in batches, because a message costs the scheduler far more than its content does.
 """
 
 from __future__ import annotations
@@ -13,68 +13,72 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from cloudimg.distributed.on_worker import run_piece, wait_until_idle
-from cloudimg.distributed.workers import GONE, Workers
+from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
 from cloudimg.errors import CloudimgError, ClusterError
+
+if TYPE_CHECKING:
+    import distributed
 
 T = TypeVar("T")
 
+Client: TypeAlias = "distributed.Client | Callable[[], distributed.Client]"
+"""A client, or a function that returns one when there is work for it."""
+
 _PER_THREAD = 4
-"""Numbers that a cluster has for each thread of its workers: one under way, the others waiting."""
+"""Pieces submitted for each thread of the workers: one is running, the others are waiting."""
 _RETRIES = 3
 
-Client = Any
-"""A `distributed.Client`, or a callable without arguments that gives one when it is needed."""
 
-
-def client_of(client: Client) -> Any:
-    """The `distributed.Client` itself."""
+def client_of(client: Client) -> distributed.Client:
+    """Return the client itself; a function is called for it."""
     return client() if callable(client) else client
 
 
 def once(client: Client | None) -> Client | None:
-    """The same, of which a callable is called no more than once."""
+    """Return the same client, or a function that calls the given one at most once."""
     return functools.cache(client) if callable(client) else client
 
 
 def run_on_cluster(
-    client: Any,
+    client: distributed.Client,
     work: Callable[[int], T],
     numbers: Iterable[int],
     *,
     max_bytes: int,
-    cell_bytes: int,
+    piece_bytes: int,
     report: Callable[[T], None],
 ) -> None:
-    """Do numbered pieces of work on the workers of a `distributed.Client`.
+    """Do numbered pieces of work on the workers of a Dask cluster.
 
     Parameters
     ----------
     client : distributed.Client
     work : callable
-        Does the piece of a number; pickles.
+        Does the piece with the number that it is called with, and returns its result; must pickle.
     numbers : iterable of int
     max_bytes : int
-        Memory that pieces may take in one worker, where its own limit is not lower.
-    cell_bytes : int
+        Memory that pieces may take in one worker; the worker's own limit applies if it is lower.
+    piece_bytes : int
         Memory that one piece takes.
     report : callable
-        Is given what comes of each.
+        Called in this process with the result of each piece, as they end.
 
     Raises
     ------
     CloudimgError
-        The first failure; ClusterError if the scheduler is gone, or all workers are for long.
+        The first failure of a piece; ClusterError if the scheduler is lost, or if there are no
+        workers for longer than ``CLOUDIMG_WORKER_TIMEOUT_S``.
     """
-    with told_when_gone(client):
-        _run_on_cluster(client, work, iter(numbers), max_bytes, cell_bytes, report)
+    with scheduler_loss_as_error(client):
+        _run_on_cluster(client, work, iter(numbers), max_bytes, piece_bytes, report)
 
 
 @contextmanager
-def told_when_gone(client: Any) -> Iterator[None]:
-    """Have whatever Dask raises when its scheduler is gone be a ClusterError.
+def scheduler_loss_as_error(client: distributed.Client) -> Iterator[None]:
+    """Raise ClusterError in place of whatever Dask raises once its scheduler is lost.
 
     Raises
     ------
@@ -82,73 +86,79 @@ def told_when_gone(client: Any) -> Iterator[None]:
     """
     try:
         yield
+        return
     except CloudimgError:
         raise
-    except Exception:
-        # Where a scheduler has gone, Dask raises errors of many kinds; its client knows.
+    except Exception as exc:
+        # Dask raises errors of many types when its scheduler is lost; its client knows the reason.
         if client.status == "running":
             raise
-        raise ClusterError(GONE) from None
+        error = ClusterError(SCHEDULER_LOST, cause=type(exc).__name__)
+    try:
+        raise error
+    finally:
+        # Python sets it to the error of the `with` block, which may hold credentials.
+        error.__context__ = None
 
 
 def _run_on_cluster(
-    client: Any,
+    client: distributed.Client,
     work: Callable[[int], T],
-    todo: Iterator[int],
+    remaining: Iterator[int],
     max_bytes: int,
-    cell_bytes: int,
+    piece_bytes: int,
     report: Callable[[T], None],
 ) -> None:
     from distributed.protocol.pickle import dumps
 
     workers = Workers(client)
-    # A reader of the user's own may be a function of a notebook.
-    blob = cast(Any, dumps)(work)
-    # Made on the workers, so that a lost worker takes nothing along that cannot be made again.
-    name = hashlib.sha256(blob).hexdigest()[:16]
-    shared = client.submit(pickle.loads, blob, key=f"cloudimg-job-{name}", pure=True)
+    # Dask's own pickle: the work may hold a reader that is defined in the user's notebook.
+    pickled: bytes = dumps(work)
+    job = hashlib.sha256(pickled).hexdigest()[:16]
+    # Unpickled by a task, so that Dask can make it again if the worker that holds it is lost.
+    shared = client.submit(pickle.loads, pickled, key=f"cloudimg-job-{job}", pure=True)
 
-    def submit(count: int) -> list[Any]:
-        some = list(islice(todo, count))
-        if not some:
+    def submit(count: int) -> list[distributed.Future[T]]:
+        batch = list(islice(remaining, count))
+        if not batch:
             return []
-        return client.map(  # type: ignore[no-any-return]
+        return client.map(
             run_piece,
-            [shared] * len(some),
-            some,
-            name=name,
+            [shared] * len(batch),
+            batch,
+            job=job,
             max_bytes=max_bytes,
-            cell_bytes=cell_bytes,
-            key=[f"cloudimg-cell-{name}-{number}" for number in some],
+            piece_bytes=piece_bytes,
+            key=[f"cloudimg-piece-{job}-{number}" for number in batch],
             pure=False,
             retries=_RETRIES,
         )
 
-    under_way: list[Any] = []
+    pending: list[distributed.Future[T]] = []
     try:
         while True:
-            # Workers come one after the other, and some are lost; there may be none just now.
-            wanted = _PER_THREAD * workers.n_threads - len(under_way)
-            under_way += submit(max(wanted, 0 if under_way else 1))
-            if not under_way:
+            # The number of workers changes; where there are none, one piece waits for the first.
+            n_missing = _PER_THREAD * workers.n_threads - len(pending)
+            pending += submit(max(n_missing, 0 if pending else 1))
+            if not pending:
                 return
-            ended = workers.wait_for_some(under_way)
+            ended = workers.wait_for_some(pending)
             for result in workers.results_of(ended):
                 report(result)
-            known = {future.key for future in ended}
-            under_way = [future for future in under_way if future.key not in known]
+            ended_keys = {future.key for future in ended}
+            pending = [future for future in pending if future.key not in ended_keys]
     except BaseException:
         if client.status == "running":
-            client.cancel(under_way)
-            drain(client, name)
+            client.cancel(pending)
+            drain(client, job)
         raise
 
 
-def drain(client: Any, name: str) -> None:
-    """Wait until no worker does a cell of a job: a cancelled one is still done to its end.
+def drain(client: distributed.Client, job: str) -> None:
+    """Wait until no worker runs a piece of a job; a piece that is cancelled still runs to its end.
 
-    Whoever lets go of the destination before that would have strangers write there.
+    Otherwise workers could write to a destination after this process has given up its lease.
     """
-    # Without its scheduler nothing can be asked; then the lease is what stops the workers.
+    # Workers cannot be reached without the scheduler; they then stop when the lease runs out.
     with suppress(OSError, RuntimeError, TimeoutError):
-        client.run(wait_until_idle, name, on_error="ignore")
+        client.run(wait_until_idle, job, on_error="ignore")

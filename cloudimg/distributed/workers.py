@@ -1,4 +1,9 @@
-"""The workers of a cluster, which come and go."""
+"""The workers of a Dask cluster, whose number changes while they work.
+
+Every wait for work also counts the workers from time to time, and fails once there have been none
+for ``CLOUDIMG_WORKER_TIMEOUT_S`` seconds. Workers must have the same version of cloudimg as this
+process.
+"""
 
 from __future__ import annotations
 
@@ -6,119 +11,126 @@ import asyncio
 import time
 import uuid
 from concurrent.futures import wait
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudimg.__about__ import __version__
 from cloudimg.errors import ClusterError
 from cloudimg.settings import settings
 
-GONE = (
-    "the cluster let go of the work: its scheduler is gone or was restarted. The same command goes"
-    " on from here"
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+T = TypeVar("T")
+
+_RUN_AGAIN = "Run the same command again: a migration resumes where it stopped"
+SCHEDULER_LOST = (
+    "the cluster lost the work: its scheduler has stopped, was restarted or cannot be reached."
+    f" {_RUN_AGAIN}"
 )
+"""Message for errors that Dask raises when it has no scheduler any more."""
 
-_COUNTED_FOR_S = 2.0
-
+_RECOUNT_S = 2.0
+"""Seconds for which a count of the workers is used."""
 _POLL_S = 0.02
-
-_WAKE_POLL_S = 0.1
-
-_TAKEN_AFTER_S = 1.0
-"""What has ended waits this long for more to be taken along."""
+_FIRST_WORKER_POLL_S = 0.1
+_BATCH_S = 1.0
+"""Seconds that a result waits for others, to be collected together with them."""
 
 
 class Workers:
-    """The workers of a cluster, which come and go.
+    """The workers of a cluster.
 
     Raises
     ------
     ClusterError
-        If none comes, or one has another version of cloudimg.
+        If no worker comes in time, or one has another version of cloudimg.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._timeout_s = settings().worker_timeout_s
         self._wait_for_one()
         check_versions(client)
-        self.n_threads = _threads_now(client)
+        self.n_threads = _count_threads(client)
         self._counted_at = self._seen_at = time.monotonic()
 
     def _wait_for_one(self) -> None:
-        if _threads_now(self._client):
-            return  # which may have much else to do
+        if _count_threads(self._client):
+            return
         deadline = time.monotonic() + self._timeout_s
-        # A task that needs nothing: a cluster that grows with its work grows for work alone.
-        asked = self._client.submit(int, key=f"cloudimg-wake-{uuid.uuid4().hex}")
-        while not (asked.done() or _threads_now(self._client)):
+        # An adaptive cluster starts workers only if there are tasks: submit one that does nothing.
+        wake = self._client.submit(int, key=f"cloudimg-wake-{uuid.uuid4().hex}")
+        while not (wake.done() or _count_threads(self._client)):
             if time.monotonic() > deadline:
-                asked.cancel()
+                wake.cancel()
                 raise ClusterError(
-                    f"the cluster had no worker for {self._timeout_s:g} s"
-                    " (CLOUDIMG_WORKER_TIMEOUT_S): start some, then run this again"
+                    f"the cluster had no workers for {self._timeout_s:g} s"
+                    " (CLOUDIMG_WORKER_TIMEOUT_S): start workers, then run this again"
                 )
-            time.sleep(_WAKE_POLL_S)
+            time.sleep(_FIRST_WORKER_POLL_S)
 
-    def look(self) -> None:
-        """Count again, if that was a while ago.
+    def recount(self) -> None:
+        """Count the workers again, unless that was done a moment ago.
 
         Raises
         ------
         ClusterError
-            If there has been none for long.
+            If there have been none for too long.
         """
         now = time.monotonic()
-        if now - self._counted_at < _COUNTED_FOR_S:
+        if now - self._counted_at < _RECOUNT_S:
             return
-        self.n_threads = _threads_now(self._client)
+        self.n_threads = _count_threads(self._client)
         self._counted_at = now
         if self.n_threads:
             self._seen_at = now
         elif now - self._seen_at > self._timeout_s:
             raise ClusterError(
-                f"the cluster has had no worker for {self._timeout_s:g} s"
-                " (CLOUDIMG_WORKER_TIMEOUT_S). The same command goes on from here"
+                f"the cluster lost all of its workers and had no workers for {self._timeout_s:g} s"
+                f" (CLOUDIMG_WORKER_TIMEOUT_S). {_RUN_AGAIN}"
             )
 
-    def wait_for_some(self, futures: list[Any]) -> list[Any]:
-        """Wait until as many have ended as are worth a message, or one has for a while.
+    def wait_for_some(self, futures: list[Future[T]]) -> list[Future[T]]:
+        """Wait until enough futures for one message have ended, or the first did a second ago.
+
+        Returns at once if one has failed.
 
         Raises
         ------
         ClusterError
-            If there have been no workers for long.
+            If there have been no workers for too long.
         """
         first_at = None
         while True:
             ended = [future for future in futures if future.done()]
-            # The threads have others waiting meanwhile.
+            # One per thread is enough: the threads are busy with the pieces that were waiting.
             if len(ended) >= min(len(futures), max(1, self.n_threads)):
                 return ended
             if any(future.status != "finished" for future in ended):
                 return ended
             if ended:
                 first_at = first_at or time.monotonic()
-                if time.monotonic() - first_at > _TAKEN_AFTER_S:
+                if time.monotonic() - first_at > _BATCH_S:
                     return ended
             time.sleep(_POLL_S)
-            self.look()
+            self.recount()
 
-    def wait_for_all(self, futures: list[Any]) -> None:
-        """Wait until all have ended, or one has failed.
+    def wait_for_all(self, futures: list[Future[T]]) -> None:
+        """Wait until all futures have ended, or one has failed.
 
         Raises
         ------
         ClusterError
-            If there have been no workers for long.
+            If there have been no workers for too long.
         """
         while not all(future.done() for future in futures):
             if any(future.done() and future.status != "finished" for future in futures):
                 return
             time.sleep(_POLL_S)
-            self.look()
+            self.recount()
 
-    def results_of(self, futures: list[Any]) -> list[Any]:
-        """What came of work that has ended.
+    def results_of(self, futures: list[Future[T]]) -> list[T]:
+        """Results of futures that have ended.
 
         Raises
         ------
@@ -127,55 +139,58 @@ class Workers:
         """
         from distributed import CancelledError, KilledWorker
 
-        asked = asyncio.run_coroutine_threadsafe(
-            _gather(self._client, futures), self._client.loop.asyncio_loop
+        gathering = asyncio.run_coroutine_threadsafe(
+            _gather(self._client, futures), cast(Any, self._client.loop).asyncio_loop
         )
         try:
-            # Results can be lost with their workers even now, and are then made again.
-            while not asked.done():
-                wait([asked], _COUNTED_FOR_S)
-                self.look()
-            return asked.result()
+            # Even now results can be lost together with their workers; Dask computes them again.
+            while not gathering.done():
+                wait([gathering], _RECOUNT_S)
+                self.recount()
+            return gathering.result()
         except KilledWorker as exc:
-            raise ClusterError(
-                f"workers died again and again over one cell ({exc}): they may have too little"
-                " memory; give them more, or fewer threads each. The same command goes on from here"
-            ) from None
-        except CancelledError:
-            raise ClusterError(GONE) from None
+            error = ClusterError(
+                f"workers died repeatedly during the same piece of work ({exc}). They may have too"
+                f" little memory: give them more, or fewer threads each. {_RUN_AGAIN}"
+            )
+        except CancelledError as exc:
+            error = ClusterError(SCHEDULER_LOST, cause=type(exc).__name__)
         finally:
-            asked.cancel()
+            gathering.cancel()
+        raise error
 
 
-async def _gather(client: Any, futures: list[Any]) -> list[Any]:
-    return await client.gather(futures, asynchronous=True)  # type: ignore[no-any-return]
+async def _gather(client: Client, futures: list[Future[T]]) -> list[T]:
+    results: list[T] = await client.gather(futures, asynchronous=True)
+    return results
 
 
-def _threads_now(client: Any) -> int:
-    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+def _count_threads(client: Client) -> int:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
     return sum(worker["nthreads"] for worker in workers.values())
 
 
-def check_versions(client: Any) -> None:
-    """Make sure that all workers have the cloudimg of this process.
+def check_versions(client: Client) -> None:
+    """Check that all workers have the same version of cloudimg as this process.
 
     Raises
     ------
     ClusterError
-        If one has another, or none.
+        If one has another version, or none.
     """
 
-    def tell() -> str | None:
+    def installed_version() -> str | None:
         try:
-            from cloudimg.__about__ import __version__ as found
+            from cloudimg.__about__ import __version__ as installed
         except ImportError:
             return None
-        return found
+        return installed
 
-    # A function within a function travels as code, so that it runs where there is no cloudimg.
-    for address, found in client.run(tell, on_error="ignore").items():
-        if found != __version__:
+    # A nested function is sent as code, so that it also runs where cloudimg is not installed.
+    for address, installed in client.run(installed_version, on_error="ignore").items():
+        if installed != __version__:
+            shown = f"cloudimg {installed}" if installed else "no cloudimg"
             raise ClusterError(
-                f"the worker at {address} has {f'cloudimg {found}' if found else 'no cloudimg'},"
-                f" this process has {__version__}: install the same version in both places"
+                f"the worker at {address} has {shown}, this process has {__version__}: install the"
+                " same version in both places"
             )

@@ -1,8 +1,8 @@
-"""Files that are no TIFF: which format they have, and their bytes to an array.
+"""Files that are not TIFFs: finding their format, and decoding their bytes to an array.
 
-Pure: the whole file is given, nothing here fetches. Decoders come from imagecodecs, numpy and,
-for what those lack, imageio; all are imported when a file first needs them. Users add formats with
-`register_format`.
+Pure: the whole file is passed in, nothing here fetches. Decoders come from imagecodecs, numpy and,
+for the formats that those lack, imageio; all are imported when a file first needs them. Users add
+formats with `register_format`.
 """
 
 from cloudimg.formats.decode import decode, dims_of

@@ -1,4 +1,4 @@
-"""The bytes of a file to an array that the rest of cloudimg can rely on, or an error of ours."""
+"""From the bytes of a file to an array that cloudimg can rely on, or an error of ours."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def decode(
     Raises
     ------
     CorruptFileError
-        The reader raised, or a file holds no image.
+        The reader raised, or the file does not hold an image.
     UnsupportedFormatError
         A decoder is missing.
     LimitError
         The header asks for more than `limit_bytes`.
     ArgumentError
-        A user's callable returned something that is no image.
+        A user's callable returned something that is not an image.
     """
     content = bytes(data)
     if isinstance(reader, Format):
@@ -76,14 +76,14 @@ def _check_size(known: Format, content: bytes, url: str, limit_bytes: int) -> No
     try:
         factors = known.measure(content) if known.measure is not None else None
     except UNREADABLE:
-        return  # the decoder meets the same header and says what is wrong with it
+        return  # the decoder reads the same header and reports what is wrong with it
     if factors is None or math.prod(factors) <= limit_bytes:
         return
     product = " x ".join(str(factor) for factor in factors if factor != 1)
     raise LimitError(
         f"the {known.name} header of {url} declares {product} = {math.prod(factors)} bytes of"
         f" pixels, more than the limit of {limit_bytes}; set CLOUDIMG_MAX_SEGMENT_BYTES higher if"
-        f" it is right",
+        f" the header is right",
         url=url,
     )
 
@@ -92,13 +92,13 @@ def _as_image(result: Any, is_format: bool, name: str, url: str) -> Array:
     try:
         array = np.asarray(result)
     except (ValueError, TypeError):
-        array = np.empty(0, object)  # lists of unequal lengths, and what makes no array at all
+        array = np.empty(0, object)  # lists of unequal lengths, and objects that are not arrays
     if array.ndim < 2 or array.dtype.kind not in "biufc" or 0 in array.shape:
-        what = f"{type(result).__name__} of shape {array.shape} and dtype {array.dtype}"
-        message = f"{name} made a {what} of {url}; an image is an array of numbers with two axes"
+        what = f"a {type(result).__name__} of shape {array.shape} and dtype {array.dtype}"
+        message = f"{name} returned {what} for {url}; an image is an array of numbers with two axes"
         raise (CorruptFileError if is_format else ArgumentError)(message, url=url)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    # A view may hang on a buffer that is read-only, shared, or much larger.
+    # A view may belong to a buffer that is read-only, shared, or much larger.
     is_own = native.flags.owndata and native.flags.writeable and native.flags.c_contiguous
     return native if is_own else np.array(native, order="C")
 
@@ -112,8 +112,8 @@ def dims_of(
     """Name the axes of a decoded image.
 
     The last two axes are ``y, x``, or the last three ``y, x, s`` where the last one is samples:
-    as long as one of `sample_counts`, of unsigned integers or floats (labels and differences are
-    no colours). The axis before them is ``page``, those in front of it ``axis0``, ``axis1`` ...
+    its length is one of `sample_counts` and its dtype unsigned or float (labels and differences are
+    not colours). The axis before them is ``page``, those in front of it ``axis0``, ``axis1`` ...
 
     Parameters
     ----------

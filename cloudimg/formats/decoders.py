@@ -1,9 +1,9 @@
 """Decoders of whole files: imagecodecs and imageio behind one signature.
 
 A decoder takes a binary file and its URL and returns an array. It raises whatever its library
-raises; `cloudimg.formats.decode` makes one kind of error of it. Libraries are imported at first
-use: most programs read TIFF alone. Where a library returns what it could make of a truncated file,
-the end of the file is checked here.
+raises; `cloudimg.formats.decode` turns that into one kind of error. Libraries are imported at first
+use, because most programs read only TIFF. Where a library decodes a truncated file without an
+error, the end of the file is checked here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from cloudimg.formats.plain import read_plain_bmp
 Array = npt.NDArray[Any]
 
 _IMAGEIO_PLUGINS = ("pillow", "pydicom", "SPE", "rawpy", "FITS", "ITK", "opencv", "pyav")
-"""Those that decode the bytes given. Others take screenshots, load FreeImage or start ffmpeg."""
+"""Those that decode given bytes. Others take screenshots, load FreeImage or start ffmpeg."""
 _PAGED = frozenset({".webp", ".fli", ".flc", ".dcx"})
-"""Of these, imageio returns the first image alone unless asked for all."""
+"""Of these, imageio returns only the first image by default."""
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
@@ -40,7 +40,7 @@ def _imagecodecs(codec: str, data: bytes, url: str) -> Array:
     if constants is None or not constants.available:
         raise UnsupportedFormatError(
             f"{url} needs the codec {codec}, which imagecodecs {imagecodecs.__version__} was built "
-            f"without here; install a build that has it, or give a reader of your own: "
+            f"without; install a build that has it, or register a reader of your own: "
             f"cloudimg.register_format({codec.lower()!r}, read, extensions=[...])",
             url=url,
         )
@@ -49,7 +49,7 @@ def _imagecodecs(codec: str, data: bytes, url: str) -> Array:
 
 
 def read_png(file: BinaryIO, url: str) -> Array:
-    """Decode PNG; libpng by itself would return the first image of an animation alone."""
+    """Decode PNG; libpng itself would return only the first image of an animation."""
     data = file.read()
     return _imagecodecs("APNG" if sizes.png_frames(data) > 1 else "PNG", data, url)
 
@@ -94,7 +94,7 @@ def read_webp(file: BinaryIO, url: str) -> Array:
 
 
 def read_bmp(file: BinaryIO, url: str) -> Array:
-    """Decode BMP; what is not plain pixels goes to imageio."""
+    """Decode BMP; files other than plain pixels go to imageio."""
     data = file.read()
     pixels = read_plain_bmp(data)
     return read_by_imageio(io.BytesIO(data), url, extension=".bmp") if pixels is None else pixels
@@ -117,7 +117,7 @@ def known_to_imageio(name: str) -> str | None:
 
 
 def _plugins(formats: Any) -> list[str]:
-    """Names of plugins for formats of imageio; none for TIFF, which is read elsewhere."""
+    """Names of plugins for formats of imageio; empty for TIFF, which is read elsewhere."""
     names = [name for known in formats for name in known.priority]
     if not names or "tifffile" in names or "TIFF" in names:
         return []
@@ -128,7 +128,7 @@ def _plugins(formats: Any) -> list[str]:
 def read_by_imageio(file: BinaryIO, url: str, *, extension: str) -> Array:
     """Decode by the first installed plugin of imageio that accepts the file.
 
-    `imageio.imread` would go on to plugins of other formats, some of which start programs. Plugins
+    `imageio.imread` would try plugins of other formats, some of which start programs. Plugins
     that only read named files (ITK, opencv) get a temporary one from imageio.
     """
     if importlib.util.find_spec("imageio") is None:
@@ -142,7 +142,7 @@ def read_by_imageio(file: BinaryIO, url: str, *, extension: str) -> Array:
     data = file.read()
     if data.startswith(_POSTSCRIPT):
         raise UnsupportedFormatError(
-            f"{url} is PostScript, a program; it is not run to get a picture", url=url
+            f"{url} is PostScript, which is a program; cloudimg does not run it", url=url
         )
     refusals = []
     for name in _plugins(known_extensions[extension]):
@@ -154,7 +154,9 @@ def read_by_imageio(file: BinaryIO, url: str, *, extension: str) -> Array:
             continue
         except OSError as exc:
             is_other = isinstance(exc.__cause__, InitializationError)
-            refusals.append(f"{name} does not know it" if is_other else f"{name}: {exc.__cause__}")
+            refusals.append(
+                f"{name} does not know the format" if is_other else f"{name}: {exc.__cause__}"
+            )
             continue
         with opened:
             return np.asarray(opened.read(index=...) if extension in _PAGED else opened.read())

@@ -24,11 +24,11 @@ def read_npy(file: BinaryIO, url: str) -> Array:
 
 
 def read_pnm(file: BinaryIO, url: str) -> Array:
-    """Read PGM and PPM as stored; Pillow would bring colours of 16 bits down to 8."""
+    """Read PGM and PPM as stored; Pillow would reduce colours of 16 bits to 8."""
     data = file.read()
     header = sizes.pnm_header(data)
     if header is None or header.maximum == 0:
-        raise ValueError("no header of a PGM or PPM")
+        raise ValueError("the header is not that of a PGM or PPM")
     count = math.prod(header.shape)
     dtype = np.dtype(np.uint8 if header.maximum < 256 else ">u2")
     if header.is_text:
@@ -40,7 +40,7 @@ def read_pnm(file: BinaryIO, url: str) -> Array:
 def read_plain_bmp(data: bytes) -> Array | None:
     """Read a BMP; None where it is compressed, of 16 bits or older than 1990.
 
-    A palette of greys gives one sample, other palettes three. The fourth byte of 32 bits is no
+    A palette of greys gives one sample, other palettes three. The fourth byte of 32 bits is not
     alpha by the format's definition.
     """
     offset, header_bytes, width, height, _, bits, compression = struct.unpack_from(

@@ -13,29 +13,29 @@ from cloudimg.errors import ArgumentError
 from cloudimg.formats import decoders, plain, sizes
 
 ReadFunction = Callable[[BinaryIO, str], npt.NDArray[Any]]
-"""A seekable binary file and its URL to an array."""
+"""Called with a seekable binary file and its URL; returns an array."""
 
 HEAD_BYTES = 64
-"""Magic bytes are looked for in as many."""
+"""First bytes of a file that magic bytes are looked for in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files of one format are known and read; pickles where `read` does."""
+    """How files of one format are recognized and read; pickles if `read` does."""
 
     name: str
     read: ReadFunction
     extensions: tuple[str, ...]
-    """In lower case, with the dot; ``.nii.gz`` is one."""
+    """In lower case, with the dot; ``.nii.gz`` counts as one."""
     magic: tuple[tuple[int, bytes], ...]
-    """Offsets and the bytes there; any one of them tells the format."""
+    """Offsets and the bytes there; any one of them identifies the format."""
     measure: Callable[[bytes], sizes.Factors | None] | None = None
-    """Factors of the decoded size in bytes that the header declares; None: unknown."""
+    """Returns factors of the decoded size in bytes that a header declares; None: unknown."""
     sample_counts: tuple[int, ...] | None = (3, 4)
     """See `cloudimg.formats.dims_of`."""
 
     def claims(self, name: str, head: bytes) -> bool:
-        """Whether a file of that name and beginning is one of this format."""
+        """Whether a file of this name and these first bytes is of this format."""
         if self.magic:
             return any(head[at : at + len(magic)] == magic for at, magic in self.magic)
         return name.lower().endswith(self.extensions)
@@ -48,27 +48,27 @@ def register_format(
     extensions: str | Iterable[str] = (),
     magic: bytes | Iterable[bytes | tuple[int, bytes]] = (),
 ) -> None:
-    """Teach cloudimg a format of files, for this process.
+    """Add a file format, for this process.
 
-    A format registered wins over those built in; of two that match, the longer magic bytes or
-    extension decide, then the one registered last. The same name replaces.
+    A registered format wins over the built-in ones; of two that match, the longer magic bytes or
+    extension decide, then the one registered last. A format of the same name is replaced.
 
     Parameters
     ----------
     name : str
         For messages.
     read : callable
-        Gets a seekable binary file and the URL, and returns an array with two axes or more. It
-        runs on Dask workers, several calls at a time, hence it has to pickle and be thread-safe.
+        Called with a seekable binary file and the URL; returns an array with two axes or more. It
+        runs on Dask workers, several calls at a time, so it must pickle and be thread-safe.
     extensions : str or iterable of str
         Such as ``".nd2"`` or ``".img.gz"``; case does not matter.
     magic : bytes or iterable of bytes or of (offset, bytes)
-        What files of the format begin with, or have at an offset within the first 64 bytes.
+        First bytes of files of the format, or bytes at an offset within the first 64 bytes.
 
     Raises
     ------
     ArgumentError
-        If nothing tells the format, or an argument cannot be right.
+        If nothing identifies the format, or an argument is wrong.
     """
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"name={name!r} must be a text")
@@ -77,7 +77,7 @@ def register_format(
     texts = [extensions] if isinstance(extensions, str) else list(extensions)
     marks = [magic] if isinstance(magic, bytes) else list(magic)
     if not texts and not marks:
-        raise ArgumentError(f"format {name!r} needs extensions or magic bytes to be known by")
+        raise ArgumentError(f"format {name!r} needs extensions or magic bytes")
     added = Format(name, read, tuple(map(_as_extension, texts)), tuple(map(_as_magic, marks)))
     _registered.pop(name, None)
     _registered[name] = added
@@ -100,10 +100,11 @@ def _as_magic(mark: Any) -> tuple[int, bytes]:
 
 
 def find_format(name: str, head: bytes) -> Format | None:
-    """Tell the format of a file that is no TIFF.
+    """Find the format of a file that is not a TIFF.
 
-    Registered formats come first. Among them, and then among those built in, magic bytes win over
-    extensions, as files are renamed. What imageio alone knows is told by the extension.
+    Registered formats come first. Among them, and then among the built-in ones, magic bytes win
+    over extensions, because files are renamed. Formats that only imageio knows are found by their
+    extension.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def _codec(name: str) -> ReadFunction:
 
 
 _PIXELS_OR_PAGES = (2, 3, 4)
-"""One image has samples last, with alpha or without; a stack of grey ones has columns last."""
+"""The last axis holds samples in one image, with alpha or without, and columns in a grey stack."""
 
 _registered: dict[str, Format] = {}
 _BUILT_IN = (

@@ -2,8 +2,8 @@
 
 Each function takes the bytes of a file and returns factors whose product is the decoded size, or
 None where the header declares none. Where a header leaves the number of samples or their size
-open, the factors are a lower bound. Beginnings that are cut may raise the errors of `UNREADABLE`;
-the decoder says what is wrong with such a file.
+open, the factors are a lower bound. A truncated header may raise the errors of `UNREADABLE`; the
+decoder reports what is wrong with such a file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 Factors = tuple[int, ...]
 
 UNREADABLE = (struct.error, IndexError, ValueError)
-"""What a header that is cut or garbled raises."""
+"""Errors that truncated or garbled headers raise."""
 
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers with a size: baseline, progressive, lossless ... and JPEG-LS (0xF7)."""
-_JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+_JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_JPEG_FRAME_BYTES = 10
+"""Length of a frame header up to the number of samples."""
 _ITEM_SIZE = re.compile(rb"ispe.{4}(.{8})", re.DOTALL)
 _SAMPLE_COUNT = re.compile(rb"stsz.{8}(.{4})", re.DOTALL)
 _JXL_RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
@@ -61,7 +63,7 @@ def png(data: bytes) -> Factors:
 
 
 def png_frames(data: bytes) -> int:
-    """Number of images in a PNG; an animation says it ahead of the pixels."""
+    """Number of images in a PNG; an animation declares it before the pixels."""
     at = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0))
     return 1 if at < 0 else int.from_bytes(data[at + 4 : at + 8], "big")
 
@@ -71,10 +73,10 @@ def jpeg(data: bytes) -> Factors | None:
     return None if frame is None else frame.factors
 
 
-def jpeg_frame(data: bytes) -> JpegFrame | None:
-    """Find the frame header of a JPEG or JPEG-LS."""
+def jpeg_frame(data: bytes | memoryview) -> JpegFrame | None:
+    """Find the frame header of a JPEG or JPEG-LS (ITU T.81, B.2); None if there is none."""
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    while at + _JPEG_FRAME_BYTES <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1

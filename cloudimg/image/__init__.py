@@ -1,1 +1,1 @@
-"""The public `Image`, and what describes and shows one: facts, views, pictures."""
+"""The public `Image`, its facts as JSON, and its preview as a picture."""

@@ -1,39 +1,38 @@
-"""Facts of an image or a folder as plain JSON values: what `cloudimg.info` returns.
+"""Facts of an image or a folder as plain JSON values: the result of `cloudimg.info`.
 
-A URL is an image, or a folder whose names suggest one. Facts are plain JSON values; sizes are in
-bytes. Keys are only ever added. Of an image:
+Sizes are in bytes. Later versions may add keys, but do not change or remove any. Facts of an image:
 
 ==================  ==============================================================================
 ``kind``            ``"image"``
-``url``             as it was given, without credentials
+``url``             the given URL, without credentials
 ``dims``            names of the axes
-``shape``           their lengths
-``dtype``           as NumPy writes it, such as ``"uint16"``
-``labels``          by dim, what names and headers call its positions; of a dim along which files
-                    are concatenated one label per file; times as in ISO 8601
+``shape``           lengths of the axes
+``dtype``           data type in NumPy's spelling, such as ``"uint16"``
+``labels``          labels and coordinates by dim; one label per file where files are concatenated;
+                    times in ISO 8601
 ``nbytes``          decoded size of level 0
-``stored_nbytes``   size of all files, null where the store does not tell
-``chunks``          ``shape`` of the usual Dask chunk and the ``count`` of all
-``levels``          ``shape``, ``downsampling`` and ``segment`` (tile or strip, by dim) of each
-``compression``     as tifffile names it
+``stored_nbytes``   size of all files, null where the store does not list it
+``chunks``          ``shape`` of the most common Dask chunk, and the ``count`` of chunks
+``levels``          ``shape``, ``downsampling`` and ``segment`` (tile or strip, by dim) by level
+``compression``     compression in tifffile's spelling
 ``files``           ``count``; ``missing`` and ``missing_examples`` (labels by axis); ``unmatched``
                     and ``unmatched_examples`` (URLs that begin like the pattern)
-``pixel_size``      by dim ``value`` and ``unit``
-``channel_names``   empty where the file does not say them
-``time_step_s``     null where the file does not say it
+``pixel_size``      ``value`` and ``unit`` by dim
+``channel_names``   names of the channels, empty if the file does not give them
+``time_step_s``     seconds between frames, null if the file does not give it
 ==================  ==============================================================================
 
-Of a folder:
+Facts of a folder:
 
 ==================  ==============================================================================
 ``kind``            ``"folder"``
-``url``             as it was given, without credentials
-``objects``         how many names were looked at
-``truncated``       whether there are more
-``images``          how many of them are names of images
-``proposals``       ``pattern`` and how many ``files`` it covers, most first
-``image``           the facts of the first proposal, null where it does not open
-``image_problem``   why it does not, null where it does
+``url``             the given URL, without credentials
+``objects``         number of names listed
+``truncated``       whether the folder has more names
+``images``          number of names with the extension of an image format
+``proposals``       ``pattern`` and the number of ``files`` that it covers, most first
+``image``           facts of the image of the first proposal, null if it cannot be opened
+``image_problem``   why it cannot be opened, null if it can
 ==================  ==============================================================================
 """
 
@@ -56,7 +55,7 @@ _EXAMPLES = 5
 
 
 def folder_facts(folder: Folder) -> Facts:
-    """Facts of a folder, without those of its image."""
+    """Return the facts of a folder, without those of its image."""
     return {
         "kind": "folder",
         "url": redact(folder.url),
@@ -70,7 +69,7 @@ def folder_facts(folder: Folder) -> Facts:
 
 
 def image_facts(image: Image, url: str) -> Facts:
-    """Facts of an image that was opened from a URL."""
+    """Return the facts of an image that was opened from a URL."""
     attrs = image.attrs
     n_unmatched, unmatched = image.unmatched
     units = attrs.get("pixel_size_unit", {})
@@ -117,11 +116,12 @@ def image_facts(image: Image, url: str) -> Facts:
 
 
 def _labels(image: Image) -> dict[str, list[Any]]:
+    """Return labels and coordinates by dim, one label per file where files are concatenated."""
     coords = image.coords
     labels = {}
     for dim in image.dims:
         values = coords.get(f"{dim}_label")
-        if values is not None:  # of each position the label of its file; here each file once
+        if values is not None:  # repeated for each position in a file
             values = values[np.flatnonzero(np.append(True, values[1:] != values[:-1]))]
         else:
             values = coords.get(dim)

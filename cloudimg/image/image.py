@@ -1,4 +1,4 @@
-"""`Image`: what users get of `cloudimg.open`."""
+"""`Image`, the result of `cloudimg.open`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
+from cloudimg.image.attributes import ImageAttributes
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
 from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import Opened
 from cloudimg.opening.options import URL, OpenArguments, URLs
+from cloudimg.pattern import Label
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.reading.source import Source
 
@@ -24,44 +26,46 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray
 
-    from cloudimg.migration.run.write import Migration
+    from cloudimg.migration.run.result import Migration
     from cloudimg.migration.run.write_input import WriteInput
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of an image; of a set of files that one of them tells of, one of its pages."""
+    """One file of an image, or one page of a multi-file dataset."""
 
     url: str
-    """Without credentials."""
+    """URL without credentials."""
     index: Mapping[str, int]
-    """Position in the grid by axis."""
-    labels: Mapping[str, Any]
-    """What the name says, by axis."""
+    """Index in the grid, by axis."""
+    labels: Mapping[str, Label]
+    """Labels from the name of the file, by axis."""
     size_bytes: int | None
+    """Size of the file, None where the store does not list it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelInfo:
-    """One resolution level."""
+    """One resolution level of an image."""
 
     shape: tuple[int, ...]
+    """Lengths of the axes, in the order of `Image.dims`."""
     segment: Mapping[str, int]
-    """Shape of a stored segment (tile or strip) by dim of the files."""
+    """Shape of a stored segment (tile or strip), by axis of the files."""
     downsampling: tuple[float, ...]
-    """Per dim, how many pixels of level 0 one pixel covers."""
+    """Number of pixels of level 0 per pixel of this level, for each axis."""
 
 
 class Image:
-    """An N-D image made of files, none of whose pixels have been read yet.
+    """A lazy N-D image made of files; pixels are read on request.
 
-    Made by `cloudimg.open`. Thread-safe, picklable.
+    Made by `cloudimg.open`. Thread-safe and picklable.
     """
 
     def __init__(self, opened: Opened, urls: URLs, arguments: OpenArguments) -> None:
         self._opened = opened
         self._urls = urls
-        # Callbacks and clients belong to the opening and do not pickle.
+        # Callbacks and clients are only for opening, and cannot be pickled.
         self._arguments = replace(arguments, progress=None, client=None)
 
     @property
@@ -81,7 +85,7 @@ class Image:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels."""
+        """Data type of the pixels."""
         return self._opened.sources[0].dtype
 
     @property
@@ -96,10 +100,10 @@ class Image:
 
     @cached_property
     def coords(self) -> dict[str, npt.NDArray[Any]]:
-        """Coordinates: what names and headers say about positions along the dims.
+        """Coordinates by name, from the names of files and from their headers.
 
-        A key that is a dim holds its coordinate. Along a dim on which files are concatenated,
-        ``<dim>_label`` holds the label of the file that each position lies in.
+        The coordinate of a dim has the name of the dim. Along a dim on which files are
+        concatenated, ``<dim>_label`` has the label of the file at each position.
         """
         return coordinates(
             self._opened.sources[0].layout, self._opened.grid, self._opened.inspection.own_coords
@@ -107,25 +111,25 @@ class Image:
 
     @property
     def levels(self) -> tuple[LevelInfo, ...]:
-        """Resolution levels, the full one first."""
+        """Resolution levels; level 0 is full resolution."""
         return tuple(
             _level_info(source, self._opened.sources[0]) for source in self._opened.sources
         )
 
     @property
     def files(self) -> Iterator[File]:
-        """The files, one after another, made as they are asked for."""
+        """Iterate over the files in C order of the grid."""
         for index in self._opened.grid.files():
             yield self._file(index)
 
     @property
     def n_files(self) -> int:
-        """How many files there are."""
+        """Number of files that exist."""
         return self._opened.n_files
 
     @property
     def stored_nbytes(self) -> int | None:
-        """Size of all files in bytes, None where the store does not tell it."""
+        """Size of all files in bytes, None where the store does not list it."""
         headers, sizes = self._opened.inspection.headers, self._opened.grid.sizes
         if len(headers) == self.n_files:  # a single file is opened without a listing
             return sum(header.size_bytes for header in headers)
@@ -134,27 +138,26 @@ class Image:
 
     @property
     def n_missing(self) -> int:
-        """How many places of the grid have no file."""
+        """Number of indices of the grid without a file."""
         return self._opened.grid.n_missing
 
     @property
-    def missing(self) -> tuple[Mapping[str, Any], ...]:
-        """Labels by axis of each place of the grid that has no file."""
+    def missing(self) -> tuple[Mapping[str, Label], ...]:
+        """Labels by axis of each index of the grid without a file."""
         return tuple(self._opened.grid.labels_at(index) for index in self._opened.grid.missing())
 
     @property
-    def attrs(self) -> Mapping[str, Any]:
-        """What the first file says besides pixels.
+    def attrs(self) -> ImageAttributes:
+        """Metadata from the header of the first file; `ImageAttributes` lists the keys.
 
-        ``pixel_size`` and ``pixel_size_unit`` by dim, ``channel_names``, ``time_step_s``,
-        ``compression`` and more, each only where the file says it; ``n_series`` where the file
-        holds several images, of which ``open(..., series=)`` chooses.
+        Among them are ``pixel_size`` and ``pixel_size_unit`` by axis, ``channel_names``,
+        ``time_step_s`` and ``compression``. Each is present only if the file gives it.
         """
-        return self._opened.inspection.headers[0].attrs
+        return cast(ImageAttributes, self._opened.inspection.headers[0].attrs)
 
     @property
     def unmatched(self) -> tuple[int, tuple[str, ...]]:
-        """How many objects begin like the pattern without matching it, and a few of them."""
+        """Number of objects that begin like the pattern but do not match it, and some of them."""
         return self._opened.n_unmatched, self._opened.unmatched
 
     def read(
@@ -165,14 +168,14 @@ class Image:
         Parameters
         ----------
         region : tuple or mapping, optional
-            Integers and slices in the order of `dims`, or by dim; everything without it.
+            Integers and slices in the order of `dims`, or by dim; by default everything.
         level : int
             Resolution level.
 
         Returns
         -------
         ndarray
-            In the order of `dims`, without the dims that were given as integers.
+            Pixels in the order of `dims`, without the dims indexed by integers.
 
         Raises
         ------
@@ -184,17 +187,19 @@ class Image:
         if isinstance(region, Mapping):
             unknown = set(region) - set(self.dims)
             if unknown:
-                raise ArgumentError(f"region names {sorted(unknown)}, the image has {self.dims}")
+                raise ArgumentError(
+                    f"region names dims {sorted(unknown)}, but the image has {self.dims}"
+                )
             region = tuple(region.get(dim, slice(None)) for dim in self.dims)
         return source[region]
 
     def to_dask(self, chunks: Chunks = "auto", *, level: int = 0) -> da.Array:
-        """The image as a lazy `dask.array.Array`.
+        """Return the image as a lazy `dask.array.Array`.
 
         Parameters
         ----------
         chunks : "auto", int, tuple or mapping
-            As in Dask, or by dim. "auto" takes whole segments and many small files to a chunk,
+            As in Dask, or by dim. "auto" chooses whole segments, or many small files per chunk,
             near Dask's configured ``array.chunk-size``. -1 is the whole axis.
         level : int
             Resolution level.
@@ -206,21 +211,32 @@ class Image:
         return to_dask(self._source(level), chunks)
 
     def to_xarray(self, chunks: Chunks = "auto", *, level: int = 0) -> xarray.DataArray:
-        """The image as an `xarray.DataArray` over a Dask array, with coordinates and attributes.
+        """Return the image as an `xarray.DataArray` with coordinates, attributes and lazy pixels.
 
-        Needs the package xarray (extra ``cloudimg-dask[xarray]``).
+        Requires the package xarray (extra ``cloudimg-dask[xarray]``).
+
+        Parameters
+        ----------
+        chunks : "auto", int, tuple or mapping
+            See `to_dask`.
+        level : int
+            Resolution level.
+
+        Raises
+        ------
+        ArgumentError
         """
         try:
             import xarray
-        except ImportError:
+        except ImportError as exc:
             raise ArgumentError(
-                'to_xarray needs the package xarray: pip install "cloudimg-dask[xarray]"'
-            ) from None
+                'to_xarray() requires the package xarray: pip install "cloudimg-dask[xarray]"'
+            ) from exc
 
         source = self._source(level)
-        found = coordinates(source.layout, self._opened.grid, self._opened.inspection.own_coords)
+        arrays = coordinates(source.layout, self._opened.grid, self._opened.inspection.own_coords)
         dim_of = {label_name(dim): dim for dim in self.dims} | {dim: dim for dim in self.dims}
-        coords = {name: (dim_of[name], values) for name, values in found.items()}
+        coords = {name: (dim_of[name], values) for name, values in arrays.items()}
         return xarray.DataArray(
             self.to_dask(chunks, level=level), coords, self.dims, attrs=dict(self.attrs)
         )
@@ -244,14 +260,14 @@ class Image:
         return write_to_url(self.write_input, url, options, options.get("storage_options"))
 
     def write_input(self, name: str | None) -> WriteInput:
-        """What a migration of the image reads; `name` is the image's name in the copy."""
+        """Return what a migration of the image reads; `name` is its name in the OME-Zarr."""
         from cloudimg.migration.run.write_input import write_input_of_image
 
         return write_input_of_image(self._opened, self._urls, self._arguments, name=name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
-            raise ValueError("reading an image always makes a new array")
+            raise ValueError("copy=False is impossible: reading an image makes a new array")
         return self.read().astype(dtype or self.dtype, copy=False)
 
     def __repr__(self) -> str:
@@ -265,42 +281,32 @@ class Image:
         if self._opened.n_unmatched:
             files += f"; {self._opened.n_unmatched} more names begin like the pattern"
         lines.append(files)
-        if len(self._opened.sources) > 1:
-            lines.append(f"  levels: {' '.join(str(s.shape) for s in self._opened.sources)}")
-        own = self._opened.inspection.own_coords
-        lines += [
-            f"  {ln}"
-            for ln in coordinate_lines(self._opened.sources[0].layout, self._opened.grid, own)
-        ]
-        return "\n".join(lines)
+        sources, grid = self._opened.sources, self._opened.grid
+        if len(sources) > 1:
+            lines.append(f"  levels: {' '.join(str(source.shape) for source in sources)}")
+        own_coords = self._opened.inspection.own_coords
+        coords = coordinate_lines(sources[0].layout, grid, own_coords)
+        return "\n".join([*lines, *(f"  {line}" for line in coords)])
 
     def _source(self, level: int) -> Source:
-        if not isinstance(level, int) or not -len(self._opened.sources) <= level < len(
-            self._opened.sources
-        ):
-            raise ArgumentError(
-                f"level={level!r}, but there are {len(self._opened.sources)} levels"
-            )
-        return self._opened.sources[level]
+        sources = self._opened.sources
+        if not isinstance(level, int) or not -len(sources) <= level < len(sources):
+            raise ArgumentError(f"level={level!r}, but there are {len(sources)} levels")
+        return sources[level]
 
     def _file(self, index: tuple[int, ...]) -> File:
-        location = self._opened.sources[0].reader.store.location
+        grid, location = self._opened.grid, self._opened.sources[0].reader.store.location
         return File(
-            location.display(location.key_of(self._opened.grid.keys(index))),
-            dict(zip(self._opened.grid.fields, index, strict=True)),
-            self._opened.grid.labels_at(index),
-            self._opened.grid.size_of(index),
+            location.display(location.key_of(grid.keys(index))),
+            dict(zip(grid.fields, index, strict=True)),
+            grid.labels_at(index),
+            grid.size_of(index),
         )
 
 
 def _level_info(source: Source, base: Source) -> LevelInfo:
-    names = (
-        a.name
-        for a in sorted(
-            (a for a in source.layout.axes if a.file_axis is not None),
-            key=lambda a: a.file_axis or 0,
-        )
-    )
+    file_axes = {a.file_axis: a.name for a in source.layout.axes if a.file_axis is not None}
+    names = [file_axes[i] for i in sorted(file_axes)]
     return LevelInfo(
         source.shape,
         dict(zip(names, source.segment, strict=True)),

@@ -1,21 +1,16 @@
-"""From pixels of any kind to a picture: made smaller, stretched to what is visible, coloured.
+"""Turn pixels into a picture: downscale, stretch the contrast, combine colours. Pure.
 
-Pure, but for `refuse_unwritable` and `write_png` at its end. Pixels are reals, NaN where there is
-nothing; light goes from 0 (black) to 1.
+Pixels are reals, NaN where unknown; light is from 0 (black) to 1.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from cloudimg.errors import ArgumentError
 
 Array = npt.NDArray[Any]
 Reals = npt.NDArray[np.float64]
@@ -28,24 +23,24 @@ COLOURS = (
     (0.1, 0.85, 1.0),
     (1.0, 0.4, 0.1),
 )
-"""Of channels without a colour of their own; the first are told apart by the colour-blind, too."""
+"""RGB of channels without a colour in the file; the first suit colour-blind readers too."""
 _PERCENTILES = (0.1, 99.9)
 _NARROW = 64
-"""Pixels of 8 bits that differ by less would show as one grey."""
+"""Pixels of 8 bits that differ by less would look uniform, so their contrast is stretched."""
 
 
 class Average:
-    """The mean of the pixels that each pixel of a smaller picture covers.
+    """Downscales a plane: each pixel of the result is the mean of the pixels that it covers.
 
-    The pixels come in blocks, in any order and each once, so that no more than a block need be in
-    memory. Where the sizes do not divide, a pixel on a border counts for both sides, by area.
+    Pixels are added in blocks, in any order and each once, so that only one block need be in
+    memory. Where the sizes do not divide, a pixel on a border counts on both sides, by area.
 
     Parameters
     ----------
     height, width : int
-        Of what is made smaller.
+        Size of the plane.
     size : int
-        The longer side of the result is this long, or as long as it was if that is less.
+        Length of the longer side of the result; nothing is upscaled.
     """
 
     def __init__(self, height: int, width: int, size: int) -> None:
@@ -59,7 +54,7 @@ class Average:
         self._area: Reals = np.outer(*(np.diff(edges) for edges in self._edges))
 
     def add(self, block: Array, top: int, left: int) -> None:
-        """Add pixels (y, x) whose first one lies at a row and a column."""
+        """Add a block of pixels (y, x) that begins at a row and a column of the plane."""
         if block.dtype.kind == "f":
             unknown = ~np.isfinite(block)
             if unknown.any():
@@ -75,47 +70,47 @@ class Average:
         return columns.T, (high, wide)
 
     def mean(self) -> Reals:
-        """The picture (y, x), once all pixels were added; NaN where none of them is finite."""
+        """Return the result (y, x) after all pixels were added; NaN where none is finite."""
         mean = np.full(self._sum.shape, np.nan)
-        # Areas are differences of rounded sums: what should be nothing may be a little.
+        # Areas are differences of rounded sums, so an area of zero may be slightly larger.
         np.divide(self._sum, self._area, out=mean, where=self._area > 1e-6)
         return mean
 
 
 def _sums(block: Array, start: int, edges: Reals) -> tuple[Reals, slice]:
-    """Sums of rows between edges, where the block begins with row `start`.
+    """Sum rows between edges, in a block that begins at row `start`.
 
     Returns
     -------
     sums : ndarray
-        Of what the block has of each interval.
+        Sum of the rows of the block in each interval.
     intervals : slice
-        Those that it has anything of.
+        Intervals that overlap the block.
     """
     stop = start + len(block)
     first = int(np.searchsorted(edges, start, "right")) - 1
     last = int(np.searchsorted(edges, stop, "left"))
     at = np.clip(edges[first : last + 1], start, stop) - start
     whole = np.floor(at).astype(np.intp)
-    # Twenty times as fast as np.add.reduceat, which casts element by element.
+    # This is twenty times as fast as np.add.reduceat, which casts element by element.
     sums: Reals = np.stack(
         [block[a:b].sum(axis=0, dtype=np.float64) for a, b in itertools.pairwise(whole)]
     )
-    # A row that an edge divides was added to what follows; its first part belongs to what precedes.
+    # A row divided by an edge was added to the next interval; move its first part to the previous.
     parts = block[np.minimum(whole, len(block) - 1)] * (at - whole)[:, np.newaxis]
     return sums - parts[:-1] + parts[1:], slice(first, last)
 
 
 def contrast(pixels: Reals, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """What to show as black and as white.
+    """Choose the pixel values to show as black and as white.
 
     Parameters
     ----------
     pixels : ndarray
-        Of a picture, or of all that is to be stretched alike.
+        All pixels that get the same contrast.
     dtype : numpy.dtype
-        As they were stored: one bit and 8 bits are shown as they are, unless the picture uses so
-        little of the 8 bits that nothing would be seen.
+        Type of the stored pixels: 1 bit and 8 bits are shown as they are, unless the pixels use
+        so few of the 8-bit values that nothing would be visible.
     """
     if dtype == np.bool_:
         return 0.0, 1.0
@@ -125,37 +120,38 @@ def contrast(pixels: Reals, dtype: np.dtype[Any]) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(known, _PERCENTILES))
     if dtype == np.uint8 and high - low >= _NARROW:
         return 0.0, 255.0
-    if high <= low:  # a few bright pixels on a plain ground are all that there is to see
+    if high <= low:  # only a few pixels differ from a uniform background
         low, high = float(known.min()), float(known.max())
     return (low, high) if high > low else (low, low + 1)
 
 
 def stretch(pixels: Array, low: Array | float, high: Array | float) -> Reals:
-    """Light of pixels: 0 up to `low`, 1 from `high` on."""
+    """Return the light of pixels: 0 up to `low`, 1 from `high`, linear between them."""
     light: Reals = ((pixels - low) / (high - low)).clip(0, 1)
     return light
 
 
 def blend(light: Reals, colours: Array | Sequence[Sequence[float]]) -> Reals:
-    """Add up the light of channels in their colours: (..., c, y, x) to (..., y, x, RGB)."""
+    """Add the light of channels in their colours: (..., c, y, x) to (..., y, x, RGB)."""
     blended: Reals = np.einsum("...cyx,cs->...yxs", light, np.asarray(colours)).clip(0, 1)
     return blended
 
 
 def as_bytes(light: Reals) -> npt.NDArray[np.uint8]:
-    """Light as 8 bits; what is not known is black."""
+    """Return light as 8 bits; NaN becomes black."""
     return np.rint(255 * np.nan_to_num(light)).astype(np.uint8, order="C")
 
 
 def choose_colours(channels: Sequence[int], stored: Sequence[int]) -> Reals:
-    """RGB from 0 to 1 of some channels.
+    """Choose the colours of some channels, RGB from 0 to 1.
 
     Parameters
     ----------
     channels : sequence of int
+        Numbers of the channels to show.
     stored : sequence of int
-        What the file says of all channels, RGBA in 32 bits as OME has it; or nothing. Not
-        believed where it would hide a channel or show two alike: many writers call all white.
+        Colours of all channels in the file, RGBA in 32 bits as in OME-XML; may be empty. Ignored
+        if a channel would be black or two would look alike: many writers store white for all.
     """
     if max(channels) < len(stored):
         chosen = [stored[channel] & 0xFFFFFFFF for channel in channels]
@@ -166,18 +162,18 @@ def choose_colours(channels: Sequence[int], stored: Sequence[int]) -> Reals:
 
 
 def look_up(indices: Array, colormap: Array) -> npt.NDArray[np.uint8]:
-    """Colours of palette indices.
+    """Look up the colours of palette indices.
 
     Parameters
     ----------
     indices : ndarray
     colormap : ndarray
-        RGB x entries, of 16 bits; some writers fill only 8 of them.
+        16-bit numbers of shape (3, entries); some writers use only 8 of the bits.
 
     Returns
     -------
     ndarray
-        The shape of `indices` with an axis of RGB in the end.
+        8-bit colours, with the shape of `indices` and a last axis of RGB.
     """
     table = np.asarray(colormap)
     if table.max(initial=0) > 255:
@@ -186,31 +182,3 @@ def look_up(indices: Array, colormap: Array) -> npt.NDArray[np.uint8]:
         np.minimum(indices, table.shape[1] - 1)
     ]
     return chosen
-
-
-def refuse_unwritable(path: str) -> None:
-    """Tell before any work that a picture cannot be left there.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    folder = Path(path).absolute().parent
-    target = Path(path) if Path(path).exists() else folder
-    if not folder.is_dir() or not os.access(target, os.W_OK) or Path(path).is_dir():
-        raise ArgumentError(f"cannot write {path}: no such folder, or no permission")
-
-
-def write_png(path: str, picture: npt.NDArray[np.uint8]) -> None:
-    """Leave a picture (y, x, or with RGB in the end) in a file, in place of what was there.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    import imagecodecs
-
-    try:
-        Path(path).write_bytes(imagecodecs.png_encode(picture))
-    except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error.strerror}") from None

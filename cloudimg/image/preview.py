@@ -1,8 +1,8 @@
-"""A picture of one plane, read in blocks and made smaller as they come.
+"""Write a picture of one plane, read in blocks that are downscaled as they arrive.
 
-A plane may therefore be larger than memory. Colour samples and palettes are shown as they are;
-channels in the colours that the file gives them, else in `picture.COLOURS`; one channel alone in
-grey. What is not 8 bits is stretched to its percentiles.
+A plane may therefore be larger than memory. Colour samples and palettes keep their colours; several
+channels are shown in the colours that the file gives, else in `picture.COLOURS`; a single channel
+is grey. Pixels of more than 8 bits are stretched between percentiles.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from cloudimg.image import picture
 from cloudimg.image.image import Image
+from cloudimg.image.png import write_png
 from cloudimg.image.view import (
     PROJECTIONS,
     View,
@@ -26,34 +27,36 @@ from cloudimg.image.view import (
     choose_view,
     plane_size,
     times,
-    too_much,
+    too_large,
 )
 from cloudimg.opening.options import CountCallback
 
 Array = npt.NDArray[Any]
 
 _AT_ONCE_BYTES = 64 * 2**20
-"""A plane up to this size is read in one go."""
-_SHOWN = ("c", "z", "y", "x", "s")
-"""Dims of a block, whatever the image has of them."""
+"""Views up to this size are read as a single block."""
+_BLOCK_DIMS = ("c", "z", "y", "x", "s")
+"""Dims of a block, of length 1 where the image lacks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A picture that was written, and what it shows."""
+    """A picture that was written, and the part of the image that it shows."""
 
     path: str
-    """File of the picture."""
+    """Path of the PNG."""
     width: int
+    """Width of the picture in pixels."""
     height: int
+    """Height of the picture in pixels."""
     view: View
-    """What was read for it."""
+    """Part of the image that was read."""
     plane_size: tuple[int, int]
     """Width and height of the level that was read."""
     image_nbytes: int
     """Decoded size of the whole image."""
     n_missing: int
-    """Files of the image that are missing."""
+    """Number of files missing from the image."""
 
     def __str__(self) -> str:
         from dask.utils import format_bytes
@@ -68,6 +71,7 @@ class Preview:
         )
 
     def _positions(self) -> Iterator[str]:
+        """Yield the positions shown along each dim, such as ``z=3`` and ``c=0-2``."""
         for dim, part in self.view.region.items():
             if dim in ("y", "x") or (dim == "s" and self.view.colour):
                 continue
@@ -98,9 +102,9 @@ def write_preview(
     if view.nbytes > max_bytes:
         n_levels = len(image.levels)
         others = (choose_view(image, i, index=index, project=project) for i in range(n_levels))
-        raise too_much(image, view, max_bytes, [v for v in others if v.nbytes <= max_bytes])
-    pixels = paint(read(image, view, size, progress), image, view)
-    picture.write_png(path, pixels)
+        raise too_large(image, view, max_bytes, [v for v in others if v.nbytes <= max_bytes])
+    pixels = paint(read_planes(image, view, size, progress), image, view)
+    write_png(path, pixels)
     return Preview(
         path=path,
         width=pixels.shape[1],
@@ -112,13 +116,21 @@ def write_preview(
     )
 
 
-def read(image: Image, view: View, size: int, progress: CountCallback | None) -> picture.Reals:
-    """The planes (channels or colour samples; y; x), made smaller; NaN where there is nothing."""
+def read_planes(
+    image: Image, view: View, size: int, progress: CountCallback | None
+) -> picture.Reals:
+    """Read the view and downscale it.
+
+    Returns
+    -------
+    ndarray
+        Channels or colour samples, y, x; NaN where no pixel is finite.
+    """
     width, height = plane_size(image, view.level)
     planes: list[picture.Average] = []
-    for n_done, (first, top, left, block) in enumerate(_blocks(image, view)):
+    for n_read, (first, top, left, block) in enumerate(_blocks(image, view)):
         if progress is not None:
-            progress("blocks read", n_done)
+            progress("blocks read", n_read)
         for i, j in np.ndindex(len(block), block.shape[-1]):
             number = (first + i) * block.shape[-1] + j
             if number == len(planes):
@@ -128,18 +140,18 @@ def read(image: Image, view: View, size: int, progress: CountCallback | None) ->
 
 
 def _blocks(image: Image, view: View) -> Iterator[tuple[int, int, int, Array]]:
-    """Blocks (c, y, x, s), with how many channels, rows and columns come before each."""
+    """Yield the blocks (c, y, x, s) of a view, each with its first channel, row and column."""
     parts = _parts(image, view)
     first = parts["c"][0].start
     for c, y, x in itertools.product(parts["c"], parts["y"], parts["x"]):
         along_z = ({"c": c, "z": z, "y": y, "x": x} for z in parts["z"])
-        blocks = (_read_block(image, view, place) for place in along_z)
+        blocks = (_read_block(image, view, part) for part in along_z)
         yield c.start - first, y.start, x.start, _project(blocks, view)
 
 
 def _parts(image: Image, view: View) -> dict[str, list[slice]]:
-    """Along the dims of a block the parts to read: whole segments, which are decoded once."""
-    parts = {dim: [view.region.get(dim, slice(0, 1))] for dim in _SHOWN}
+    """Return the slices to read along the dims of a block: whole segments, to decode each once."""
+    parts = {dim: [view.region.get(dim, slice(0, 1))] for dim in _BLOCK_DIMS}
     if view.nbytes > _AT_ONCE_BYTES:
         chunks = dict(zip(image.dims, image.to_dask(level=view.level).chunks, strict=True))
         for dim in ("z", "y", "x") if view.project else ("y", "x"):
@@ -151,36 +163,36 @@ def _parts(image: Image, view: View) -> dict[str, list[slice]]:
 
 
 def _read_block(image: Image, view: View, part: Mapping[str, slice]) -> Array:
-    """Pixels of a block, c, z, y, x, s; palette indices as colours, moduli of complex numbers."""
+    """Read a block (c, z, y, x, s); palettes are looked up, complex numbers become moduli."""
     region = {**view.region, **{dim: part[dim] for dim in part if dim in view.region}}
     pixels = image.read(region, level=view.level)
-    pixels = pixels.squeeze(tuple(i for i, dim in enumerate(image.dims) if dim not in _SHOWN))
-    pixels = np.expand_dims(pixels, [i for i, d in enumerate(_SHOWN) if d not in view.region])
+    pixels = pixels.squeeze(tuple(i for i, dim in enumerate(image.dims) if dim not in _BLOCK_DIMS))
+    pixels = np.expand_dims(pixels, [i for i, d in enumerate(_BLOCK_DIMS) if d not in view.region])
     if view.colour == "PALETTE":
         return picture.look_up(pixels[..., 0], image.attrs["colormap"])
     return np.abs(pixels) if pixels.dtype.kind == "c" else pixels
 
 
-def _project(parts: Iterator[Array], view: View) -> Array:
-    """One plane per channel and sample (c, y, x, s) of blocks that follow one another along z."""
+def _project(blocks: Iterator[Array], view: View) -> Array:
+    """Combine blocks along z into one plane per channel and sample (c, y, x, s)."""
     if view.project is None:
-        return next(parts)[:, 0]
+        return next(blocks)[:, 0]
     ufunc = PROJECTIONS[view.project]
-    wide = np.float64 if view.project == "mean" else None
-    planes: Array = functools.reduce(ufunc, (ufunc.reduce(p, axis=1, dtype=wide) for p in parts))
+    dtype = np.float64 if view.project == "mean" else None
+    planes: Array = functools.reduce(ufunc, (ufunc.reduce(b, axis=1, dtype=dtype) for b in blocks))
     along_z = view.region["z"]
     return planes / (along_z.stop - along_z.start) if view.project == "mean" else planes
 
 
 def paint(planes: picture.Reals, image: Image, view: View) -> npt.NDArray[np.uint8]:
-    """The picture (y, x, or with RGB in the end) of channels or colour samples (k, y, x)."""
+    """Return the picture (y, x or y, x, RGB) of channels or colour samples (k, y, x)."""
     if view.colour is None:
         lights = [picture.stretch(p, *picture.contrast(p, image.dtype)) for p in planes]
         if image.attrs.get("photometric") == "MINISWHITE":
             lights = [1 - light for light in lights]
         if len(lights) == 1:
             return picture.as_bytes(lights[0])
-        stored = image.attrs.get("channel_colors", ()) if view.channel_dim == "c" else ()
+        stored = image.attrs.get("channel_colors", []) if view.channel_dim == "c" else []
         colours = picture.choose_colours(view.channels, stored)
         return picture.as_bytes(picture.blend(np.stack(lights), colours))
     rgb = np.moveaxis(planes, 0, -1)
@@ -188,6 +200,6 @@ def paint(planes: picture.Reals, image: Image, view: View) -> npt.NDArray[np.uin
         ink = rgb / np.iinfo(image.dtype).max
         return picture.as_bytes((1 - ink[..., :3]) * (1 - ink[..., 3:]))
     is_8_bit = view.colour == "PALETTE" or image.dtype == np.uint8
-    # All samples alike, or the colours would change.
+    # The same contrast for all samples, or the colours would change.
     low, high = (0.0, 255.0) if is_8_bit else picture.contrast(rgb, image.dtype)
     return picture.as_bytes(picture.stretch(rgb, low, high))

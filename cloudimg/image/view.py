@@ -1,8 +1,8 @@
-"""What of an image a picture shows: level, region, channels. Reads nothing.
+"""Choose what a picture shows of an image: level, region and channels. Reads nothing.
 
-The level is the smallest one whose longer side has the pixels that were asked for. Of it one
-plane: the middle along z (and along pages without a meaning), the first along all other axes, the
-first six channels together. What would be decoded is known before anything is read.
+The level is the smallest one whose longer side has the requested number of pixels. The region is
+one plane of it: the middle along z (and along pages without a meaning), the first along all other
+axes, and the first six channels together.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from cloudimg.errors import ArgumentError
 from cloudimg.image.image import Image, LevelInfo
 
 PROJECTIONS: Mapping[str, np.ufunc] = {"max": np.fmax, "mean": np.add}
-"""How planes along z become one; fmax, because NaN is not the brightest pixel."""
+"""Functions that combine planes along z; `fmax` because NaN must not win."""
 _MAX_CHANNELS = 6
 _COLOUR_SAMPLES = {"RGB": 3, "YCBCR": 3, "SEPARATED": 4}
-"""By photometric interpretation how many samples are one colour. More are opacity and the like."""
+"""Number of samples of a colour by photometric interpretation; others are opacity and the like."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What is read of an image."""
+    """The part of an image that a picture shows."""
 
     level: int
     region: Mapping[str, slice]
-    """Positions in the level by dim."""
+    """Region of the level, by dim."""
     colour: str | None
-    """The photometric interpretation where a pixel is one colour."""
+    """Photometric interpretation if a pixel is one colour, None if channels are shown."""
     channel_dim: str | None
-    """Along which there are channels to show together."""
+    """Dim of the channels that are shown together, None if there is one channel or a colour."""
     project: str | None
+    """Key of `PROJECTIONS`, None to show one plane."""
     nbytes: int
     """Decoded size of all segments that hold the region."""
 
@@ -46,7 +47,16 @@ class View:
 
 
 def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: str | None) -> View:
-    """What to read at a level.
+    """Choose what to read at a level.
+
+    Parameters
+    ----------
+    image : Image
+    level : int
+    index : mapping
+        Positions by dim, at level 0.
+    project : str, optional
+        Key of `PROJECTIONS`.
 
     Raises
     ------
@@ -57,47 +67,65 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
     if project:
         _check_projection(image, project, fixed)
     colour = _colour(image) if "s" not in fixed else None
-    channel_dim = None
-    if colour is None:
-        free = [dim for dim in ("c", "s") if dim in image.dims and dim not in fixed]
-        channel_dim = free[0] if free else None
-    whole = {"y", "x", "z"} if project else {"y", "x"}
+    channel_dims = [dim for dim in ("c", "s") if dim in image.dims and dim not in fixed]
+    channel_dim = channel_dims[0] if channel_dims and colour is None else None
     info = image.levels[level]
-    region = {}
-    for dim, full, n in zip(image.dims, image.shape, info.shape, strict=True):
+    region: dict[str, slice] = {}
+    for dim, full_length, length in zip(image.dims, image.shape, info.shape, strict=True):
         if dim in fixed:
-            start, count = fixed[dim] * n // full, 1  # a level may have fewer planes, too
-        elif dim in whole:
-            start, count = 0, n
-        elif dim == "s" and colour:
-            start, count = 0, _COLOUR_SAMPLES[colour]
-        elif dim == channel_dim:
-            start, count = 0, min(n, _MAX_CHANNELS)
+            # A level may also have fewer planes than level 0.
+            start, count = fixed[dim] * length // full_length, 1
         else:
-            start, count = n // 2 if dim in ("z", "page") else 0, 1
+            start, count = _default_range(dim, length, colour, channel_dim, project)
         region[dim] = slice(start, start + count)
-    nbytes = _decoded_nbytes(image, info, region)
-    return View(level, region, colour, channel_dim, project, nbytes)
+    return View(
+        level=level,
+        region=region,
+        colour=colour,
+        channel_dim=channel_dim,
+        project=project,
+        nbytes=_decoded_nbytes(image, info, region),
+    )
+
+
+def _default_range(
+    dim: str, length: int, colour: str | None, channel_dim: str | None, project: str | None
+) -> tuple[int, int]:
+    """Return start and count of the positions to show along a dim."""
+    if dim in ("y", "x") or (dim == "z" and project):
+        return 0, length
+    if dim == "s" and colour:
+        return 0, _COLOUR_SAMPLES[colour]
+    if dim == channel_dim:
+        return 0, min(length, _MAX_CHANNELS)
+    return length // 2 if dim in ("z", "page") else 0, 1
 
 
 def _check_projection(image: Image, project: str, fixed: Mapping[str, int]) -> None:
     if project not in PROJECTIONS:
         raise ArgumentError(f'project="{project}" must be one of {", ".join(PROJECTIONS)}')
     if "z" in fixed:
-        raise ArgumentError(f'project="{project}" goes along z, which index= fixes')
+        raise ArgumentError(f'project="{project}" combines planes along z, but index= fixes z')
     if "z" not in image.dims:
         raise ArgumentError(
-            f'project="{project}" goes along z, which the image lacks; axes={{"page": "z"}} names'
-            " its pages z"
+            f'project="{project}" combines planes along z, which the image lacks;'
+            ' axes={"page": "z"} names its pages z'
         )
 
 
 def choose_level(image: Image, size: int) -> int:
-    serving = [i for i in range(len(image.levels)) if max(plane_size(image, i)) >= size]
-    return max(serving, default=0)
+    """Return the smallest level whose longer side has at least `size` pixels, else 0."""
+    sufficient = [i for i in range(len(image.levels)) if max(plane_size(image, i)) >= size]
+    return max(sufficient, default=0)
 
 
 def check_level(image: Image, level: int) -> int:
+    """Return the number of a level, which may be negative to count from the end.
+
+    Raises
+    ------
+    ArgumentError
+    """
     n = len(image.levels)
     if not -n <= level < n:
         raise ArgumentError(f"level={level}, but the levels are 0 to {n - 1}")
@@ -105,7 +133,7 @@ def check_level(image: Image, level: int) -> int:
 
 
 def plane_size(image: Image, level: int) -> tuple[int, int]:
-    """Width and height."""
+    """Return width and height of a level."""
     shape = dict(zip(image.dims, image.levels[level].shape, strict=True))
     return shape["x"], shape["y"]
 
@@ -123,7 +151,8 @@ def _position(image: Image, dim: str, i: int) -> int:
 
 
 def _colour(image: Image) -> str | None:
-    photometric: str = image.attrs.get("photometric", "")
+    """Return the photometric interpretation if a pixel is one colour."""
+    photometric = image.attrs.get("photometric", "")
     n_samples = dict(zip(image.dims, image.shape, strict=True)).get("s", 1)
     if photometric == "PALETTE" and image.attrs.get("colormap") is not None and n_samples == 1:
         return photometric
@@ -131,20 +160,33 @@ def _colour(image: Image) -> str | None:
 
 
 def _decoded_nbytes(image: Image, info: LevelInfo, region: Mapping[str, slice]) -> int:
+    """Return the decoded size of all segments that hold a region."""
     nbytes = image.dtype.itemsize
-    for dim, n in zip(image.dims, info.shape, strict=True):
+    for dim, length in zip(image.dims, info.shape, strict=True):
         part, segment = region[dim], info.segment.get(dim, 1)
         first, last = part.start // segment, -(-part.stop // segment)
-        nbytes *= min(n, last * segment) - first * segment
+        nbytes *= min(length, last * segment) - first * segment
     return nbytes
 
 
-def too_much(image: Image, view: View, max_bytes: float, fitting: Sequence[View]) -> ArgumentError:
+def too_large(
+    image: Image, view: View, max_bytes: float, alternatives: Sequence[View]
+) -> ArgumentError:
+    """Return the error for a view that decodes more than `max_bytes`.
+
+    Parameters
+    ----------
+    image : Image
+    view : View
+    max_bytes : float
+    alternatives : sequence of View
+        Views at other levels that decode less.
+    """
     from dask.utils import format_bytes
 
     advice = ["max_bytes=math.inf decodes it anyway"]
-    if fitting:
-        best = fitting[0]
+    if alternatives:
+        best = alternatives[0]
         advice.insert(0, f"level={best.level} takes {format_bytes(best.nbytes)}")
     elif len(view.channels) > 1:
         advice.insert(0, f'index={{"{view.channel_dim}": 0}} takes one channel')
@@ -156,5 +198,5 @@ def too_much(image: Image, view: View, max_bytes: float, fitting: Sequence[View]
 
 
 def times(lengths: Sequence[int]) -> str:
-    """Lengths as text, such as 512 x 512."""
+    """Return lengths as text, such as 512 x 512."""
     return " x ".join(map(str, lengths))

@@ -1,4 +1,4 @@
-"""Keyword arguments of the functions that make copies, as types for users."""
+"""Types of the keyword arguments of the functions that make copies, for users."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from cloudimg.opening.options import Client
 
 Extents = int | Sequence[int] | Mapping[str, int]
-"""A length for y and x, one for each dim, or lengths by dim."""
+"""A length for y and x, a length for each dim in their order, or lengths by dim."""
 
 
 class PlanOptions(TypedDict, total=False):
-    """Keyword arguments that decide which bytes are written; `cloudimg.to_zarr` documents them."""
+    """Keyword arguments that determine which bytes are written; see `cloudimg.to_zarr`."""
 
     zarr_format: Literal[2, 3]
     chunks: Extents | None
@@ -29,7 +29,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class RunKeywords(PlanOptions, total=False):
-    """Keyword arguments of every function that writes; `cloudimg.to_zarr` documents them."""
+    """Keyword arguments of every function that writes; see `cloudimg.to_zarr`."""
 
     max_mem: int | str | None
     overwrite: bool
@@ -39,7 +39,7 @@ class RunKeywords(PlanOptions, total=False):
 
 
 class WriteOptions(RunKeywords, total=False):
-    """Keyword arguments of `cloudimg.Image.to_zarr`; `cloudimg.to_zarr` documents them."""
+    """Keyword arguments of `cloudimg.Image.to_zarr`; see `cloudimg.to_zarr`."""
 
     storage_options: StorageOptions | None
 
@@ -60,6 +60,6 @@ class DryRunOptions(FileOptions, PlanOptions, total=False):
 
 
 PLAN_OPTIONS = tuple(PlanOptions.__annotations__)
-"""Names of the arguments that decide which bytes are written."""
+"""Names of the arguments that determine which bytes are written."""
 WRITE_DEFAULTS = {"zarr_format": 3, "overwrite": False, "resume": True, "progress": False}
-"""Default values of arguments of `cloudimg.to_zarr` other than None."""
+"""Defaults of the arguments of `cloudimg.to_zarr` whose default is not None."""

@@ -1,4 +1,4 @@
-"""Values of any kind as plain JSON values. Pure."""
+"""Convert values of any type to plain JSON values. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import numpy as np
 
 
 def to_plain(value: Any, *, finite_only: bool = False) -> Any:
-    """A value as JSON can hold it.
+    """Convert a value to one that JSON can represent.
 
     Times become ISO 8601, durations seconds, arrays lists, complex numbers pairs, bytes Latin-1
-    text. What has no such form becomes its text.
+    text. Values of other types become their `str`.
 
     Parameters
     ----------
     value : object
     finite_only : bool
-        NaN and infinities become None; by default they become their text, from which `float`
-        makes them again.
+        Convert NaN and infinities to None; by default they become text that `float` can parse.
     """
     if isinstance(value, np.ndarray | np.generic):
         return _plain_array(value, finite_only)
@@ -41,7 +40,7 @@ def to_plain(value: Any, *, finite_only: bool = False) -> Any:
 def _plain_array(value: Any, finite_only: bool) -> Any:
     if value.dtype.kind not in "mM":
         return to_plain(value.tolist(), finite_only=finite_only)
-    # The precision of datetime64 is in its text alone.
+    # Only the text of a datetime64 keeps its precision.
     return [_plain_array(each, finite_only) for each in value] if value.ndim else str(value)
 
 

@@ -1,4 +1,4 @@
-"""How far a migration is: what callers are told, and one line that says it."""
+"""Progress of a migration or verification: what callbacks receive, and the line that shows it."""
 
 from __future__ import annotations
 
@@ -10,85 +10,88 @@ from dataclasses import dataclass, field
 from dask.utils import format_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """How far work over cells is."""
+    """Progress of a migration or verification, as `progress` callbacks receive it."""
 
     what: str
-    """Of which work, in a word or two."""
+    """The activity, such as ``migrating`` or ``verifying``; empty if there is only a note."""
     n_done: int
-    """Cells that are done, those of earlier runs too."""
+    """Number of cells that are done, including those of earlier runs."""
     n_cells: int
+    """Number of cells in total."""
     n_bytes: int
-    """Decoded bytes that this run has done."""
+    """Decoded bytes processed so far by this run."""
     bytes_left: int
-    """Decoded bytes that are left."""
+    """Decoded bytes that remain, estimated from the mean size of cells."""
     elapsed_s: float
+    """Seconds since this run began to process cells."""
     note: str = ""
-    """Something to know that is no count, such as what is being waited for."""
+    """A message for the user, such as what the migration is waiting for; usually empty."""
 
     @property
     def rate(self) -> float:
-        """Decoded bytes a second, in this run."""
+        """Decoded bytes per second in this run."""
         return self.n_bytes / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at this rate; None before anything is known."""
+        """Seconds that remain at this rate; None before the first cell is done."""
         return self.bytes_left / self.rate if self.rate else None
 
     def line(self) -> str:
-        """All of it as text."""
+        """The note if there is one, or else the progress in one line of text."""
         if self.note:
             return self.note
-        left = "" if self.left_s is None else f", {_span(self.left_s)} left"
-        share = 100 * self.n_done // max(1, self.n_cells)
+        left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
+        percent = 100 * self.n_done // max(1, self.n_cells)
         return (
-            f"{self.what}: {self.n_done} of {self.n_cells} cells ({share} %),"
+            f"{self.what}: {self.n_done} of {self.n_cells} cells ({percent} %),"
             f" {format_bytes(int(self.rate))}/s{left}"
         )
 
 
 AdvanceCallback = Callable[[Advance], None]
+"""A function that is called with an `Advance` after each cell and for each note."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Counter:
-    """Counts cells and tells `progress`."""
+    """Counts the cells that are done and reports each one to a callback."""
 
     what: str
+    """See `Advance.what`."""
     n_cells: int
+    """Number of cells in total."""
     n_done: int
+    """Number of cells that are done."""
     bytes_left: int
+    """Decoded bytes that remain."""
     progress: AdvanceCallback | None
+    """The callback, if any."""
     n_bytes: int = 0
+    """Decoded bytes processed so far by this run."""
     _began: float = field(default_factory=time.monotonic)
 
     def add(self, cell_bytes: int) -> None:
-        """One more cell."""
+        """Count a cell of a number of decoded bytes, and report it."""
         self.n_done += 1
         self.n_bytes += cell_bytes
         self.bytes_left = max(0, self.bytes_left - cell_bytes)
-        self.tell()
-
-    def tell(self, note: str = "") -> None:
-        """Say how far it is."""
         if self.progress is not None:
-            elapsed_s = time.monotonic() - self._began
             self.progress(
                 Advance(
-                    self.what,
-                    self.n_done,
-                    self.n_cells,
-                    self.n_bytes,
-                    self.bytes_left,
-                    elapsed_s,
-                    note,
+                    what=self.what,
+                    n_done=self.n_done,
+                    n_cells=self.n_cells,
+                    n_bytes=self.n_bytes,
+                    bytes_left=self.bytes_left,
+                    elapsed_s=time.monotonic() - self._began,
                 )
             )
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -97,7 +100,7 @@ def _span(seconds: float) -> str:
 
 
 def print_line(advance: Advance) -> None:
-    """Show it on stderr: one line that is written again, or notes alone where nobody watches."""
+    """Show progress on stderr: on a terminal one line that is rewritten, else only the notes."""
     if sys.stderr.isatty():
         end = "\n" if advance.note or advance.n_done == advance.n_cells else ""
         sys.stderr.write(f"\r{advance.line()}\x1b[K{end}")

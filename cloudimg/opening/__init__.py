@@ -1,1 +1,1 @@
-"""From what users pass to `cloudimg.open` to a described image."""
+"""Open an image: from the arguments of `cloudimg.open` to its grid, headers and sources."""

@@ -1,4 +1,4 @@
-"""Coordinates: what names and headers say about positions along the dims of an image."""
+"""Coordinates of an image: labels from the names of files and coordinates from their headers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Array = npt.NDArray[Any]
 def coordinates(
     layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[Any]]
 ) -> dict[str, Array]:
-    """Coordinates by name; see `cloudimg.Image.coords`.
+    """Return coordinates by name; see `cloudimg.Image.coords`.
 
     Parameters
     ----------
     layout : Layout
     grid : FileGrid
     own : mapping
-        Coordinates that the files themselves give, by dim of the image.
+        Coordinates in the files themselves, by dim of the image.
     """
     coords: dict[str, Array] = {}
     for axis in layout.axes:
@@ -44,12 +44,12 @@ def coordinates(
 
 
 def label_name(dim: str) -> str:
-    """Name of the coordinate that holds the label of the file at each position along a dim."""
+    """Return the name of the coordinate with the label of the file at each position of a dim."""
     return f"{dim}_label"
 
 
 def coordinate_lines(layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[Any]]) -> list[str]:
-    """One line of text for each axis that has labels."""
+    """Return a line of text for each axis that has labels or coordinates."""
     lines = []
     for axis in layout.axes:
         if axis.field is not None:
@@ -62,7 +62,7 @@ def coordinate_lines(layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[
 
 def _as_array(labels: Sequence[Any]) -> Array:
     if labels and hasattr(labels[0], "tzinfo"):
-        # NumPy's datetime64 has no time zone: UTC, as NumPy itself would convert them.
+        # NumPy's datetime64 has no time zone, so convert to UTC as NumPy itself does.
         plain = [
             t if t.tzinfo is None else t.astimezone(datetime.UTC).replace(tzinfo=None)
             for t in labels
@@ -72,7 +72,7 @@ def _as_array(labels: Sequence[Any]) -> Array:
 
 
 def _abridged(values: Array) -> str:
-    """The first values and the last one, as text."""
+    """Return the first values and the last one, as text."""
     shown = [str(value) for value in (values if len(values) <= 8 else values[:4])]
     tail = ["...", str(values[-1])] if len(values) > 8 else []
     return " ".join(shown + tail)

@@ -1,17 +1,16 @@
-"""Headers of very many files, read by the workers of a Dask cluster, a block of files at a time.
+"""Read the headers of very many files on the workers of a Dask cluster, a block of files at a time.
 
-Most headers of an archive are equal, so what comes back for a block is each distinct header once,
-and for each file which one it has: two bytes and its size.
+Most headers of an archive are equal, so a worker returns each distinct header of a block once, and
+for each file two bytes that select its header, and its size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,29 +18,16 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import FormatError, StorageError
+from cloudimg.opening.header import HeaderSummary, Index
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
 
 FILES_PER_BLOCK = 512
 _BLOCK_BYTES = 64 * 2**20
-"""Memory that reading a block takes, about: what a worker's limit is divided by."""
-_KEPT = ("stage_position", "stage_position_unit", "pixel_size", "pixel_size_unit")
-"""Attributes that are compared between files."""
+"""Approximate memory for reading a block, by which the number of blocks per worker is limited."""
 
-Index = tuple[int, ...]
-Failure = FormatError | StorageError
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderSummary:
-    """What of a header is compared with other headers."""
-
-    dims: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    """By level."""
-    dtype: np.dtype[Any]
-    attrs: Mapping[str, Any]
+SummaryOrError = HeaderSummary | FormatError | StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +35,17 @@ class Block:
     """The headers of a block of files."""
 
     number: int
-    summaries: tuple[HeaderSummary | Failure, ...]
-    """Distinct ones, each once."""
+    summaries: tuple[SummaryOrError, ...]
+    """The distinct headers and errors."""
     which: bytes
-    """For each file of the block its position in `summaries`, as unsigned integers of 16 bits."""
+    """For each file of the block its position in `summaries`, as unsigned 16-bit integers."""
     sizes: bytes
-    """Size in bytes of each file, as integers of 64 bits; -1 where the header cannot be read."""
+    """Sizes of the files in bytes as 64-bit integers, -1 where the header could not be read."""
 
-    def __iter__(self) -> Iterator[tuple[HeaderSummary | Failure, int]]:
+    def __iter__(self) -> Iterator[tuple[SummaryOrError, int]]:
         sizes = np.frombuffer(self.sizes, np.int64)
-        for number, size in zip(np.frombuffer(self.which, np.uint16), sizes, strict=True):
-            yield self.summaries[number], int(size)
+        for i, size in zip(np.frombuffer(self.which, np.uint16), sizes, strict=True):
+            yield self.summaries[i], int(size)
 
 
 def read_on_cluster(
@@ -68,8 +54,8 @@ def read_on_cluster(
     grid: FileGrid,
     *,
     report: Callable[[int], None],
-) -> Iterator[tuple[Index, HeaderSummary | Failure, int]]:
-    """Headers of all files of a grid, in C order, with the sizes of the files.
+) -> Iterator[tuple[Index, SummaryOrError, int]]:
+    """Yield the headers of all files of a grid in C order, with the sizes of the files.
 
     Parameters
     ----------
@@ -77,7 +63,7 @@ def read_on_cluster(
     reader : Reader
     grid : FileGrid
     report : callable
-        Called after each block with the number of headers read.
+        Called with the number of headers read after each block.
 
     Raises
     ------
@@ -86,7 +72,7 @@ def read_on_cluster(
     blocks: dict[int, Block] = {}
     n_blocks = -(-grid.n_files // FILES_PER_BLOCK)
 
-    def take(block: Block) -> None:
+    def add(block: Block) -> None:
         blocks[block.number] = block
         report(min(grid.n_files, len(blocks) * FILES_PER_BLOCK))
 
@@ -95,65 +81,65 @@ def read_on_cluster(
         partial(read_block, reader, FileNames.of(grid)),
         range(n_blocks),
         max_bytes=2**62,
-        cell_bytes=_BLOCK_BYTES,
-        report=take,
+        piece_bytes=_BLOCK_BYTES,
+        report=add,
     )
-    found = chain.from_iterable(blocks.pop(number) for number in range(n_blocks))
-    for index, (summary, size) in zip(grid.files(), found, strict=True):
+    headers = chain.from_iterable(blocks.pop(number) for number in range(n_blocks))
+    for index, (summary, size) in zip(grid.files(), headers, strict=True):
         yield index, summary, size
 
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """The names of a grid's files, by block. Pickles small."""
+    """Names of the files of a grid, by block. Pickles small."""
 
     keys: Keys
     shape: Index
     n_files: int
     present: bytes | None
-    """Packed bits, 1 where there is a file."""
+    """Packed bitmap of the files that exist; None if all do."""
 
     @classmethod
     def of(cls, grid: FileGrid) -> FileNames:
+        """Return the names of the files of a grid."""
         present = None if grid.present is None else np.packbits(grid.present).tobytes()
         return cls(grid.keys, grid.shape, grid.n_files, present)
 
     def names(self, block: int) -> Iterator[str]:
+        """Yield the names of the files of one block."""
         first = block * FILES_PER_BLOCK
         flat: npt.NDArray[np.intp] = np.arange(first, min(first + FILES_PER_BLOCK, self.n_files))
         if self.present is not None:
             bits = np.unpackbits(np.frombuffer(self.present, np.uint8), count=math.prod(self.shape))
             flat = np.flatnonzero(bits)[flat]
-        for each in flat:
-            yield self.keys(tuple(int(i) for i in np.unravel_index(each, self.shape)))
+        for i in flat:
+            yield self.keys(tuple(int(k) for k in np.unravel_index(i, self.shape)))
 
 
 def read_block(reader: Reader, files: FileNames, number: int) -> Block:
-    """In a worker: all headers of a block at once."""
+    """Read all headers of a block at once. Runs on a worker."""
     keys = [reader.store.location.key_of(name) for name in files.names(number)]
-    summaries: list[HeaderSummary | Failure] = []
+    summaries: list[SummaryOrError] = []
     which = np.empty(len(keys), np.uint16)
     sizes = np.empty(len(keys), np.int64)
-    # Files that are not TIFFs are decoded whole, which takes memory: a few of them at a time.
+    # Files that are not TIFFs are decoded whole, which takes memory, so read a few at a time.
     is_whole = reader.headers.reads_whole
     n_ahead = 2 * settings().decode_threads if is_whole else max(1, len(keys))
-    found = map_ahead(
+    headers = map_ahead(
         lambda key: engine().fetch(partial(_read, reader, key)), keys, n_ahead=n_ahead
     )
-    for place, (summary, size) in enumerate(found):
-        sizes[place] = size
+    for i, (summary, size) in enumerate(headers):
+        sizes[i] = size
         if summary not in summaries:
             summaries.append(summary)
-        which[place] = summaries.index(summary)
+        which[i] = summaries.index(summary)
     return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes())
 
 
-def _read(reader: Reader, key: str) -> tuple[HeaderSummary | Failure, int]:
+def _read(reader: Reader, key: str) -> tuple[SummaryOrError, int]:
+    """Return the header and the size of a file; an error is returned, or Dask would retry."""
     try:
         opened = reader.headers.open(key)
-    except (FormatError, StorageError) as exc:  # not raised: Dask would try the block again
+    except (FormatError, StorageError) as exc:
         return exc, -1
-    parsed = opened.parsed
-    attrs = {name: parsed.attrs[name] for name in _KEPT if name in parsed.attrs}
-    shapes = tuple(level.shape for level in parsed.levels)
-    return HeaderSummary(parsed.dims, shapes, parsed.levels[0].dtype, attrs), opened.size_bytes
+    return HeaderSummary.of(opened), opened.size_bytes

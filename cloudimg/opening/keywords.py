@@ -1,4 +1,4 @@
-"""Keyword arguments of public functions: shown in their signatures, and misspelt ones explained."""
+"""Keyword arguments of public functions: list them in signatures and refuse unknown ones."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ R = TypeVar("R")
 def takes_keywords(
     options: type | None = None, defaults: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a public function.
+    """Decorate a public function to refuse unknown keywords.
 
-    Its signature lists the keys of the `TypedDict` that its ``**options`` unpack, so that editors
-    and `help` complete them, and an unknown keyword is an error that names the closest one.
+    The signature lists the keys of the `TypedDict` of ``**options``, so that editors and `help`
+    show them. The error for an unknown keyword names the closest one.
 
     Parameters
     ----------
     options : type, optional
-        The `TypedDict` of ``**options``.
+        `TypedDict` of ``**options``.
     defaults : mapping, optional
-        Default values to show for these keys; None for the others.
+        Default values that the signature shows for these keys; None for those not listed.
     """
     defaults = defaults or {}
 
@@ -62,7 +62,14 @@ def takes_keywords(
 
 
 def refuse_unknown(given: Collection[str], known: Collection[str], function: str) -> None:
-    """Refuse keyword arguments that a function does not have, naming the closest that it has.
+    """Refuse keyword arguments that a function does not have.
+
+    Parameters
+    ----------
+    given : collection of str
+    known : collection of str
+    function : str
+        Name of the function, for the message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From what users pass to `cloudimg.open` to the parts of an image: the steps, in order."""
+"""The steps of `cloudimg.open`, in order: list files, read headers, make sources."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from functools import partial
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing, find_files, locate, look_up
 from cloudimg.errors import CloudimgError
+from cloudimg.opening.dataset_description import is_companion
 from cloudimg.opening.inspect_headers import HeaderInspection, inspect_headers
-from cloudimg.opening.multifile import OpenDataset, is_companion, open_dataset
+from cloudimg.opening.multifile import OpenDataset, open_dataset
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
 from cloudimg.opening.sources import make_sources
 from cloudimg.reading.header_cache import OpenFile
@@ -24,30 +25,31 @@ from cloudimg.storage import Store, engine, redact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What an image consists of."""
+    """The parts of an image: its files, their headers, and a source for each level."""
 
     sources: tuple[Source, ...]
-    """By level."""
+    """Sources by level."""
     grid: FileGrid
     inspection: HeaderInspection
     url: str
-    """Without secrets, for messages."""
+    """URL without secrets, for messages."""
     n_files: int
+    """Number of files that exist."""
     n_unmatched: int = 0
-    """Objects whose names begin like the pattern but do not match it."""
+    """Number of objects that begin with the stem of the pattern but do not match it."""
     unmatched: tuple[str, ...] = ()
-    """URLs of a few of them."""
+    """URLs of the first few of them."""
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
-    """List, read the headers that decide, and lay out the image.
+    """List the files of an image and read the headers that determine it.
 
     Raises
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    is_list = isinstance(urls, Sequence) and not isinstance(urls, str)
     texts = as_texts(urls)
+    is_list = _is_list(urls)
     location, patterns = locate(texts)
     store = Store(location, arguments.storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
@@ -56,22 +58,25 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
 
 
 def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
-    """The files that `open_sources` would make an image of, as the store lists them now.
+    """List the files from which `open_sources` would make an image now.
 
     Raises
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError
     """
-    is_list = isinstance(urls, Sequence) and not isinstance(urls, str)
     location, patterns = locate(as_texts(urls))
     store = Store(location, arguments.storage_options)
     with _redacted():
-        return _list(store, patterns, is_list, arguments).grid
+        return _list(store, patterns, _is_list(urls), arguments).grid
+
+
+def _is_list(urls: URLs) -> bool:
+    return isinstance(urls, Sequence) and not isinstance(urls, str)
 
 
 @contextmanager
 def _redacted() -> Iterator[None]:
-    """Remove secrets from messages: names in them come from listings and from users."""
+    """Remove secrets from messages, which may contain names from listings and from users."""
     try:
         yield
     except CloudimgError as exc:
@@ -97,18 +102,18 @@ def _open(
     reader = Reader(HeaderReader(store, context))
     first = None
     if not grid.fields:
-        found = _open_single(reader, grid, arguments)
-        if isinstance(found, OpenDataset):
+        single = _open_single(reader, grid, arguments)
+        if isinstance(single, OpenDataset):
             return Opened(
                 sources=make_sources(
-                    found.grid, found.inspection, arguments.fill_value, found.pages
+                    single.grid, single.inspection, arguments.fill_value, single.pages
                 ),
-                grid=found.grid,
-                inspection=found.inspection,
+                grid=single.grid,
+                inspection=single.inspection,
                 url=shown,
-                n_files=found.n_files,
+                n_files=single.n_files,
             )
-        reader, first = found
+        reader, first = single
     inspection = inspect_headers(reader, grid, first, arguments)
     return Opened(
         sources=make_sources(grid, inspection, arguments.fill_value),
@@ -127,14 +132,17 @@ def _list(
     if is_list and arguments.missing == "fill":
         return look_up(store, patterns)
     find = partial(find_files, store, patterns, is_list=is_list, progress=arguments.progress)
-    # In a fetching thread, so that Ctrl-C reaches this one.
+    # In a fetching thread, so that Ctrl-C interrupts this one.
     return engine().fetch(find).result()
 
 
 def _open_single(
     reader: Reader, grid: FileGrid, arguments: OpenArguments
 ) -> OpenDataset | tuple[Reader, OpenFile | None]:
-    """The header of the one file of a URL, or the multi-file dataset that it belongs to."""
+    """Open the file of a single URL, or the multi-file dataset that it belongs to.
+
+    For a single file, return the reader to use, and the open file if it needs no other reader.
+    """
     key = reader.store.location.key_of(grid.keys(()))
     opened = None
     if not is_companion(key) or arguments.imread is not None:

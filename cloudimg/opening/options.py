@@ -1,7 +1,7 @@
-"""The arguments of `cloudimg.open`: their types for users, their defaults, and their checks.
+"""The arguments of `cloudimg.open`: types for users, default values and checks.
 
-A new argument is a line in `FileOptions`, a field of `OpenArguments` with its default and, where
-it can be wrong, a check; then whoever needs it reads the field.
+A new argument needs a key in `FileOptions` or `OpenOptions`, a field with its default value in
+`OpenArguments` and, where a value can be wrong, a check in `_CHECKS`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ URL = str | os.PathLike[str]
 URLs = URL | Sequence[URL]
 Number = int | float | complex
 CountCallback = Callable[[str, int], object]
-"""Called with what is counted (such as ``"names listed"``) and the count so far."""
+"""Called with the kind of item counted (such as ``"names listed"``) and the count so far."""
 StorageOptions = Mapping[str, Any]
-"""fsspec's options for a store, by name."""
+"""fsspec's options of a store, by name."""
 if TYPE_CHECKING:
     Client = distributed.Client | Callable[[], distributed.Client]
-    """A client, or a function that returns one when there is work for it."""
+    """A client, or a function that returns one when it is needed."""
 
 
 class FileOptions(TypedDict, total=False):
-    """Keyword arguments that decide how files form an image; `cloudimg.open` documents them."""
+    """Keyword arguments that determine how files form an image; see `cloudimg.open`."""
 
     axes: Mapping[str, str] | None
     dims: Sequence[str] | None
@@ -45,7 +45,7 @@ class FileOptions(TypedDict, total=False):
 
 
 class OpenOptions(FileOptions, total=False):
-    """Keyword arguments of `cloudimg.open`, which documents them."""
+    """Keyword arguments of `cloudimg.open`; see there."""
 
     storage_options: StorageOptions | None
     progress: CountCallback | None
@@ -71,12 +71,12 @@ class OpenArguments:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Check what a user passed to a public function.
+        """Check the arguments that a user passed.
 
         Raises
         ------
         ArgumentError
-            For wrong types and values that do not exist.
+            For wrong types and impossible values.
         """
         for name, value in given.items():
             _CHECKS.get(name, _accept)(name, value)
@@ -84,22 +84,22 @@ class OpenArguments:
 
 
 FILE_OPTIONS = tuple(FileOptions.__annotations__)
-"""Names of the arguments that decide how files form an image."""
+"""Names of the arguments that determine how files form an image."""
 OPEN_DEFAULTS = {each.name: each.default for each in fields(OpenArguments)}
 """Default values of the arguments of `cloudimg.open`."""
 
 
 def as_texts(urls: URLs) -> list[str]:
-    """URLs and paths as texts.
+    """Return URLs and paths as a list of texts.
 
     Raises
     ------
     ArgumentError
     """
-    found = [urls] if isinstance(urls, str | os.PathLike) else urls
-    if not isinstance(found, Sequence) or isinstance(found, bytes):
+    several = [urls] if isinstance(urls, str | os.PathLike) else urls
+    if not isinstance(several, Sequence) or isinstance(several, bytes):
         raise ArgumentError(f"expected a URL, a path or a sequence of them, not {urls!r}")
-    texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in found]
+    texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in several]
     for text in texts:
         if not isinstance(text, str):
             raise ArgumentError(f"expected a URL or a path, not {text!r}")
@@ -110,7 +110,7 @@ def as_texts(urls: URLs) -> list[str]:
 
 
 def _accept(name: str, value: Any) -> None:
-    """For arguments that are checked where they are used."""
+    """Accept any value of an argument that is checked where it is used."""
 
 
 def _check_axes(name: str, value: Any) -> None:
@@ -118,7 +118,7 @@ def _check_axes(name: str, value: Any) -> None:
         isinstance(value, Mapping)
         and all(isinstance(text, str) for pair in value.items() for text in pair)
     ):
-        raise ArgumentError(f"{name}={value!r} must map names of axes to names")
+        raise ArgumentError(f"{name}={value!r} must map names of axes to new names")
 
 
 def _check_dims(name: str, value: Any) -> None:
@@ -141,7 +141,8 @@ def _check_series(name: str, value: Any) -> None:
 def _check_imread(name: str, value: Any) -> None:
     if value is not None and not callable(value):
         raise ArgumentError(
-            f"{name}={value!r} must be a function of a binary file and its URL that returns pixels"
+            f"{name}={value!r} must be a function that takes a binary file and its URL and returns"
+            " pixels"
         )
 
 

@@ -1,4 +1,4 @@
-"""From what the headers say to the sources that travel to workers and read themselves."""
+"""Make the sources of an image, one per level, from its grid and headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_sources(
     fill_value: Any,
     pages: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Source, ...]:
-    """One source for each level, the full one first.
+    """Return one source for each level, level 0 first.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def make_sources(
     inspection : HeaderInspection
     fill_value : number
     pages : ndarray, optional
-        By index in the grid, the page of the file, in a multi-file dataset.
+        Number of the page in its file by index in the grid, in a multi-file dataset.
 
     Raises
     ------
     ArgumentError
-        If `fill_value` cannot be held by the pixels' type.
+        If the dtype cannot represent `fill_value`.
     """
     first, reader = inspection.headers[0], inspection.reader
     context = reader.headers.context
@@ -48,7 +48,7 @@ def make_sources(
         pages,
     )
     version = _version(grid, inspection)
-    chosen = (
+    reading_options = (
         context.series,
         context.ignore_siblings,
         context.palette,
@@ -68,7 +68,7 @@ def make_sources(
             token=make_token(
                 version,
                 reader.store.__dask_tokenize__(),
-                chosen,
+                reading_options,
                 grid.digest,
                 layout,
                 number,
@@ -82,7 +82,7 @@ def make_sources(
 
 
 def _decoder_token(decoder: Any) -> str:
-    """A text that differs where decoders of files that are not TIFFs do."""
+    """Return a text that identifies a decoder of files that are not TIFFs."""
     if decoder is None or isinstance(decoder, Format):
         return decoder.name if decoder is not None else ""
     from dask.base import tokenize
@@ -91,12 +91,12 @@ def _decoder_token(decoder: Any) -> str:
 
 
 def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | complex | bool:
-    """The fill value as the pixels hold it: exact for integers, rounded for floats."""
+    """Return the fill value as the dtype represents it: exact for integers, rounded for floats."""
     try:
         if not isinstance(fill_value, int | float | complex | np.number | np.bool_):
             raise TypeError
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what does not fit is found below
+            warnings.simplefilter("ignore")  # values that do not fit are refused below
             filled = np.asarray(fill_value).astype(dtype, casting="unsafe")
         if dtype.kind in "iub" and filled.item() != fill_value:
             raise OverflowError
@@ -104,23 +104,25 @@ def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | comple
             raise TypeError
         if dtype.kind in "fc" and np.isinf(filled) and np.isfinite(fill_value):
             raise OverflowError
-    except (OverflowError, ValueError, TypeError):
-        raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from None
+    except (OverflowError, ValueError, TypeError) as exc:
+        raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from exc
     return filled.item()  # type: ignore[no-any-return]
 
 
 def _version(grid: FileGrid, inspection: HeaderInspection) -> tuple[Any, ...]:
-    """A value that differs for a later state of the files."""
-    seen = tuple((h.key, h.etag, h.size_bytes) for h in inspection.headers)
-    if grid.has_versions or (len(seen) == grid.n_files and all(etag for _, etag, _ in seen)):
-        return seen
-    # Where the store names no versions, equal names must not claim equal pixels.
+    """Return a value that changes when a file does."""
+    versions = tuple((h.key, h.etag, h.size_bytes) for h in inspection.headers)
+    has_all = len(versions) == grid.n_files and all(etag for _, etag, _ in versions)
+    if grid.has_versions or has_all:
+        return versions
+    # The store gives no versions, so files of equal names may have changed: use a new value.
     return (uuid.uuid4().hex,)
 
 
 def _size_bound(grid: FileGrid, inspection: HeaderInspection) -> int | None:
+    """Return an upper bound of the size of a file in bytes."""
     known = grid.sizes[grid.sizes >= 0]
     if known.size == grid.n_files:
         return int(known.max())
-    # Without a listing the first file is the best guess; a larger one only takes more room.
+    # Without a listing the first file is the best guess; a larger file only takes more memory.
     return 2 * inspection.headers[0].size_bytes

@@ -1,4 +1,4 @@
-"""The compiled pattern: URLs taken apart into labels and put together from them."""
+"""The compiled pattern: takes URLs apart into texts of fields, and joins such texts to a URL."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloudimg.errors import ArgumentError, PatternError
 from cloudimg.pattern.assembly import assemble, check_neighbours
-from cloudimg.pattern.fields import Field, Label, read_label, write_label
+from cloudimg.pattern.fields import Field, Label, read_label
 from cloudimg.pattern.regex import FLAGS, MAX_URL_CHARS, REGEX_ERRORS, width_of
-from cloudimg.pattern.tokens import error_at, tokenize
+from cloudimg.pattern.tokens import Token, error_at, tokenize
 
 # What must not be shown: user and password, and the values in a query (signatures, tokens).
 _SECRETS = re.compile(r"(://)[^/@]+(?=@)|([?&][^=&/{}]*=)[^&{}]+")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Pattern:
     """A compiled pattern; equal, hashed and pickled by its text. Made by `compile_pattern`."""
 
@@ -34,7 +34,6 @@ class Pattern:
     has_wildcards: bool = field(compare=False)
     """Whether the pattern matches text that no field keeps."""
     _literals: tuple[str, ...] = field(compare=False)  # around the fields, one more than those
-    _specs: tuple[str, ...] = field(compare=False)  # what stands after the ":" of each occurrence
     _regex: re.Pattern[str] = field(compare=False)
     _checks: tuple[int, ...] = field(compare=False)  # occurrences whose values can refuse a match
 
@@ -55,10 +54,10 @@ class Pattern:
 
         Occurrences of one field must agree by value ("002" and "2" do), and times must exist.
         """
-        found = self._regex.fullmatch(url) if len(url) <= MAX_URL_CHARS else None
-        if found is None:
+        match = self._regex.fullmatch(url) if len(url) <= MAX_URL_CHARS else None
+        if match is None:
             return None
-        texts = found.groups()
+        texts = match.groups()
         return texts if not self._checks or self._agree(texts) else None
 
     def _agree(self, texts: tuple[str, ...]) -> bool:
@@ -78,7 +77,7 @@ class Pattern:
         Raises
         ------
         ArgumentError
-            The text is no value of that field.
+            The text is not a value of that field.
         """
         return read_label(self.occurrences[occurrence], text)
 
@@ -92,42 +91,6 @@ class Pattern:
             )
         pairs = zip(self._literals, (*texts, ""), strict=True)
         return "".join(itertools.chain.from_iterable(pairs))
-
-    def values(self, url: str) -> dict[str, Label] | None:
-        """Return the labels in `url` by field name, or None where it does not match."""
-        texts = self.split(url)
-        if texts is None:
-            return None
-        labels: dict[str, Label] = {}
-        for occurrence, text in enumerate(texts):
-            labels.setdefault(self.occurrences[occurrence].name, self.value(occurrence, text))
-        return labels
-
-    def format(self, labels: Mapping[str, Label]) -> str:
-        """Return the canonical URL for `labels`; `values` of it gives the same labels.
-
-        Raises
-        ------
-        ArgumentError
-            There are wildcards, a label is missing, or it cannot be written so that it is read
-            back. Labels of other names are ignored.
-        """
-        missing = [name for name in self.fields if name not in labels]
-        if missing:
-            raise ArgumentError(f"no label for {', '.join(missing)} of {self!r}: got {[*labels]}")
-        texts = [
-            write_label(found, spec, labels[found.name])
-            for found, spec in zip(self.occurrences, self._specs, strict=True)
-        ]
-        url = self.join(texts)
-        # Texts that fit one by one may still be cut elsewhere: "a_b" in {x:s}_{y:s}.
-        read = self.values(url)
-        if read is None or any(read[name] != labels[name] for name in self.fields):
-            raise ArgumentError(
-                f"{self!r} cannot hold { {name: labels[name] for name in self.fields} }:"
-                f" the URL would be read back as {read}"
-            )
-        return url
 
 
 @functools.lru_cache(maxsize=256)  # a worker unpickles the same pattern with every task
@@ -143,34 +106,45 @@ def compile_pattern(text: str) -> Pattern:
     if not tokens:
         raise PatternError("an empty pattern matches nothing: write a URL with fields such as {c}")
     check_neighbours(tokens)
-    literals, found, kinds = [""], [], dict[str, str]()
+    literals, occurrences = _literals_and_fields(tokens)
+    try:
+        regex = re.compile(assemble(range(len(tokens)), tokens, ("**", "*")), FLAGS)
+    except REGEX_ERRORS as error:
+        raise PatternError(f"the fields do not form a regular expression: {error}") from error
+    counts = Counter(each.name for each in occurrences)
+    return Pattern(
+        text=text,
+        fields=tuple(counts),
+        occurrences=tuple(occurrences),
+        stem=tokens[0].source if tokens[0].is_literal else "",
+        has_wildcards=any(token.regex and not token.field for token in tokens),
+        _literals=tuple(literals),
+        _regex=regex,
+        _checks=tuple(
+            i
+            for i, each in enumerate(occurrences)
+            if counts[each.name] > 1 or each.kind == "time" or not width_of(each.regex)[0]
+        ),
+    )
+
+
+def _literals_and_fields(tokens: Sequence[Token]) -> tuple[list[str], list[Field]]:
+    """The fields of a pattern, and the literal texts around them, one more than there are fields.
+
+    Raises
+    ------
+    PatternError
+        Two fields of one name are of different kinds.
+    """
+    literals, occurrences, kinds = [""], [], dict[str, str]()
     for token in tokens:
         if token.is_literal:
             literals[-1] += token.source
         elif token.field:
             literals.append("")
-            found.append(token.field)
-            known = kinds.setdefault(token.field.name, token.field.kind)
-            if known != token.field.kind:
-                problem = f"this is {token.field.kind}, but the same name was {known} before"
+            occurrences.append(token.field)
+            first_kind = kinds.setdefault(token.field.name, token.field.kind)
+            if first_kind != token.field.kind:
+                problem = f"this is {token.field.kind}, but the same name was {first_kind} before"
                 raise error_at(token.at, token.source, problem, "use another name")
-    try:
-        regex = re.compile(assemble(range(len(tokens)), tokens, ("**", "*")), FLAGS)
-    except REGEX_ERRORS as error:
-        raise PatternError(f"the fields do not form a regular expression: {error}") from error
-    times = Counter(each.name for each in found)
-    return Pattern(
-        text=text,
-        fields=tuple(kinds),
-        occurrences=tuple(found),
-        stem=tokens[0].source if tokens[0].is_literal else "",
-        has_wildcards=any(token.regex and not token.field for token in tokens),
-        _literals=tuple(literals),
-        _specs=tuple(token.spec for token in tokens if token.field),
-        _regex=regex,
-        _checks=tuple(
-            i
-            for i, each in enumerate(found)
-            if times[each.name] > 1 or each.kind == "time" or not width_of(each.regex)[0]
-        ),
-    )
+    return literals, occurrences

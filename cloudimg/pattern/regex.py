@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only way into a regex
 
 from cloudimg.errors import PatternError
@@ -42,14 +42,8 @@ def user_regex(spec: str, fail: Fail) -> str:
     atoms = ATOM.findall(spec)
     bare = "".join(atom if len(atom) == 1 else "_" for atom in atoms)
     if re.search(r"\(\?[P(]", bare) or any(re.fullmatch(r"\\[1-9]", atom) for atom in atoms):
-        raise fail("named groups and references have no place here", "write (?:...)")
-    regex = ""
-    for atom, after in itertools.zip_longest(atoms, atoms[1:]):
-        if atom == "(" and after != "?":
-            atom = "(?:"  # the groups of the whole regex are the fields
-        elif "/" not in spec and _takes_slash(atom):
-            atom = "[^/]" if atom == "." else f"(?:(?!/){atom})"
-        regex += atom
+        raise fail("named groups and references are not allowed", "write (?:...)")
+    regex = _without_groups(atoms, keeps_slash="/" in spec)
     try:
         re.compile(spec, FLAGS)  # alone, so that "a)(b" cannot borrow our parentheses
         regex = f"(?:{regex})" if "|" in regex else regex
@@ -64,9 +58,21 @@ def user_regex(spec: str, fail: Fail) -> str:
     if _nests_repeats(spec):
         raise fail(
             "a repeat inside a repeat can try a text in endlessly many ways",
-            "write one, as in [a-z_]+, or let the inner one give nothing back, with one more '+',"
+            "write one, as in [a-z_]+, or make the inner one possessive, with one more '+',"
             " as in (?:[a-z]++_)+",
         )
+    return regex
+
+
+def _without_groups(atoms: Sequence[str], *, keeps_slash: bool) -> str:
+    """Return the regex of atoms: groups capture nothing, and by default none matches "/"."""
+    regex = ""
+    for atom, after in itertools.zip_longest(atoms, atoms[1:]):
+        if atom == "(" and after != "?":
+            atom = "(?:"  # the groups of the whole regex are the fields
+        elif not keeps_slash and _takes_slash(atom):
+            atom = "[^/]" if atom == "." else f"(?:(?!/){atom})"
+        regex += atom
     return regex
 
 
@@ -103,4 +109,4 @@ def _takes_slash(atom: str) -> bool:
     try:
         return re.fullmatch(atom, "/", FLAGS) is not None
     except re.error:
-        return False  # compiling the whole will tell
+        return False  # compiling the whole regex reports it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+from collections.abc import Mapping
 
 from cloudimg.pattern.regex import FLAGS, Fail
 
@@ -39,7 +40,7 @@ def time_regex(spec: str, fail: Fail) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _time_groups(spec: str, opening: str) -> tuple[list[str], str]:
-    """Return the directives and a regex with a group for each, opened as told."""
+    """Return the directives, and a regex with a group for each that begins with `opening`."""
     texts = _DIRECTIVE.split(spec)  # text and directive in turn
     regex = "".join(
         f"{opening}{_TIMES[text]})" if i % 2 else re.escape(text) for i, text in enumerate(texts)
@@ -49,12 +50,21 @@ def _time_groups(spec: str, opening: str) -> tuple[list[str], str]:
 
 @functools.lru_cache(maxsize=65536)  # many files share few times
 def read_time(text: str, spec: str) -> datetime.datetime:
-    """Return the time; ValueError or OverflowError where there is none such."""
+    """Return the time that a text stands for; ValueError or OverflowError if it does not exist."""
     letters, regex = _time_groups(spec, "(")
-    found = re.fullmatch(regex, text, FLAGS)
-    if found is None:
+    match = re.fullmatch(regex, text, FLAGS)
+    if match is None:
         raise ValueError(text)
-    texts = dict(zip(letters, found.groups(), strict=True))
+    texts = dict(zip(letters, match.groups(), strict=True))
+    time = _time_of(texts)
+    # A wrong weekday, day 366 of a common year, two years that differ.
+    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != text:
+        raise ValueError(text)
+    return time
+
+
+def _time_of(texts: Mapping[str, str]) -> datetime.datetime:
+    """Return the time that the texts of directives give together."""
     number = {letter: int(part) for letter, part in texts.items() if part.isdecimal()}
     if "y" in number:
         number.setdefault("Y", number["y"] + (1900 if number["y"] > 68 else 2000))
@@ -71,9 +81,6 @@ def read_time(text: str, spec: str) -> datetime.datetime:
         time += datetime.timedelta(number["j"] - 1)
     if "z" in texts:
         time = time.replace(tzinfo=datetime.datetime.strptime(texts["z"], "%z").tzinfo)
-    # A wrong weekday, day 366 of a common year, two years that differ.
-    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != text:
-        raise ValueError(text)
     return time
 
 

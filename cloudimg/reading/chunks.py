@@ -1,4 +1,4 @@
-"""Choosing Dask chunks: whole segments, many small files to a chunk, not too many chunks. Pure."""
+"""Choose Dask chunks: whole segments, many small files per chunk, not too many chunks. Pure."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy.typing as npt
 Boundaries = npt.NDArray[np.int64]
 
 MAX_CHUNKS = 100_000
-"""Dask's scheduler and optimizer slow down beyond: 72 s to optimize a sum over 10^6 chunks."""
+"""Beyond this Dask becomes slow: it takes 72 s to optimize a sum over 10^6 chunks."""
 
 
 def auto_chunks(
     boundaries: Sequence[Boundaries], dims: Sequence[str], itemsize_bytes: int, target_bytes: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Chunks near a target size that cut no segment.
+    """Choose chunks near a target size that end at segment boundaries.
 
-    The plane (y and x, with the samples) grows first, as square as its segments allow, then the
-    axes from the last to the first.
+    The plane (y and x, with all samples) grows first, as square as its segments allow, then the
+    other axes from the last to the first.
 
     Parameters
     ----------
-    cuts : sequence of ndarray
-        Per dim, where it may be cut (from 0 to its length).
+    boundaries : sequence of ndarray
+        Per dim, the positions at which a chunk may begin or end, from 0 to the dim's length.
     dims : sequence of str
     itemsize_bytes, target_bytes : int
 
     Returns
     -------
     tuple of tuple of int
-        Chunk lengths per dim, as Dask has them.
+        Chunk lengths per dim, in Dask's form.
     """
-    lengths = [int(c[-1]) for c in boundaries]
+    lengths = [int(positions[-1]) for positions in boundaries]
     target = max(1.0, target_bytes / itemsize_bytes)
     while True:
         limits = _limits(boundaries, dims, target)
-        least = math.prod(-(-n // limit) for n, limit in zip(lengths, limits, strict=True))
-        if least > MAX_CHUNKS and limits != lengths:
-            target *= 2  # without listing what would be too many
+        fewest = math.prod(-(-n // limit) for n, limit in zip(lengths, limits, strict=True))
+        if fewest > MAX_CHUNKS and limits != lengths:
+            target *= 2  # before building a list of too many chunks
             continue
         chunks = tuple(_pack(c, limit) for c, limit in zip(boundaries, limits, strict=True))
         if math.prod(len(c) for c in chunks) <= MAX_CHUNKS or limits == lengths:
@@ -49,23 +49,23 @@ def auto_chunks(
 
 
 def _limits(boundaries: Sequence[Boundaries], dims: Sequence[str], target: float) -> list[int]:
-    """Largest chunk length per dim."""
-    lengths = [int(c[-1]) for c in boundaries]
-    limits = [int(np.diff(c).max(initial=1)) for c in boundaries]
-    plane = [i for i, name in enumerate(dims) if name in ("y", "x")]
-    for i, name in enumerate(dims):
-        if name == "s":
-            limits[i] = lengths[i]
-    rest = math.prod(limits[i] for i in range(len(dims)) if i not in plane)
-    _grow_plane(plane, limits, lengths, target / rest)
-    for i in reversed([i for i in range(len(dims)) if i not in plane]):
+    """Return the largest chunk length per dim for a target in pixels."""
+    lengths = [int(positions[-1]) for positions in boundaries]
+    limits = [
+        length if dim == "s" else int(np.diff(positions).max(initial=1))
+        for dim, length, positions in zip(dims, lengths, boundaries, strict=True)
+    ]
+    plane = [i for i, dim in enumerate(dims) if dim in ("y", "x")]
+    others = [i for i, dim in enumerate(dims) if dim not in ("y", "x")]
+    _grow_plane(plane, limits, lengths, target / math.prod(limits[i] for i in others))
+    for i in reversed(others):
         room = target / (math.prod(limits) / limits[i])
         limits[i] = int(min(lengths[i], max(limits[i], room)))
     return limits
 
 
 def _grow_plane(plane: list[int], limits: list[int], lengths: list[int], target: float) -> None:
-    """Grow y and x in turn, the shorter first, while their product stays within the target."""
+    """Grow the limits of y and x in turn, the shorter first, up to a target in pixels."""
     growing = set(plane)
     units = {i: limits[i] for i in plane}
     while growing:
@@ -73,7 +73,7 @@ def _grow_plane(plane: list[int], limits: list[int], lengths: list[int], target:
         larger = min(lengths[i], limits[i] + max(units[i], limits[i] // units[i] * units[i]))
         others = math.prod(limits[k] for k in plane if k != i)
         if larger > limits[i] and larger * others > target:
-            # Doubling is too much; as many units as fit.
+            # Doubling is too much: take as many segments as fit.
             larger = max(limits[i], int(target / others) // units[i] * units[i])
             larger = min(larger, lengths[i])
             growing.discard(i)
@@ -83,13 +83,13 @@ def _grow_plane(plane: list[int], limits: list[int], lengths: list[int], target:
 
 
 def _pack(boundaries: Boundaries, limit: int) -> tuple[int, ...]:
-    """As few chunks as possible, of at most `limit`, cut at the given places only."""
+    """Return the lengths of as few chunks as possible, of at most `limit`, between boundaries."""
     chunks: list[int] = []
     start = at = 0
     while at < len(boundaries) - 1:
-        # The last cut within the limit, but at least one step.
-        best = int(np.searchsorted(boundaries, start + limit, "right")) - 1
-        at = max(at + 1, best)
+        # The last boundary within the limit, or the next one if there is none.
+        farthest = int(np.searchsorted(boundaries, start + limit, "right")) - 1
+        at = max(at + 1, farthest)
         chunks.append(int(boundaries[at]) - start)
         start = int(boundaries[at])
     return tuple(chunks)

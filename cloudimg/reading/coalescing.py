@@ -1,7 +1,4 @@
-"""Pure arithmetic of byte ranges: which requests fetch what is wanted.
-
-No I/O and no knowledge of files here: arrays of half-open ranges in, spans out.
-"""
+"""Coalesce wanted byte ranges into few requests. Pure: knows ranges, not files."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ Offsets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One request: a half-open range of bytes and the wanted ranges that lie in it."""
+    """One request: a half-open byte range and the wanted ranges inside it."""
 
     start_bytes: int
     stop_bytes: int
@@ -32,26 +29,26 @@ def coalesce(
     max_waste: float,
     max_span_bytes: int,
 ) -> list[Span]:
-    """Join wanted ranges into few requests without fetching much that is not wanted.
+    """Join wanted ranges into few requests without fetching many unwanted bytes.
 
     Parameters
     ----------
     starts, stops : ndarray of int64, shape (n,)
         Wanted half-open ranges in bytes, in any order; they may overlap. Empty ones are dropped.
     max_gap_bytes : int
-        Ranges further apart than this are never joined.
+        Ranges with a larger gap between them are never joined.
     free_gap_bytes : int
-        Gaps up to this are always bridged and do not count as waste.
+        Gaps up to this size are always bridged and do not count as waste.
     max_waste : float
         Bound on the bytes in the bridged gaps, as a fraction of the wanted bytes. The smallest
         gaps are bridged first.
     max_span_bytes : int
-        No span grows beyond this by joining; one wanted range that is larger stays whole.
+        Joining never makes a span larger than this; a larger wanted range stays whole.
 
     Returns
     -------
     list of Span
-        By increasing start. Every wanted range lies wholly in exactly one span.
+        Spans by increasing start. Every wanted range lies wholly in exactly one of them.
     """
     order = np.lexsort((stops, starts))
     order = order[stops[order] > starts[order]]
@@ -60,18 +57,19 @@ def coalesce(
     first, last = starts[order], stops[order]
     reach = np.maximum.accumulate(last)
     gaps = first[1:] - reach[:-1]
-    cut = _cuts(gaps, int((last - first).sum()), max_gap_bytes, free_gap_bytes, max_waste)
-    groups = np.split(np.arange(order.size), np.flatnonzero(cut) + 1)
+    wanted_bytes = int((last - first).sum())
+    kept = _kept_gaps(gaps, wanted_bytes, max_gap_bytes, free_gap_bytes, max_waste)
+    groups = np.split(np.arange(order.size), np.flatnonzero(kept) + 1)
     spans: list[Span] = []
     for group in groups:
-        spans.extend(_bounded(order, first, last, group, max_span_bytes))
+        spans.extend(_bounded_spans(order, first, last, group, max_span_bytes))
     return spans
 
 
-def _cuts(
+def _kept_gaps(
     gaps: Offsets, wanted_bytes: int, max_gap_bytes: int, free_gap_bytes: int, max_waste: float
 ) -> npt.NDArray[np.bool_]:
-    """True for each gap that stays a gap between two requests."""
+    """Whether each gap stays a gap between two requests."""
     cost = np.where(gaps > free_gap_bytes, gaps, 0)
     by_size = np.argsort(cost, kind="stable")
     affordable = np.cumsum(cost[by_size]) <= max_waste * wanted_bytes
@@ -80,14 +78,14 @@ def _cuts(
     return ~bridged | (gaps > max(max_gap_bytes, free_gap_bytes))
 
 
-def _bounded(
+def _bounded_spans(
     order: npt.NDArray[np.intp],
     first: Offsets,
     last: Offsets,
     group: npt.NDArray[np.intp],
     max_span_bytes: int,
 ) -> list[Span]:
-    """Spans of one group of neighbours, cut where they would grow too large."""
+    """Return the spans of a group of neighbouring ranges, split where one would be too large."""
     spans: list[Span] = []
     begin, end, members = int(first[group[0]]), int(last[group[0]]), [int(order[group[0]])]
     for i in group[1:]:

@@ -1,4 +1,4 @@
-"""Whether a file is what the first file leads one to expect: dims, shape and dtype. Pure."""
+"""Compare a file with what the first file leads one to expect: axes, shape and dtype. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cloudimg.errors import MismatchError
 
 @dataclass(frozen=True, slots=True)
 class FileShape:
-    """What a header says about one level of an image."""
+    """Axes, shape and dtype of one level of a file."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
-    """None where the file has no such level."""
+    """None where the file does not have the level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What every file of an image must be, by the header of the first one."""
+    """Axes, shape and dtype that a file must have, derived from the header of the first file."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -49,11 +49,11 @@ class Comparison:
         )
 
     @property
-    def lacking(self) -> tuple[int, ...]:
-        """Positions of expected axes of length 1 without which the file would fit; else none."""
-        lacking = lacking_axes(self.found.dims, self.expected.dims)
-        if lacking and self.found.dtype == self.expected.dtype:
-            return lacking if with_ones(self.found.shape, lacking) == self.expected.shape else ()
+    def omitted_axes(self) -> tuple[int, ...]:
+        """Positions of expected axes of length 1 without which the file fits; else empty."""
+        omitted = omitted_axes(self.found.dims, self.expected.dims)
+        if omitted and self.found.dtype == self.expected.dtype:
+            return omitted if insert_ones(self.found.shape, omitted) == self.expected.shape else ()
         return ()
 
     @property
@@ -66,13 +66,13 @@ class Comparison:
             "dtype": (found.dtype, expected.dtype),
         }
         return "; ".join(
-            f"{name} {mine} instead of {theirs}"
-            for name, (mine, theirs) in pairs.items()
-            if mine != theirs
+            f"{name} {actual} instead of {wanted}"
+            for name, (actual, wanted) in pairs.items()
+            if actual != wanted
         )
 
     def error(self, url: str) -> MismatchError:
-        """The error for a file of a grid that does not fit."""
+        """Return the error for a file of a grid that does not fit."""
         return MismatchError(
             f"{url} does not fit the grid: {self.differences} (expected from the first file,"
             f" {self.expected.first_url}). Leave it out of the pattern, or pass"
@@ -81,18 +81,18 @@ class Comparison:
         )
 
 
-def lacking_axes(dims: Sequence[str], expected: Sequence[str]) -> tuple[int, ...]:
-    """Positions of expected axes that a file does not have; none where it differs otherwise.
+def omitted_axes(dims: Sequence[str], expected: Sequence[str]) -> tuple[int, ...]:
+    """Return positions of expected axes that a file lacks; none where it differs otherwise.
 
-    A writer leaves out an axis along which there is one plane, as in the last slab of a stack.
+    Writers omit an axis along which there is one plane, as in the last slab of a stack.
     """
-    lacking = tuple(i for i, name in enumerate(expected) if name not in dims)
+    omitted = tuple(i for i, name in enumerate(expected) if name not in dims)
     rest = [name for name in expected if name in dims]
-    return lacking if rest == list(dims) else ()
+    return omitted if rest == list(dims) else ()
 
 
-def with_ones(shape: Sequence[int], positions: Sequence[int]) -> tuple[int, ...]:
-    """A shape with axes of length 1 inserted at the given positions of the result."""
+def insert_ones(shape: Sequence[int], positions: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape with axes of length 1 inserted at the given positions of the result."""
     full = list(shape)
     for position in positions:
         full.insert(position, 1)

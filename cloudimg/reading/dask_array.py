@@ -1,7 +1,7 @@
-"""A `Source` as a Dask array: a layer of slices over one picklable object.
+"""Turn a `Source` into a Dask array: a layer of slices over one picklable object.
 
-The graph names no file: each task holds a tuple of slices, the source travels once, and slicing
-done later by the user is pushed into those slices before anything is read.
+The graph contains no file names: each task holds a tuple of slices, the source is pickled once, and
+Dask pushes later slicing by the user into those slices before anything is read.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     import dask.array as da
 
 Length = int | str | None | Sequence[int]
-"""Along one dim: a chunk length, a size such as "64 MiB", -1 or None for all of it, "auto", or the
-length of each chunk."""
+"""Chunks along one dim: a length, a size such as "64 MiB", -1 or None for the whole dim, "auto", or
+the length of each chunk."""
 Chunks = int | str | Sequence[Length] | Mapping[str, Length]
-"""One length for all dims, one for each, or lengths by dim."""
+"""Chunks of an image: one value for all dims, one for each, or values by dim."""
 
 
 def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]:
-    """Chunk lengths per dim for what the user asked for.
+    """Return the chunk lengths per dim for the `chunks` of a user.
 
     Raises
     ------
     ArgumentError
-        For dims that do not exist and chunks that make no sense.
+        For dims that do not exist and chunks that do not fit the shape.
     """
     import dask.config
     from dask.utils import parse_bytes
@@ -39,7 +39,7 @@ def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]
     target_bytes = parse_bytes(dask.config.get("array.chunk-size"))
     auto = auto_chunks(source.boundaries(), source.dims, source.dtype.itemsize, target_bytes)
     if isinstance(chunks, str) and chunks == "auto":
-        return auto  # without `dask.array`, whose import takes as long as everything else together
+        return auto  # `dask.array` is not imported here because its import is slow
     filled = tuple(
         a if isinstance(w, str) and w == "auto" else n if w in (-1, None) else w
         for w, a, n in zip(_by_dim(chunks, source.dims), auto, source.shape, strict=True)
@@ -48,15 +48,15 @@ def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]
 
 
 def _by_dim(chunks: Chunks, dims: tuple[str, ...]) -> Sequence[Length]:
-    """The length that is asked for along each dim."""
+    """Return the requested chunks along each dim."""
     if isinstance(chunks, Mapping):
         unknown = set(chunks) - set(dims)
         if unknown:
-            raise ArgumentError(f"chunks name dims {sorted(unknown)}, but the image has {dims}")
+            raise ArgumentError(f"chunks= names dims {sorted(unknown)}, but the image has {dims}")
         return tuple(chunks.get(dim, "auto") for dim in dims)
     if isinstance(chunks, tuple | list):
         if len(chunks) != len(dims):
-            raise ArgumentError(f"{len(chunks)} chunks for the {len(dims)} dims {dims}")
+            raise ArgumentError(f"chunks= has {len(chunks)} items for {len(dims)} dims {dims}")
         return tuple(chunks)
     if isinstance(chunks, bool) or not isinstance(chunks, int | str):
         raise ArgumentError(f'chunks={chunks!r} must be a number, a tuple, a mapping or "auto"')
@@ -69,28 +69,28 @@ def _normalized(
     from dask.array.core import normalize_chunks
 
     try:
-        done = cast(Any, normalize_chunks)(filled, source.shape, dtype=source.dtype)
+        normalized = cast(Any, normalize_chunks)(filled, source.shape, dtype=source.dtype)
     except (ValueError, TypeError, ZeroDivisionError) as exc:
-        raise ArgumentError(f"chunks={chunks!r} do not fit shape {source.shape}: {exc}") from exc
-    if any(n <= 0 for lengths in done for n in lengths):
+        raise ArgumentError(f"chunks={chunks!r} does not fit shape {source.shape}: {exc}") from exc
+    if any(n <= 0 for lengths in normalized for n in lengths):
         raise ArgumentError(f"chunks={chunks!r}: lengths must be positive")
-    return tuple(tuple(int(n) for n in lengths) for lengths in done)
+    return tuple(tuple(int(n) for n in lengths) for lengths in normalized)
 
 
 def to_dask(source: Source, chunks: Chunks) -> da.Array:
-    """The source as a `dask.array.Array`."""
+    """Return the source as a `dask.array.Array`."""
     import dask.array as da
 
     chosen = choose_chunks(source, chunks)
     array: da.Array = cast(Any, da.from_array)(
         source,
         chunks=chosen,
-        # The chunks are part of the name: equal keys must mean equal blocks.
+        # The chunks are part of the name because equal keys must mean equal blocks.
         name=f"cloudimg-{make_token(source.token, chosen)}",
         meta=np.empty((0,) * len(source.shape), source.dtype),
         inline_array=False,
         # With fancy=False Dask (2026.8) does not push slices down: `_optimize_slices` skips its
-        # getter for exactly the indices that are not fancy. Sources take fancy ones as well.
+        # getter for exactly the indices that are not fancy. A Source supports fancy ones as well.
         fancy=True,
     )
     return array

@@ -1,4 +1,4 @@
-"""Headers that this process read last, within a bound of memory."""
+"""Cache of the headers that this process read most recently."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from concurrent.futures import Future
 from typing import Any
 
 from cloudimg.formats import Format, ReadFunction
-from cloudimg.tiff import SparseFile
-from cloudimg.tiff.parsed import ParsedImage
+from cloudimg.tiff import ParsedImage, SparseFile
 
 _CACHED_BYTES = 128 * 2**20
 
 
 class OpenFile:
-    """A parsed header, with the bytes that came with it and the version they belong to."""
+    """The parsed header of a file, the bytes fetched with it, and the version of the object."""
 
     def __init__(
         self,
@@ -34,13 +33,13 @@ class OpenFile:
         self.etag = etag
         self.size_bytes = size_bytes
         self.decoder = decoder
-        """What decoded the file as a whole; None for a TIFF."""
+        """Decoder of the whole file; None for a TIFF."""
         self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
-        """Memory that remembering it takes, about."""
+        """Approximate memory that it takes in the cache."""
 
 
 class HeaderCache:
-    """The headers that this process used last, within a bound of memory."""
+    """The most recently used headers, bounded by memory. Thread-safe."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity = capacity_bytes
@@ -50,6 +49,7 @@ class HeaderCache:
         self._under_way: dict[Any, Future[OpenFile]] = {}
 
     def get_or_open(self, identity: Any, read: Callable[[], OpenFile]) -> OpenFile:
+        """Return a header, reading it once for all threads that request it at the same time."""
         with self._lock:
             found = self._items.get(identity)
             if found is not None:
@@ -59,7 +59,7 @@ class HeaderCache:
             if future is None:
                 future = self._under_way[identity] = Future()
         if not is_mine:
-            # Whoever reads it runs already, so waiting for it here cannot block it.
+            # The thread that reads it is running already, so waiting here cannot deadlock.
             return future.result()
         try:
             opened = read()
@@ -74,6 +74,7 @@ class HeaderCache:
                 del self._under_way[identity]
 
     def get(self, identity: Any) -> OpenFile | None:
+        """Return a header, None where it is not cached."""
         with self._lock:
             found = self._items.get(identity)
             if found is not None:
@@ -81,16 +82,17 @@ class HeaderCache:
             return found
 
     def put(self, identity: Any, opened: OpenFile) -> None:
+        """Add or replace a header and drop the least recently used ones."""
         with self._lock:
             replaced = self._items.pop(identity, None)
             self._used += opened.cost_bytes - (replaced.cost_bytes if replaced else 0)
             self._items[identity] = opened
-            # The newest stays, however large: the next chunk of the same file wants it.
+            # The newest stays, however large, because the next chunk of the same file needs it.
             while self._used > self._capacity and len(self._items) > 1:
                 self._used -= self._items.popitem(last=False)[1].cost_bytes
 
     def forget(self) -> None:
-        """Begin anew in a forked child: the lock may be held by a thread that the child lacks."""
+        """Empty the cache in a forked child, where a thread that held the lock does not exist."""
         self._used = 0
         self._lock = threading.Lock()
         self._items = OrderedDict()
@@ -98,5 +100,5 @@ class HeaderCache:
 
 
 HEADER_CACHE = HeaderCache(_CACHED_BYTES)
-"""That of this process."""
+"""The cache of this process."""
 os.register_at_fork(after_in_child=HEADER_CACHE.forget)

@@ -1,4 +1,4 @@
-"""Headers of files: fetched, parsed, remembered, and which version of the object they belong to."""
+"""Read headers of files: fetch, parse and cache them, and check the version of the object."""
 
 from __future__ import annotations
 
@@ -16,60 +16,72 @@ from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
 from cloudimg.reading.whole_file import decode_whole
 from cloudimg.settings import settings
-from cloudimg.storage import Blob, Store, engine
-from cloudimg.tiff import Offsets, ParseRequest, SparseFile, Template, parse_tiff
-from cloudimg.tiff.parsed import ParsedImage
+from cloudimg.storage import Blob, Store, engine, map_ahead
+from cloudimg.tiff import (
+    Offsets,
+    ParsedImage,
+    ParseRequest,
+    SparseFile,
+    Template,
+    parse_tiff,
+)
 
 Buffer = bytes | memoryview
 
 HEAD_BYTES = 32 * 2**10
-"""First request to a file. Directories at the front of 8192 x 8192 in tiles of 256 fit."""
+"""Size of the first request; the IFDs of 8192 x 8192 pixels in tiles of 256 fit if they are first.
+"""
 _WINDOW_GAP_BYTES = 256
-_TIFF_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
-_TIFF_BEGINS = {b"II", b"MM", b"EP"}
-"""Byte orders, and what NDTiff and some cameras write instead; tifffile decides on the rest."""
 _WINDOW_SPAN_BYTES = 4 * 2**20
+_TIFF_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+_BYTE_ORDERS = {b"II", b"MM", b"EP"}
+"""First bytes of every TIFF, and what NDTiff and some cameras write instead; tifffile checks more.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadContext:
-    """Which image of a file, how it is understood, and which versions of files are meant.
+    """How to read a file: which image of it, how to interpret it, and which version to expect.
 
-    It never changes: an opening that learns more makes a new reader, see `HeaderReader.using`.
+    It is immutable: `HeaderReader.using` makes a new reader when more becomes known.
     """
 
     series: int
+    """See `cloudimg.tiff.ParseRequest`."""
     ignore_siblings: bool
+    """See `cloudimg.tiff.ParseRequest`."""
     palette: str
     """See `cloudimg.tiff.ParseRequest`."""
     epoch: str
-    """Names one opening of an image: headers that an earlier one read are not used again."""
+    """Identifies one call of `cloudimg.open`, so that cached headers of earlier calls are not used.
+    """
     decoder: Format | ReadFunction | None = field(default=None, compare=False)
-    """Decodes files that are not TIFFs: the user's own, or the format of the first file."""
+    """Decoder of files that are not TIFFs: the user's function, or the format of the first file."""
     member: Offsets | None = None
     """See `cloudimg.tiff.ParseRequest`."""
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """ETags by key of the few files whose headers were read at open; other processes check them."""
+    """ETags by key of some files whose headers were read at open, so that workers can check them.
+    """
 
     @property
     def has_own_decoder(self) -> bool:
-        """Whether the user gave a function, which then reads all files."""
+        """Whether the user passed a function, which then decodes all files."""
         return self.decoder is not None and not isinstance(self.decoder, Format)
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderReader:
-    """Reads headers of files of one store; picklable and thread-safe."""
+    """Reads headers of files in one store. Picklable and thread-safe."""
 
     store: Store
     context: ReadContext
 
     def using(self, **changes: Any) -> HeaderReader:
-        """A reader whose context has other values."""
+        """Return a reader with a changed context."""
         return replace(self, context=replace(self.context, **changes))
 
     def open(self, key: str, *, size_bytes: int | None = None) -> OpenFile:
-        """Read the header of a file anew and remember it.
+        """Read the header of a file again, with its metadata, and cache it.
 
         Raises
         ------
@@ -80,20 +92,21 @@ class HeaderReader:
         return opened
 
     def cached(self, key: str) -> OpenFile | None:
-        """The header if this process has it."""
+        """Return the header if this process has cached it."""
         return HEADER_CACHE.get(self._identity(key))
 
     def shared(self, key: str, *, size_bytes: int | None) -> OpenFile:
-        """The header, read once for all threads that ask for it at the same time."""
+        """Return the header, reading it once for all threads that request it at the same time."""
         return HEADER_CACHE.get_or_open(
             self._identity(key), lambda: self.parse(key, self._head(key, size_bytes))
         )
 
     def _head(self, key: str, size_bytes: int | None) -> Blob:
+        """Fetch the first bytes of an object, with its size."""
         blob = self.store.get(key, 0, HEAD_BYTES)
         size = blob.size_bytes
         if size is None:
-            # Stores without Content-Range, and objects too short for any range.
+            # The store sent no Content-Range, or the object is too short for a range.
             size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
         if size is None:
             whole = self.store.get(key)
@@ -102,23 +115,20 @@ class HeaderReader:
 
     @property
     def reads_whole(self) -> bool:
-        """Whether files are known to be read whole because they are not TIFFs."""
+        """Whether files are read whole because they are not TIFFs."""
         return self.context.decoder is not None
 
     def parse(self, key: str, blob: Blob, *, metadata: bool = False) -> OpenFile:
-        """Parse the header that begins with `blob`, fetching what else it needs."""
+        """Parse the header of a file from its first bytes, fetching more where it needs them."""
         url = self.store.location.display(key)
         size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
         if size == 0:
             raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
         self._check_known_version(key, blob)
 
-        def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, Buffer]]:
-            return self._windows(key, blob.etag, size, ranges)
-
         file = SparseFile(
             size,
-            fetch,
+            partial(self._windows, key, blob.etag, size),
             in_flight=settings().max_requests,
             limit_bytes=settings().max_header_bytes,
             url=url,
@@ -129,18 +139,19 @@ class HeaderReader:
             parsed = decode_whole(decoder, whole.data, url, settings().max_segment_bytes)
             return OpenFile(url, parsed, file, blob.etag, size, decoder)
         file.add(blob.start_bytes, blob.data)
-        name = key.rsplit("/", 1)[-1]
-        parsed = self._parsed(file, (size, name.rpartition(".")[2]), url, name, metadata)
+        parsed = self._parse_tiff(file, size, url, key.rsplit("/", 1)[-1], metadata)
         return OpenFile(url, parsed, file, blob.etag, size)
 
-    def _parsed(
-        self, file: SparseFile, kind: tuple[Any, ...], url: str, name: str, metadata: bool
+    def _parse_tiff(
+        self, file: SparseFile, size_bytes: int, url: str, name: str, metadata: bool
     ) -> ParsedImage:
-        """Parse a TIFF, or return what was parsed of the last one if the headers are equal.
+        """Parse a TIFF, or reuse the result of the file parsed last if the headers are equal.
 
-        The parser looks at the extension of a name; where it looks at more, there is no template.
+        Results also depend on the size and the extension of a file; where they depend on more of
+        its name, they do not match as a template.
         """
         context = self.context
+        kind = (size_bytes, name.rpartition(".")[2])
         request = ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
@@ -157,7 +168,7 @@ class HeaderReader:
         return parsed
 
     def _decoder_of(self, key: str, head: bytes) -> Format | ReadFunction | None:
-        """The decoder of a file; None for a TIFF."""
+        """Return the decoder of a file; None for a TIFF."""
         if self.context.has_own_decoder:
             return self.context.decoder
         if head[:4] in _TIFF_MAGIC:
@@ -167,11 +178,12 @@ class HeaderReader:
         if isinstance(first, Format) and first.claims(name, head):
             return first
         known = find_format(name, head)
-        if known is None and head[:2] in _TIFF_BEGINS:
+        if known is None and head[:2] in _BYTE_ORDERS:
             return None
         return known or first
 
     def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
+        """Fetch all of an object, in the version of its first bytes."""
         blob = self.store.get(key)
         self.check_version(key, head.etag, size_bytes, blob)
         return blob
@@ -179,7 +191,7 @@ class HeaderReader:
     def _windows(
         self, key: str, etag: str | None, size_bytes: int, ranges: Sequence[tuple[int, int]]
     ) -> list[tuple[int, Buffer]]:
-        """Parts of a header, fetched at the same time; neighbours by one request."""
+        """Fetch parts of a header at the same time, neighbours with one request."""
 
         def get(span: Span) -> tuple[int, Buffer]:
             blob = self.store.get(key, span.start_bytes, span.stop_bytes)
@@ -198,15 +210,18 @@ class HeaderReader:
         )
         if len(spans) == 1:
             return [get(spans[0])]
-        under_way = [engine().fetch_window(partial(get, span)) for span in spans]
-        return [future.result() for future in under_way]
+        blobs = map_ahead(
+            lambda span: engine().fetch_window(partial(get, span)), spans, n_ahead=len(spans)
+        )
+        return list(blobs)
 
     def check_version(self, key: str, etag: str | None, size_bytes: int, blob: Blob) -> None:
-        """Refuse bytes of another version of an object than the one whose header was read.
+        """Check that bytes belong to the version of the object whose header was read.
 
         Raises
         ------
         ChangedError
+            If they do not.
         """
         same = etag is None or blob.etag is None or etag == blob.etag
         if not same or blob.size_bytes not in (None, size_bytes):
@@ -230,4 +245,4 @@ class HeaderReader:
 
 
 _templates: dict[ParseRequest, Template] = {}
-"""The header parsed last; one is enough, as the files of one archive are read together."""
+"""Header parsed last, by request; one is enough because files of one archive are read together."""

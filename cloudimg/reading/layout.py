@@ -1,7 +1,7 @@
-"""The one rule of axes: concatenate along an axis that the file has, else stack along a new one.
+"""Lay out files as an image: concatenate along an axis that the files have, else stack along it.
 
-Pure: from the axes of the grid and of the files to the dims of the image, and from a region of
-the image to the regions of files that make it up.
+Pure: maps the axes of the grid and of the files to the dims of the image, and a region of the image
+to regions of files.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
-from cloudimg.tiff.geometry import Region, overlap
+from cloudimg.tiff import Region, overlap
 
 _LAST = ("t", "c", "z", "y", "x", "s")
 _MAX_BOUNDARIES = 10**6
+"""Most boundaries along one axis that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +27,38 @@ class Axis:
 
     name: str
     field: int | None
-    """Axis of the grid of files, or None for an axis of the files alone."""
+    """Axis of the grid, or None if only the files have the axis."""
     file_axis: int | None
-    """Axis of the files, or None for an axis along which they are stacked."""
+    """Axis of the files, or None if files are stacked along the axis."""
     extents: tuple[int, ...]
-    """Length of the files along the axis, by index in the grid; one where there is no field, none
-    where they are stacked."""
+    """Lengths of the files along the axis by index in the grid: a single one if `field` is None,
+    none if files are stacked."""
     count: int
-    """Number of indices in the grid; 1 where there is no field."""
+    """Number of indices in the grid; 1 if `field` is None."""
 
     @property
     def is_stacked(self) -> bool:
+        """Whether files are stacked along the axis instead of concatenated."""
         return self.file_axis is None
 
     @property
     def length(self) -> int:
+        """Length of the image along the axis."""
         return self.count if self.is_stacked else sum(self.extents)
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A region of one file and where it lies in the region asked for."""
+    """A region of one file, and where it belongs in the output."""
 
     index: tuple[int, ...]
-    """Of the file in the grid."""
+    """Index of the file in the grid."""
     file_region: Region
+    """Region to read, in the axes of the file."""
     place: tuple[int | slice, ...]
     """Index into the output, in the dims of the image."""
     transpose: tuple[int, ...]
-    """Brings ``output[place]`` into the axes of the file."""
+    """Permutation that brings ``output[place]`` into the axes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Layout:
         return tuple(axis.length for axis in self.axes)
 
     def file_shape(self, index: Sequence[int]) -> tuple[int, ...]:
-        """Shape that the file at an index must have."""
+        """Return the shape that the file at an index must have."""
         shape = [0] * self.n_file_axes
         for axis in self.axes:
             if axis.file_axis is not None:
@@ -82,7 +86,7 @@ class Layout:
         return tuple(shape)
 
     def region_of(self, index: Sequence[int]) -> Region:
-        """The region of the image that the file at an index of the grid fills."""
+        """Return the region of the image that the file at an index fills."""
         region = []
         for axis in self.axes:
             i = 0 if axis.field is None else index[axis.field]
@@ -94,31 +98,31 @@ class Layout:
         return tuple(region)
 
     def assignments(self, region: Region) -> Iterator[Assignment]:
-        """The files that a region touches.
+        """Yield the part of a region that each file holds.
 
         Parameters
         ----------
         region : tuple of slice
             Per dim, with start, stop and a positive step, within bounds.
         """
-        choices = [list(_choices(axis, part)) for axis, part in zip(self.axes, region, strict=True)]
+        choices = [list(_parts(axis, part)) for axis, part in zip(self.axes, region, strict=True)]
         kept = [axis.file_axis for axis in self.axes if axis.file_axis is not None]
         transpose = tuple(int(i) for i in np.argsort(kept))
         for combination in product(*choices):
             index = [0] * self.n_fields
             file_region: list[slice] = [slice(0, 1, 1)] * self.n_file_axes
             place: list[int | slice] = []
-            for axis, (i, local, target) in zip(self.axes, combination, strict=True):
+            for axis, (i, part_of_file, target) in zip(self.axes, combination, strict=True):
                 if axis.field is not None:
                     index[axis.field] = i
                 if axis.file_axis is not None:
-                    file_region[axis.file_axis] = local
+                    file_region[axis.file_axis] = part_of_file
                 place.append(target)
             yield Assignment(tuple(index), tuple(file_region), tuple(place), transpose)
 
 
-def _choices(axis: Axis, part: slice) -> Iterator[tuple[int, slice, int | slice]]:
-    """Along one axis: index in the grid, region in the file, place in the output."""
+def _parts(axis: Axis, part: slice) -> Iterator[tuple[int, slice, int | slice]]:
+    """Yield index in the grid, slice of the file and place in the output, along one axis."""
     if axis.is_stacked:
         for position, i in enumerate(range(part.start, part.stop, part.step)):
             yield i, slice(0, 1, 1), position
@@ -144,7 +148,7 @@ def arrange(
     mosaic: bool,
     dims: Sequence[str] | None,
 ) -> Layout:
-    """Lay out the axes of the image, all files being as large as the first.
+    """Lay out the axes of the image as if all files were as large as the first.
 
     Parameters
     ----------
@@ -155,39 +159,48 @@ def arrange(
     mosaic : bool
         False stacks along `y` and `x` (as ``tile_y``, ``tile_x``) instead of concatenating.
     dims : sequence of str, optional
-        Order of the result; by default other axes in front in the order of the pattern, then
-        t c z y x, and s (samples) last.
+        Order of the dims; by default t, c, z, y, x, s (samples), and all others before them in the
+        order of the pattern.
 
     Raises
     ------
     ArgumentError
-        If `dims` is no permutation of the axes.
+        If `dims` is not a permutation of the axes.
     """
-    names = [f"tile_{f}" if f in ("y", "x") and not mosaic else f for f in fields]
-    if len(set(names)) < len(names):
-        raise ArgumentError(
-            f"with mosaic=False two fields would both be the axis {sorted(names)}: rename one"
-        )
+    names = _axis_names(fields, mosaic=mosaic)
+    file_axes = {name: i for i, name in enumerate(file_dims)}
     axes: dict[str, Axis] = {}
     for i, (name, length) in enumerate(zip(names, lengths, strict=True)):
-        if name in file_dims:
-            at = list(file_dims).index(name)
-            axes[name] = Axis(name, i, at, (file_shape[at],) * length, length)
-        else:
-            axes[name] = Axis(name, i, None, (), length)
-    for at, name in enumerate(file_dims):
+        at = file_axes.get(name)
+        extents = () if at is None else (file_shape[at],) * length
+        axes[name] = Axis(name, i, at, extents, length)
+    for name, at in file_axes.items():
         if name not in axes:
             axes[name] = Axis(name, None, at, (file_shape[at],), 1)
-    order = [name for name in axes if name not in _LAST] + [name for name in _LAST if name in axes]
-    if dims is not None:
-        if sorted(dims) != sorted(order):
-            raise ArgumentError(f"dims={tuple(dims)} must name each axis of {tuple(order)} once")
-        order = list(dims)
+    order = _order(tuple(axes), dims)
     return Layout(tuple(axes[name] for name in order), len(fields), len(file_dims))
 
 
+def _axis_names(fields: Sequence[str], *, mosaic: bool) -> list[str]:
+    """Return the name of the axis of each field."""
+    names = [f"tile_{f}" if f in ("y", "x") and not mosaic else f for f in fields]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ArgumentError(f"with mosaic=False two fields would be the axis {twice}: rename one")
+    return names
+
+
+def _order(names: Sequence[str], dims: Sequence[str] | None) -> Sequence[str]:
+    """Return the axes in the order of a user's `dims`, or in the default order."""
+    first = [name for name in names if name not in _LAST]
+    order = first + [name for name in _LAST if name in names]
+    if dims is not None and sorted(dims) != sorted(order):
+        raise ArgumentError(f"dims={tuple(dims)} must name each axis of {tuple(order)} once")
+    return order if dims is None else dims
+
+
 def with_extents(layout: Layout, extents: Mapping[str, Sequence[int]]) -> Layout:
-    """The same layout with other lengths of the files along some axes."""
+    """Return the layout with other lengths of the files along some axes."""
     axes = tuple(
         replace(axis, extents=tuple(extents.get(axis.name, axis.extents))) for axis in layout.axes
     )
@@ -195,11 +208,11 @@ def with_extents(layout: Layout, extents: Mapping[str, Sequence[int]]) -> Layout
 
 
 def axis_boundaries(axis: Axis, segment: int) -> npt.NDArray[np.int64]:
-    """Where an axis can be cut without cutting a segment: increasing, from 0 to its length."""
+    """Return the positions between segments along an axis: increasing, from 0 to its length."""
     if axis.is_stacked:
         return np.arange(axis.length + 1)
     starts = np.cumsum((0, *axis.extents))
-    # Strips of one row of a mosaic may be a hundred million: groups of them serve as well.
+    # A mosaic can have a hundred million strips of one row: use groups of them.
     segment *= max(1, int(starts[-1]) // segment // _MAX_BOUNDARIES)
     boundaries = [
         start + np.arange(0, extent, segment)

@@ -1,14 +1,14 @@
-"""Reading regions of files by byte ranges: header, plan, fetch, decode into place.
+"""Read regions of files by byte ranges: header, plan, fetch, decode into the output.
 
-Strategy. The regions of many files are read in one go. Each file takes these steps:
+The regions of many files are read together. Each file takes these steps:
 
-1. its header: from the cache of this process, else the first bytes of the object (all of it where
-   it is small and wanted whole), parsed with jumps to directories elsewhere in the file;
-2. a plan: the pieces that hold the region, joined into few spans;
-3. the spans are fetched, each as its own request, and decoded into the output as they arrive.
+1. its header is taken from the cache of this process, or parsed from the first bytes of the object
+   (all of it where it is small and mostly wanted), fetching IFDs elsewhere in the file as needed;
+2. the pieces that hold the region are planned and coalesced into few spans;
+3. each span is fetched with one request, and decoded into the output as it arrives.
 
-Fetching waits in the many threads of `storage.Engine`, decoding works in its few; the steps of all
-files overlap. The thread that called only waits, so the concurrency does not depend on it.
+Fetching waits in the many threads of `storage.Engine`, decoding runs in its few; the steps of all
+files overlap. The calling thread only waits, so the concurrency does not depend on it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from cloudimg.reading.headers import HeaderReader
 from cloudimg.reading.run import OnOpen, ReadRun
 from cloudimg.reading.whole_file import WholeLevel
 from cloudimg.storage import Blob, Store, engine
-from cloudimg.tiff import Derived, Level, Piece, Region
-from cloudimg.tiff.parsed import AnyLevel
+from cloudimg.tiff import AnyLevel, Derived, Level, Piece, Region
 
 Array = npt.NDArray[Any]
 
 WHOLE_FILE_BYTES = 16 * 2**20
-"""Files up to this size are fetched by one request when most of them is wanted."""
+"""Files up to this size are fetched with one request where most of their pixels are wanted."""
 _WHOLE_FRACTION = 0.5
 _MAX_SPAN_BYTES = 8 * 2**20
 _MAX_GAP_BYTES = 2**20
@@ -44,28 +43,28 @@ _FREE_GAP_BYTES = 512
 _MAX_WASTE = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileTask:
-    """A region of one file and where its pixels go."""
+    """A region of one file to read, and the output for its pixels."""
 
     key: str
     level: int
     region: Region
-    """In the file's own dims."""
+    """Region in the axes of the file."""
     out: Array
-    """Writable view of the region's shape, any strides."""
+    """Writable view of the region's shape, with any strides."""
     expected: Expected
     size_bytes: int | None
-    """Size of the object or an upper bound of it, where known."""
+    """Size of the object, or an upper bound of it, where known."""
     page: int | None = None
-    """Number of the page that is meant, in a member of a set."""
+    """Number of the page to read, in a file of a multi-file dataset."""
     index: tuple[int, ...] = ()
-    """Of the file in the grid, for whom it is told to that the file was opened."""
+    """Index of the file in the grid, passed to `on_open`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads files of one store. Making one fetches nothing; it pickles; it is thread-safe."""
+    """Reads regions of files in one store. Picklable and thread-safe."""
 
     headers: HeaderReader
 
@@ -75,11 +74,11 @@ class Reader:
         return self.headers.store
 
     def using(self, **changes: Any) -> Reader:
-        """A reader whose `ReadContext` has other values."""
+        """Return a reader with a changed `ReadContext`."""
         return Reader(self.headers.using(**changes))
 
     def read(self, tasks: Sequence[FileTask], on_open: OnOpen | None = None) -> None:
-        """Fill the output of every task; tell `on_open` of each file.
+        """Fill the output of every task; call `on_open` for each file.
 
         Raises
         ------
@@ -88,96 +87,98 @@ class Reader:
         """
         run = ReadRun(engine(), on_open)
         for task in tasks:
-            run.start(run.engine.fetch, partial(self._begin, run, task))
+            run.start(run.engine.fetch, partial(self._read_file, run, task))
         run.wait()
 
-    def _begin(self, run: ReadRun, task: FileTask) -> None:
-        """In a fetching thread: get the header, then go on with the pieces."""
+    def _read_file(self, run: ReadRun, task: FileTask) -> None:
+        """Get the header of a file and start its next steps. Runs in a fetching thread."""
         if run.failed:
             return
         opened = self.headers.cached(task.key)
-        size = task.size_bytes
-        small = size is not None and size <= WHOLE_FILE_BYTES and task.page is None
-        if opened is None and (self.headers.reads_whole or (small and _wants_most(task))):
-            cost = run.engine.budget.claim(size or WHOLE_FILE_BYTES)
-            try:
-                blob = self.store.get(task.key)
-            except BaseException:
-                run.engine.budget.release(cost)
-                raise
-            if self.headers.reads_whole:
-                # Not held while a user's reader runs: it may read by cloudimg too.
-                run.engine.budget.release(cost)
-                run.start(run.engine.decode_file, partial(self._take_whole, run, task, blob, 0))
-            else:
-                run.start(run.engine.decode, partial(self._take_whole, run, task, blob, cost))
+        if opened is None and (self.headers.reads_whole or _is_fetched_whole(task)):
+            self._fetch_whole(run, task)
             return
         if opened is None:
-            opened = self.headers.shared(task.key, size_bytes=size)
-        decode_here = self._go_on(run, task, opened)
-        run.start(run.engine.decode, decode_here)
+            opened = self.headers.shared(task.key, size_bytes=task.size_bytes)
+        run.start(run.engine.decode, self._start_fetches(run, task, opened))
 
-    def _take_whole(self, run: ReadRun, task: FileTask, blob: Blob, held_bytes: int) -> None:
-        """In a decoding thread: all of a file is here.
+    def _fetch_whole(self, run: ReadRun, task: FileTask) -> None:
+        """Fetch a whole file, then start decoding it. Runs in a fetching thread."""
+        budget = run.engine.budget
+        cost = budget.claim(task.size_bytes or WHOLE_FILE_BYTES)
+        try:
+            blob = self.store.get(task.key)
+        except BaseException:
+            budget.release(cost)
+            raise
+        if self.headers.reads_whole:
+            # A user's function may read with cloudimg too, so the budget is released before it.
+            budget.release(cost)
+            run.start(run.engine.decode_file, partial(self._decode_whole, run, task, blob, 0))
+        else:
+            run.start(run.engine.decode, partial(self._decode_whole, run, task, blob, cost))
 
-        Parsing holds the interpreter's lock; in the many fetching threads it would keep the
-        answers of all others waiting.
+    def _decode_whole(self, run: ReadRun, task: FileTask, blob: Blob, claimed_bytes: int) -> None:
+        """Parse and decode a file that was fetched whole. Runs in a decoding thread.
+
+        Parsing holds the interpreter's lock; in the many fetching threads it would delay all other
+        responses.
         """
         try:
             if not run.failed:
-                self._go_on(run, task, self.headers.parse(task.key, blob))()
+                decode = self._start_fetches(run, task, self.headers.parse(task.key, blob))
+                decode()
         finally:
-            run.engine.budget.release(held_bytes)
+            run.engine.budget.release(claimed_bytes)
 
-    def _go_on(self, run: ReadRun, task: FileTask, opened: OpenFile) -> Callable[[], None]:
-        """Plan; have the rest fetched; returns the decoding of what is here already."""
+    def _start_fetches(self, run: ReadRun, task: FileTask, opened: OpenFile) -> Callable[[], None]:
+        """Start fetching what a region lacks; return the step that decodes what is in memory."""
         if run.on_open is not None:
             run.on_open(task.index, opened)
         if task.page is None:
-            task = self._checked(task, opened)
+            task = self._without_omitted_axes(task, opened)
             level = opened.parsed.levels[task.level]
         else:
-            task, level = self._page(task, task.page, opened)
+            task, level = self._on_page(task, task.page, opened)
         while isinstance(level, Derived):
-            level, task = _below(run, level, task)
+            level, task = _on_base(run, level, task)
         if isinstance(level, WholeLevel):
             pixels = level.pixels[task.region]
             return lambda: np.copyto(task.out, pixels)
         assert isinstance(level, Level)
-        return self._go_on_segments(run, task, opened, level)
+        return self._start_span_fetches(run, task, opened, level)
 
-    def _go_on_segments(
+    def _start_span_fetches(
         self, run: ReadRun, task: FileTask, opened: OpenFile, level: Level
     ) -> Callable[[], None]:
-        """The same for a level made of segments."""
-        here: list[Piece] = []
+        """Do what `_start_fetches` does, for a level made of segments."""
+        in_memory: list[Piece] = []
         missing: list[Piece] = []
         for piece in level.plan(task.region):
             if piece.start_bytes == piece.stop_bytes:
-                level.place(
-                    piece, b"", task.region, task.out, run.limits
-                )  # before what it surrounds
+                # A piece without bytes fills a plane, in which other pieces then place pixels.
+                level.place(piece, b"", task.region, task.out, run.limits)
                 continue
             stop = min(piece.stop_bytes, opened.size_bytes)
             if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
-                here.append(piece)
+                in_memory.append(piece)
             else:
                 missing.append(piece)
         for span in _spans(missing, opened.size_bytes):
-            fetch = partial(self._fetch, run, task, opened, level, missing, span)
+            fetch = partial(self._fetch_span, run, task, opened, level, missing, span)
             run.start(run.engine.fetch, fetch)
 
-        def decode_here() -> None:
-            for piece in here:
+        def decode() -> None:
+            for piece in in_memory:
                 if run.failed:
                     return
                 stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
                 data = opened.file.have(piece.start_bytes, stop) or b""
                 level.place(piece, data, task.region, task.out, run.limits)
 
-        return decode_here
+        return decode
 
-    def _fetch(
+    def _fetch_span(
         self,
         run: ReadRun,
         task: FileTask,
@@ -186,13 +187,13 @@ class Reader:
         pieces: list[Piece],
         span: Span,
     ) -> None:
-        """In a fetching thread: get one span, then have it decoded."""
+        """Fetch one span, then start decoding it. Runs in a fetching thread."""
         cost = run.engine.budget.claim(span.stop_bytes - span.start_bytes)
         try:
             if run.failed:
                 run.engine.budget.release(cost)
                 return
-            blob = self._rest_of(task.key, opened, span)
+            blob = self._get_span(task.key, opened, span)
         except BaseException:
             run.engine.budget.release(cost)
             raise
@@ -204,19 +205,16 @@ class Reader:
                     if run.failed:
                         return
                     piece = pieces[i]
-                    data = view[
-                        max(0, piece.start_bytes - blob.start_bytes) : max(
-                            0, piece.stop_bytes - blob.start_bytes
-                        )
-                    ]
-                    level.place(piece, data, task.region, task.out, run.limits)
+                    start = max(0, piece.start_bytes - blob.start_bytes)
+                    stop = max(0, piece.stop_bytes - blob.start_bytes)
+                    level.place(piece, view[start:stop], task.region, task.out, run.limits)
             finally:
                 run.engine.budget.release(cost)
 
         run.start(run.engine.decode, decode)
 
-    def _rest_of(self, key: str, opened: OpenFile, span: Span) -> Blob:
-        """A span, of which the header's request may have brought the beginning already."""
+    def _get_span(self, key: str, opened: OpenFile, span: Span) -> Blob:
+        """Get the bytes of a span; those that came with the header are not fetched again."""
         start, stop = span.start_bytes, span.stop_bytes
         beginning = opened.file.beginning(start, stop) or b""
         blob = self.store.get(key, start + len(beginning), stop)
@@ -228,7 +226,7 @@ class Reader:
         return Blob(data, start, blob.size_bytes, blob.etag)
 
     def levels_of(self, opened: OpenFile, page: int) -> tuple[Level | Derived, ...]:
-        """The levels that have a page of a member of a set.
+        """Return the levels of a page, in a file of a multi-file dataset.
 
         Raises
         ------
@@ -236,24 +234,23 @@ class Reader:
             If there is no such page.
         """
         for levels in (opened.parsed.levels, *opened.parsed.others):
-            found = tuple(level for level in levels if isinstance(level, Level | Derived))
-            if found and found[0].has(page):
-                return found
+            readable = tuple(level for level in levels if isinstance(level, Level | Derived))
+            if readable and readable[0].has(page):
+                return readable
         raise CorruptFileError(
-            f"{opened.url} has no page {page}, which the set that it belongs to places there",
+            f"{opened.url} has no page {page}, which its multi-file dataset places there",
             url=opened.url,
         )
 
-    def _page(
+    def _on_page(
         self, task: FileTask, page: int, opened: OpenFile
     ) -> tuple[FileTask, Level | Derived]:
-        """The task for one page of a member of a set, and the level that has it."""
+        """Return the task with a leading axis of pages, and the level to read."""
         levels = self.levels_of(opened, page)
         level = levels[task.level] if task.level < len(levels) else None
         shape = level.shape[1:] if level is not None else ()
         dtype = level.dtype if level is not None else None
-        found = FileShape(opened.parsed.dims[1:], shape, dtype)
-        comparison = Comparison(found, task.expected)
+        comparison = Comparison(FileShape(opened.parsed.dims[1:], shape, dtype), task.expected)
         if level is None or not comparison.fits:
             raise MismatchError(
                 f"page {page} of {opened.url} does not fit its multi-file dataset:"
@@ -263,43 +260,49 @@ class Reader:
         region = (slice(page, page + 1, 1), *task.region)
         return replace(task, region=region, out=task.out[np.newaxis]), level
 
-    def _checked(self, task: FileTask, opened: OpenFile) -> FileTask:
-        """The task in the axes that the file has, if the file is what is expected of it."""
-        parsed, expected = opened.parsed, task.expected
+    def _without_omitted_axes(self, task: FileTask, opened: OpenFile) -> FileTask:
+        """Return the task without axes of length 1 that the file omits.
+
+        Raises
+        ------
+        MismatchError
+            If the file differs otherwise from what is expected.
+        """
+        parsed = opened.parsed
         level = parsed.levels[task.level] if task.level < len(parsed.levels) else None
         found = FileShape(parsed.dims, level.shape if level else (), level.dtype if level else None)
-        comparison = Comparison(found, expected)
+        comparison = Comparison(found, task.expected)
         if comparison.fits:
             return task
-        lacking = comparison.lacking
-        if not lacking:
+        omitted = comparison.omitted_axes
+        if not omitted:
             raise comparison.error(self.store.location.display(task.key))
-        region = tuple(part for i, part in enumerate(task.region) if i not in lacking)
-        return replace(task, region=region, out=task.out.squeeze(lacking))
+        region = tuple(part for i, part in enumerate(task.region) if i not in omitted)
+        return replace(task, region=region, out=task.out.squeeze(omitted))
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Room for a region.
+    """Allocate an array for a region.
 
     Raises
     ------
     LimitError
-        If the machine does not have it.
+        If there is not enough memory.
     """
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as exc:
         raise LimitError(
             f"cannot allocate {math.prod(shape) * dtype.itemsize} bytes for a region of shape"
-            f" {shape} and type {dtype}: read a smaller one, or read the image chunk by chunk with"
-            " to_dask()"
+            f" {shape} and type {dtype}: read a smaller region, or read the image chunk by chunk"
+            " with to_dask()"
         ) from exc
 
 
-def _below(run: ReadRun, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
-    """The level that a derived one is made of and what to read of it; the rest is done at the end.
+def _on_base(run: ReadRun, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
+    """Return the level from which a derived one is computed, and the task to read from it.
 
-    Its pixels are complete when everything has been read, so that is when they are turned.
+    The derived pixels are computed at the end of the run, when everything has been read.
     """
     region = level.needs(task.region)
     shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
@@ -308,13 +311,18 @@ def _below(run: ReadRun, level: Derived, task: FileTask) -> tuple[AnyLevel, File
     return level.base, replace(task, region=region, out=pixels)
 
 
-def _wants_most(task: FileTask) -> bool:
-    whole = np.prod([float(n) for n in task.expected.shape])
-    wanted = np.prod([float(len(range(s.start, s.stop, s.step))) for s in task.region])
-    return bool(task.level == 0 and wanted >= _WHOLE_FRACTION * whole)
+def _is_fetched_whole(task: FileTask) -> bool:
+    """Whether a file is small, and most of its pixels are wanted."""
+    size = task.size_bytes
+    if task.level != 0 or task.page is not None or size is None or size > WHOLE_FILE_BYTES:
+        return False
+    n_pixels = math.prod(task.expected.shape)
+    n_wanted = math.prod(len(range(s.start, s.stop, s.step)) for s in task.region)
+    return n_wanted >= _WHOLE_FRACTION * n_pixels
 
 
 def _spans(pieces: list[Piece], size_bytes: int) -> list[Span]:
+    """Return the spans to fetch for some pieces."""
     starts = np.array([piece.start_bytes for piece in pieces], np.int64)
     stops = np.array([min(piece.stop_bytes, size_bytes) for piece in pieces], np.int64)
     return coalesce(

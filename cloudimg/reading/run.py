@@ -1,4 +1,4 @@
-"""Steps under way for one read, in the threads of the process, and their first failure."""
+"""Steps of one read that run in the threads of the process, and their first failure."""
 
 from __future__ import annotations
 
@@ -10,27 +10,36 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.storage import Engine
 
 OnOpen = Callable[[tuple[int, ...], OpenFile], None]
-"""Called, from many threads, with the index in the grid and the header of each opened file."""
+"""Called from many threads with the index in the grid and the header of each file that is opened.
+"""
 
 
 class ReadRun:
-    """Steps under way for one read, and their first failure."""
+    """Steps of one read, and their first failure. Thread-safe.
 
-    def __init__(self, of: Engine, on_open: OnOpen | None) -> None:
-        self.engine = of
-        self.limits = of.settings.limits
+    Parameters
+    ----------
+    engine : Engine
+    on_open : callable, optional
+        Called for each file that is opened.
+    """
+
+    def __init__(self, engine: Engine, on_open: OnOpen | None) -> None:
+        self.engine = engine
+        self.limits = engine.settings.limits
         self.on_open = on_open
         self.failed = False
+        """Whether a step failed; later steps then stop early."""
         self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self._under_way = 1
+        self._n_running = 1  # `wait` counts as a step
         self._done = threading.Event()
         self._last: list[Callable[[], None]] = []
 
     def start(self, submit: Callable[[Callable[[], None]], Any], step: Callable[[], None]) -> None:
-        """Have a step done; after a failure it is skipped."""
+        """Submit a step to threads of the engine."""
         with self._lock:
-            self._under_way += 1
+            self._n_running += 1
 
         def guarded() -> None:
             try:
@@ -43,12 +52,12 @@ class ReadRun:
         submit(guarded)
 
     def at_end(self, step: Callable[[], None]) -> None:
-        """Have a step done when everything else has been; the steps added last come first."""
+        """Run a step in `wait` after all others have ended, last added first."""
         with self._lock:
             self._last.append(step)
 
     def wait(self) -> None:
-        """Wait until nothing is under way; raise the first failure."""
+        """Wait until all steps have ended; raise the first failure."""
         self._end()
         try:
             self._done.wait()
@@ -68,6 +77,6 @@ class ReadRun:
 
     def _end(self) -> None:
         with self._lock:
-            self._under_way -= 1
-            if self._under_way == 0:
+            self._n_running -= 1
+            if self._n_running == 0:
                 self._done.set()

@@ -1,7 +1,7 @@
-"""`Source`: an image as an array that reads itself, by regions, from its files.
+"""`Source`: one level of an image as an array that reads regions of itself from the files.
 
-It has what Dask asks of an array (shape, dtype, ndim, slicing) and nothing else; it pickles small
-and connects to nothing until it is read. One source is one level of one image.
+It has only what Dask needs of an array (shape, dtype, ndim, indexing). It pickles small, and it
+connects to a store only when it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cloudimg.discovery.grid import Keys
 from cloudimg.errors import MissingFilesError
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.indexing import normalize_index
-from cloudimg.reading.layout import Layout, axis_boundaries
+from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
 from cloudimg.reading.reader import FileTask, Reader, allocate
 from cloudimg.reading.run import OnOpen
 from cloudimg.tiff import Region
@@ -30,18 +30,20 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The files of an image, as far as reading needs to know them."""
+    """The grid of files as far as reading needs it. Pickles small."""
 
     keys: Keys
+    """Names of the files by index in the grid."""
     present: bytes | None
-    """Bits in C order of the grid, packed and compressed; None where every file is there."""
+    """Packed bitmap of the files that exist, made by `pack`; None if all do."""
     grid_shape: tuple[int, ...]
     size_bound_bytes: int | None
-    """No file is larger, where sizes are known."""
+    """Upper bound of the size of a file, where sizes are known or can be guessed."""
     pages: npt.NDArray[np.int64] | None = None
-    """By index in the grid: which page of its file is there, in a set of files."""
+    """Number of the page in its file by index in the grid, in a multi-file dataset."""
 
     def is_present(self, index: tuple[int, ...]) -> bool:
+        """Whether there is a file at an index."""
         if self.present is None:
             return True
         flat = int(np.ravel_multi_index(index, self.grid_shape)) if index else 0
@@ -49,7 +51,7 @@ class SourceFiles:
 
 
 def pack(present: npt.NDArray[np.bool_]) -> bytes:
-    """A bitmap as `Files` holds it: holes are regular, so that it travels small."""
+    """Compress a bitmap in C order; missing files are often regular, so it becomes small."""
     return zlib.compress(np.packbits(present).tobytes(), 6)
 
 
@@ -62,24 +64,26 @@ def _unpacked(packed: bytes) -> bytes:
 class Source:
     """One level of an image.
 
-    Indexing takes integers, slices with any step, ``...`` and lists or arrays of integers, with
-    NumPy's meaning, and returns an ndarray in the order of `dims`.
+    Indexing works as in NumPy with integers, slices with any step, ``...``, and lists or arrays of
+    integers; it returns an ndarray in the order of `dims`.
     """
 
     reader: Reader
     files: SourceFiles
     layout: Layout
     level: int
+    """Number of the level; 0 is full resolution."""
     file_dims: tuple[str, ...]
-    """Axes of the files as the files name them."""
+    """Axes of the files before the user's renaming."""
     segment: tuple[int, ...]
-    """Shape of a segment (tile, strip or page), in the files' axes."""
+    """Shape of a segment (tile, strip or page), in the axes of the files."""
     dtype: np.dtype[Any]
     fill_value: float | int | complex
-    """Stands where a file is missing."""
+    """Value of pixels whose file is missing."""
     first_url: str
+    """URL of the first file, for messages."""
     token: str
-    """Changes when a file, the pattern or an argument does; holds no secret."""
+    """Identifies the pixels: changes when a file, the pattern or an argument does. Not secret."""
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ class Source:
         return f"<cloudimg.Source {dict(zip(self.dims, self.shape, strict=True))} {self.dtype}>"
 
     def boundaries(self) -> list[npt.NDArray[np.int64]]:
-        """Per dim, where it can be cut without cutting a segment."""
+        """Return, per dim, the positions between segments."""
         return [
             axis_boundaries(axis, 1 if axis.file_axis is None else self.segment[axis.file_axis])
             for axis in self.layout.axes
@@ -113,19 +117,19 @@ class Source:
         return final_view
 
     def read(self, region: Region, on_open: OnOpen | None = None) -> Array:
-        """Pixels of a region.
+        """Read the pixels of a region.
 
         Parameters
         ----------
         region : tuple of slice
             Per dim, with start, stop and a positive step, within bounds.
         on_open : callable, optional
-            Is told the index in the grid and the header of each file that is opened.
+            Called with the index in the grid and the header of each file that is opened.
 
         Returns
         -------
         ndarray
-            In the order of `dims`; a slice keeps its dim.
+            Pixels in the order of `dims`.
 
         Raises
         ------
@@ -141,37 +145,33 @@ class Source:
             if not self.files.is_present(assignment.index):
                 place[...] = self.fill_value
                 continue
-            expected = Expected(
-                self.file_dims,
-                self.layout.file_shape(assignment.index),
-                self.dtype,
-                self.first_url,
-            )
-            key = self.reader.store.location.key_of(self.files.keys(assignment.index))
-            view = place.transpose(assignment.transpose)
-            tasks.append(
-                FileTask(
-                    key,
-                    self.level,
-                    assignment.file_region,
-                    view,
-                    expected,
-                    self.files.size_bound_bytes,
-                    None if self.files.pages is None else int(self.files.pages[assignment.index]),
-                    assignment.index,
-                )
-            )
+            tasks.append(self._file_task(assignment, place.transpose(assignment.transpose)))
         self.reader.read(tasks, on_open)
         return out
 
+    def _file_task(self, assignment: Assignment, out: Array) -> FileTask:
+        index, pages = assignment.index, self.files.pages
+        return FileTask(
+            key=self.reader.store.location.key_of(self.files.keys(index)),
+            level=self.level,
+            region=assignment.file_region,
+            out=out,
+            expected=Expected(
+                self.file_dims, self.layout.file_shape(index), self.dtype, self.first_url
+            ),
+            size_bytes=self.files.size_bound_bytes,
+            page=None if pages is None else int(pages[index]),
+            index=index,
+        )
+
 
 def make_token(*parts: Any) -> str:
-    """A short name for everything that decides what a source reads."""
+    """Return a short digest of everything that determines the pixels of a source."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def missing_files(n_missing: int, examples: Sequence[str]) -> MissingFilesError:
-    """The error for holes in the grid."""
+    """Return the error for missing files in a grid."""
     shown = ", ".join(examples) + (", ..." if n_missing > len(examples) else "")
     return MissingFilesError(
         f'{n_missing} files of the grid are missing: {shown}; pass missing="fill" (and'

@@ -1,4 +1,4 @@
-"""Files that are not TIFFs: one chunk each, decoded whole."""
+"""Decode a file that is not a TIFF as a whole."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.formats import Format, ReadFunction, decode, dims_of
-from cloudimg.tiff.parsed import ParsedImage
+from cloudimg.tiff import ParsedImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeLevel:
-    """The pixels of a whole file."""
+    """The one level of a file that was decoded whole: its pixels."""
 
     pixels: npt.NDArray[Any]
 
@@ -32,22 +32,29 @@ class WholeLevel:
 
     @property
     def is_bound(self) -> bool:
-        return True  # these are the pixels of this file alone
+        return True  # other files have other pixels
 
     @property
     def held_bytes(self) -> int:
         return self.pixels.nbytes
 
     def of(self, url: str) -> Self:
-        raise TypeError(f"the pixels of one file are not those of {url}")
+        raise TypeError(f"pixels of a decoded file cannot be reused for {url}")
 
 
 def decode_whole(
     decoder: Format | ReadFunction, data: bytes | memoryview, url: str, limit_bytes: int
 ) -> ParsedImage:
-    """Decode a file by the decoder of its format or a user's own function.
+    """Decode a file with the decoder of its format or with a user's function.
 
-    `limit_bytes` bounds the decoded size.
+    Parameters
+    ----------
+    decoder : Format or callable
+    data : bytes
+    url : str
+        URL for messages, without credentials.
+    limit_bytes : int
+        Bound on the decoded size.
 
     Raises
     ------
@@ -59,4 +66,6 @@ def decode_whole(
         attrs = {"kind": decoder.name}
     else:
         dims, attrs = dims_of(pixels.shape, pixels.dtype), {}
-    return ParsedImage(dims, (WholeLevel(pixels),), attrs, {}, 1, False)
+    return ParsedImage(
+        dims=dims, levels=(WholeLevel(pixels),), attrs=attrs, coords={}, depends_on_name=False
+    )

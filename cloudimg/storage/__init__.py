@@ -1,4 +1,4 @@
-"""The only package that talks to stores."""
+"""Access to object stores and local files: the only package that connects to them."""
 
 from cloudimg.storage.base import Blob, Data, Entry
 from cloudimg.storage.store import Store

@@ -1,7 +1,7 @@
-"""How each fsspec filesystem stores an object by one request, and deletes many.
+"""Writing to fsspec filesystems: an object in one request, and deleting many objects.
 
-fsspec's own ``pipe_file`` is not enough: above a few MB it cuts an upload into parts, and its
-``mode="create"`` looks first and writes then, which two writers can do at once.
+fsspec's own ``pipe_file`` is not enough: above a few MB it splits an upload into parts, and its
+``mode="create"`` first checks and then writes, so that two writers can both succeed.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from cloudimg.storage.base import Data
+from cloudimg.storage.fsspec_errors import status_and_code
 from cloudimg.storage.local import LocalBackend
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-"""Waits for a coroutine of the filesystem."""
+"""Runs a coroutine of the filesystem and returns its result."""
 
 _DELETED_AT_ONCE = 64
 _LARGE_BYTES = 2**20
 _creating = threading.Lock()
-"""Held while something is created in memory, which all filesystems of a process share."""
+"""Held while an object is created in memory, which all filesystems of a process share."""
 
 
 class CannotCreateError(Exception):
-    """This filesystem has no way to create an object only where there is none."""
+    """This filesystem cannot create an object only if it does not exist."""
 
 
 class FsspecWriting:
-    """Writes to one filesystem; its errors come as they are.
+    """Writes to one filesystem; raises the exceptions of the filesystem unchanged.
 
     Parameters
     ----------
     fs : fsspec.AbstractFileSystem
     run : callable
-        Waits for one of its coroutines.
+        Runs one of its coroutines and returns the result.
     """
 
     def __init__(self, fs: Any, run: Run) -> None:
@@ -44,12 +45,12 @@ class FsspecWriting:
         self._run = run
         kinds = [base.__name__ for base in type(fs).mro()]
         self._send = next((_SENDERS[name] for name in kinds if name in _SENDERS), None)
-        # Not classes that derive from these: they may change what a path means.
+        # Not for derived classes: they may interpret paths differently.
         self._local = LocalBackend() if kinds[0] == "LocalFileSystem" else None
         self._is_in_memory = kinds[0] == "MemoryFileSystem"
 
     def put(self, path: str, data: Data) -> None:
-        """Store an object, whether there is one of that name or not."""
+        """Store an object; replace an existing one."""
         if self._local is not None:
             self._local.put(path, data)
         elif self._send is not None:
@@ -58,7 +59,7 @@ class FsspecWriting:
             self._fs.pipe_file(path, bytes(data))
 
     def create(self, path: str, data: Data) -> bool:
-        """Store an object where there is none; whether there was none.
+        """Store an object unless the path exists; return whether it was stored.
 
         Raises
         ------
@@ -79,11 +80,11 @@ class FsspecWriting:
         return True
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects; those that are not there are fine."""
+        """Delete objects; missing ones are not an error."""
         if self._local is not None:
             self._local.delete(paths)
         elif self._send is not None:
-            self._run(self._delete_side_by_side(paths))
+            self._run(self._delete_concurrently(paths))
         else:
             for path in paths:
                 try:
@@ -91,26 +92,26 @@ class FsspecWriting:
                 except FileNotFoundError:
                     continue
 
-    async def _delete_side_by_side(self, paths: Sequence[str]) -> None:
-        # Not by bulk requests: what they answer for each key has no common form.
-        room = asyncio.Semaphore(_DELETED_AT_ONCE)
+    async def _delete_concurrently(self, paths: Sequence[str]) -> None:
+        # Not by bulk requests: their responses for each key have no common form.
+        slots = asyncio.Semaphore(_DELETED_AT_ONCE)
 
         async def delete(path: str) -> None:
-            async with room:
+            async with slots:
                 try:
                     await self._fs._rm_file(path)
                 except FileNotFoundError:
                     return
 
-        answers = await asyncio.gather(*map(delete, paths), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        results = await asyncio.gather(*map(delete, paths), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
 
 Sender = Callable[[Any, str, Data, bool], Coroutine[Any, Any, None]]
-"""Stores an object by one request; where the last argument says so, only if there is none, or
-FileExistsError."""
+"""Stores an object in one request. If the last argument is true, raises FileExistsError where the
+object exists."""
 
 
 async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> None:
@@ -120,17 +121,9 @@ async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> None:
         # Adds s3_additional_kwargs: encryption, ACL and the like.
         await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
     except OSError as exc:
-        if create and _status_of_boto(exc) == 412:
-            raise FileExistsError(path) from None
+        if create and status_and_code(exc)[0] == 412:
+            raise FileExistsError(path) from exc  # which `create` handles
         raise
-
-
-def _status_of_boto(exc: BaseException) -> int | None:
-    response = getattr(exc.__cause__, "response", None)
-    if not isinstance(response, dict):
-        return None
-    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
 
 
 async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
@@ -138,10 +131,10 @@ async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
 
     bucket, key, _ = fs.split_path(path)
     mode = "create" if create else "overwrite"
-    if len(data) < _LARGE_BYTES or await is_zonal(fs, bucket):  # those are written by gRPC
+    if len(data) < _LARGE_BYTES or await is_zonal(fs, bucket):  # gcsfs writes to zonal ones by gRPC
         await fs._pipe_file(path, bytes(data), mode=mode)
         return
-    # gcsfs itself cuts it into parts, or sends it as bytes that aiohttp warns of.
+    # gcsfs itself would split it into parts, or send it as bytes, about which aiohttp warns.
     await fs._call(
         "POST",
         f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o",
@@ -156,17 +149,19 @@ async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
 
 async def _send_azure(fs: Any, path: str, data: Data, create: bool) -> None:
     try:
-        # `overwrite` and not fsspec's `mode`, which older versions of adlfs take and ignore.
+        # `overwrite` and not fsspec's `mode`, which older versions of adlfs accept and ignore.
         await fs._pipe_file(path, bytes(data), overwrite=not create)
     except Exception as exc:
         if create and type(exc).__name__ == "ResourceExistsError":
-            raise FileExistsError(path) from None
+            raise FileExistsError(path) from exc  # which `create` handles
         raise
 
 
 async def is_zonal(fs: Any, bucket: str) -> bool:
-    """Whether a bucket is of Rapid Storage, asked once: gcsfs itself asks anew at each request
-    where it is not allowed to know."""
+    """Whether a bucket is in Rapid Storage.
+
+    Requested once: without the permission to find out, gcsfs itself repeats it for each request.
+    """
     if not hasattr(fs, "_is_zonal_bucket"):
         return False
     known: dict[str, bool] = fs.__dict__.setdefault("_cloudimg_zonal", {})

@@ -1,4 +1,4 @@
-"""Local files: no client, no session, a version made of inode, size and time of change."""
+"""Local files; their version consists of inode, size and modification time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 
-from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
-from cloudimg.storage.base import Blob, Data, Entry, no_room
+from cloudimg.errors import AccessDeniedError, NoRoomError, NotFoundError, StorageError
+from cloudimg.storage.base import Blob, Data, Entry
+from cloudimg.storage.failures import storage_error
 
 PASSING = ".cloudimg-part"
-"""Names of files that are being written end so; no listing has them."""
+"""Suffix of the names of files that are being written; listings omit them."""
 _UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
-"""What file systems say that have no such files, no links or no sync of a folder."""
+"""Errors of file systems without unnamed files, links or syncing of folders."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -24,7 +25,7 @@ class LocalBackend:
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         try:
-            handle = os.open(key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
+            handle = os.open(key, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would block
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
@@ -36,44 +37,31 @@ class LocalBackend:
                 return Blob(_read(handle, first, last), first, size, _etag(status))
             finally:
                 os.close(handle)
+        except StorageError:
+            raise
         except (OSError, ValueError) as exc:
-            raise _translate(exc, key) from None
+            raise _translate(exc, key) from exc
 
     def info(self, key: str) -> Entry:
         try:
             status = os.stat(key)  # noqa: PTH116 - a key is text, and this is a hot path
         except (OSError, ValueError) as exc:
-            raise _translate(exc, key) from None
+            raise _translate(exc, key) from exc
         if not stat.S_ISREG(status.st_mode):
             raise NotFoundError(f"{key} is not a file", url=key)
         return Entry(key, status.st_size, _etag(status))
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        try:
-            with os.scandir(folder or "/") as items:
-                found = sorted(items, key=lambda item: item.name)
-        except FileNotFoundError:
-            return
-        except NotADirectoryError:
-            return
-        except OSError as exc:
-            raise _translate(exc, folder) from None
         batch = []
-        for item in found:
-            if item.name.endswith(PASSING):
-                continue
+        for item in _scan(folder):
             path = f"{folder.rstrip('/')}/{item.name}"
-            if not path.startswith(stem[: len(path)]):
+            if item.name.endswith(PASSING) or not path.startswith(stem[: len(path)]):
                 continue
-            try:
-                status = item.stat()
-            except OSError as exc:
-                if isinstance(exc, FileNotFoundError) or exc.errno == errno.ELOOP:
-                    continue  # a dangling or circular link, or deleted since: no file to read
-                raise _translate(exc, path) from None
+            status = _target_status(item, path)
+            if status is None:
+                continue
             if stat.S_ISDIR(status.st_mode):
-                # An unbounded walk follows no links to folders, which may lead back up.
-                if (depth is None or depth > 1) and (depth is not None or not item.is_symlink()):
+                if _descends(item, depth):
                     below = None if depth is None else depth - 1
                     yield from self.list_objects(path, stem, below)
             elif stat.S_ISREG(status.st_mode) and path.startswith(stem):
@@ -94,41 +82,72 @@ class LocalBackend:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as exc:
-                raise _translate(exc, key, "delete") from None
+                raise _translate(exc, key, "delete") from exc
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    """Entries of a folder, sorted by name; none if it does not exist."""
+    try:
+        with os.scandir(folder or "/") as items:
+            return sorted(items, key=lambda item: item.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise _translate(exc, folder) from exc
+
+
+def _target_status(item: os.DirEntry[str], path: str) -> os.stat_result | None:
+    """Status of the file or folder that an entry leads to; None if there is none.
+
+    A link may be dangling or circular, and a file may have been deleted since.
+    """
+    try:
+        return item.stat()
+    except OSError as exc:
+        if isinstance(exc, FileNotFoundError) or exc.errno == errno.ELOOP:
+            return None
+        raise _translate(exc, path) from exc
+
+
+def _descends(item: os.DirEntry[str], depth: int | None) -> bool:
+    """Whether a listing includes what is in a folder."""
+    if depth is None:
+        return not item.is_symlink()  # a link may lead back up
+    return depth > 1
 
 
 def _store(key: str, data: Data, *, replace: bool) -> bool:
-    """Write a file under no name and give it its name when all of it is on the disk.
+    """Write a file, and give it its name when all of it is on the disk.
 
     Returns
     -------
     bool
-        False where the name was taken and must not be replaced.
+        False if the name exists and must not be replaced.
     """
     folder = os.path.dirname(key)  # noqa: PTH120
     try:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        done = _store_unnamed(key, data, replace=replace)
-        if done is None:
-            done = _store_named(key, data, replace=replace)
-        if done:
+        stored = _store_unnamed(key, data, replace=replace)
+        if stored is None:
+            stored = _store_named(key, data, replace=replace)
+        if stored:
             _sync_folder(folder)
     except (OSError, ValueError) as exc:
-        raise _translate(exc, key, "write") from None
-    return done
+        raise _translate(exc, key, "write") from exc
+    return stored
 
 
 def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
-    """Store by a file that vanishes if this process is killed; None where there is no such thing.
+    """Store by way of a file without a name, which vanishes if this process is killed.
 
-    See O_TMPFILE in open(2).
+    See O_TMPFILE in open(2). Returns None where the file system does not support it.
     """
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
         handle = os.open(os.path.dirname(key), os.O_TMPFILE | os.O_WRONLY, 0o666)  # noqa: PTH120
     except OSError as exc:
-        if exc.errno in _UNABLE or exc.errno == errno.EISDIR:  # the answer of old kernels
+        if exc.errno in _UNABLE or exc.errno == errno.EISDIR:  # EISDIR: from old kernels
             return None
         raise
     try:
@@ -143,7 +162,7 @@ def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
             if exc.errno in _UNABLE or exc.errno == errno.ENOENT:  # without /proc
                 return None
             raise
-        name = _passing_name(key)
+        name = _temporary_name(key)
         _link_unnamed(handle, name)
     finally:
         os.close(handle)
@@ -152,8 +171,8 @@ def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
 
 
 def _store_named(key: str, data: Data, *, replace: bool) -> bool:
-    """Store by a file with a passing name."""
-    name = _passing_name(key)
+    """Store by way of a file with a temporary name."""
+    name = _temporary_name(key)
     try:
         _write_new(name, data)
         if replace:
@@ -174,9 +193,9 @@ def _store_named(key: str, data: Data, *, replace: bool) -> bool:
 
 
 def _create_in_place(key: str, data: Data) -> bool:
-    """Create a file where there are no links (exFAT, some network shares).
+    """Create a file where the file system has no links (exFAT, some network shares).
 
-    Only one can, but a reader may see the first part of it for a moment.
+    Only one writer can succeed, but a reader may see the first part of the file for a moment.
     """
     try:
         _write_new(key, data)
@@ -186,7 +205,7 @@ def _create_in_place(key: str, data: Data) -> bool:
 
 
 def _write_new(name: str, data: Data) -> None:
-    """Write a file that is not there yet, or leave none."""
+    """Write a file that does not exist yet; leave none if that fails."""
     handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         _write(handle, data)
@@ -198,22 +217,22 @@ def _write_new(name: str, data: Data) -> None:
 
 
 def _write(handle: int, data: Data) -> None:
-    """Write everything, as far as the disk."""
+    """Write all of the data and sync it to the disk."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
     os.fsync(handle)
 
 
-def _passing_name(key: str) -> str:
+def _temporary_name(key: str) -> str:
     folder, name = os.path.split(key)
     # A name has up to 255 bytes, and a character up to four.
     return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{PASSING}"
 
 
 def _link_unnamed(handle: int, name: str) -> None:
-    # Only with a folder given does Python follow the link that /proc has for an open file; with
-    # an absolute path it does not matter which.
+    # Python follows the link that /proc has for an open file only if a folder is given; because
+    # the path is absolute, any descriptor will do.
     source = f"/proc/self/fd/{handle}"
     os.link(source, name, src_dir_fd=handle, follow_symlinks=True)
 
@@ -227,11 +246,11 @@ def _replace(name: str, key: str) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Have the new name on the disk too, where a folder can be synced."""
+    """Sync a folder, and so the new name in it, to the disk if the file system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:
-        return  # it may be written to and not be read
+        return  # it may be writable and not readable
     try:
         os.fsync(handle)
     except OSError as exc:
@@ -256,16 +275,14 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def _translate(exc: OSError | ValueError, key: str, doing: str = "read") -> StorageError:
-    if isinstance(exc, StorageError):
-        return exc
-    if isinstance(exc, FileNotFoundError | NotADirectoryError) and doing == "read":
+def _translate(exc: OSError | ValueError, key: str, action: str = "read") -> StorageError:
+    if isinstance(exc, FileNotFoundError | NotADirectoryError) and action == "read":
         return NotFoundError(f"no such file: {key}", url=key)
     number = getattr(exc, "errno", None)
     reason = getattr(exc, "strerror", None) or exc
     if isinstance(exc, PermissionError) or number == errno.EROFS:
         why = " (a read-only file system)" if number == errno.EROFS else ""
-        return AccessDeniedError(f"no permission to {doing} {key}{why}", url=key)
+        return AccessDeniedError(f"no permission to {action} {key}{why}", url=key)
     if number in _FULL:
-        return no_room(key, f" ({reason})")
-    return StorageError(f"cannot {doing} {key}: {reason}", url=key)
+        return storage_error(NoRoomError, key, action, f" ({reason})")
+    return StorageError(f"cannot {action} {key}: {reason}", url=key)

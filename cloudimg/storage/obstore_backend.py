@@ -1,12 +1,13 @@
-"""The fast path: obstore (Rust, outside the interpreter's lock) for S3 and plain http(s).
+"""The fast backends: obstore (Rust, outside the interpreter's lock) for S3 and plain http(s).
 
-Its synchronous calls run in our fetching threads: measured, `get` of 1 MiB costs the processor
-0.9 ms there, and the answer brings size and ETag along. Retries are ours (`store`), so that every
-backend has the same ones.
+Its synchronous calls run in our fetching threads: a measured `get` of 1 MiB takes 0.9 ms of CPU
+time there, and the response includes size and ETag. `Store` retries, so that all backends retry
+in the same way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,28 +19,25 @@ import obstore
 from obstore import exceptions
 from obstore.store import HTTPStore, S3Store
 
-from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, StorageError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, is_no_room, no_room
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
+from cloudimg.storage.failures import WrongRegionError
+from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate
 
 T = TypeVar("T")
 
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
-_ASTRAY = ("PermanentRedirect", "AuthorizationHeaderMalformed", "without LOCATION", "IllegalLoc")
-# What HTTPStore's own percent-encoding leaves as it is: any other URL goes by fsspec.
+# Characters that HTTPStore's own percent-encoding leaves unchanged; fsspec reads all other URLs.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/\-]*")
 _LIST_CHUNK = 1000
 _LARGE_BYTES = 2**20
 _PATIENCE = 15
-"""How many time-outs long a large object may be on its way: obstore's time-out for an answer
-counts from the start of the request. 64 MiB pass in 300 s at 0.2 MiB/s."""
+"""Read timeouts that the upload of a large object may take, because obstore's timeout for the
+response counts from the start of the request. At 0.2 MiB/s, 64 MiB take 320 s."""
 
 
 class _ObstoreBackend:
-    """Requests to one obstore store, and its errors in our words."""
+    """Requests to one obstore store."""
 
     def __init__(self, display: Callable[[str], str], hint: str = "") -> None:
         self._display = display
@@ -59,22 +57,23 @@ class _ObstoreBackend:
             else:
                 options["range"] = (start, stop)
         try:
-            answer = obstore.get(self._store, self._path(key), options=options)  # type: ignore[arg-type]
-            data = answer.bytes()
-        except (*_ERRORS, ValueError, OSError) as exc:
-            if _status_of(exc) == 416:
-                # Nothing there: the range begins at or past the end of the object.
+            response = obstore.get(self._store, self._path(key), options=options)  # type: ignore[arg-type]
+            data, meta = memoryview(response.bytes()), response.meta
+            return Blob(data, response.range[0], meta["size"], _version(meta))
+        except FOREIGN as exc:
+            if status_of(exc) == 416:
+                # The range begins at or past the end of the object.
                 return Blob(b"", start if start and start > 0 else 0, None, None)
-            raise self._translate(exc, key) from None
-        meta = answer.meta
-        return Blob(memoryview(data), answer.range[0], meta["size"], _version(meta))
+            failure = self._translate(exc, key)
+        raise failure
 
     def info(self, key: str) -> Entry:
         try:
             meta = obstore.head(self._store, self._path(key))
-        except (*_ERRORS, ValueError, OSError) as exc:
-            raise self._translate(exc, key) from None
-        return Entry(key, meta["size"], _version(meta))
+            return Entry(key, meta["size"], _version(meta))
+        except FOREIGN as exc:
+            failure = self._translate(exc, key)
+        raise failure
 
     def put(self, key: str, data: Data) -> None:
         self._put(key, data, "overwrite")
@@ -83,67 +82,44 @@ class _ObstoreBackend:
         return self._put(key, data, "create")
 
     def _put(self, key: str, data: Data, mode: Literal["overwrite", "create"]) -> bool:
-        """Store an object by one request; False where it should be created and was there."""
-        # obstore sends a buffer as it is, without a copy.
+        """Store an object in one request; return False if `mode` is "create" and it exists."""
         try:
+            # obstore sends a buffer without copying it.
             obstore.put(
                 self._sender(len(data)), self._path(key), data, mode=mode, use_multipart=False
             )
-        except (*_ERRORS, ValueError) as exc:
-            # obstore says the same of a 409, by which S3 says that requests met and one should
-            # come again.
-            is_there = isinstance(exc, exceptions.AlreadyExistsError) and _status_of(exc) != 409
-            if mode == "create" and is_there:
+            return True
+        except FOREIGN as exc:
+            # obstore raises the same for a 409: S3 had conflicting requests and one should retry.
+            exists = isinstance(exc, exceptions.AlreadyExistsError) and status_of(exc) != 409
+            if mode == "create" and exists:
                 return False
-            raise self._translate(exc, key, "write") from None
-        return True
+            failure = self._translate(exc, key, "write")
+        raise failure
 
     def _sender(self, size_bytes: int) -> Any:
-        """The obstore store by which an object of that size is sent."""
+        """The obstore store that sends an object of this size."""
         raise NotMappableError
 
     def delete(self, keys: Sequence[str]) -> None:
         try:
             obstore.delete(self._sender(0), [self._path(key) for key in keys])
+            return
         except (FileNotFoundError, exceptions.NotFoundError):
-            return  # of one that is asked for alone
-        except (*_ERRORS, ValueError) as exc:
-            raise self._translate(exc, keys[0], "delete") from None
+            return  # raised only for a list of one
+        except FOREIGN as exc:
+            failure = self._translate(exc, keys[0], "delete")
+        raise failure
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        raise NotMappableError  # http has no listing but a page of links, which fsspec reads
+        raise NotMappableError  # http only has pages of links, which fsspec parses
 
-    def _translate(self, exc: BaseException, key: str, doing: str = "read") -> Exception:
-        if isinstance(exc, exceptions.NotSupportedError | exceptions.InvalidPathError):
-            return NotMappableError()
-        if isinstance(exc, ValueError):
-            return NotMappableError()  # a key that obstore's paths cannot hold, like a//b
-        text = str(exc)
-        url = self._display(key)
-        what = _reason(text)
-        status = _status_of(exc)
-        code = _CODE.search(text)
-        if is_no_room(status, code.group(1) if code else ""):
-            return no_room(url, what)
-        if isinstance(exc, FileNotFoundError | exceptions.NotFoundError) or status == 404:
-            return NotFoundError(f"not found: {url}{what}", url=url)
-        if isinstance(exc, _REFUSALS) or status in (401, 403):
-            return AccessDeniedError(
-                f"access denied: cannot {doing} {url}{what}{self._hint}", url=url
-            )
-        if any(mark in text for mark in _ASTRAY):
-            return AstrayError(f"another region or endpoint holds {url}{what}", url=url)
-        if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
-            return StorageError(f"the server refused to {doing} {url}{what}", url=url)
-        return ServerError(f"the server failed to {doing} {url}{what or _failure(text)}", url=url)
-
-
-class AstrayError(StorageError):
-    """The bucket is in another region than the request was signed for."""
+    def _translate(self, exc: BaseException, key: str, action: str = "read") -> Exception:
+        return translate(exc, self._display(key), action, self._hint)
 
 
 class S3Backend(_ObstoreBackend):
-    """One bucket of S3 or of a server that speaks its language."""
+    """One bucket of S3, or of a server with its API."""
 
     def __init__(
         self, options: Mapping[str, Any], bucket: str, display: Callable[[str], str]
@@ -152,7 +128,7 @@ class S3Backend(_ObstoreBackend):
         self._options = options
         self._bucket = bucket
         self._region_lock = threading.Lock()
-        self._region_asked = False
+        self._has_requested_region = False
         self._make_patient: Callable[[], Any]
         self._patient: Any
         self._connect(None)
@@ -163,8 +139,8 @@ class S3Backend(_ObstoreBackend):
             raise NotMappableError
         if settings.looked_for_credentials:
             self._hint = (
-                "; no AWS credentials were found, so the request was not signed: set them as for"
-                " the AWS command line, or pass storage_options={'key': ..., 'secret': ...}"
+                "; no AWS credentials were found, so the request was not signed: configure them as"
+                " for the AWS command line, or pass storage_options={'key': ..., 'secret': ...}"
             )
         client = _client_options(allow_http=settings.endpoint.startswith("http://"))
         patient = {**client, "read_timeout": client["read_timeout"] * _PATIENCE}
@@ -186,7 +162,7 @@ class S3Backend(_ObstoreBackend):
             **signing,
         )
         self._store = make(client_options=client)  # type: ignore[arg-type]
-        # A client is half a megabyte and some milliseconds, and most stores are only read.
+        # A client takes half a megabyte and some milliseconds, and most stores are only read.
         self._make_patient = partial(make, client_options=patient)
         self._patient = None
 
@@ -194,7 +170,7 @@ class S3Backend(_ObstoreBackend):
         if size_bytes < _LARGE_BYTES:
             return self._store
         if self._patient is None:
-            self._patient = self._make_patient()  # two threads may make one each; either will do
+            self._patient = self._make_patient()  # two threads may each make one, which is harmless
         return self._patient
 
     def _path(self, key: str) -> str:
@@ -219,24 +195,31 @@ class S3Backend(_ObstoreBackend):
         self._in_region(lambda: super(S3Backend, self).delete(keys))
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        # `depth` does not help: a flat listing by prefix is what an object store has.
-        first = self._in_region(lambda: self._list_from(folder, stem))
-        yield from first
+        # Object stores have a flat listing by prefix, for which `depth` makes no difference.
+        yield from self._in_region(lambda: self._list_from(folder, stem))
 
     def _list_from(self, folder: str, stem: str) -> Iterator[list[Entry]]:
         prefix = folder[len(self._bucket) + 1 :]
         wanted = stem[len(self._bucket) + 1 :]
-        # obstore's prefixes are whole path segments, so the stem goes into start-after, and the
-        # listing is left as soon as it is past the stem.
+        # obstore's prefixes are whole path segments, so the listing starts after the stem and ends
+        # as soon as it is past all keys that begin with it.
         offset = wanted if len(wanted) > len(prefix) + 1 else None
         try:
             stream = obstore.list(
                 self._store, prefix=prefix or None, offset=offset, chunk_size=_LIST_CHUNK
             )
-            chunk = next(stream, None)
-        except (*_ERRORS, ValueError) as exc:
-            raise self._translate(exc, folder) from None
-        return self._entries(stream, chunk, wanted, folder)
+        except FOREIGN as exc:
+            failure = self._translate(exc, folder)
+        else:
+            return self._entries(stream, self._next_chunk(stream, folder), wanted, folder)
+        raise failure
+
+    def _next_chunk(self, stream: Any, folder: str) -> Any:
+        try:
+            return next(stream, None)
+        except FOREIGN as exc:
+            failure = self._translate(exc, folder)
+        raise failure
 
     def _entries(self, stream: Any, chunk: Any, wanted: str, folder: str) -> Iterator[list[Entry]]:
         while chunk is not None:
@@ -246,35 +229,32 @@ class S3Backend(_ObstoreBackend):
                 if meta["path"].startswith(wanted)
             ]
             if any(entry.size_bytes == 0 for entry in batch):
-                # obstore leaves out the slash at the end of a folder's marker, which then looks
-                # like an empty file.
+                # obstore omits the slash at the end of a folder's marker, which then looks like an
+                # empty file.
                 raise NotMappableError
             if batch:
                 yield batch
-            # Past the stem. A marker of a folder (exp/, told as exp) sorts before it and is no end.
-            if chunk[-1]["path"] > wanted and not chunk[-1]["path"].startswith(wanted):
+            last = chunk[-1]["path"]
+            # A folder's marker (exp/, listed as exp) sorts before the stem and does not end it.
+            if last > wanted and not last.startswith(wanted):
                 return
-            try:
-                chunk = next(stream, None)
-            except _ERRORS as exc:
-                raise self._translate(exc, folder) from None
+            chunk = self._next_chunk(stream, folder)
 
     def _in_region(self, request: Callable[[], T]) -> T:
-        """Make the request again in the bucket's own region if the first went astray."""
-        try:
+        """Make a request, and repeat it in the bucket's own region if that is another one."""
+        with contextlib.suppress(WrongRegionError):
             return request()
-        except AstrayError:
-            with self._region_lock:
-                if not self._region_asked:
-                    self._region_asked = True
-                    region = s3_options.bucket_region(self._options, self._bucket)
-                    if region is not None:
-                        self._connect(region)
-            return request()
+        with self._region_lock:
+            if not self._has_requested_region:
+                self._has_requested_region = True
+                region = s3_options.bucket_region(self._options, self._bucket)
+                if region is not None:
+                    self._connect(region)
+        return request()
 
 
 class HTTPBackend(_ObstoreBackend):
-    """A web server that answers byte ranges."""
+    """A web server that serves byte ranges."""
 
     def __init__(self, protocol: str, host: str, display: Callable[[str], str]) -> None:
         super().__init__(display)
@@ -294,13 +274,7 @@ class HTTPBackend(_ObstoreBackend):
         return path
 
 
-_REFUSALS = (
-    exceptions.PermissionDeniedError,
-    exceptions.UnauthenticatedError,
-    PermissionError,
-)
 _NO_RETRIES: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-_ERRORS = (exceptions.BaseError, OSError)
 
 
 def _client_options(*, allow_http: bool) -> dict[str, Any]:
@@ -308,8 +282,8 @@ def _client_options(*, allow_http: bool) -> dict[str, Any]:
     return {
         "allow_http": allow_http,
         "connect_timeout": timedelta(seconds=limits.timeout_s),
-        # A stalled connection is a failure, a slow one is not: no bound on the whole request but
-        # one that keeps it from lasting for ever.
+        # A stalled connection is a failure, a slow one is not: the timeout for a whole request is
+        # long, and only ensures that it ends.
         "read_timeout": timedelta(seconds=limits.timeout_s),
         "timeout": timedelta(seconds=60 * limits.timeout_s),
         "user_agent": "cloudimg",
@@ -317,37 +291,8 @@ def _client_options(*, allow_http: bool) -> dict[str, Any]:
 
 
 def _version(meta: Any) -> str | None:
-    """The ETag, or the time of the last change where a server has none."""
+    """The ETag, or the time of the last change if a server sends no ETag."""
     etag: str | None = meta["e_tag"]
     if etag is None and meta["last_modified"] is not None:
         return str(meta["last_modified"].isoformat())
     return etag
-
-
-def _status_of(exc: BaseException) -> int | None:
-    match = _STATUS.search(str(exc))
-    return int(match.group(1)) if match else None
-
-
-def _reason(text: str) -> str:
-    """The server's own words, without the rest of the answer, which may hold key ids."""
-    status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
-    parts = [m.group(1) for m in (status, code, message) if m]
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _failure(text: str) -> str:
-    lowered = text.lower().rpartition("retry_timeout")[2]  # obstore tells its settings first
-    for mark, meaning in (
-        ("refused", "connection refused"),
-        ("dns", "no such host"),
-        ("timed out", "no answer in time"),
-        ("timeout", "no answer in time"),
-        ("connect", "no connection"),
-        ("decoding response body", "the answer broke off"),
-        ("incomplete", "the answer broke off"),
-        ("certificate", "the server's certificate is not trusted"),
-    ):
-        if mark in lowered:
-            return f" ({meaning})"
-    return " (the transfer failed)"

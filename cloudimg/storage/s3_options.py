@@ -1,7 +1,7 @@
-"""s3fs's options and the AWS configuration, said again in obstore's words, exactly or not at all.
+"""Translation of s3fs's options and the AWS configuration into arguments of obstore.
 
-Credentials, profile, region and endpoint are found by botocore, the way that every AWS tool finds
-them. Whatever has no exact counterpart makes `translate` return None, and s3fs does the work.
+botocore finds credentials, profile, region and endpoint, in the same way as for all AWS tools. If
+an option has no exact counterpart, `translate` returns None, and s3fs makes the requests.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 _IGNORED = {
-    # Options of s3fs about files, caches and uploads, which reading by ranges does not touch.
+    # Options of s3fs about files, caches and uploads, which do not affect reading by ranges.
     "asynchronous",
     "cache_regions",
     "default_block_size",
@@ -54,9 +54,9 @@ _COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
 _DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
-    """What an obstore S3 client is made from."""
+    """The arguments of an obstore S3 client."""
 
     endpoint: str
     region: str
@@ -66,50 +66,48 @@ class S3Settings:
     """None: requests are not signed."""
     ca_bundle: bytes | None = field(repr=False)
     looked_for_credentials: bool
-    """True where requests are unsigned only because no credentials were found."""
+    """Whether requests are unsigned only because no credentials were found."""
+
+
+class _Endpoint(NamedTuple):
+    url: str
+    region: str | None
+    style: str
+    """How URLs name the bucket: ``"auto"``, ``"path"`` or ``"virtual"``."""
 
 
 def translate(
     options: Mapping[str, Any], bucket: str, *, region: str | None = None
 ) -> S3Settings | None:
-    """Settings for one bucket, or None where s3fs must do the work."""
-    client_kwargs = dict(options.get("client_kwargs") or {})
-    config_kwargs = dict(options.get("config_kwargs") or {})
-    s3_config = dict(config_kwargs.get("s3") or {})
-    style = s3_config.pop("addressing_style", "auto")
-    if (
-        set(options) - _IGNORED - _MAPPED
-        or set(client_kwargs) - _CLIENT
-        or set(config_kwargs) - _CONFIG
-        or s3_config
-        or options.get("use_ssl", True) is not True
-        or client_kwargs.get("use_ssl", True) is not True
-    ):
+    """Settings for one bucket, or None if only s3fs can apply the options.
+
+    Parameters
+    ----------
+    options : mapping
+        Options of s3fs.
+    bucket : str
+    region : str, optional
+        Replaces the region of the options.
+    """
+    if not _is_translatable(options):
         return None
     import botocore.session
 
+    client_kwargs = _section(options, "client_kwargs")
     key = client_kwargs.get("aws_access_key_id") or options.get("key") or options.get("username")
     session = botocore.session.Session(
         profile=options.get("profile"),
-        # They serve clients, which only a search for credentials may make, and take 10 ms.
+        # The handlers serve clients; only a search for credentials may create one. They take 10 ms.
         include_builtin_handlers=not (key or options.get("anon")),
     )
-    asked_region = region or client_kwargs.get("region_name")
-    asked_endpoint = client_kwargs.get("endpoint_url") or options.get("endpoint_url")
-    found = _found_directly(session, asked_region, asked_endpoint) or _found_by_client(
-        options.get("profile"), asked_region, asked_endpoint, style
-    )
-    if found is None:
+    endpoint = _endpoint(session, options, region)
+    if endpoint is None:
         return None
-    endpoint_url, region_name, configured_style = found
-    chosen = configured_style if style == "auto" else style
-    if chosen == "auto" and (asked_endpoint or _configured_endpoint(session)):
-        chosen = "path"  # botocore's choice where an endpoint is given
-    endpoint, virtual = _address(endpoint_url, bucket, chosen)
+    url, virtual = _address(endpoint.url, bucket, endpoint.style)
     credentials, looked = _credentials(session, options, client_kwargs, key)
     return S3Settings(
-        endpoint=endpoint,
-        region=_plain_region(region_name),
+        endpoint=url,
+        region=_plain_region(endpoint.region),
         virtual_hosted=virtual,
         requester_pays=bool(options.get("requester_pays")),
         credentials=credentials,
@@ -118,8 +116,45 @@ def translate(
     )
 
 
+def _section(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict(options.get(name) or {})
+
+
+def _is_translatable(options: Mapping[str, Any]) -> bool:
+    """Whether every option has an exact counterpart in obstore, or no effect on requests."""
+    client_kwargs = _section(options, "client_kwargs")
+    config_kwargs = _section(options, "config_kwargs")
+    known = (
+        (options, _IGNORED | _MAPPED),
+        (client_kwargs, _CLIENT),
+        (config_kwargs, _CONFIG),
+        (_section(config_kwargs, "s3"), {"addressing_style"}),
+    )
+    return all(set(section) <= names for section, names in known) and all(
+        section.get("use_ssl", True) is True for section in (options, client_kwargs)
+    )
+
+
+def _endpoint(session: Any, options: Mapping[str, Any], region: str | None) -> _Endpoint | None:
+    """The endpoint that the options and the AWS configuration lead to."""
+    client_kwargs = _section(options, "client_kwargs")
+    region = region or client_kwargs.get("region_name")
+    url = client_kwargs.get("endpoint_url") or options.get("endpoint_url")
+    style = _section(_section(options, "config_kwargs"), "s3").get("addressing_style", "auto")
+    endpoint = _endpoint_from_config(session, region, url) or _endpoint_from_client(
+        options.get("profile"), region, url, style
+    )
+    if endpoint is None:
+        return None
+    if style == "auto":
+        style = endpoint.style
+    if style == "auto" and (url or _configured_endpoint(session)):
+        style = "path"  # botocore's choice where an endpoint is given
+    return endpoint._replace(style=style)
+
+
 def _configured_endpoint(session: Any) -> str | None:
-    """The endpoint that the environment or a profile names, if any."""
+    """URL of the endpoint in the environment or a profile, if any."""
     from botocore.configprovider import ConfiguredEndpointProvider
 
     if session.get_config_variable("ignore_configured_endpoint_urls"):
@@ -132,12 +167,10 @@ def _configured_endpoint(session: Any) -> str | None:
     return endpoint
 
 
-def _found_directly(
-    session: Any, region: str | None, endpoint: str | None
-) -> tuple[str, str | None, str] | None:
-    """Endpoint, region and addressing style where they are plain; None where only a client knows.
+def _endpoint_from_config(session: Any, region: str | None, url: str | None) -> _Endpoint | None:
+    """The endpoint where the configuration is simple; None where a client must find it.
 
-    A client of botocore takes 0.1 s to make, as long as three requests.
+    Creating a client of botocore takes 0.1 s, as long as three requests.
     """
     if any(session.get_config_variable(f"use_{n}_endpoint") for n in ("fips", "dualstack")):
         return None
@@ -146,27 +179,31 @@ def _found_directly(
     if not isinstance(s3, dict) or set(s3) - {"addressing_style"}:
         return None
     region = region or session.get_config_variable("region")
-    endpoint = endpoint or _configured_endpoint(session)
-    if endpoint is None:
-        if region is None or not _COMMERCIAL_REGION.fullmatch(region):
-            return None
-        place = "s3" if region == "us-east-1" else f"s3.{region}"  # as botocore names it
-        endpoint = f"https://{place}.amazonaws.com"
-    return endpoint, region, s3.get("addressing_style") or "auto"
+    url = url or _configured_endpoint(session) or _commercial_endpoint(region)
+    if url is None:
+        return None
+    return _Endpoint(url, region, s3.get("addressing_style") or "auto")
 
 
-def _found_by_client(
-    profile: str | None, region: str | None, endpoint: str | None, style: str
-) -> tuple[str, str | None, str] | None:
-    """The same from a client that botocore makes; None where obstore cannot follow it."""
+def _commercial_endpoint(region: str | None) -> str | None:
+    if region is None or not _COMMERCIAL_REGION.fullmatch(region):
+        return None
+    host = "s3" if region == "us-east-1" else f"s3.{region}"  # as botocore names it
+    return f"https://{host}.amazonaws.com"
+
+
+def _endpoint_from_client(
+    profile: str | None, region: str | None, url: str | None, style: str
+) -> _Endpoint | None:
+    """The endpoint of a botocore client; None if obstore cannot connect to it in the same way."""
     import botocore.config
     import botocore.session
 
     client = botocore.session.Session(profile=profile).create_client(
         "s3",
         region_name=region,
-        endpoint_url=endpoint,
-        # The client only tells endpoint and region; nothing is signed with these.
+        endpoint_url=url,
+        # The client only finds endpoint and region; these never sign a request.
         aws_access_key_id="-",
         aws_secret_access_key="-",
         config=botocore.config.Config(s3={"addressing_style": style} if style != "auto" else None),
@@ -177,7 +214,7 @@ def _found_by_client(
     if client.meta.config.__dict__.get("use_fips_endpoint") or client.meta.config.proxies:
         return None
     configured = s3_settings.get("addressing_style") or "auto"
-    return client.meta.endpoint_url, client.meta.region_name, configured
+    return _Endpoint(client.meta.endpoint_url, client.meta.region_name, configured)
 
 
 def _plain_region(region: str | None) -> str:
@@ -185,11 +222,11 @@ def _plain_region(region: str | None) -> str:
 
 
 def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
-    """Endpoint for the bucket and whether the host names it: as botocore decides it."""
+    """Endpoint for the bucket, and whether the host names the bucket, as in botocore."""
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host or parts.port == 0:
-        raise ValueError(f"the endpoint {endpoint!r} is no URL such as https://host:9000")
+        raise ValueError(f"the endpoint {endpoint!r} is not a URL such as https://host:9000")
     # A bucket with dots breaks the certificate of a virtual host.
     if _DNS_BUCKET.fullmatch(bucket) and style != "path":
         return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True
@@ -199,6 +236,7 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
 def _credentials(
     session: Any, options: Mapping[str, Any], client_kwargs: Mapping[str, Any], key: str | None
 ) -> tuple[Callable[[], dict[str, Any]] | None, bool]:
+    """Credentials for obstore, and whether a search for them failed."""
     if options.get("anon"):
         return None, False
     if key:
@@ -212,13 +250,14 @@ def _credentials(
             "expires_at": None,
         }
         return lambda: fixed, False
-    found = session.get_credentials()
-    if found is None:
+    source = session.get_credentials()
+    if source is None:
         return None, True
 
     def current() -> dict[str, Any]:
-        # botocore renews what is about to expire; asking it every minute is enough for that.
-        frozen = found.get_frozen_credentials()
+        # botocore renews credentials that are about to expire. obstore calls this again five
+        # minutes before the given time, and so every minute.
+        frozen = source.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
@@ -234,7 +273,7 @@ def _ca_bundle(path: str | None) -> bytes | None:
 
 
 def bucket_region(options: Mapping[str, Any], bucket: str) -> str | None:
-    """Region that S3 names for the bucket, asked for once, when a request went astray."""
+    """Region of a bucket according to S3, requested when a request went to the wrong region."""
     import botocore.exceptions
     import botocore.session
     from botocore import UNSIGNED
@@ -248,10 +287,10 @@ def bucket_region(options: Mapping[str, Any], bucket: str) -> str | None:
         config=Config(signature_version=UNSIGNED, retries={"max_attempts": 2}),
     )
     try:
-        answer = client.head_bucket(Bucket=bucket)
+        response = client.head_bucket(Bucket=bucket)
     except botocore.exceptions.ClientError as exc:
-        answer = exc.response  # a 301 or 403 names the region as well as a 200
+        response = exc.response  # a 301 or 403 names the region as well as a 200
     except botocore.exceptions.BotoCoreError:
         return None
-    region = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    region = response["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
     return str(region) if region else None

@@ -1,20 +1,17 @@
-"""`Store`: what the rest of cloudimg asks for bytes and listings; retries and fallbacks."""
+"""`Store`: reading, writing and listing of objects, with retries and fallbacks."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudimg.__about__ import __version__
 from cloudimg.errors import (
     ArgumentError,
-    CloudimgError,
     ClusterError,
     NotFoundError,
     ServerError,
@@ -22,9 +19,9 @@ from cloudimg.errors import (
 )
 from cloudimg.settings import settings
 from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
-from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.connections import shared_backends
 from cloudimg.storage.threads import engine
-from cloudimg.storage.urls import Location, redact
+from cloudimg.storage.urls import Location
 
 T = TypeVar("T")
 
@@ -33,16 +30,16 @@ _LONGEST_PAUSE_S = 10.0
 
 
 class Store:
-    """The objects below one location, with one set of options.
+    """The objects of one location, with one set of options.
 
-    Making one connects to nothing; it pickles (with its options, which may be credentials) and
-    connects at the first request in each process. Stores of one process with equal location and
+    Creating a store connects to nothing. It pickles (with its options, which may be credentials)
+    and connects at the first request in each process. Stores of a process with equal location and
     options share their connections. Thread-safe.
 
     Parameters
     ----------
     location : Location
-    options : mapping
+    options : mapping, optional
         fsspec's ``storage_options``.
     """
 
@@ -54,7 +51,7 @@ class Store:
         self.identity = hashlib.sha256(
             repr(sorted(self.options.items(), key=lambda item: item[0])).encode()
         ).hexdigest()
-        """Tells stores with different options apart within a process; never stored or shown."""
+        """Digest of the options, to distinguish stores within a process; never stored or shown."""
         self._backends: list[Backend] | None = None
         self._pid = 0
 
@@ -62,27 +59,27 @@ class Store:
         return f"Store({self.location.display(self.location.root)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (__version__, self.location, self.options)
+        return _unpickle, (__version__, self.location, self.options)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         # Options may be credentials: they never become part of a name.
         return ("cloudimg.Store", self.location.display(self.location.root))
 
     def get(self, key: str, start: int | None = None, stop: int | None = None) -> Blob:
-        """Bytes of one object.
+        """Read bytes of one object.
 
         Parameters
         ----------
         key : str
             Path of the object below ``protocol://``.
         start, stop : int, optional
-            Half-open range; all bytes without one. A negative start asks for the last bytes.
-            A range that reaches past the end of the object gives what there is.
+            Half-open range; the default is the whole object. A negative start requests the last
+            bytes. A range that extends past the end of the object is cut there.
 
         Raises
         ------
         StorageError
-            One of its kinds, after the retries that it deserves.
+            Or a subclass of it, after retries where they can help.
         """
 
         def request(backend: Backend) -> Blob:
@@ -90,11 +87,11 @@ class Store:
             self._check_length(blob, key, start, stop)
             return blob
 
-        asked = None if start is None or stop is None else (start, stop)
-        return self._retried(request, asked)
+        byte_range = None if start is None or stop is None else (start, stop)
+        return self._retried(request, byte_range)
 
     def _check_length(self, blob: Blob, key: str, start: int | None, stop: int | None) -> None:
-        """A transfer that broke off unnoticed must not pass for the end of the object."""
+        """Check that a transfer did not break off, which would look like the end of the object."""
         if blob.size_bytes is None or blob.is_whole:
             return
         first = 0 if start is None else start if start >= 0 else max(0, blob.size_bytes + start)
@@ -102,8 +99,8 @@ class Store:
         if (blob.start_bytes, blob.stop_bytes) != (first, max(first, last)):
             url = self.location.display(key)
             raise ServerError(
-                f"bytes {blob.start_bytes}-{blob.stop_bytes} came instead of {first}-{last}"
-                f" from {url}",
+                f"received bytes {blob.start_bytes}-{blob.stop_bytes} instead of {first}-{last}"
+                f" of {url}",
                 url=url,
             )
 
@@ -112,39 +109,39 @@ class Store:
         return self._retried(lambda backend: backend.info(key), None)
 
     def put(self, key: str, data: Data) -> None:
-        """Store an object by one request, whole: readers see the old one or the new one.
+        """Store a whole object in one request: readers see either the old one or the new one.
 
         Parameters
         ----------
         key : str
-            Path of the object below ``protocol://``. Folders above it are made where a store has
-            folders.
+            Path of the object below ``protocol://``. Missing folders above it are created where a
+            store has folders.
         data : bytes-like
-            All of it.
+            Content of the object.
 
         Raises
         ------
         NoRoomError
             If the store or disk is full.
         StorageError
-            Another of its kinds, after the retries that it deserves; also where nothing can be
-            written, as to http or into an archive.
+            Or another subclass of it, after retries where they can help; also where writing is
+            impossible, as to http or into an archive.
         """
         self._refuse_unwritable(key)
         self._retried(lambda backend: backend.put(key, data), None)
 
     def create(self, key: str, data: Data) -> bool:
-        """Store an object if there is none of that name; whether it is ours now.
+        """Store an object unless the key exists; return whether this call stored it.
 
-        Where an answer was lost and the request repeated, the first one may have stored it. What
-        is there is therefore read back: `data` should be bytes that nobody else writes, because
-        equal ones count as ours. This is not left to our own retries, because HTTP clients and
-        proxies repeat a PUT by themselves.
+        If a response was lost and the request repeated, the first request may have stored the
+        object. An existing object is therefore read back, and counts as stored by this call if it
+        equals `data`, which should be bytes that no other writer uses. Our own retries are not the
+        only reason: HTTP clients and proxies also repeat a PUT.
 
         Raises
         ------
         StorageError
-            As for `put`; also where the store cannot create an object only if there is none.
+            As for `put`; also if the store cannot create an object only if it does not exist.
         """
         self._refuse_unwritable(key)
         if self._retried(lambda backend: backend.create(key, data), None):
@@ -155,7 +152,7 @@ class Store:
             return False
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are fine. Emptied local folders stay.
+        """Delete objects; missing ones are not an error. Empty local folders remain.
 
         Raises
         ------
@@ -166,18 +163,18 @@ class Store:
             self._retried(lambda backend: backend.delete(keys), None)
 
     def _refuse_unwritable(self, key: str) -> None:
-        place = self.location
-        if place.before or place.after or place.protocol in ("http", "https"):
-            url = place.display(key)
-            what = "a web server" if place.protocol in ("http", "https") else "a chain of URLs"
+        location = self.location
+        is_web = location.protocol in ("http", "https")
+        if location.before or location.after or is_web:
+            url = location.display(key)
             raise StorageError(
-                f"cannot write {url}: it names {what}, which is read only; write to s3, gs, az or"
-                " a local folder",
+                f"cannot write {url}: it names {'a web server' if is_web else 'a chain of URLs'},"
+                " which is read only; write to s3, gs, az or a local folder",
                 url=url,
             )
 
     def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        """Objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
+        """List objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
         last = ""
         for backend in self._connected():
             attempts = settings().attempts
@@ -185,8 +182,8 @@ class Store:
                 resume = last
                 try:
                     for batch in backend.list_objects(folder, stem, depth):
-                        # Only the sorted listing of S3 can break off between two batches; what
-                        # was given before a retry or a fallback is not given again.
+                        # Only the sorted listing of S3 can break off between two batches; after a
+                        # retry or a fallback, entries that were already returned are skipped.
                         fresh = [entry for entry in batch if entry.key > resume]
                         last = batch[-1].key
                         yield fresh
@@ -194,177 +191,68 @@ class Store:
                 except NotMappableError:
                     break
                 except ServerError as exc:
-                    if attempt + 1 == attempts:
-                        raise self._given_up(exc, attempts, None) from None
-                    _pause(attempt)
-        raise StorageError(f"{self} cannot be listed", url=self.location.display(folder))
+                    failure = exc.with_traceback(None)
+                self._pause_or_give_up(failure, attempt, attempts, None)
+        raise StorageError(
+            f"no backend of {self} supports listing", url=self.location.display(folder)
+        )
 
-    def _retried(self, request: Callable[[Backend], T], asked: tuple[int, int] | None) -> T:
+    def _retried(self, request: Callable[[Backend], T], byte_range: tuple[int, int] | None) -> T:
         attempts = settings().attempts
         for attempt in range(attempts):
             try:
                 with engine().requests:
                     return self._first_able(request)
             except ServerError as exc:
-                if attempt + 1 == attempts:
-                    raise self._given_up(exc, attempts, asked) from None
-                _pause(attempt)
+                # Without the traceback, whose frames would keep the data of the request alive.
+                failure = exc.with_traceback(None)
             except StorageError as exc:
                 if exc.byte_range is None:
-                    exc.byte_range = asked
+                    exc.byte_range = byte_range
                 raise
+            self._pause_or_give_up(failure, attempt, attempts, byte_range)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _given_up(
-        self, exc: ServerError, attempts: int, asked: tuple[int, int] | None
-    ) -> ServerError:
-        return ServerError(
-            f"{exc.message}; gave up after {attempts} attempts", url=exc.url, byte_range=asked
-        )
+    def _pause_or_give_up(
+        self,
+        failure: ServerError,
+        attempt: int,
+        attempts: int,
+        byte_range: tuple[int, int] | None,
+    ) -> None:
+        """Wait before the next attempt; raise after the last one."""
+        if attempt + 1 == attempts:
+            raise ServerError(
+                f"{failure.message}; gave up after {attempts} attempts",
+                url=failure.url,
+                byte_range=byte_range,
+                cause=failure.cause,
+            )
+        # Full jitter: a thousand workers that were throttled at once must not retry at once.
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
+        time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
 
     def _first_able(self, request: Callable[[Backend], T]) -> T:
+        """The result of the first backend that can express a request."""
         for backend in self._connected():
             try:
                 return request(backend)
             except NotMappableError:
                 continue
-        raise StorageError(f"{self} cannot answer this request")
+        raise StorageError(f"no backend of {self} supports this request")
 
     def _connected(self) -> list[Backend]:
         if self._backends is None or self._pid != os.getpid():
-            self._backends, self._pid = _shared_backends(self), os.getpid()
+            self._backends = shared_backends(self.location, self.options, self.identity)
+            self._pid = os.getpid()
         return self._backends
 
 
-def _pause(attempt: int) -> None:
-    # Full jitter: a thousand workers that were throttled together must not come back together.
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
-    time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
+def _unpickle(version: str, location: Location, options: Mapping[str, Any]) -> Store:
+    """The store that another process pickled.
 
-
-class _LateFsspec:
-    """The fsspec backend, made when it is first needed: importing s3fs takes half a second."""
-
-    def __init__(self, location: Location, options: Mapping[str, Any]) -> None:
-        self._location, self._options = location, options
-        self._lock = threading.Lock()
-        self._backend: Backend | None = None
-
-    def _made(self) -> Backend:
-        with self._lock:
-            if self._backend is None:
-                from cloudimg.storage.fsspec_backend import FsspecBackend
-
-                self._backend = FsspecBackend(self._location, self._options)
-            return self._backend
-
-    def get(self, key: str, start: int | None, stop: int | None) -> Blob:
-        return self._made().get(key, start, stop)
-
-    def info(self, key: str) -> Entry:
-        return self._made().info(key)
-
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        return self._made().list_objects(folder, stem, depth)
-
-    def put(self, key: str, data: Data) -> None:
-        self._made().put(key, data)
-
-    def create(self, key: str, data: Data) -> bool:
-        return self._made().create(key, data)
-
-    def delete(self, keys: Sequence[str]) -> None:
-        self._made().delete(keys)
-
-
-_lock = threading.Lock()
-_backends: dict[tuple[Location, str, str], list[Backend]] = {}
-_is_forked = False
-"""Whether this process was forked from one that had connections: obstore's threads are not in it,
-so that its calls would wait for ever."""
-
-
-def _shared_backends(store: Store) -> list[Backend]:
-    place = (store.location, store.identity, _environment())
-    with _lock:
-        if place not in _backends:
-            _backends[place] = _make_backends(store.location, store.options)
-        return _backends[place]
-
-
-def _is_configured_in_fsspec(protocol: str) -> bool:
-    """Whether fsspec's own configuration has options for the protocol, which only it can apply."""
-    folder = Path(os.environ.get("FSSPEC_CONFIG_DIR", "~/.config/fsspec")).expanduser()
-    if not folder.is_dir() and not any(name.startswith("FSSPEC_") for name in os.environ):
-        return False  # and fsspec need not be imported
-    import fsspec.config
-
-    return bool(fsspec.config.conf.get(protocol))
-
-
-def _environment() -> str:
-    """Digest of the variables that endpoints and credentials come from: a later image sees those
-    of its own time."""
-    prefixes = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_", "FSSPEC_", "SSL_CERT_")
-    found = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
-    return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
-    """The ways to this location, best first."""
-    slow: Backend = _LateFsspec(location, options)
-    is_fast = (
-        not _is_forked
-        and settings().backend != "fsspec"
-        and not _is_configured_in_fsspec(location.protocol)
-    )
-    if location.before or location.after:
-        return [slow]
-    if location.protocol == "file":
-        forced = settings().backend == "fsspec"
-        return [LocalBackend()] if not options and not forced else [slow]
-    try:
-        if location.protocol == "s3" and is_fast:
-            from cloudimg.storage.obstore_backend import S3Backend
-
-            return [S3Backend(options, location.root, location.display), slow]
-        if location.protocol in ("http", "https") and not options and is_fast:
-            from cloudimg.storage.obstore_backend import HTTPBackend
-
-            return [HTTPBackend(location.protocol, location.root, location.display), slow]
-    except NotMappableError:
-        return [slow]
-    except CloudimgError:
-        raise
-    except Exception as exc:  # noqa: BLE001
-        raise ArgumentError(
-            f"cannot connect to {location.display(location.root)}: {type(exc).__name__}:"
-            f" {redact(str(exc))}",
-            url=location.display(location.root),
-        ) from None
-    return [slow]
-
-
-def forget_connections() -> None:
-    """Make the next requests connect anew."""
-    _backends.clear()
-
-
-def _forget_after_fork() -> None:
-    global _lock, _is_forked  # a lock held by another thread of the parent would never open
-    _lock = threading.Lock()
-    _is_forked = _is_forked or bool(_backends)
-    forget_connections()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-def _arrived(version: str, location: Location, options: Mapping[str, Any]) -> Store:
-    """A store that another process has sent.
-
-    Whatever is sent to a worker that reads or writes has one, so that this is where different
-    versions meet: they would not agree on what else is in the message.
+    All work that reads or writes on a worker includes a store, so this is where different versions
+    of cloudimg are detected, which would not understand each other's messages.
 
     Raises
     ------
@@ -372,7 +260,7 @@ def _arrived(version: str, location: Location, options: Mapping[str, Any]) -> St
     """
     if version != __version__:
         raise ClusterError(
-            f"this process has cloudimg {__version__}, whoever sends it work has {version}: install"
-            " the same version in both places"
+            f"this process has cloudimg {__version__}, the process that sent the work has"
+            f" {version}: install the same version in both places"
         )
     return Store(location, options)

@@ -1,7 +1,7 @@
-"""The threads of this process, and its caps on requests and bytes in flight.
+"""The threads of this process, and its limits on requests and bytes in flight.
 
-They belong to the process, not to an image or a Dask thread: a worker with forty threads shall
-not open forty times as many connections.
+They belong to the process, not to an image or a Dask thread: a worker with forty threads must not
+open forty times as many connections.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ T = TypeVar("T")
 
 
 _FETCHERS = 256
-"""Threads that wait for pixels; more of them gained nothing. Directories are many and small."""
+"""Threads that wait for pixels; in measurements, more of them were not faster. Headers have threads
+of their own, because they need many small requests."""
 
 
 class ByteBudget:
-    """A counting semaphore over bytes, first come first served.
+    """A counting semaphore over bytes that serves claims in order.
 
     A claim larger than the whole budget waits until nothing else is in flight, then runs alone.
     """
@@ -36,7 +37,7 @@ class ByteBudget:
         self._condition = threading.Condition()
 
     def claim(self, size_bytes: int) -> int:
-        """Wait for room; returns what `release` must be given."""
+        """Wait until there is room; return the cost, to be passed to `release`."""
         cost = min(size_bytes, self._total)
         with self._turn, self._condition:
             self._condition.wait_for(lambda: self._free >= cost)
@@ -44,13 +45,17 @@ class ByteBudget:
         return cost
 
     def release(self, cost_bytes: int) -> None:
+        """Return what `claim` has taken."""
         with self._condition:
             self._free += cost_bytes
             self._condition.notify_all()
 
 
 class Engine:
-    """The threads of this process: many that wait for stores, a few that decode."""
+    """The threads of a process: many that wait for stores, a few that decode.
+
+    The pools last until the process exits, which shuts them down.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -63,44 +68,44 @@ class Engine:
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "cloudimg-decode")
 
     def fetch(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function`, which waits for a store, in one of the fetching threads."""
+        """Run `function`, which waits for a store, in a fetching thread."""
         return self._fetchers.submit(function)
 
     def fetch_window(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function`, one request for a part of a header, for a fetching thread that waits.
+        """Run `function`, which requests a part of a header while a fetching thread waits for it.
 
-        In threads of their own: the fetching ones could all be waiting for each other.
+        These threads are separate, because all fetching threads could be waiting for each other.
         """
         return self._windows.submit(function)
 
     def decode_file(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function`, which decodes a whole file by what may be a user's own reader.
+        """Run `function`, which decodes a whole file, perhaps by a user's own reader.
 
-        In threads of their own: it may use cloudimg itself and wait for the others.
+        These threads are separate, because the reader may use cloudimg and wait for the others.
         """
         return self._readers.submit(function)
 
     def decode(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function`, which needs the processor, in one of the decoding threads."""
+        """Run `function`, which needs CPU time, in a decoding thread."""
         return self._decoders.submit(function)
 
 
 def map_ahead(start: Callable[[S], Future[T]], items: Iterable[S], *, n_ahead: int) -> Iterator[T]:
-    """Results in the order of items, while the next ones are under way already.
+    """Yield results in the order of `items`, while work for the next items is in progress.
 
     Parameters
     ----------
     start : callable
         Starts the work for an item, as with `Engine.fetch`.
     items : iterable
-        Taken only as they are started.
+        Consumed only as work is started.
     n_ahead : int
-        Items that are started and not yet yielded, at most.
+        Largest number of items whose work is started and whose result is not yet yielded.
 
     Raises
     ------
     Exception
-        What the work for an item raised, at the place of that item.
+        What the work for an item raised, in place of its result.
     """
     waiting: deque[Future[T]] = deque()
     try:
@@ -120,7 +125,7 @@ _engine: Engine | None = None
 
 
 def engine() -> Engine:
-    """The engine of this process, made at its first use."""
+    """The engine of this process, created at its first use."""
     global _engine
     with _lock:
         if _engine is None:

@@ -1,4 +1,4 @@
-"""URLs: chained ones, plain paths, and what of them may be shown."""
+"""URLs: chains, plain paths, and the removal of credentials and signatures."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _OF_SIGNATURES = {
     *("se", "sp", "sv", "sr", "st", "spr", "sip", "si", "ss", "srt"),  # Azure
     *("skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid", "sdd"),
 }
-"""Parameters that come with a signature, and mean something else where there is none."""
+"""Parameters that belong to a signature, and have other meanings in URLs without one."""
 _SIGNATURES = {"signature", "sig", "token", "credential", "auth"}
-"""Not keys, which often name what is asked for."""
+"""Without "key", which often names the requested object."""
+_ALIASES = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _USERINFO = re.compile(r"://[^/\s]*@")
 _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
-"""Protocols of fsspec whose URLs are paths only; in all others a host or bucket comes first."""
+"""Protocols of fsspec whose URLs are paths only; all others begin with a host or bucket."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Location:
-    """Where a family of objects lives: everything of their URLs but the path.
+    """The part that the URLs of a set of objects have in common: everything but the path.
 
     In ``zip://x_{z}.tif::s3://lab/a.zip`` the objects are named by the first path, so
     `before` is empty, `protocol` is zip and `after` is ``::s3://lab/a.zip``; in
@@ -38,11 +39,11 @@ class Location:
     """
 
     before: str
-    """Filters of fsspec in front, each ending with ``::``."""
+    """Filters of fsspec before the path, each ending with ``::``."""
     protocol: str
     """Protocol of the path that names the objects."""
     root: str
-    """Bucket (s3, gs, ...) or host (http, ftp, ...); empty where URLs have none."""
+    """Bucket (s3, gs, ...) or host (http, ftp, ...); empty for protocols without one."""
     after: str
     """The rest of the chain, beginning with ``::``."""
 
@@ -60,11 +61,11 @@ class Location:
         return redact(self.url(key))
 
     def pattern_text(self, key: str) -> str:
-        """What a pattern is compiled from and matched with: the URL without its filters."""
+        """The URL without its filters, which patterns are compiled from and matched with."""
         return key if self.protocol == "file" else f"{self.protocol}://{key}"
 
     def key_of(self, pattern_text: str) -> str:
-        """The key again, from `pattern_text`."""
+        """Key of the object with this `pattern_text`."""
         return pattern_text if self.protocol == "file" else pattern_text[len(self.protocol) + 3 :]
 
 
@@ -78,46 +79,51 @@ def split_url(url: str | os.PathLike[str]) -> tuple[Location, str]:
     """
     text = os.fspath(url) if isinstance(url, str | os.PathLike) else url
     if not isinstance(text, str) or not text:
-        raise ArgumentError(f"a URL or a path is needed, not {text!r}")
+        raise ArgumentError(f"expected a URL or a path, not {text!r}")
     links = text.split("::")
-    naming = next(
-        (i for i, link in enumerate(links) if (m := _PROTOCOL.match(link)) and link[m.end() :]),
-        None,
-    )
+    naming = _naming_link(links)
     if naming is None:
-        if len(links) > 1 and not _PROTOCOL.match(links[-1]):
-            naming = len(links) - 1  # simplecache::/data/x.tif
-        elif len(links) == 1 and not _PROTOCOL.match(text):
-            naming = 0
-        else:
-            raise ArgumentError(f"{redact(text)!r} has no path that names objects")
+        raise ArgumentError(f"{redact(text)!r} has no path that names objects")
     before = "".join(link.removesuffix("://") + "::" for link in links[:naming])
     after = "".join("::" + link for link in links[naming + 1 :])
-    link = links[naming]
+    protocol, path = _split_link(links[naming])
+    if protocol in _WITHOUT_HOST:
+        return Location(before, protocol, "", after), path
+    root = path.split("/", 1)[0]
+    if not root:
+        raise ArgumentError(f"{redact(text)!r} does not name a bucket or host")
+    return Location(before, protocol, root, after), path
+
+
+def _naming_link(links: list[str]) -> int | None:
+    """Index of the link of a chain whose path names the objects."""
+    for i, link in enumerate(links):
+        match = _PROTOCOL.match(link)
+        if match and link[match.end() :]:
+            return i
+    # A plain path can only be the last link, as in simplecache::/data/x.tif.
+    return None if _PROTOCOL.match(links[-1]) else len(links) - 1
+
+
+def _split_link(link: str) -> tuple[str, str]:
+    """Protocol and path of one link of a chain."""
     match = _PROTOCOL.match(link)
     protocol = match.group(0)[:-3].lower() if match else "file"
     path = link[match.end() :] if match else link
-    if protocol in ("file", "local"):
-        protocol, path = "file", _absolute(path)
-    elif protocol in ("s3", "s3a"):
-        protocol = "s3"
-    elif protocol in ("gs", "gcs"):
-        protocol = "gs"
+    protocol = _ALIASES.get(protocol, protocol)
+    if protocol == "file":
+        path = _absolute(path)
     elif protocol == "memory":
         path = path.lstrip("/")
-    has_root = protocol not in _WITHOUT_HOST
-    root = path.split("/", 1)[0] if has_root else ""
-    if has_root and not root:
-        raise ArgumentError(f"{redact(text)!r} names no bucket or host")
-    return Location(before, protocol, root, after), path
+    return protocol, path
 
 
 def _absolute(path: str) -> str:
     if path.startswith("~"):
         try:
             path = str(Path(path).expanduser())
-        except RuntimeError:
-            raise ArgumentError(f"{path!r} names no home folder") from None
+        except RuntimeError as exc:
+            raise ArgumentError(f"cannot find the home folder of {path!r}") from exc
     while path.startswith("./"):
         path = path[2:]
     if not path.startswith("/"):
@@ -126,31 +132,30 @@ def _absolute(path: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Take user names, passwords, tokens and signatures out of a URL or message."""
+    """Remove user names, passwords, tokens and signatures from a URL or message."""
     return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 def unsigned(text: str) -> str:
-    """A URL as a name of what it leads to: without what differs each time that it is signed.
+    """A URL without its signature, which differs each time that the URL is signed.
 
-    Other URLs, and what is no URL of the web, are as they were.
+    Unsigned URLs and those of other protocols are returned unchanged.
     """
     if "http" not in text:
         return text
     names = [name.lower() for _, name in _PARAMETER.findall(text)]
-    is_signed = any(map(_is_of_signature, names))
-
-    def kept(found: re.Match[str]) -> str:
-        name = found[2].lower()
-        drops = _is_of_signature(name) or (is_signed and name in _OF_SIGNATURES)
-        return found[1] if drops else found[0]
-
-    if not is_signed:
+    if not any(map(_is_signature, names)):
         return text
+
+    def kept(parameter: re.Match[str]) -> str:
+        name = parameter[2].lower()
+        drops = _is_signature(name) or name in _OF_SIGNATURES
+        return parameter[1] if drops else parameter[0]
+
     return re.sub(r"[?&]+$", "", re.sub(r"([?&])[?&]+", r"\1", _PARAMETER.sub(kept, text)))
 
 
-def _is_of_signature(name: str) -> bool:
+def _is_signature(name: str) -> bool:
     if name.startswith(("x-amz-", "x-goog-")) or name == "key-pair-id":
         return True
     return not _SIGNATURES.isdisjoint(re.split(r"[^a-z]+", name)) or name.endswith("token")

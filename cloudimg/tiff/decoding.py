@@ -1,24 +1,49 @@
-"""One segment decoded by tifffile: limits before, second tries after, errors of ours."""
+"""Decoding one segment with tifffile: limits checked before, a retry after, errors translated."""
 
 from __future__ import annotations
 
+import math
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, LimitError, UnsupportedFormatError
-
-Buffer = bytes | memoryview
+from cloudimg.formats.sizes import jpeg_frame
+from cloudimg.tiff.ifd import Buffer, Range
+from cloudimg.tiff.malformed import MALFORMED, is_bug
 
 JPEG = {6, 7, 34892, 33007}
+"""Values of Compression for JPEG and its variants."""
 _DEFLATE = {8, 32946, 50013}
 _MOST_EXCESS_BYTES = 2**20
-# ITU T.81, table B.1: frame headers; C4, C8 and CC are other markers.
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSegment:
+    """A tile or strip as stored in the file."""
+
+    data: Buffer
+    """Stored bytes; fewer than `byte_range` if the file ends there."""
+    index: int
+    """Index of the segment in its page."""
+    page: int
+    """Number of the page."""
+    jpegtables: bytes | None
+    """Tables that the segments of a page share."""
+    uncompressed_bytes: int
+    """Size before compression, as the layout of the page implies."""
+    url: str
+    byte_range: Range
+    """Bytes of the file that hold the segment, as the header declares."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+        return f"segment {self.index} of page {self.page} of {self.url}"
 
 
 class SegmentDecoder:
-    """Decodes the segments of pages that are laid out like one keyframe.
+    """Decoder of the segments of all pages with the layout of one keyframe.
 
     Parameters
     ----------
@@ -33,46 +58,42 @@ class SegmentDecoder:
         self._jpegheader = keyframe.jpegheader
         self._segment_bytes = segment_bytes
 
-    def __call__(
-        self,
-        encoded: Buffer,
-        index: int,
-        *,
-        jpegtables: bytes | None,
-        stored_bytes: int,
-        page: int,
-        limit_bytes: int,
-        url: str,
-        byte_range: tuple[int, int],
-    ) -> Any:
-        """Decode one segment; see `tifffile.TiffPage.decode` for what comes back.
+    def __call__(self, segment: EncodedSegment, limit_bytes: int) -> Any:
+        """Decode one segment.
+
+        Returns
+        -------
+        tuple
+            See `tifffile.TiffPage.decode`.
 
         Raises
         ------
-        CorruptFileError, UnsupportedFormatError, LimitError
+        CorruptFileError, UnsupportedFormatError
+        LimitError
+            The segment would decode to more than `limit_bytes`.
         """
-        name = f"segment {index} of page {page} of {url}"
-        self._check_size(encoded, limit_bytes, name, url, byte_range)
-        extra: dict[str, Any] = {}
-        if self._compression in JPEG:
-            extra = {"jpegtables": jpegtables, "jpegheader": self._jpegheader}
+        self._check_size(segment, limit_bytes)
         try:
-            return self._tried(encoded, index, stored_bytes, extra)
+            return self._decode_or_retry(segment)
         except (NotImplementedError, ImportError) as exc:
-            raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from None
-        except Exception as exc:  # noqa: BLE001
-            got = len(encoded)
-            if got < byte_range[1] - byte_range[0]:
-                raise truncated(url, byte_range, got) from None
+            raise UnsupportedFormatError(
+                f"{segment.url} cannot be decoded: {exc}", url=segment.url
+            ) from exc
+        except MALFORMED as exc:
+            if is_bug(exc):
+                raise
+            if len(segment.data) < segment.byte_range[1] - segment.byte_range[0]:
+                raise truncated(segment.url, segment.byte_range, len(segment.data)) from exc
             kind = UnsupportedFormatError if "not supported" in str(exc) else CorruptFileError
             raise kind(
-                f"{name} does not decode ({self._compression!r}): {type(exc).__name__}: {exc}",
-                url=url,
-                byte_range=byte_range,
-            ) from None
+                f"{segment.name} cannot be decoded ({self._compression!r}):"
+                f" {type(exc).__name__}: {exc}",
+                url=segment.url,
+                byte_range=segment.byte_range,
+            ) from exc
 
     def check(self, url: str) -> None:
-        """Refuse what could not be decoded even though nothing is stored.
+        """Refuse pages that could not be decoded, even where nothing is stored.
 
         Raises
         ------
@@ -80,81 +101,61 @@ class SegmentDecoder:
         """
         try:
             self._decode(None, 0)
-        except Exception as exc:  # noqa: BLE001
-            raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from None
-
-    def _tried(self, encoded: Buffer, index: int, stored_bytes: int, extra: dict[str, Any]) -> Any:
-        try:
-            return self._decode(encoded, index, **extra)
-        except Exception:
-            again = None
-            if self._compression in _DEFLATE:
-                again = _inflated(encoded, stored_bytes)
-            if again is None:
+        except (*MALFORMED, ImportError) as exc:
+            if is_bug(exc):
                 raise
-            return self._decode(again, index, **extra)
+            raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from exc
 
-    def _check_size(
-        self,
-        encoded: Buffer,
-        limit_bytes: int,
-        name: str,
-        url: str,
-        byte_range: tuple[int, int],
-    ) -> None:
-        """Refuse what would decode to gigabytes, as the header or the segment itself says."""
+    def _decode_or_retry(self, segment: EncodedSegment) -> Any:
+        options: dict[str, Any] = {}
+        if self._compression in JPEG:
+            options = {"jpegtables": segment.jpegtables, "jpegheader": self._jpegheader}
+        try:
+            return self._decode(segment.data, segment.index, **options)
+        except MALFORMED:
+            trimmed = None
+            if self._compression in _DEFLATE:
+                trimmed = _trimmed(segment.data, segment.uncompressed_bytes)
+            if trimmed is None:
+                raise
+            return self._decode(trimmed, segment.index, **options)
+
+    def _check_size(self, segment: EncodedSegment, limit_bytes: int) -> None:
+        """Refuse segments whose header, or that of the file, declares gigabytes."""
         size = self._segment_bytes
         if self._compression in JPEG:
-            size = max(size, _jpeg_bytes(encoded))
+            frame = jpeg_frame(segment.data)
+            size = max(size, math.prod(frame.factors) if frame is not None else 0)
         if size > limit_bytes:
             raise LimitError(
-                f"{name} claims to decode to {size} bytes from {len(encoded)}; set"
-                f" CLOUDIMG_MAX_SEGMENT_BYTES (now {limit_bytes}) higher if the file can be trusted",
-                url=url,
-                byte_range=byte_range,
+                f"{segment.name} declares {size} bytes of pixels in {len(segment.data)} bytes, more"
+                f" than the limit of {limit_bytes}; set CLOUDIMG_MAX_SEGMENT_BYTES higher if you"
+                " trust the file",
+                url=segment.url,
+                byte_range=segment.byte_range,
             )
 
 
-def truncated(url: str, byte_range: tuple[int, int], got_bytes: int) -> CorruptFileError:
-    """The error for pixels that lie beyond the end of the file."""
+def truncated(url: str, byte_range: Range, n_bytes: int) -> CorruptFileError:
+    """The error for pixels beyond the end of a file, of which `n_bytes` exist."""
     return CorruptFileError(
         f"{url} ends too early: its header places pixels at bytes {byte_range[0]}-{byte_range[1]},"
-        f" of which {got_bytes} exist",
+        f" of which {n_bytes} exist",
         url=url,
         byte_range=byte_range,
     )
 
 
-def _inflated(encoded: Buffer, n_bytes: int) -> bytes | None:
-    """The bytes of a segment from a sound stream that goes on behind them.
+def _trimmed(encoded: Buffer, n_bytes: int) -> bytes | None:
+    """A Deflate stream of the first `n_bytes` bytes of an intact stream that is too long.
 
-    libtiff takes such segments; the decoder used here wants streams to end where the pixels do.
+    libtiff accepts such segments; tifffile's decoder requires streams to end where the pixels do.
     """
     stream = zlib.decompressobj()
     try:
         data = stream.decompress(encoded, 2 * n_bytes + _MOST_EXCESS_BYTES)
     except zlib.error:
         return None
-    # Only at its end does a stream prove by its checksum that nothing in it is broken.
-    is_sound = stream.eof and len(data) >= n_bytes
-    return zlib.compress(data[:n_bytes], 0) if is_sound else None
-
-
-def _jpeg_bytes(data: Buffer) -> int:
-    """Decoded size that the frame header of a JPEG announces, 0 without one (ITU T.81, B.2)."""
-    i, view = 2, memoryview(data)
-    while i + 9 < len(view):
-        if view[i] != 0xFF:
-            return 0
-        marker = view[i + 1]
-        if marker in _FRAMES:
-            bits, *sizes = view[i + 4 : i + 10]
-            high, wide = sizes[0] << 8 | sizes[1], sizes[2] << 8 | sizes[3]
-            return high * wide * sizes[4] * (1 if bits <= 8 else 2)
-        if marker == 0xFF:
-            i += 1
-        elif marker in _WITHOUT_LENGTH:
-            i += 2
-        else:
-            i += 2 + (view[i + 2] << 8 | view[i + 3])
-    return 0
+    # The checksum that proves a stream intact comes at its end.
+    is_intact = stream.eof and len(data) >= n_bytes
+    return zlib.compress(data[:n_bytes], 0) if is_intact else None

@@ -1,6 +1,6 @@
-"""Levels whose pixels are made of another level's: reshaped, transformed, palettes expanded.
+"""Levels computed from the pixels of another level: reshaped, transformed, palettes expanded.
 
-Each says which region of the level below it needs, and turns those pixels into its own.
+Each computes which region of its base level it needs, and converts those pixels into its own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ PALETTE = 3
 
 
 class Derived(ABC):
-    """A level made of another one.
+    """A level computed from another one.
 
     Parameters
     ----------
     base : Level or Derived
+        The level that it is computed from.
     shape : tuple of int
+        Shape of this level.
     dtype : numpy.dtype
+        Type of the pixels of this level.
     """
 
     def __init__(self, base: Level | Derived, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -46,11 +49,11 @@ class Derived(ABC):
 
     @abstractmethod
     def needs(self, region: Region) -> Region:
-        """The region of the level below that holds a region of this one."""
+        """The region of the base level from which a region of this level is computed."""
 
     @abstractmethod
     def finish(self, pixels: Array, region: Region, out: Array) -> None:
-        """Turn the pixels of ``needs(region)`` into those of the region."""
+        """Compute the pixels of a region from those of ``needs(region)``."""
 
     def has(self, page: int) -> bool:
         """See `Level.has`."""
@@ -67,21 +70,24 @@ class Derived(ABC):
         return self.base.held_bytes
 
     def of(self, url: str) -> Self:
-        """The same level of another file, whose header says the same."""
+        """See `Level.of`."""
         twin = copy.copy(self)
         twin.base = self.base.of(url)
         return twin
 
 
 class Reshaped(Derived):
-    """Pages reshaped across their axes: a region is cut out of the run of pixels around it."""
+    """Pages reshaped across their axes.
+
+    A region is cut out of the contiguous run of pixels that contains it.
+    """
 
     def __init__(self, base: Level, shape: tuple[int, ...]) -> None:
         super().__init__(base, shape, base.dtype)
 
     @property
     def segment(self) -> tuple[int, ...]:
-        """About the pixels of one page, in whole trailing axes."""
+        """About as many pixels as one page has, in whole trailing axes."""
         per_page = math.prod(self.base.shape[1:])
         segment = [1] * len(self.shape)
         for axis in reversed(range(len(self.shape))):
@@ -123,7 +129,7 @@ class Reshaped(Derived):
 
 
 class Transformed(Derived):
-    """Each pixel scaled as the file's metadata say."""
+    """Each pixel transformed as the metadata of the file define."""
 
     def __init__(
         self, base: Level | Derived, dtype: np.dtype[Any], transform: Callable[[Array], Array]
@@ -143,7 +149,7 @@ class Transformed(Derived):
 
 
 class Coloured(Derived):
-    """Indices into a palette as the colours that they stand for, along a last axis of 3."""
+    """Palette indices replaced by their colours, along a last axis of length 3."""
 
     def __init__(self, base: Level | Derived, colormap: Array, url: str) -> None:
         super().__init__(base, (*base.shape, 3), colormap.dtype)
@@ -165,7 +171,7 @@ class Coloured(Derived):
     def finish(self, pixels: Array, region: Region, out: Array) -> None:
         if pixels.max() >= len(self._colours):
             raise CorruptFileError(
-                f"{self._url} has indices up to {pixels.max()}, but its palette has"
+                f"{self._url} has palette indices up to {pixels.max()}, but its palette has only"
                 f" {len(self._colours)} colours",
                 url=self._url,
             )
@@ -173,5 +179,5 @@ class Coloured(Derived):
 
 
 def _strides(shape: tuple[int, ...]) -> list[int]:
-    """How many pixels apart neighbours along each axis lie in C order."""
+    """Distance of neighbours along each axis, in pixels, in C order."""
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]

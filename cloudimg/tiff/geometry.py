@@ -1,9 +1,9 @@
 """Where the pixels of a page lie in an N-D image: pure index arithmetic.
 
-A TIFF page is an array of five axes in C order, the way tifffile normalizes it: separate samples,
+A TIFF page is an array of five axes in C order, as tifffile normalizes it: separate samples,
 depth, height, width, contiguous samples (S, D, H, W, C). An image (tifffile's *series*) is a
-sequence of equal pages, reshaped. When each axis of the page is one axis of the image, a region of
-the image is a set of pages and a window in each, and that is what this module finds out.
+sequence of equal pages, reshaped. Where each axis of the page is one axis of the image, a region
+of the image is a set of pages and a window in each of them. This module computes both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Region = tuple[slice, ...]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How the axes of an image divide into pages and the axes of a page."""
+    """How the axes of an image divide into axes that number pages and axes of a page."""
 
     shape: tuple[int, ...]
     """Shape of the image."""
@@ -36,7 +36,7 @@ class Geometry:
         return math.prod(self.shape[axis] for axis in self.page_axes)
 
     def pages(self, region: Region) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Numbers of the pages in a region and their places along `page_axes` in it."""
+        """Number of each page in a region, and its index along `page_axes` in the region."""
         ranges = [range(self.shape[axis])[region[axis]] for axis in self.page_axes]
         strides = []
         stride = 1
@@ -44,12 +44,12 @@ class Geometry:
             strides.append(stride)
             stride *= self.shape[axis]
         strides.reverse()
-        for place in product(*(range(len(numbers)) for numbers in ranges)):
+        for index in product(*(range(len(numbers)) for numbers in ranges)):
             number = sum(
                 numbers[i] * stride
-                for numbers, i, stride in zip(ranges, place, strides, strict=True)
+                for numbers, i, stride in zip(ranges, index, strides, strict=True)
             )
-            yield number, place
+            yield number, index
 
     def window(self, region: Region) -> tuple[slice, ...]:
         """The part of the region within each page: five slices."""
@@ -62,8 +62,8 @@ def find_geometry(shape: Sequence[int], plane_shape: PlaneShape) -> Geometry | N
     Returns
     -------
     Geometry or None
-        None where the image is the pages reshaped in a way that splits or joins page axes; such
-        an image can only be read whole.
+        None where reshaping the pages to the image splits or joins axes of a page; see
+        `cloudimg.tiff.derived.Reshaped`.
     """
     plane_axes: list[int | None] = [None] * 5
     page_axes: list[int] = []
@@ -83,12 +83,13 @@ def find_geometry(shape: Sequence[int], plane_shape: PlaneShape) -> Geometry | N
 
 
 def overlap(window: slice, start: int, stop: int) -> tuple[slice, slice] | None:
-    """Where a segment ``start:stop`` of an axis meets a window with a step.
+    """Intersect a segment ``start:stop`` of an axis with a window that may have a step.
 
     Returns
     -------
     (slice, slice) or None
-        The part of the segment to take and the part of the window's output to fill.
+        The part of the segment to copy and the part of the window's output to fill; None if the
+        two do not meet.
     """
     first = window.start
     if start > first:

@@ -1,4 +1,4 @@
-"""What a header may claim: checked before the parser builds what was claimed."""
+"""Limits on what a header may declare, checked before the parser allocates for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudimg.settings import DecodeLimits
 _MAX_PLANES = 10**7
 _MAX_IMAGES = 20_000
 _MAX_TEXT_SHARE = 8
-"""Descriptions may take an eighth of what headers may: parsing one takes many times its size."""
+"""A description may take an eighth of the limit on headers: parsing takes many times its size."""
 _SIZES = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _SIZE = re.compile(r"\bSize([CTXYZ])\s*=\s*[\"']\s*(\d+)")
 _COUNT = re.compile(r"\b(?:PlaneCount|NumPlanes|IFD|First[CTZ])\s*=\s*[\"']\s*(\d+)")
@@ -20,7 +20,7 @@ _IMAGE = re.compile(r"<(?:\w+:)?Image\b")
 
 
 def check_description(text: str, url: str, limits: DecodeLimits) -> None:
-    """Refuse descriptions that would keep the parser busy for ever.
+    """Refuse descriptions that would keep the parser busy for too long.
 
     Raises
     ------
@@ -29,16 +29,18 @@ def check_description(text: str, url: str, limits: DecodeLimits) -> None:
     longest = limits.header_bytes // _MAX_TEXT_SHARE
     if len(text) > longest:
         raise LimitError(
-            f"the description of {url} is {len(text)} characters long; more than {longest} are"
-            f" read where CLOUDIMG_MAX_HEADER_BYTES is {_MAX_TEXT_SHARE} times as much",
+            f"the description of {url} is {len(text)} characters long, more than the limit of"
+            f" {longest}; set CLOUDIMG_MAX_HEADER_BYTES to at least {_MAX_TEXT_SHARE * len(text)}"
+            " if you trust the file",
             url=url,
         )
 
 
 def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
-    """Refuse OME-XML that counts planes and images by the billion.
+    """Refuse OME-XML that declares planes and images by the billion.
 
-    `page_pixels` is the size of a page, of which the parser makes as many as the sizes ask for.
+    `page_pixels` is the number of pixels of a page; the parser creates as many pages as the sizes
+    in the XML require.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
     """
     counts = [int(match[1]) for match in _COUNT.finditer(text)]
     for pixels in _SIZES.finditer(text):
-        # The order of dimensions may leave out any of them, so that a zero bounds nothing.
+        # DimensionOrder may omit any dimension, so a size of zero does not bound the product.
         sizes = {size[1]: max(1, int(size[2])) for size in _SIZE.finditer(pixels[0])}
         counts.append(math.prod(n for axis, n in sizes.items() if axis in "CTZ"))
         if page_pixels > 1:
@@ -54,14 +56,14 @@ def check_ome(text: str, url: str, page_pixels: int = 1) -> None:
     n_images = sum(1 for _ in _IMAGE.finditer(text))
     if n_images > _MAX_IMAGES or max(counts, default=0) > _MAX_PLANES:
         raise LimitError(
-            f"the OME-XML of {url} claims {n_images} images and up to {max(counts, default=0)}"
-            f" planes in one; more than {_MAX_IMAGES} or {_MAX_PLANES} are not believed",
+            f"the OME-XML of {url} declares {n_images} images and up to {max(counts, default=0)}"
+            f" planes in one, more than the limits of {_MAX_IMAGES} images or {_MAX_PLANES} planes",
             url=url,
         )
 
 
 def check_layout(keyframe: Any, url: str) -> None:
-    """Refuse layouts that no decoder can follow.
+    """Refuse layouts that no decoder can handle.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Members of a set of files: all pages by number, whatever image the file itself describes."""
+"""Members of a multi-file dataset: all pages of a file by number, whatever images it describes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
-from cloudimg.tiff.level import Level, Page
+from cloudimg.tiff.level import Level
 from cloudimg.tiff.metadata import describe
 from cloudimg.tiff.pages import check_decodable, read_page
 from cloudimg.tiff.parsed import AnyLevel, ParsedImage
+from cloudimg.tiff.pieces import Page
 
 _MM_HEADER_BYTES = 162
-"""From an IFD that Micro-Manager writes to its pixels (tifffile reads these files so)."""
-_MOST_PAGES = 2**62
+"""Distance from an IFD that Micro-Manager writes to its pixels, as in tifffile."""
+_MAX_PAGES = 2**62
 
 Offsets = Literal["page", "directory", "pixels"]
-"""What numbers pages: their count, the offset of their IFD, or that of their pixels."""
+"""What a page number is: a count, the offset of the IFD, or the offset of the pixels."""
 
 
 class PagesByOffset(Sequence[Page]):
-    """Uncompressed pages like the first one, numbered by where they lie."""
+    """Uncompressed pages with the layout of the first one, numbered by their offset."""
 
     def __init__(self, keyframe: Any, shift_bytes: int) -> None:
         self._first = int(keyframe.offset) if shift_bytes else -1
@@ -34,7 +35,7 @@ class PagesByOffset(Sequence[Page]):
         self._page_bytes = int(keyframe.nbytes)
 
     def __len__(self) -> int:
-        return _MOST_PAGES
+        return _MAX_PAGES
 
     @overload
     def __getitem__(self, index: int) -> Page: ...
@@ -42,7 +43,7 @@ class PagesByOffset(Sequence[Page]):
     def __getitem__(self, index: slice) -> Sequence[Page]: ...
     def __getitem__(self, index: int | slice) -> Page | Sequence[Page]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(_MOST_PAGES))]
+            return [self[i] for i in range(*index.indices(_MAX_PAGES))]
         start = self._first_pixels if index == self._first else index + self._shift_bytes
         return Page((start,), (self._page_bytes,), True)
 
@@ -50,21 +51,24 @@ class PagesByOffset(Sequence[Page]):
 def parse_member(
     tiff: Any, url: str, numbered_by: Offsets, *, metadata: bool, in_colour: bool
 ) -> ParsedImage:
-    """The pages of a file along a first axis ``page``.
+    """Parse a file as pages along a first axis ``page``.
 
     Parameters
     ----------
     tiff : tifffile.TiffFile
     url : str
-        For messages.
+        Shown in messages.
     numbered_by : {"page", "directory", "pixels"}
-    metadata, in_colour : bool
-        Whether attributes are wanted, and palettes as colours.
+    metadata : bool
+        Whether to read attributes.
+    in_colour : bool
+        Whether to expand palettes to colours.
 
     Returns
     -------
     ParsedImage
-        Pages of one shape in `levels`, with None for all others, which are in `others`.
+        Pages with the layout of the first one are in `levels`, all others in `others`. Each has all
+        page numbers; those of other layouts are None.
 
     Raises
     ------
@@ -74,20 +78,30 @@ def parse_member(
     if numbered_by != "page":
         check_decodable(first, first.shape, url)
         if not first.is_contiguous:
-            raise UnsupportedFormatError(f"{url} is not uncompressed, as its set says", url=url)
+            raise UnsupportedFormatError(
+                f"{url} is compressed, but its multi-file dataset locates planes by their offset",
+                url=url,
+            )
         shift = _MM_HEADER_BYTES if numbered_by == "directory" else 0
         levels: list[tuple[AnyLevel, ...]] = [(_level(PagesByOffset(first, shift), first, url),)]
     else:
-        levels = list(_groups(tiff, url, in_colour))
+        levels = list(_levels_by_layout(tiff, url, in_colour))
     dims = ("page", *(letter.lower() for letter in first.axes))
     if in_colour and first.photometric == PALETTE and first.colormap is not None:
         dims = (*dims, "s")
     attrs = _describe(tiff, dims) if metadata else {}
-    return ParsedImage(dims, levels[0], attrs, {}, 1, True, others=tuple(levels[1:]))
+    return ParsedImage(
+        dims=dims,
+        levels=levels[0],
+        attrs=attrs,
+        coords={},
+        depends_on_name=True,
+        others=tuple(levels[1:]),
+    )
 
 
 def _describe(tiff: Any, dims: tuple[str, ...]) -> dict[str, Any]:
-    """What one member says of itself; the positions of its planes are the set's to tell."""
+    """Attributes of one member, without those that belong to the whole dataset."""
     first = tiff.pages.first
     image = SimpleNamespace(
         keyframe=first, kind="member", name="", axes="Q" + first.axes, shape=(1, *first.shape)
@@ -97,20 +111,18 @@ def _describe(tiff: Any, dims: tuple[str, ...]) -> dict[str, Any]:
     return {**attrs, "kind": kind}
 
 
-def _groups(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ...]]:
-    """Pages of equal layout together, each at its own number."""
+def _levels_by_layout(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ...]]:
+    """Levels of the pages of each layout, with None in place of pages of other layouts."""
     pages = list(tiff.pages)
-    keys = [(page.hash, _palette(page) if in_colour else b"") for page in pages]
-    for key in dict.fromkeys(keys):
-        chosen = [page if k == key else None for k, page in zip(keys, pages, strict=True)]
-        keyframe = next(page for page in chosen if page is not None)
-        check_decodable(keyframe, keyframe.shape, url)
-        levels = [_level(_read(chosen, keyframe, url), keyframe, url)]
+    layouts = [(page.hash, _palette(page) if in_colour else b"") for page in pages]
+    for layout in dict.fromkeys(layouts):
+        alike = [
+            page if each == layout else None for each, page in zip(layouts, pages, strict=True)
+        ]
+        keyframe = _first(alike)
+        levels = [_level_of(alike, url)]
         for number in range(len(keyframe.subifds or ())):
-            reduced = [None if page is None else _sub_page(page, number) for page in chosen]
-            key_page = next(page for page in reduced if page is not None)
-            check_decodable(key_page, key_page.shape, url)
-            levels.append(_level(_read(reduced, key_page, url), key_page, url))
+            levels.append(_level_of([_sub_page(page, number) for page in alike], url))
         if in_colour and keyframe.photometric == PALETTE and keyframe.colormap is not None:
             yield tuple(Coloured(level, np.asarray(keyframe.colormap), url) for level in levels)
         else:
@@ -121,16 +133,26 @@ def _palette(page: Any) -> bytes:
     return b"" if page.colormap is None else np.asarray(page.colormap).tobytes()
 
 
-def _read(pages: Sequence[Any], keyframe: Any, url: str) -> list[Page | None]:
-    return [read_page(page, keyframe, url) for page in pages]
+def _first(pages: Sequence[Any]) -> Any:
+    return next(page for page in pages if page is not None)
+
+
+def _level_of(pages: Sequence[Any], url: str) -> Level:
+    """The level of pages that have the layout of the first one."""
+    keyframe = _first(pages)
+    check_decodable(keyframe, keyframe.shape, url)
+    return _level([read_page(page, keyframe, url) for page in pages], keyframe, url)
 
 
 def _sub_page(page: Any, number: int) -> Any:
-    """A reduced copy of a page, which one of its SubIFDs describes."""
+    """The page of a SubIFD, a reduced copy of `page`; None for None."""
     import tifffile
 
+    if page is None:
+        return None
+
     if page.subifds is None or len(page.subifds) <= number:
-        raise CorruptFileError(f"page {page.index} has no SubIFD {number}, unlike the first one")
+        raise CorruptFileError(f"page {page.index} has no SubIFD {number}, unlike the first page")
     page.parent.filehandle.seek(page.subifds[number])
     return tifffile.TiffPage(page.parent, (page.index, number + 1))
 
@@ -139,5 +161,5 @@ def _level(pages: Sequence[Page | None], keyframe: Any, url: str) -> Level:
     plane: PlaneShape = tuple(int(n) for n in keyframe.shaped)  # type: ignore[assignment]
     geometry = find_geometry((len(pages), *keyframe.shape), plane)
     if geometry is None:
-        raise CorruptFileError(f"pages of shape {plane} in {url} are not understood", url=url)
+        raise CorruptFileError(f"{url} has pages of the unsupported shape {plane}", url=url)
     return Level(geometry, pages, keyframe, np.dtype(keyframe.dtype), url)

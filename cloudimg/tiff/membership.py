@@ -1,4 +1,4 @@
-"""Whether an image is spread over several files, as the header of one of them tells."""
+"""Membership of a file in a multi-file dataset, from the header of that file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NDTIFF_INDEX = "NDTiff.index"
 
 
 def find_membership(tiff: Any, name: str, series: int) -> DatasetMembership | None:
-    """What the header of a file says of other files.
+    """Multi-file dataset that a file belongs to, or None if the file holds its whole image.
 
     Parameters
     ----------
@@ -19,14 +19,14 @@ def find_membership(tiff: Any, name: str, series: int) -> DatasetMembership | No
     name : str
         Name of the file.
     series : int
-        Which image.
+        Number of the image.
 
     Raises
     ------
     ArgumentError, CorruptFileError, UnsupportedFormatError, LimitError
     """
     if tiff.is_mmstack and "_MMStack" in name:
-        # Its own index is believed before the OME-XML, which not every file of a stack has.
+        # The index map takes precedence over OME-XML, which some files of a stack lack.
         return _stack(tiff, name)
     if tiff.is_ome:
         xml = tiff.ome_metadata or ""
@@ -42,7 +42,7 @@ def find_membership(tiff: Any, name: str, series: int) -> DatasetMembership | No
 
 
 def _stack(tiff: Any, name: str) -> DatasetMembership | None:
-    """A stack of Micro-Manager of whose planes this file has not all."""
+    """Membership in a Micro-Manager stack; None if this file has all of its planes."""
     metadata = tiff.micromanager_metadata or {}
     if "Summary" not in metadata or "IndexMap" not in metadata:
         return None

@@ -1,4 +1,4 @@
-"""What a TIFF says of its image besides pixels: sizes, channels, times, places."""
+"""Metadata of an image in a TIFF: sizes, channels, times, positions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _FLAVOURS: Mapping[str, Reader] = {
     "andor": instruments.read_andor,
     "astrotiff": instruments.read_astrotiff,
 }
-"""Readers by the flag that tifffile gives a page, the best informed first."""
+"""Readers by the flag that tifffile gives a page; the first value of an item is kept."""
 
 _TAGS: Mapping[int, tuple[str, Reader]] = {
     geo.PIXEL_SCALE: ("geotiff", geo.read_geo),
@@ -68,9 +68,9 @@ _TAGS: Mapping[int, tuple[str, Reader]] = {
     baseline.EXTRA_SAMPLES: ("samples", baseline.read_samples),
     baseline.DATETIME: ("datetime", baseline.read_datetime),
 }
-"""Names and readers by a tag of the page that speaks for the image."""
+"""Names and readers by a tag of the keyframe of the image."""
 
-_TEXT_IS_ITS_OWN = {
+_WITHOUT_DESCRIPTION = {
     "micromanager",
     "lsm",
     "stk",
@@ -82,9 +82,9 @@ _TEXT_IS_ITS_OWN = {
     "nih",
     "andor",
 }
-"""Flavours that leave ImageDescription to people."""
+"""Flavours that do not use ImageDescription, which may then be a text for people."""
 _STRUCTURED = ("shaped", "streak")
-"""Flags of descriptions that are for programs, and that no reader here reads."""
+"""Flags of pages whose description is for programs and is not read here."""
 
 _BROKEN = (
     KeyError,
@@ -97,37 +97,36 @@ _BROKEN = (
     struct.error,
     ElementTree.ParseError,
 )
-"""What broken metadata makes readers and tifffile raise."""
+"""Errors that broken metadata causes in readers and in tifffile."""
 
 
 def describe(
     tiff: Any, series: Any, dims: Sequence[str], index: int
 ) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
-    """Attributes and coordinates that the file gives, from what tifffile parsed.
+    """Read the attributes and coordinates of an image that tifffile parsed.
 
-    Of tags it takes those of the image's keyframe and of the first page. Broken metadata gives
-    fewer attributes and never an error; only a store that fails does.
+    The tags of the image's keyframe and of the first page are used. Broken metadata gives fewer
+    attributes and is not an error; only failures of the store and limits raise.
 
     Returns
     -------
     attrs : dict
-        Each only where the file says it; plain Python but for the palette.
+        Each only if the file gives it; plain Python values except the palette.
 
-        - The storage: ``kind`` (flavour), ``compression``, ``photometric``, ``orientation`` (tag
-          274, if the pixels are not stored upright), ``samples`` (what each sample of a pixel is,
-          where there are more than colours), ``colormap`` (uint16 array of 3 x 2**bits),
-          ``nodata``.
-        - The image: ``name``, ``description``, ``info`` (ImageJ's), ``acquired`` (ISO 8601),
+        - Storage: ``kind`` (flavour), ``compression``, ``photometric``, ``orientation`` (tag 274,
+          if the pixels are not stored upright), ``samples`` (meaning of each sample of a pixel, if
+          some are not colours), ``colormap`` (uint16 array of 3 x 2**bits), ``nodata``.
+        - Image: ``name``, ``description``, ``info`` (ImageJ's), ``acquired`` (ISO 8601),
           ``pixel_size`` and ``pixel_size_unit`` by dim, ``time_step_s``, ``magnification``,
           ``channel_names``, ``channel_colors`` (RGBA integers as in OME), ``display_ranges``
           (lowest and highest value shown, by channel), ``plane_labels``.
-        - The place: ``stage_position`` and ``stage_position_unit`` by dim; ``geo`` with
+        - Position: ``stage_position`` and ``stage_position_unit`` by dim; ``geo`` with
           ``pixel_scale``, ``tiepoints``, ``transform`` (a..f of x = a column + b row + c,
           y = d column + e row + f, of the corner of a pixel) and ``epsg``.
-        - ``metadata_problem``: what of it was broken, and how.
+        - ``metadata_problem``: which metadata was broken, and how.
     coords : dict
-        Coordinates by dim, as many as the axis is long: names of channels and of what a modulo
-        axis tells apart, positions along z, seconds along t.
+        Coordinates by dim, as many as the axis is long: names of channels, labels of modulo axes,
+        positions along z, seconds along t.
     """
     import tifffile
 
@@ -150,7 +149,7 @@ def describe(
 
 
 def _name(codes: type[IntEnum], value: int) -> str:
-    """Name of a tag's value, or its number where it has none."""
+    """Name of a tag's value, or its number if it has no name."""
     try:
         return codes(value).name
     except ValueError:
@@ -158,31 +157,28 @@ def _name(codes: type[IntEnum], value: int) -> str:
 
 
 def _readers(source: MetadataSource, facts: HeaderFacts) -> Iterator[tuple[str, Reader]]:
-    """Names and readers of what the file has, as `facts` grow."""
+    """Names and readers that apply to the file; later ones depend on what `facts` has by then."""
     first, tags = source.first, source.keyframe.tags
     has_text = bool(source.keyframe.description)
     for flag, read in _FLAVOURS.items():
         if _is(first, flag):
-            has_text = has_text and flag in _TEXT_IS_ITS_OWN
+            has_text = has_text and flag in _WITHOUT_DESCRIPTION
             yield flag, read
     done: set[str] = set()
     for code, (name, read) in _TAGS.items():
         if code in tags and name not in done:
             done.add(name)
             yield name, read
-    # The resolution of a map is that of its print.
-    if (
-        baseline.X_RESOLUTION in tags
-        and not facts.sizes.keys() & {"x", "y"}
-        and "geotiff" not in done
-    ):
+    # The resolution tags of a map refer to its print.
+    has_size = bool(facts.sizes.keys() & {"x", "y"})
+    if baseline.X_RESOLUTION in tags and not has_size and "geotiff" not in done:
         yield "resolution", baseline.read_resolution
     if has_text and not any(_is(source.keyframe, flag) for flag in _STRUCTURED):
         yield "description", baseline.read_description
 
 
 def _is(page: Any, flag: str) -> bool:
-    """Whether tifffile takes a page for one of a flavour; what it trips over is none."""
+    """Whether tifffile recognizes a page as one of a flavour; errors in its test count as no."""
     try:
         return bool(getattr(page, "is_" + flag))
     except CloudimgError:
@@ -193,19 +189,19 @@ def _is(page: Any, flag: str) -> bool:
 
 def _attrs(facts: HeaderFacts) -> dict[str, Any]:
     attrs = dict(facts.attrs)
-    for name, found in (("pixel_size", facts.sizes), ("stage_position", facts.stage)):
-        if found:
-            attrs[name] = {dim: value for dim, (value, _) in found.items()}
-            attrs[f"{name}_unit"] = {dim: unit for dim, (_, unit) in found.items()}
+    for name, lengths in (("pixel_size", facts.sizes), ("stage_position", facts.stage)):
+        if lengths:
+            attrs[name] = {dim: value for dim, (value, _) in lengths.items()}
+            attrs[f"{name}_unit"] = {dim: unit for dim, (_, unit) in lengths.items()}
     return attrs
 
 
 def _coords(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[Any]]:
-    """The coordinates that fit their axis."""
-    found = {"c": tuple(facts.attrs.get("channel_names", ()))} | facts.coords
+    """Coordinates that are valid and as many as their axis is long."""
+    coords = {"c": tuple(facts.attrs.get("channel_names", ()))} | facts.coords
     return {
         dim: values
-        for dim, values in found.items()
+        for dim, values in coords.items()
         if len(values) == source.length(dim)
         and all(isinstance(value, str) or number(value) is not None for value in values)
     }
@@ -214,22 +210,24 @@ def _coords(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[An
 def describe_ome(
     ome_xml: str, name: str, dims: Sequence[str], shape: Sequence[int], index: int
 ) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
-    """Attributes and coordinates of an image that lies in several files.
+    """Read the attributes and coordinates of an image of a multi-file dataset.
 
     Parameters
     ----------
     ome_xml : str
     name : str
-        Of the image.
-    dims, shape : sequences
-        Of the image.
+        Name of the image.
+    dims : sequence of str
+        Names of the axes of the image.
+    shape : sequence of int
+        Lengths of these axes.
     index : int
-        Which image of the OME-XML.
+        Number of the image in the OME-XML.
 
     Returns
     -------
     attrs, coords : dict
-        As of `describe`.
+        See `describe`.
     """
     letters = {"page": "I"} | {dim: dim.upper() for dim in "xyzcts"}
     n_images = len(_PIXELS.findall(ome_xml))

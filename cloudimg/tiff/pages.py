@@ -1,4 +1,4 @@
-"""From the pages that tifffile parsed to a `Level`: where their segments lie."""
+"""Build a `Level` from the pages that tifffile parsed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
-from cloudimg.tiff.level import Level, Page
+from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import check_layout
+from cloudimg.tiff.pieces import Page
 
 _PLAIN_BITS = {8, 16, 32, 64}
 
 
 class PlainPages(Sequence[Page]):
-    """Pages of a stack whose pixels follow one another, which may have only one directory."""
+    """Pages of a stack whose pixels are contiguous; the stack may have only one IFD.
 
-    def __init__(self, first_bytes: int, page_bytes: int, count: int) -> None:
-        self._first = first_bytes
+    Parameters
+    ----------
+    start_bytes : int
+        Offset of the pixels of the first page.
+    page_bytes : int
+        Size of a page.
+    count : int
+        Number of pages.
+    """
+
+    def __init__(self, start_bytes: int, page_bytes: int, count: int) -> None:
+        self._start = start_bytes
         self._page_bytes = page_bytes
         self._count = count
 
@@ -36,24 +47,24 @@ class PlainPages(Sequence[Page]):
             return [self[i] for i in range(*index.indices(self._count))]
         if not 0 <= index < self._count:
             raise IndexError(index)
-        return Page((self._first + index * self._page_bytes,), (self._page_bytes,), True)
+        return Page((self._start + index * self._page_bytes,), (self._page_bytes,), True)
 
 
 def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
-    """The level whose pages a series of tifffile's lists.
+    """Build the level of a series from its pages.
 
     Parameters
     ----------
     series : tifffile.TiffPageSeries
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     url : str
-        For messages.
+        URL of the file, for messages.
 
     Returns
     -------
     Level or None
-        None where the pages do not make up the image axis by axis.
+        None if each axis of the pages is not one axis of the image.
 
     Raises
     ------
@@ -70,49 +81,57 @@ def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
 
 
 def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: str) -> Level:
-    """A level that decodes each page by the keyframe that tifffile decodes it by."""
+    """A level that decodes each page with the keyframe that tifffile assigned to it."""
     keyframe = series.keyframe
     level = Level(geometry, pages, keyframe, keyframe.dtype, url)
     if isinstance(pages, PlainPages):
         return level
-    kinds = {_kind(keyframe): level}
+    first_key = _decoding_key(keyframe)
+    variants: dict[tuple[Any, ...], Level] = {}
     for number, page in enumerate(series):
         own = page.keyframe if page is not None else keyframe
-        kind = _kind(own)
-        if kind == _kind(keyframe):
+        key = _decoding_key(own)
+        if key == first_key:
             continue
-        if kind not in kinds:
+        if key not in variants:
             check_decodable(own, own.shape, url)
             if own.shaped != keyframe.shaped:
                 raise CorruptFileError(
-                    f"page {page.index} of {url} has another shape than the first one", url=url
+                    f"page {page.index} of {url} has shape {own.shaped}, but the first page has"
+                    f" {keyframe.shaped}",
+                    url=url,
                 )
-            kinds[kind] = Level(geometry, pages, own, keyframe.dtype, url)
-        level.decode_by(number, kinds[kind])
+            variants[key] = Level(geometry, pages, own, keyframe.dtype, url)
+        level.decode_by(number, variants[key])
     return level
 
 
-def _kind(page: Any) -> tuple[Any, ...]:
-    """What decides how a page is decoded, and what stands where it stores nothing."""
+def _decoding_key(page: Any) -> tuple[Any, ...]:
+    """Equal for pages with the same decoder and the same fill value."""
     return page.hash, page.nodata
 
 
 def page_level(series: Any, url: str) -> Level:
-    """The pages of a series one after another, whatever image they are said to make up."""
+    """The pages of a series along one axis, whatever shape the metadata give to the image."""
     keyframe = series.keyframe
     plane: PlaneShape = tuple(int(n) for n in keyframe.shaped)  # type: ignore[assignment]
     pages = _pages(series, plane, url)
     geometry = find_geometry((len(pages), *keyframe.shape), plane)
     if geometry is None:
-        raise CorruptFileError(f"pages of shape {plane} in {url} are not understood", url=url)
+        raise CorruptFileError(f"{url} has pages of the unexpected shape {plane}", url=url)
     return _level(series, geometry, pages, url)
 
 
 def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
-    """Refuse what has no decoder; prepare the decoder of the rest."""
+    """Check that pages can be decoded, and prepare their decoder.
+
+    Raises
+    ------
+    CorruptFileError, UnsupportedFormatError
+    """
     if keyframe.dtype is None or keyframe._dtype is None or min(shape, default=0) < 1:
         raise UnsupportedFormatError(
-            f"{url} holds no image that can be decoded: shape {shape}, sample format"
+            f"{url} has pixels that cannot be decoded: shape {shape}, sample format"
             f" {keyframe.sampleformat}, {keyframe.bitspersample} bits",
             url=url,
         )
@@ -122,10 +141,11 @@ def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
         )
     check_layout(keyframe, url)
     if keyframe.compression == 1:
-        # A predictor is part of LZW, Deflate and the like (TIFF 6.0, section 14); libtiff ignores
-        # one that stands beside no compression, and LSM 510 wrote such.
+        # A predictor belongs to LZW, Deflate and the like (TIFF 6.0, section 14). Without
+        # compression libtiff ignores it, and the LSM 510 wrote such files.
         keyframe.predictor = 1
-    # What is read late is read now: the decoder, and the fill of segments that are not stored.
+    # tifffile computes the decoder and the fill value on first access; do it while header errors
+    # are handled.
     keyframe.init_decode()
     _ = keyframe.nodata
 
@@ -139,7 +159,12 @@ def _pages(series: Any, plane: PlaneShape, url: str) -> Sequence[Page | None]:
 
 
 def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
-    """Where the segments of one of tifffile's pages lie."""
+    """Where the segments of one of tifffile's pages are stored.
+
+    Raises
+    ------
+    CorruptFileError
+    """
     if page is None:
         return None
     offsets, counts = page.dataoffsets, page.databytecounts
@@ -147,13 +172,13 @@ def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
         raise CorruptFileError(f"page {page.index} of {url} has no data offsets", url=url)
     if not all(isinstance(n, int) for n in (offsets[0], *counts[:1])):
         raise CorruptFileError(
-            f"page {page.index} of {url} has offsets or byte counts that are no integers", url=url
+            f"page {page.index} of {url} has offsets or byte counts that are not integers", url=url
         )
     is_plain = _is_plain(offsets, counts, keyframe)
     if is_plain and offsets[0] == 0:
         if any(counts):
             raise CorruptFileError(
-                f"page {page.index} of {url} places its pixels at byte 0, where the header is",
+                f"page {page.index} of {url} places its pixels at byte 0, inside the header",
                 url=url,
             )
         is_plain = False  # nothing is stored: fill
@@ -163,14 +188,9 @@ def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
 def _is_plain(offsets: Sequence[int], counts: Sequence[int], keyframe: Any) -> bool:
     """Whether a page is one uncompressed array: tifffile's rule, applied to each page's offsets.
 
-    tifffile asks the keyframe alone, and would misread a page that is laid out otherwise.
+    tifffile checks only the keyframe and would misread a page with another layout.
     """
-    if (
-        keyframe.compression != 1
-        or keyframe.sampleformat == 5
-        or keyframe.bitspersample not in _PLAIN_BITS
-        or keyframe.is_subsampled
-    ):
+    if not _stores_plain_samples(keyframe):
         return False
     if keyframe.is_tiled and not _tiles_are_rows(keyframe):
         return False
@@ -179,7 +199,21 @@ def _is_plain(offsets: Sequence[int], counts: Sequence[int], keyframe: Any) -> b
     if sum(counts) != keyframe.nbytes:
         return False
     if not keyframe.is_contiguous and len(offsets) != _n_segments(keyframe):
-        return False  # that they add up is chance
+        return False  # the sum is a coincidence
+    return _are_adjacent(offsets, counts)
+
+
+def _stores_plain_samples(keyframe: Any) -> bool:
+    """Whether pixels are stored uncompressed, in samples of whole bytes."""
+    return bool(
+        keyframe.compression == 1
+        and keyframe.sampleformat != 5
+        and keyframe.bitspersample in _PLAIN_BITS
+        and not keyframe.is_subsampled
+    )
+
+
+def _are_adjacent(offsets: Sequence[int], counts: Sequence[int]) -> bool:
     return all(
         counts[i] != 0 and offsets[i] + counts[i] == offsets[i + 1] for i in range(len(offsets) - 1)
     )
@@ -196,7 +230,7 @@ def _n_segments(keyframe: Any) -> int:
 
 
 def _tiles_are_rows(keyframe: Any) -> bool:
-    """Whether tiles as wide as the image follow one another like rows."""
+    """Whether tiles are as wide as the image, so that their rows are contiguous."""
     whole_width = (
         keyframe.imagewidth == keyframe.tilewidth
         and keyframe.imagelength % keyframe.tilelength == 0

@@ -1,9 +1,9 @@
-"""From the header of a TIFF to its levels: tifffile parses, this module asks it the questions."""
+"""Parse the header of a TIFF with tifffile, and build the levels of an image from it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import numpy as np
@@ -20,6 +20,8 @@ from cloudimg.settings import DecodeLimits
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import check_description, check_ome
+from cloudimg.tiff.malformed import MALFORMED, is_bug
+from cloudimg.tiff.markup import has_document_type
 from cloudimg.tiff.members import Offsets, parse_member
 from cloudimg.tiff.membership import find_membership
 from cloudimg.tiff.metadata import describe
@@ -28,101 +30,81 @@ from cloudimg.tiff.pages import make_level, page_level
 from cloudimg.tiff.parsed import ParsedImage
 from cloudimg.tiff.sparse import SparseFile
 
-# tifffile's one-letter codes; I and Q (sequences without a meaning) are pages.
+# tifffile's one-letter codes; I and Q (sequences of unknown meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
 _MAX_IMAGE_BYTES = 2**62
-"""Beyond it no array can even be described."""
-_MAX_TEMPLATE_BYTES = 256 * 2**10
-
-
-class Template:
-    """A parsed header, for files whose headers are the same byte for byte.
-
-    Parsing holds the interpreter's lock for 0.2 ms a file, and the files of an archive are mostly
-    written by one program in one go. The parser is a function of what it reads: a file that has
-    the same bytes in all of these places parses to the same, so comparing them is as safe.
-    """
-
-    def __init__(self, parsed: ParsedImage, file: SparseFile, kind: tuple[Any, ...]) -> None:
-        self._parsed = parsed
-        self._kind = kind
-        reads = file.take_reads()
-        small = sum(stop - start for start, stop in reads) <= _MAX_TEMPLATE_BYTES
-        parts = [(start, file.have(start, stop)) for start, stop in reads] if small else []
-        self._bytes = [(start, bytes(part)) for start, part in parts if part is not None]
-        # Decoders that go back to the file would find the other one; a part in two fragments
-        # is not worth comparing.
-        self._is_usable = (
-            small
-            and len(self._bytes) == len(parts)
-            and not parsed.depends_on_name
-            and not any(level.is_bound for level in parsed.levels)
-        )
-
-    def matching(self, file: SparseFile, kind: tuple[Any, ...], url: str) -> ParsedImage | None:
-        """What parsing `file` would give, or None where it must be parsed."""
-        if not self._is_usable or kind != self._kind:
-            return None
-        for start, part in self._bytes:
-            if file.have(start, start + len(part)) != part:
-                return None
-        return replace(self._parsed, levels=tuple(level.of(url) for level in self._parsed.levels))
+"""No array can be larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseRequest:
-    """What of a file to parse."""
+    """Which image of a file to parse, and how."""
 
     series: int
-    """Which image of the file."""
+    """Number of the image in the file."""
     ignore_siblings: bool
-    """The file is one of many of a grid: where its OME-XML describes pages of other files too, the
-    pages that it has itself are the image."""
+    """The file is one of many of a grid: even if its OME-XML describes pages of other files, the
+    image consists of the pages in the file itself."""
     palette: str
-    """``"rgb"`` has palettes expanded."""
+    """``"rgb"`` expands palettes to colours."""
     metadata: bool
-    """Whether attributes and coordinates are wanted."""
+    """Whether to read attributes and coordinates."""
     limits: DecodeLimits
     member: Offsets | None = None
-    """The file is a member of a set, and its pages are wanted by these numbers."""
+    """For a file of a multi-file dataset: return all pages, numbered this way."""
 
 
 def parse_tiff(file: SparseFile, request: ParseRequest, *, url: str, name: str) -> ParsedImage:
-    """Parse a header, fetching what it needs of it.
+    """Parse a header, fetching the parts of it that are needed.
 
     Parameters
     ----------
     file : SparseFile
-    request : Request
+    request : ParseRequest
     url : str
-        For messages.
+        URL of the file, for messages.
     name : str
-        File name; its extension tells tifffile some vendors' formats.
+        File name; tifffile recognizes some vendors' formats by its extension.
 
     Raises
     ------
     NotTiffError, CorruptFileError, UnsupportedFormatError, LimitError, StorageError
     """
     try:
-        return _parse(file, request, url, name, {})
+        return _parse(file, request, url, name)
     except CloudimgError:
         raise
-    except Exception as exc:  # noqa: BLE001
-        if file.error is not None:
-            raise file.error from None
-        raise _wrapped(exc, url) from None
+    except MALFORMED as exc:
+        error = file.error
+        if error is None:
+            if is_bug(exc):
+                raise
+            raise _translated(exc, url) from exc
+    # Bytes that could not be fetched are the cause; what tifffile made of that is not.
+    raise error
 
 
-def open_tiff(file: SparseFile, url: str, name: str, limits: DecodeLimits, **flags: Any) -> Any:
-    """The file as a `tifffile.TiffFile`, if its descriptions can be parsed at all."""
+def open_tiff(
+    file: SparseFile, url: str, name: str, limits: DecodeLimits, *, is_ome: bool | None = None
+) -> Any:
+    """Open a file as `tifffile.TiffFile`, after checking that its descriptions can be parsed.
+
+    Parameters
+    ----------
+    file : SparseFile
+    url, name : str
+        See `parse_tiff`.
+    limits : DecodeLimits
+    is_ome : bool, optional
+        False ignores OME-XML. None detects it.
+    """
     import tifffile
 
     file.seek(0)
-    tiff = tifffile.TiffFile(cast(IO[bytes], file), name=name, _multifile=False, **flags)
+    tiff = tifffile.TiffFile(cast(IO[bytes], file), name=name, _multifile=False, is_ome=is_ome)
     if tiff.pages:
         check_description(tiff.pages.first.description, url, limits)
-        if tiff.is_ome and "<!DOCTYPE" in (tiff.ome_metadata or ""):
-            # OME-XML never has a DTD, and one can define entities that expand without end.
+        if tiff.is_ome and has_document_type(tiff.ome_metadata or ""):
             return open_tiff(file, url, name, limits, is_ome=False)
         if tiff.is_ome:
             check_ome(tiff.ome_metadata or "", url, max(2, tiff.pages.first.size))
@@ -130,9 +112,9 @@ def open_tiff(file: SparseFile, url: str, name: str, limits: DecodeLimits, **fla
 
 
 def _parse(
-    file: SparseFile, request: ParseRequest, url: str, name: str, flags: dict[str, Any]
+    file: SparseFile, request: ParseRequest, url: str, name: str, *, is_ome: bool | None = None
 ) -> ParsedImage:
-    tiff = open_tiff(file, url, name, request.limits, **flags)
+    tiff = open_tiff(file, url, name, request.limits, is_ome=is_ome)
     if request.member is not None:
         in_colour = request.palette == "rgb"
         return parse_member(
@@ -140,105 +122,123 @@ def _parse(
         )
     membership = None if request.ignore_siblings else find_membership(tiff, name, request.series)
     if membership is not None:
-        return ParsedImage((), (), {}, {}, 1, True, membership)
-    found = _series(tiff, file)
-    if not found:
-        raise CorruptFileError(f"{url} is a TIFF without images", url=url)
-    if not 0 <= request.series < len(found):
-        raise ArgumentError(f"series={request.series}, but {url} has {len(found)} images", url=url)
-    image = found[request.series]
-    if (
-        request.ignore_siblings
-        and tiff.is_ome
-        and not flags
-        and any(page is None for page in image)
-    ):
-        return _parse(file, request, url, name, {"is_ome": False})
-    levels = [_make_level(level, url) for level in image.levels]
-    dims = _dims(image, levels[0])
-    attrs, coords = describe(tiff, image, dims, request.series) if request.metadata else ({}, {})
-    if request.metadata and len(found) > 1:
-        attrs = {**attrs, "n_series": len(found)}
-    if tiff.is_ome and (companion := binary_only(tiff.ome_metadata or "")):
-        problem = f"what its pages mean is told by {companion}, which is not there"
-        attrs = {**attrs, "metadata_problem": problem}
-    if request.palette == "rgb" and image.keyframe.photometric == PALETTE:
-        _refuse_own_palettes(image, url)
-        levels = [_coloured(level, image.keyframe, url) for level in levels]
-        dims = (*dims, "s")
+        return ParsedImage(
+            dims=(), levels=(), attrs={}, coords={}, depends_on_name=True, membership=membership
+        )
+    images = _images(tiff, file, url)
+    if not 0 <= request.series < len(images):
+        raise ArgumentError(f"series={request.series}, but {url} has {len(images)} images", url=url)
+    image = images[request.series]
+    may_lack_pages = request.ignore_siblings and tiff.is_ome and is_ome is None
+    if may_lack_pages and any(page is None for page in image):
+        return _parse(file, request, url, name, is_ome=False)
+    parsed = _parse_image(tiff, image, request, url, n_images=len(images))
     if file.error is not None:
         raise file.error
-    depends_on_name = bool(tiff.is_ome or tiff.is_micromanager or tiff.is_ndtiff)
-    return ParsedImage(dims, tuple(levels), attrs, coords, len(found), depends_on_name)
+    return parsed
 
 
-def _series(tiff: Any, file: SparseFile) -> list[Any]:
-    """tifffile's series; of a chain that breaks behind its first page, that page."""
+def _parse_image(
+    tiff: Any, image: Any, request: ParseRequest, url: str, *, n_images: int
+) -> ParsedImage:
+    levels: list[Level | Derived] = [_make_level(level, url) for level in image.levels]
+    dims = _dims(image, levels[0])
+    attrs, coords = _metadata(tiff, image, dims, request, n_images=n_images)
+    if request.palette == "rgb" and image.keyframe.photometric == PALETTE:
+        levels = _coloured(levels, image, url)
+        dims = (*dims, "s")
+    return ParsedImage(
+        dims=dims,
+        levels=tuple(levels),
+        attrs=attrs,
+        coords=coords,
+        depends_on_name=bool(tiff.is_ome or tiff.is_micromanager or tiff.is_ndtiff),
+    )
+
+
+def _images(tiff: Any, file: SparseFile, url: str) -> list[Any]:
+    """tifffile's series; only the first page if the chain of IFDs breaks after it."""
     import tifffile
 
     try:
-        found: list[Any] = tiff.series
-    except Exception:
-        if file.error is not None or len(tiff.pages) > 2:
+        images: list[Any] = tiff.series
+    except MALFORMED as exc:
+        if file.error is not None or len(tiff.pages) > 2 or is_bug(exc):
             raise
         page = tiff.pages.first
-        found = [tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes)]
+        images = [tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes)]
     if file.error is not None:
         raise file.error
-    return found
+    if not images:
+        raise CorruptFileError(f"{url} is a TIFF without images", url=url)
+    return images
+
+
+def _metadata(
+    tiff: Any, image: Any, dims: tuple[str, ...], request: ParseRequest, *, n_images: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Attributes and coordinates of an image."""
+    attrs: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    if request.metadata:
+        attrs, coords = describe(tiff, image, dims, request.series)
+        if n_images > 1:
+            attrs = {**attrs, "n_series": n_images}
+    if tiff.is_ome and (companion := binary_only(tiff.ome_metadata or "")):
+        problem = f"its OME-XML refers to {companion}, which is missing"
+        attrs = {**attrs, "metadata_problem": problem}
+    return attrs, coords
 
 
 def _make_level(series: Any, url: str) -> Level | Derived:
-    """The level of a series, whatever its pages must go through to become its image."""
+    """The level of a series, including the steps that turn its pages into the image."""
     shape = tuple(int(n) for n in series.shape)
     level: Level | Derived | None = make_level(series, shape, url)
     if level is None:
         pages = page_level(series, url)
         level = Reshaped(pages, _reshaped(shape, pages, series.keyframe.shape))
     if math.prod(level.shape) * level.dtype.itemsize > _MAX_IMAGE_BYTES:
-        raise CorruptFileError(f"{url} claims an image of shape {level.shape}", url=url)
+        raise CorruptFileError(
+            f"{url} declares an image of the impossible shape {level.shape}", url=url
+        )
     if series.transform is not None:
         level = Transformed(level, np.dtype(series.dtype), series.transform)
     return level
 
 
 def _reshaped(shape: tuple[int, ...], pages: Level, page_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an image whose metadata do not fit its pages, as tifffile gives it."""
-    n_pixels = math.prod(pages.shape)
-    rest, left_over = divmod(n_pixels, math.prod(shape))
-    if rest == 1 and not left_over:
+    """The shape that tifffile gives to an image whose metadata do not match its pages."""
+    n_images, remainder = divmod(math.prod(pages.shape), math.prod(shape))
+    if n_images == 1 and not remainder:
         return shape
-    if not left_over:
-        return (rest, *shape)
+    if not remainder:
+        return (n_images, *shape)
     return (len(pages.pages), *page_shape)
 
 
-def _refuse_own_palettes(series: Any, url: str) -> None:
-    """That all pages of an image have the palette of the first one."""
-    for page in series:
-        if page is None or page is series.keyframe:
+def _coloured(levels: list[Level | Derived], image: Any, url: str) -> list[Level | Derived]:
+    """Levels with the palette of the image expanded."""
+    colormap = image.keyframe.colormap
+    for page in image:
+        if page is None or page is image.keyframe:
             continue
-        colormap = page.aspage().colormap
-        if colormap is None or not np.array_equal(colormap, series.keyframe.colormap):
+        own = page.aspage().colormap
+        if own is None or not np.array_equal(own, colormap):
             raise UnsupportedFormatError(
                 f"page {page.index} of {url} has a palette of its own; read the indices"
-                ' (palette="index") and expand each page by its own',
+                ' (palette="index") and expand each page with its own palette',
                 url=url,
             )
-
-
-def _coloured(level: Level | Derived, keyframe: Any, url: str) -> Coloured:
-    colormap = keyframe.colormap
     if colormap is None:
-        raise CorruptFileError(f"{url} has no palette that its indices could mean", url=url)
-    return Coloured(level, np.asarray(colormap), url)
+        raise CorruptFileError(f"{url} has no palette for its indices", url=url)
+    return [Coloured(level, np.asarray(colormap), url) for level in levels]
 
 
 def _dims(series: Any, level: Level | Derived) -> tuple[str, ...]:
-    """Names of the axes; what tifffile calls samples but stores as pages is an axis of pages."""
+    """Names of the axes; an axis that tifffile calls samples but stores as pages is ``page``."""
     letters = series.axes
     if level.shape != tuple(series.shape):
-        # The metadata do not fit the pages: as many images as they make, or just the pages.
+        # The metadata do not match the pages: the pages make up several such images, or none.
         is_multiple = level.shape[1:] == tuple(series.shape)
         letters = "Q" + (letters if is_multiple else series.keyframe.axes)
     paged = level.geometry.page_axes if isinstance(level, Level) else ()
@@ -254,8 +254,8 @@ def _dims(series: Any, level: Level | Derived) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _wrapped(exc: Exception, url: str) -> FormatError:
-    text = f"{type(exc).__name__}: {exc}"
+def _translated(exc: Exception, url: str) -> FormatError:
     if "not a TIFF file" in str(exc) or "invalid TIFF version" in str(exc):
-        return NotTiffError(f"{url} is no TIFF ({exc})", url=url)
-    return CorruptFileError(f"the header of {url} cannot be read: {text}", url=url)
+        return NotTiffError(f"{url} is not a TIFF ({exc})", url=url)
+    text = f"{type(exc).__name__}: {exc}"
+    return CorruptFileError(f"the header of {url} cannot be parsed: {text}", url=url)

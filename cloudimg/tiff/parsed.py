@@ -1,4 +1,4 @@
-"""What is known of one image of one file once its header has been read, whatever its format."""
+"""Header of one image of one file, parsed, of any format."""
 
 from __future__ import annotations
 
@@ -18,53 +18,56 @@ class AnyLevel(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the decoded pixels, in native byte order."""
+        """Type of the decoded pixels, in native byte order."""
 
     @property
     def segment(self) -> tuple[int, ...]:
-        """Shape of what is read together, in the same axes."""
+        """Shape of a tile or strip, with the same axes as `shape`."""
 
     @property
     def is_bound(self) -> bool:
-        """Whether decoding asks the file that was parsed for more."""
+        """Whether decoding needs the file that was parsed."""
 
     @property
     def held_bytes(self) -> int:
-        """Memory that remembering it takes, about."""
+        """Approximate memory that the level takes."""
 
     def of(self, url: str) -> Self:
-        """The same level of another file, whose header says the same."""
+        """The same level of another file with an identical header."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetMembership:
-    """That an image is spread over several files, and what the one at hand knows of it."""
+    """What a file knows about the multi-file dataset that it belongs to."""
 
     planes: Any = None
-    """Where each plane lies, a `cloudimg.tiff.multifile.PlaneTable`; None if another file says."""
+    """Planes of the image, a `cloudimg.tiff.multifile.PlaneTable`; None if another file has it."""
     described_by: str = ""
-    """Name of the file beside this one that tells; where it ends with ``*``, all those that begin
-    so tell together."""
+    """Name of the file in the same folder that has the table. A name that ends with ``*`` is a
+    prefix: the table is built from the `part` of every file with that prefix."""
     part: Any = None
-    """What this file contributes to what they tell together."""
+    """Contribution of this file to a table that is built from several files."""
     ome_xml: str = ""
-    """Where `planes` come from an OME-XML."""
+    """The OME-XML that `planes` was read from, if any."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedImage:
-    """One image of a file."""
+    """Header of one image of a file."""
 
     dims: tuple[str, ...]
+    """Names of the axes."""
     levels: tuple[AnyLevel, ...]
-    """By decreasing resolution; the first is the image itself."""
+    """Levels by decreasing resolution; level 0 is the full image."""
     attrs: Mapping[str, Any]
+    """Attributes that the file gives."""
     coords: Mapping[str, Sequence[Any]]
-    """Coordinates that the file itself gives, by dim."""
-    n_series: int
+    """Coordinates that the file gives, by dim."""
     depends_on_name: bool
-    """Whether the name of the file took part: OME and Micro-Manager metadata tell files apart."""
+    """Whether the result depends on the name of the file, by which OME and Micro-Manager metadata
+    identify files."""
     membership: DatasetMembership | None = None
-    """Set where the file holds only a part of its image."""
+    """Set if the file holds only a part of its image; the other fields are empty then."""
     others: tuple[tuple[AnyLevel, ...], ...] = ()
-    """Levels of pages of other shapes than those of `levels`, in members of a set."""
+    """Levels of the pages that have another layout than those of `levels`; only members of a
+    multi-file dataset have such pages."""

@@ -1,17 +1,16 @@
-"""Which bytes of scattered directories to fetch together, ahead of the parser that would ask for
-them one after another.
+"""Which bytes of scattered IFDs to fetch together, ahead of the parser reading them one by one.
 
-A chain of IFDs tells where the next one is only when the one before is read: 10,000 pages would
-take 10,000 round trips. Strategy, from what the first few directories look like:
+The offset of the next IFD of a chain is known only once the one before has been read: 10,000 pages
+would take 10,000 round trips. The strategy depends on the first few IFDs:
 
-1. where their distances are equal (pages without compression), the following ones are predicted,
-   many at a time, each link verified before the next batch;
-2. otherwise anchors are looked for all over the file and the stretches between them are walked
-   side by side (`cloudimg.tiff.anchors`).
+1. where their distances are equal (uncompressed pages), the following ones are predicted, many at
+   a time, each link verified before the next batch;
+2. otherwise anchors are searched for all over the file, and the stretches between them are walked
+   in parallel (`cloudimg.tiff.anchors`).
 
-Nothing is decided here: the parser still follows each link itself, through bytes that are here.
-Wrong guesses cost requests, never pixels. Each generator yields rounds: ranges that may be fetched
-at the same time and are here when it goes on.
+This module only chooses what to fetch: the parser still follows each link itself. Wrong guesses
+cost requests but never change pixels. Each generator yields rounds: lists of ranges to fetch
+concurrently, all of them available when the generator resumes.
 """
 
 from __future__ import annotations
@@ -20,147 +19,141 @@ from collections.abc import Generator, Iterator
 from itertools import accumulate, cycle, islice, pairwise, takewhile
 
 from cloudimg.tiff.anchors import AnchoredWalk, margins
-from cloudimg.tiff.directory import (
-    Dialect,
-    Directory,
-    Have,
-    read_dialect,
-    read_directory,
-    sub_directories,
-)
+from cloudimg.tiff.ifd import Have, Ifd, PartialFile, Range, read_dialect, sub_ifds
 
-Range = tuple[int, int]
 Rounds = Iterator[list[Range]]
 
 _SAMPLES = 2
-"""Directories that must be known before anything is guessed from them."""
+"""Minimum number of known IFDs before anything is guessed from them."""
 _FEW = 16
-"""So many more pages are left to the parser, one round trip each."""
+"""If about this many pages remain, the parser follows them itself, one round trip each."""
 _LOOKED_AT = 18
-"""Directories at the beginning of a chain from which distances are learned."""
+"""Number of IFDs whose distances are remembered."""
 _LONGEST_PERIOD = 8
-"""So many directories in turn are looked at for distances that repeat."""
+"""Longest repeating pattern of distances that is searched for, in IFDs."""
 _CHANGES = 24
-"""How often distances may change before anchors are looked for."""
+"""How often distances may change before anchors are searched for."""
 _DENSE_BYTES = 4 * 2**20
-"""Of directories that follow each other without pixels between are fetched at once."""
+"""Size of a batch of IFDs without pixels between them."""
 _DENSE_GAP_BYTES = 256
 _SUB_WINDOW_BYTES = 4 * 2**10
-_MAX_SUB_DIRECTORIES = 4096
+_MAX_SUB_IFDS = 4096
 
 
-def missing_directories(have: Have, size_bytes: int, wanted: int, in_flight: int) -> Rounds | None:
-    """What to fetch when the parser wants a directory that is not here.
+def missing_ifds(have: Have, size_bytes: int, start_bytes: int, in_flight: int) -> Rounds | None:
+    """Plan what to fetch when the parser reads an IFD that has not been fetched.
 
     Parameters
     ----------
     have : callable
-        Bytes that are here.
+        Returns bytes that have been fetched.
     size_bytes : int
-        Of the file.
-    wanted : int
-        Where the parser reads.
+        Size of the file.
+    start_bytes : int
+        Offset at which the parser reads.
     in_flight : int
-        Requests that may be under way at once.
+        Maximum number of concurrent requests.
 
     Returns
     -------
     iterator of lists of ranges, or None
-        None where nothing better than a window at `wanted` is known.
+        None if nothing better than a window at `start_bytes` is known.
     """
     head = have(0, 16)
-    found = read_dialect(head) if head is not None else None
-    if found is None:
+    layout = read_dialect(head) if head is not None else None
+    if layout is None:
         return None
-    dialect, first = found
-    chain = list(_known_chain(have, dialect, first))
+    dialect, first = layout
+    file = PartialFile(have, dialect, size_bytes, in_flight)
+    chain = list(_known_chain(file, first))
     if not chain:
         return None
     run = _last_run(chain)
-    if run[-1].next_bytes == wanted and wanted > run[-1].start_bytes and len(run) >= _SAMPLES:
-        return _fill_chain(have, dialect, run, size_bytes, in_flight)
-    starts = [
-        start
-        for directory in chain
-        for start in islice(sub_directories(have, dialect, directory), _MAX_SUB_DIRECTORIES)
-    ]
-    if wanted in starts:
-        return _fill_sub_directories(have, dialect, starts[:_MAX_SUB_DIRECTORIES], size_bytes)
+    last = run[-1]
+    if last.next_bytes == start_bytes and start_bytes > last.start_bytes and len(run) >= _SAMPLES:
+        return _fill_chain(file, run)
+    starts = [start for ifd in chain for start in islice(sub_ifds(file, ifd), _MAX_SUB_IFDS)]
+    if start_bytes in starts:
+        return _fill_sub_ifds(file, starts[:_MAX_SUB_IFDS])
     return None
 
 
-def _known_chain(have: Have, dialect: Dialect, first: int) -> Iterator[Directory]:
-    """The directories that are here, from the first on; a chain that closes ends there."""
+def _known_chain(file: PartialFile, first: int) -> Iterator[Ifd]:
+    """The fetched IFDs from the first one on; stops where the chain returns to one of them."""
     start, seen = first, set[int]()
     while start and start not in seen:
         seen.add(start)
-        directory = read_directory(have, dialect, start)
-        if directory is None:
+        ifd = file.ifd(start)
+        if ifd is None:
             return
-        yield directory
-        start = directory.next_bytes
+        yield ifd
+        start = ifd.next_bytes
 
 
-def _last_run(chain: list[Directory]) -> list[Directory]:
-    """The end of a chain from where it last leads back: writers that change a directory put it
-    at the end of the file, and the chain goes on near the beginning."""
+def _last_run(chain: list[Ifd]) -> list[Ifd]:
+    """The end of a chain, from the last backward link on.
+
+    Writers that change an IFD move it to the end of the file, and the chain continues near the
+    beginning.
+    """
     begin = len(chain) - 1
     while begin and chain[begin - 1].start_bytes < chain[begin].start_bytes:
         begin -= 1
     return chain[begin:]
 
 
-def _fill_sub_directories(
-    have: Have, dialect: Dialect, starts: list[int], size_bytes: int
-) -> Rounds:
+def _fill_sub_ifds(file: PartialFile, starts: list[int]) -> Rounds:
     """All SubIFDs at once, then the values that they point at."""
-    yield [(start, min(start + _SUB_WINDOW_BYTES, size_bytes)) for start in starts]
-    values = []
-    for start in starts:
-        directory = read_directory(have, dialect, start)
-        if directory is not None:
-            values += [(first, min(last, size_bytes)) for _, first, last in directory.values]
-    yield values
+    yield [file.clip(start, start + _SUB_WINDOW_BYTES) for start in starts]
+    ifds = (file.ifd(start) for start in starts)
+    yield [
+        (first, min(last, file.size_bytes))
+        for ifd in ifds
+        if ifd is not None
+        for _, first, last in ifd.values
+    ]
 
 
-def _fill_chain(
-    have: Have, dialect: Dialect, chain: list[Directory], size_bytes: int, in_flight: int
-) -> Rounds:
-    """The rest of a chain of directories that lie scattered over the file."""
-    last = chain[-1]
-    if (size_bytes - last.start_bytes) / _mean_step(chain) < _FEW:
+def _fill_chain(file: PartialFile, chain: list[Ifd]) -> Rounds:
+    """The rest of a chain of IFDs that are scattered over the file."""
+    if (file.size_bytes - chain[-1].start_bytes) / _mean_step(chain) < _FEW:
         return
     for _ in range(_CHANGES):
         following = None
-        if chain[-1].start_bytes < chain[-1].next_bytes < size_bytes:
-            yield [_window(chain, chain[-1].next_bytes, size_bytes)]
-            following = read_directory(have, dialect, chain[-1].next_bytes)
+        if _leads_on(file, chain[-1]):
+            yield [_window(file, chain, chain[-1].next_bytes)]
+            following = file.ifd(chain[-1].next_bytes)
         if following is None:
             return
         chain = [*chain, following][-_LOOKED_AT:]
         period = _period(chain)
         if not period:
             break
-        run = yield from _predict(have, dialect, chain, period, size_bytes, in_flight)
+        run = yield from _predict(file, chain, period)
         if run is None:
             return
         chain = run
-    if chain[-1].start_bytes < chain[-1].next_bytes < size_bytes:
-        yield from AnchoredWalk(have, dialect, chain, size_bytes, in_flight).rounds()
+    if _leads_on(file, chain[-1]):
+        yield from AnchoredWalk(file, chain).rounds()
 
 
-def _mean_step(chain: list[Directory]) -> float:
+def _leads_on(file: PartialFile, ifd: Ifd) -> bool:
+    """Whether the next IFD lies further on in the file."""
+    return ifd.start_bytes < ifd.next_bytes < file.size_bytes
+
+
+def _mean_step(chain: list[Ifd]) -> float:
     chain = chain[-_LOOKED_AT:]
     return max(1.0, (chain[-1].next_bytes - chain[0].start_bytes) / len(chain))
 
 
-def _period(chain: list[Directory]) -> int:
-    """After how many directories the distances repeat, 0 where they do not.
+def _period(chain: list[Ifd]) -> int:
+    """Number of IFDs after which distances repeat, 0 if they do not.
 
-    One where all pages are alike, two where thumbnails lie between them. The first page may carry
-    more metadata.
+    1 where all pages are alike, 2 where thumbnails lie between them. Only the last IFDs count: the
+    first page may carry more metadata.
     """
-    steps = [d.next_bytes - d.start_bytes for d in chain]
+    steps = [ifd.next_bytes - ifd.start_bytes for ifd in chain]
     for period in range(1, _LONGEST_PERIOD + 1):
         last = steps[-max(2 * period, _SAMPLES - 1) :]
         if len(last) >= 2 * period and last[period:] == last[:-period]:
@@ -168,45 +161,47 @@ def _period(chain: list[Directory]) -> int:
     return 0
 
 
-def _window(chain: list[Directory], start: int, size_bytes: int) -> Range:
-    """Where a directory and the values beside it are expected, seen from the ones before."""
+def _window(file: PartialFile, chain: list[Ifd], start: int) -> Range:
+    """Where an IFD and the values beside it are expected, judged by the ones before it."""
     before, after = margins(chain)
-    return max(0, start - before), min(start + after, size_bytes)
+    return file.clip(start - before, start + after)
 
 
 def _predict(
-    have: Have,
-    dialect: Dialect,
-    chain: list[Directory],
-    period: int,
-    size_bytes: int,
-    in_flight: int,
-) -> Generator[list[Range], None, list[Directory] | None]:
-    """Fetch at known distances as long as each directory leads to the next prediction.
+    file: PartialFile, chain: list[Ifd], period: int
+) -> Generator[list[Range], None, list[Ifd] | None]:
+    """Fetch at known distances as long as each IFD leads to the next prediction.
 
-    Returns the last directories before one that leads elsewhere, None at the end of the chain.
+    Returns the last IFDs before one that leads elsewhere, None at the end of the chain.
     """
-    steps = [d.next_bytes - d.start_bytes for d in chain[-period:]]
-    count = in_flight
-    while 0 < chain[-1].next_bytes < size_bytes:
+    steps = [ifd.next_bytes - ifd.start_bytes for ifd in chain[-period:]]
+    count = file.in_flight
+    while 0 < chain[-1].next_bytes < file.size_bytes:
         if chain[-1].next_bytes - chain[-1].start_bytes != steps[-1]:
             return chain
         ahead = accumulate(islice(cycle(steps), count - 1), initial=chain[-1].next_bytes)
-        starts = list(takewhile(lambda start: start < size_bytes, ahead))
-        windows = [_window(chain, start, size_bytes) for start in starts]
+        starts = list(takewhile(lambda start: start < file.size_bytes, ahead))
+        windows = [_window(file, chain, start) for start in starts]
         if all(b[0] - a[1] <= _DENSE_GAP_BYTES for a, b in pairwise(windows)):
-            # Directories alone, without pixels between them.
+            # IFDs alone, without pixels between them.
             windows = [(windows[0][0], windows[-1][1])]
-            count = max(in_flight, min(2 * count, _DENSE_BYTES * len(steps) // sum(steps)))
+            count = max(file.in_flight, min(2 * count, _DENSE_BYTES * len(steps) // sum(steps)))
         yield windows
-        found: list[Directory] = []
-        for start in starts:
-            directory = read_directory(have, dialect, start)
-            if directory is None or (found or chain)[-1].next_bytes != start:
-                break
-            found.append(directory)
-        chain = [*chain, *found][-_LOOKED_AT:]
-        if len(found) < len(starts):
-            return chain if found and chain[-1].next_bytes else None
-        steps = steps[len(found) % period :] + steps[: len(found) % period]
+        confirmed = _confirmed(file, chain[-1], starts)
+        chain = [*chain, *confirmed][-_LOOKED_AT:]
+        if len(confirmed) < len(starts):
+            return chain if confirmed and chain[-1].next_bytes else None
+        steps = steps[len(confirmed) % period :] + steps[: len(confirmed) % period]
     return None
+
+
+def _confirmed(file: PartialFile, last: Ifd, starts: list[int]) -> list[Ifd]:
+    """The IFDs at predicted offsets, up to the first one that the chain does not lead to."""
+    ifds: list[Ifd] = []
+    for start in starts:
+        ifd = file.ifd(start)
+        if ifd is None or last.next_bytes != start:
+            break
+        ifds.append(ifd)
+        last = ifd
+    return ifds

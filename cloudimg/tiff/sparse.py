@@ -1,8 +1,8 @@
-"""A file of which only some byte ranges are here; the rest is fetched where it is read.
+"""A file of which only some byte ranges have been fetched; the rest is fetched on first read.
 
-The TIFF parser seeks to where the next directory is and reads a few bytes; each miss fetches a
-window there, a jump, not a walk from byte 0. Where the parser is about to jump from directory to
-directory over the whole file, `prefetch` says which of them to fetch together.
+The TIFF parser seeks to the next IFD and reads a few bytes; each miss fetches a window there.
+Where the parser is about to jump from IFD to IFD over the whole file, `prefetch` decides which of
+them to fetch together.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cloudimg.errors import CloudimgError, CorruptFileError, LimitError
-from cloudimg.tiff.prefetch import missing_directories
+from cloudimg.tiff.ifd import Buffer, Range
+from cloudimg.tiff.prefetch import missing_ifds
 
-Buffer = bytes | memoryview
-Range = tuple[int, int]
 FetchRanges = Callable[[Sequence[Range]], Sequence[tuple[int, Buffer]]]
-"""Fetches half-open ranges, many at a time: where each part begins, and the bytes. Parts may be
-joined; bytes are left out only where the file ends."""
+"""Fetches half-open ranges concurrently; returns the offset and the bytes of each part. Parts may
+be joined; bytes may be missing only beyond the end of the file."""
 
 _FIRST_BEFORE_BYTES = 8 * 2**10
 _FIRST_WINDOW_BYTES = 32 * 2**10
 _JUMP_WINDOW_BYTES = 8 * 2**10
 _MAX_WINDOW_BYTES = 4 * 2**20
 _MAX_REREADS = 8
-"""How often the parser may read as many bytes as the file has: a loop of directories ends here."""
+"""The parser may read this many times the size of the file, and `_REREAD_BYTES` on top: more
+means a loop of IFDs."""
 _REREAD_BYTES = 4 * 2**20
 _MANY_JUMPS = 32
 _SMALL_BYTES = 16 * 2**20
-"""A file up to this size is fetched whole when its directories lie all over it unpredictably."""
+"""A file up to this size is fetched whole if its IFDs are scattered unpredictably."""
 _MAX_VISITS = 32
-"""How often a directory may be come to, on average: the parser walks a chain a few times."""
+"""Mean number of visits allowed per IFD: the parser walks a chain a few times."""
 _LOOP_VISITS = 1000
-"""More of it are let pass: tifffile ends loops of up to a hundred directories itself."""
+"""Visits allowed in addition: tifffile itself detects loops of up to a hundred IFDs."""
 
 
 class SparseFile(io.RawIOBase):
-    """Read-only file object over fragments.
+    """Read-only file object over fetched fragments.
 
     Parameters
     ----------
     size_bytes : int
         Size of the whole file.
     fetch : callable
-        Called for what is not here.
+        Called for ranges that have not been fetched.
     in_flight : int
-        Ranges that `fetch` gets at the same time.
+        Maximum number of ranges in one call of `fetch`.
     limit_bytes : int
-        Bytes that may be fetched before `LimitError`.
+        Maximum number of bytes to fetch; beyond it, reading raises `LimitError`.
     url : str
         For messages.
     """
@@ -72,12 +72,12 @@ class SparseFile(io.RawIOBase):
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
         self._parts: list[Buffer] = []
-        self._reads: list[tuple[int, int]] = []
+        self._reads: list[Range] = []
         self.error: CloudimgError | None = None
-        """First failure of `fetch`. Parsers swallow exceptions; whoever parsed must look here."""
+        """First failure of `fetch`. Parsers swallow exceptions, so check this after parsing."""
 
     def add(self, start_bytes: int, data: Buffer) -> None:
-        """Give a fragment that has been fetched already; fragments are kept disjoint."""
+        """Add a fetched fragment; fragments are kept disjoint."""
         view = memoryview(data)
         at = bisect_right(self._starts, start_bytes)
         if at:
@@ -98,7 +98,7 @@ class SparseFile(io.RawIOBase):
             self._parts.insert(at, view)
 
     def have(self, start_bytes: int, stop_bytes: int) -> Buffer | None:
-        """The bytes of a range if all of them are here."""
+        """The bytes of a range, or None unless all of them have been fetched."""
         part = self.beginning(start_bytes, stop_bytes)
         if part is None or len(part) == stop_bytes - start_bytes:
             return part
@@ -111,9 +111,9 @@ class SparseFile(io.RawIOBase):
             parts.append(part)
         return b"".join(parts)
 
-    def take_reads(self) -> list[tuple[int, int]]:
-        """The ranges that were read since the last call, joined, by increasing start."""
-        joined: list[tuple[int, int]] = []
+    def take_reads(self) -> list[Range]:
+        """The ranges read since the last call, sorted, overlapping ones joined."""
+        joined: list[Range] = []
         for start, stop in sorted(self._reads):
             if joined and start <= joined[-1][1]:
                 joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
@@ -124,7 +124,7 @@ class SparseFile(io.RawIOBase):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes in memory."""
+        """Number of bytes in memory."""
         return sum(len(part) for part in self._parts)
 
     def readable(self) -> bool:
@@ -158,11 +158,11 @@ class SparseFile(io.RawIOBase):
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     def readinto(self, buffer: Any, /) -> int:
-        # Of arrays and records len() counts items.
+        # len() of an array or a record counts items, not bytes.
         return io.BytesIO(self.read(memoryview(buffer).nbytes)).readinto(buffer)
 
     def beginning(self, start: int, stop: int) -> Buffer | None:
-        """As many of the first bytes of a range as one fragment holds; None for none."""
+        """The first bytes of a range, as many as one fragment holds; None if it holds none."""
         at = bisect_right(self._starts, start) - 1
         if at < 0 or start >= self._starts[at] + len(self._parts[at]):
             return None
@@ -170,7 +170,7 @@ class SparseFile(io.RawIOBase):
         return memoryview(self._parts[at])[start - begin : stop - begin]
 
     def _count(self, start: int, n_bytes: int) -> None:
-        """Stop a parser that goes in circles, or that is led to the same bytes again and again."""
+        """Stop a parser that goes in circles or is led to the same bytes again and again."""
         self._read_bytes += n_bytes
         if n_bytes == self._visit_bytes():
             self._n_visits += 1
@@ -179,23 +179,25 @@ class SparseFile(io.RawIOBase):
         if too_often or self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
             self.error = self.error or CorruptFileError(
                 f"the header of {self._url} leads to the same bytes again and again: a loop of"
-                f" directories, or many that share large tags ({self._read_bytes} bytes were read"
-                f" of a file of {self._size})",
+                f" IFDs, or many IFDs that share large tags (the parser read {self._read_bytes}"
+                f" bytes of a file of {self._size})",
                 url=self._url,
             )
             raise self.error
 
     def _visit_bytes(self) -> int:
-        """Length of the number of tags that a directory begins with, and of no value elsewhere:
-        values of that length stand in the directory."""
+        """Length of the tag count at the beginning of an IFD.
+
+        No value outside an IFD has this length: values as short as this are stored in the IFD.
+        """
         return 8 if (self.have(2, 4) or b"") in (b"+\0", b"\0+") else 2
 
     def _miss(self, start: int, stop: int) -> Buffer | None:
         """Fetch a window around `start`.
 
-        The first jump goes to the directory at the end of the file, with what may be written
-        before it; a read that goes on where a fragment ends doubles the window; any other jump
-        is one of a chain of directories and takes little.
+        The first jump usually goes to the IFD at the end of the file and also fetches the values
+        that may be stored before it. A read that continues where a fragment ends doubles the
+        window. Any other jump follows a chain of IFDs and fetches little.
         """
         at = bisect_right(self._starts, start) - 1
         before = self._starts[at] + len(self._parts[at]) if at >= 0 else 0
@@ -205,9 +207,9 @@ class SparseFile(io.RawIOBase):
         else:
             self._jumps += 1
             if self._prefetched(start):
-                found = self.beginning(start, stop)
-                if found is not None:
-                    return found
+                part = self.beginning(start, stop)
+                if part is not None:
+                    return part
                 at = bisect_right(self._starts, start) - 1
             if self._jumps == 1:
                 first = max(before, start - _FIRST_BEFORE_BYTES)
@@ -218,35 +220,36 @@ class SparseFile(io.RawIOBase):
         last = max(last, stop)
         if at + 1 < len(self._starts):
             last = min(last, self._starts[at + 1])
-        self._fetched([(first, min(last, self._size))])
+        self._fetch_now([(first, min(last, self._size))])
         return self.beginning(start, stop)
 
     def _prefetched(self, start: int) -> bool:
-        """Fetch what the parser will want after a jump to `start`, where that can be told."""
+        """Fetch what the parser will read after a jump to `start`, if that is predictable."""
         if self._jumps > 3 and self._jumps.bit_count() > 1:
-            return False  # looked for again at jumps 4, 8, 16 ..., as it walks all of the chain
+            # Tried again only at jumps 4, 8, 16 ..., because it walks the whole known chain.
+            return False
         if self._jumps == _MANY_JUMPS and self._size <= _SMALL_BYTES:
-            self._fetched([(0, self._size)])  # less time than as many jumps again
+            self._fetch_now([(0, self._size)])  # faster than as many jumps again
             return True
-        rounds = missing_directories(self.have, self._size, start, self._in_flight)
+        rounds = missing_ifds(self.have, self._size, start, self._in_flight)
         if rounds is None:
             return False
         for ranges in rounds:
             for i in range(0, len(ranges), self._in_flight):
                 missing = [r for r in ranges[i : i + self._in_flight] if self.have(*r) is None]
                 if missing:
-                    self._fetched(missing)
+                    self._fetch_now(missing)
         return True
 
-    def _fetched(self, ranges: list[Range]) -> None:
+    def _fetch_now(self, ranges: list[Range]) -> None:
         self._fetched_bytes += sum(stop - start for start, stop in ranges)
         try:
             if self.error is not None:
                 raise self.error
             if self._fetched_bytes > self._limit:
                 raise LimitError(
-                    f"the header of {self._url} wants more than {self._limit} bytes; set"
-                    " CLOUDIMG_MAX_HEADER_BYTES higher if the file can be trusted",
+                    f"the header of {self._url} needs more than {self._limit} bytes; set"
+                    " CLOUDIMG_MAX_HEADER_BYTES higher if you trust the file",
                     url=self._url,
                 )
             for start, data in self._fetch(ranges):

@@ -27,7 +27,7 @@ from cloudimg.cli import demo, sample
 from cloudimg.cli.main import main
 
 COMMAND = [sys.executable, "-m", "cloudimg", "demo"]
-# Runs the demo and tells what it left behind in its own process.
+# Runs the demo and reports what it left behind in its process.
 DRIVER = """
 import json, logging, os, sys
 from cloudimg.cli.main import main
@@ -56,7 +56,7 @@ class Done:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """The demo, run once, by somebody whose AWS settings and proxies would lead it astray."""
+    """The demo, run once, with AWS settings and proxies of the user that would make it fail."""
     home = tmp_path_factory.mktemp("home")
     (home / ".aws").mkdir()
     (home / ".aws" / "config").write_text("[default]\nendpoint_url = http://127.0.0.1:1\nregion=x")
@@ -108,7 +108,7 @@ def test_the_picture_is_the_projection_of_the_cells(
     assert np.mean(picture[:, :384] == expected[0]) > 0.999
 
 
-def test_it_tells_what_it_does(done: Done) -> None:
+def test_it_prints_what_it_does(done: Done) -> None:
     out = done.out
     assert "#   <cloudimg.Image (t: 2, c: 2, z: 10, y: 384, x: 384) uint16, 11.25 MiB>" in out
     assert "#     files: 360" in out
@@ -123,8 +123,8 @@ def test_it_tells_what_it_does(done: Done) -> None:
 
 
 def test_nothing_is_left_behind(done: Done) -> None:
-    *said, left = done.err.splitlines()
-    assert said == ["cloudimg: interrupted"]  # not a word of the server, nor a warning
+    *lines, left = done.err.splitlines()
+    assert lines == ["cloudimg: interrupted"]  # nothing of the server, and no warning
     code, same_environment, log_left, buckets = json.loads(left)
     assert code == 130
     assert same_environment
@@ -175,7 +175,7 @@ def test_a_step_that_fails_stops_the_server(
     assert not is_listening(endpoint_in(out))
 
 
-def test_what_cannot_work_is_told_before_any_work(tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_before_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -194,7 +194,7 @@ def test_what_cannot_work_is_told_before_any_work(tmp_path: Path) -> None:
             assert ran.stderr.count("\n") == 1
 
 
-def test_a_missing_extra_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_extra_is_reported_in_one_line(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['moto'] = None; from cloudimg.cli.main import main;"
         "sys.exit(main(['demo']))"
@@ -226,7 +226,7 @@ def test_the_cells_are_the_same_each_time(cells: npt.NDArray[np.uint16]) -> None
     assert not np.array_equal(sample.acquire(12), cells)
 
 
-def test_the_cells_go_on_across_tiles(cells: npt.NDArray[np.uint16]) -> None:
+def test_cells_continue_across_tiles(cells: npt.NDArray[np.uint16]) -> None:
     seen = cells.max(axis=2).astype(float)
     for axis in (2, 3):
         steps = np.abs(np.diff(seen, axis=axis)).mean(axis=tuple({0, 1, 2, 3} - {axis}))

@@ -30,7 +30,9 @@ IMAGE_KEYS = {
     "kind", "url", "dims", "shape", "dtype", "labels", "nbytes", "stored_nbytes", "chunks",
     "levels", "compression", "files", "pixel_size", "channel_names", "time_step_s",
 }  # fmt: skip
-FOLDER_KEYS = {"kind", "url", "objects", "truncated", "images", "proposals", "image"}
+FOLDER_KEYS = {
+    "kind", "url", "objects", "truncated", "images", "proposals", "image", "image_problem",
+}  # fmt: skip
 
 
 def tiff(shape: tuple[int, ...] = (16, 24), **options: Any) -> bytes:
@@ -81,7 +83,7 @@ def local(tmp_path: Path) -> Place:
 # Images
 
 
-def test_json_tells_everything_on_every_store(
+def test_json_holds_everything_on_every_store(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = put_grid(place, without="mydata_ch1_05t_0x_1y_0z.tif")
@@ -100,7 +102,7 @@ def test_json_tells_everything_on_every_store(
     assert facts["dtype"] == "uint16"
     assert facts["labels"] == {"t": [4, 5, 6], "c": [0, 1], "z": [0, 1], "y": [0, 1], "x": [0, 1]}
     assert facts["nbytes"] == 3 * 2 * 2 * 32 * 48 * 2
-    # A web server's page of links tells no sizes.
+    # A web server's page of links has no sizes.
     assert facts["stored_nbytes"] == (None if place.name == "http" else size)
     assert facts["chunks"] == {"shape": [3, 2, 2, 32, 48], "count": 1}
     (level,) = facts["levels"]
@@ -122,7 +124,7 @@ def test_json_tells_everything_on_every_store(
     assert facts["time_step_s"] is None
 
 
-def test_text_tells_the_same_to_people(local: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_holds_the_same(local: Place, capsys: pytest.CaptureFixture[str]) -> None:
     size = put_grid(local, without="mydata_ch1_05t_0x_1y_0z.tif")
     local.put("mydata_chX.tif", b"")
     assert main(["info", f"{local.url}/{PATTERN}"]) == 0
@@ -136,7 +138,7 @@ def test_text_tells_the_same_to_people(local: Place, capsys: pytest.CaptureFixtu
         "x 48 0 1 (2 files)",
         "shape 3 x 2 x 2 x 32 x 48",
         "dtype uint16",
-        f"bytes 36 KiB decoded, {size / 1024:.4g} KiB stored",
+        f"bytes 36.00 kiB decoded, {size / 1024:.2f} kiB stored",
         "chunks 1 of 3 x 2 x 2 x 32 x 48",
         "segment y 16, x 24",
         "compressed ADOBE_DEFLATE",
@@ -188,13 +190,13 @@ def test_options_of_open(local: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert shape("--no-mosaic")["page"] == 5
     assert 48 not in shape("--no-mosaic").values()
     assert main(["info", url, "--series", "7"]) == 1
-    assert "series=7" in capsys.readouterr().err
+    assert "--series 7" in capsys.readouterr().err
     local.put("a_2.tif", tiff((6, 16, 24)))
     assert main(["info", url, "--validate", "all"]) == 1
     assert "a_2.tif" in capsys.readouterr().err
 
 
-def test_labels_are_abridged_for_people_and_whole_for_programs(
+def test_labels_are_abridged_in_text_and_complete_in_json(
     local: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tiff((8, 8))
@@ -243,6 +245,7 @@ def test_a_folder_proposes_the_pattern_of_its_names(
     assert facts["truncated"] is False
     assert facts["images"] == 48
     assert facts["proposals"] == [{"pattern": pattern, "files": 48}]
+    assert facts["image_problem"] is None
     assert set(facts["image"]) == IMAGE_KEYS
     assert facts["image"]["url"] == pattern
     assert facts["image"]["shape"] == [3, 2, 2, 32, 48]
@@ -257,7 +260,7 @@ def test_a_bucket_is_a_folder(
     assert main(["info", f"s3://{bucket}", *options]) == 0
     out = capsys.readouterr().out
     assert f"  3 files  s3://{bucket}/deep/er/z{{z}}.TIF\n" in out
-    assert "3 objects; 3 images by name" in out
+    assert "3 objects, 3 named like images" in out
     assert re.search(r"shape +3 x 16 x 24\n", out)
 
 
@@ -265,7 +268,7 @@ def test_proposals_help_even_if_the_first_does_not_open(
     local: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for z in range(3):
-        local.put(f"z{z}.tif", b"no TIFF at all" * 100)
+        local.put(f"z{z}.tif", b"not a TIFF at all" * 100)
     assert main(["info", local.url]) == 1
     out, err = capsys.readouterr()
     assert f"3 files  {local.url}/z{{z}}.tif" in out
@@ -273,10 +276,11 @@ def test_proposals_help_even_if_the_first_does_not_open(
     assert main(["info", "--json", local.url]) == 1
     facts = json.loads(capsys.readouterr().out)
     assert facts["image"] is None
+    assert facts["image_problem"]
     assert facts["proposals"][0]["files"] == 3
 
 
-def test_names_that_are_no_images_are_proposed_where_there_are_no_others(
+def test_other_names_are_proposed_if_none_are_named_like_images(
     local: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for z in range(3):
@@ -287,10 +291,10 @@ def test_names_that_are_no_images_are_proposed_where_there_are_no_others(
     assert facts["proposals"][0]["files"] == 3
 
 
-def test_a_large_folder_is_looked_at_in_part(
+def test_a_large_folder_is_listed_in_part(
     local: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudimg.image.facts.MAX_NAMES", 10)
+    monkeypatch.setattr("cloudimg.discovery.folder.MAX_NAMES", 10)
     put_grid(local)
     assert main(["info", "--json", local.url]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -298,7 +302,7 @@ def test_a_large_folder_is_looked_at_in_part(
     assert facts["objects"] == facts["proposals"][0]["files"] == 10
     assert main(["info", local.url]) == 0
     out = capsys.readouterr().out
-    assert "  10 objects; 10 images by name\n  and more objects, not looked at: " in out
+    assert "  10 objects, 10 named like images\n  more objects follow, which the patterns" in out
 
 
 def test_a_folder_whose_name_looks_like_a_pattern(
@@ -312,10 +316,12 @@ def test_a_folder_whose_name_looks_like_a_pattern(
     assert facts["proposals"][0]["pattern"].endswith("/exp [[]a] {{1}}/z{z}.tif")
 
 
-def test_an_empty_folder_and_no_folder(local: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_folder_and_a_missing_one(
+    local: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     (Path(local.url) / "empty").mkdir()
     assert main(["info", f"{local.url}/empty"]) == 1
-    assert "nothing lies below" in capsys.readouterr().err
+    assert "is an empty folder" in capsys.readouterr().err
     assert main(["info", f"{local.url}/none"]) == 1
     assert "no such file" in capsys.readouterr().err
 
@@ -338,7 +344,7 @@ def test_no_match_is_one_line_with_the_nearest_names(
 
 @pytest.mark.parametrize("refused", ["GET /[^/]+/$", "GET /[^/]+/."], ids=["list", "get"])
 @pytest.mark.parametrize("name", ["z{z}.tif", "z0.tif", ""])
-def test_access_denied_is_not_taken_for_missing(
+def test_access_denied_is_not_reported_as_missing(
     meter: Meter, bucket: str, refused: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for z in range(2):
@@ -360,7 +366,7 @@ def test_a_file_that_is_missing_where_listing_is_denied(
     meter.faults([{"match": "GET /[^/]+/$", "status": 403}])
     options = ["--storage-options", json.dumps(meter.storage_options)]
     assert main(["info", f"s3://{bucket}/none", *options]) == 1
-    assert "access denied" in capsys.readouterr().err  # it may be a folder: nobody knows
+    assert "access denied" in capsys.readouterr().err  # it may be a folder
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -372,13 +378,13 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in run("info", tmp_path / "none.tif").stderr
 
 
-def test_what_we_did_not_foresee_is_one_line_too(
+def test_an_unexpected_error_is_one_line_too(
     local: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("cloudimg.api.images.open", fail)
+    monkeypatch.setattr("cloudimg.api.descriptions.open", fail)
     assert main(["info", f"{local.url}/z{{z}}.tif"]) == 1
     err = capsys.readouterr().err
     assert err == (
@@ -455,7 +461,7 @@ def test_storage_options_are_in_no_output(
     assert SECRET not in out + err
 
 
-def test_unknown_options_do_not_leak_through_the_messages_of_others(
+def test_unknown_options_do_not_leak_through_messages_of_libraries(
     bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"client_kwargs": {"bogus_token": SECRET, "endpoint_url": f"nonsense {SECRET}"}}
@@ -608,16 +614,16 @@ def test_progress_is_for_terminals_only(local: Place) -> None:
     try:
         while part := os.read(ours, 4096):
             shown += part
-    except OSError:  # how a pty says that the other end is closed
+    except OSError:  # how a pty reports that the other end is closed
         pass
     os.close(ours)
-    assert b"\rnames looked at: 48" in shown
+    assert b"\rnames listed: 48" in shown
     assert shown.endswith(b"\r\x1b[K")
     assert b"\r" not in done.stdout
     assert run("info", local.url).stderr == ""
 
 
-def test_a_server_that_is_not_there(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_a_server_that_does_not_exist(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr("cloudimg.storage.store._FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr("cloudimg.storage.store._LONGEST_PAUSE_S", 0.001)
     with socket.socket() as free:

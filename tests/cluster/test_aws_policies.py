@@ -25,7 +25,7 @@ import requests
 
 import cloudimg
 from cloudimg.errors import AccessDeniedError
-from cloudimg.storage.store import forget_connections
+from cloudimg.storage.connections import forget_connections
 from tests.support import copies, seed
 from tests.support.metering import REGION, Meter
 from tests.support.servers import moto_server

@@ -1,4 +1,4 @@
-"""Clusters on AWS: what is asked of ECS, and whole jobs whose tasks run as processes here."""
+"""Clusters on AWS: requests to ECS, and whole jobs whose tasks run as local processes."""
 
 from __future__ import annotations
 
@@ -80,29 +80,31 @@ def store_words(meter: Meter) -> list[str]:
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, "it does not come to pass"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.1)
 
 
 def started(account: Cloud, job: str = "job-1") -> EcsLauncher:
-    """A job whose scheduler has told its address."""
+    """Launcher of a job whose scheduler has stored its address."""
     launcher = EcsLauncher(account.description, job)
     launcher.store_tls(Tls.make())
     launcher.start_scheduler()
     assert launcher.find_scheduler() is None
-    told = json.dumps({"workers": "tls://10.0.0.5:8786", "client": "tls://203.0.113.9:8786"})
-    account.ssm.put_parameter(Name=f"{PREFIX}/{job}/address", Value=told, Type="String")
+    addresses = {"workers": "tls://10.0.0.5:8786", "client": "tls://203.0.113.9:8786"}
+    account.ssm.put_parameter(
+        Name=f"{PREFIX}/{job}/address", Value=json.dumps(addresses), Type="String"
+    )
     return launcher
 
 
-def test_workers_are_asked_for_in_batches_and_topped_up(account: Cloud) -> None:
+def test_workers_are_requested_in_batches_and_lost_ones_replaced(account: Cloud) -> None:
     launcher = started(account)
     assert launcher.find_scheduler().client == "tls://203.0.113.9:8786"
     account.record()
     launcher.keep_workers(23)
-    asked = account.recorded("RunTask")
-    assert [each["count"] for each in asked] == [10, 10, 3]
-    for each in asked:
+    requests = account.recorded("RunTask")
+    assert [each["count"] for each in requests] == [10, 10, 3]
+    for each in requests:
         assert each["capacityProviderStrategy"][0]["capacityProvider"] == "FARGATE_SPOT"
         assert "launchType" not in each
         assert each["startedBy"] == "job-1"
@@ -132,14 +134,14 @@ def test_a_closed_cluster_is_used_from_within(account: Cloud) -> None:
     assert (found.workers, found.client) == ("tls://10.0.0.5:8786", None)
 
 
-def test_the_scheduler_is_no_spot_task_and_is_asked_for_once(account: Cloud) -> None:
+def test_the_scheduler_is_not_a_spot_task_and_is_requested_once(account: Cloud) -> None:
     started(account)
-    (asked,) = account.recorded("RunTask")
-    assert (asked["count"], asked["launchType"]) == (1, "FARGATE")
-    assert "capacityProviderStrategy" not in asked
-    (container,) = asked["overrides"]["containerOverrides"]
-    told = {each["name"]: each["value"] for each in container["environment"]}
-    assert told == {
+    (request,) = account.recorded("RunTask")
+    assert (request["count"], request["launchType"]) == (1, "FARGATE")
+    assert "capacityProviderStrategy" not in request
+    (container,) = request["overrides"]["containerOverrides"]
+    environment = {each["name"]: each["value"] for each in container["environment"]}
+    assert environment == {
         "CLOUDIMG_TLS_PARAMETER": f"{PREFIX}/job-1/tls",
         "CLOUDIMG_ADDRESS_PARAMETER": f"{PREFIX}/job-1/address",
     }
@@ -179,7 +181,7 @@ def test_stop_leaves_nothing_and_starts_nothing(account: Cloud) -> None:
     assert account.parameters() == []
 
 
-def test_a_scheduler_that_ended_is_told_with_the_reason(account: Cloud, file: str) -> None:
+def test_a_scheduler_that_ended_is_reported_with_the_reason(account: Cloud, file: str) -> None:
     launcher = started(account)
     (task,) = account.tasks()
     account.ecs.stop_task(cluster="test", task=task["taskArn"], reason="CannotPullContainerError")
@@ -190,7 +192,7 @@ def test_a_scheduler_that_ended_is_told_with_the_reason(account: Cloud, file: st
 
 
 class Stub(BaseHTTPRequestHandler):
-    """An ECS that says what a test wants."""
+    """An ECS that gives the answer that a test sets."""
 
     answer: tuple[int, dict[str, Any]] = (200, {})
 
@@ -219,7 +221,7 @@ def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]
     server.server_close()
 
 
-def test_a_task_that_cannot_be_stopped_keeps_no_other(account: Cloud) -> None:
+def test_a_task_that_cannot_be_stopped_does_not_keep_others(account: Cloud) -> None:
     launcher = started(account)
     launcher.keep_workers(5)
     gone = f"{account.description['cluster'].replace(':cluster/', ':task/')}/0123456789"
@@ -238,7 +240,7 @@ def test_wrong_counts_start_nothing(account: Cloud, file: str) -> None:
     assert account.recorded("RunTask") == []
 
 
-def test_of_two_who_start_one_job_the_second_ends_nothing(account: Cloud, file: str) -> None:
+def test_starting_a_job_a_second_time_stops_nothing(account: Cloud, file: str) -> None:
     launcher = started(account, "main")
     with pytest.raises(ClusterError, match="already"):
         EcsLauncher(account.description, "main").store_tls(Tls.make())
@@ -254,15 +256,21 @@ def test_no_capacity_and_no_rights(account: Cloud, stub: type[Stub]) -> None:
     with pytest.raises(ClusterError, match="Capacity is unavailable"):
         launcher.start_scheduler()
     stub.answer = (400, {"__type": "AccessDeniedException", "message": "not authorized"})
-    with pytest.raises(ClusterError, match=r"needs ecs:RunTask, which the driver's role allows"):
+    with pytest.raises(
+        ClusterError, match="need ecs:RunTask, which the module's driver role"
+    ) as caught:
         launcher.start_scheduler()
+    # An error of botocore may hold credentials: it is kept as text only.
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "ClientError" not in str(caught.value)
+    assert "AccessDeniedException" in str(caught.value.cause)
 
 
-def test_descriptions_that_are_none(tmp_path: Path, account: Cloud) -> None:
+def test_invalid_descriptions(tmp_path: Path, account: Cloud) -> None:
     path = tmp_path / "cluster.json"
     for text, match in (
-        ("{", "no JSON"),
-        ("[]", "no JSON object"),
+        ("{", "is not valid JSON"),
+        ("[]", "is not a JSON object"),
         ("{}", "terraform output"),
         (json.dumps({**account.description, "version": 2}), "version 1"),
         (json.dumps({**account.description, "subnets": "subnet-1"}), "subnets is missing"),
@@ -305,8 +313,7 @@ def test_a_migration_on_a_cluster_of_its_own(
     assert main([*words, *WORDS, *store_words(meter)]) == 0, tasks.logs()
     assert copies.image_of(copies.objects(url, options)) == expected
     meter.drop("lab")
-    said = capsys.readouterr()
-    assert "starting 4 workers" in said.err
+    assert "starting 4 workers" in capsys.readouterr().err
     assert account.tasks() == []
     assert account.parameters() == []
     assert len(tasks.processes) == 5
@@ -321,19 +328,21 @@ def test_machines_start_when_there_is_work(
     archive: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A source or a place that is refused costs nothing, nor does a copy that is complete."""
+    """A refused source or destination costs nothing, nor does a complete migration."""
     url = f"s3://{bucket}/copy.zarr"
     work = ["--cluster", file, "--workers", "4"]
-    for words, said in (
+    for words, message in (
         (["migrate", archive.replace("mydata", "mydatum"), url], "nothing matches"),
         (["migrate", archive, f"s3://{bucket}-none/copy.zarr"], "NoSuchBucket"),
         (["migrate", archive, f"s3://{bucket}/src"], "did not write"),
         (["migrate", archive, url, "--max-mem", "1KB"], "too little"),
         (["verify", url], "not written by cloudimg"),
     ):
-        options = store_words(meter)[: 4 if words[0] == "migrate" else 2]
+        options = store_words(meter)
+        if words[0] == "verify":
+            options = ["--storage-options", options[1]]
         assert main([*words, *work, *options]) == 1
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["migrate", archive, url, *WORDS, *store_words(meter)]) == 0
     assert main(["migrate", archive, url, *WORDS, *work, *store_words(meter)]) == 0
     assert "nothing left to do" in capsys.readouterr().out
@@ -365,9 +374,9 @@ def test_up_use_status_down(
         wait_until(lambda: set(tasks.of("worker")) - set(victims) != set())
         client.wait_for_workers(2, timeout=60)
     assert main(["cluster", "status", file]) == 0
-    told = capsys.readouterr().out
-    assert "workers: 2 running" in told
-    assert "connected: 2 workers, 4 threads" in told
+    output = capsys.readouterr().out
+    assert "workers: 2 running" in output
+    assert "connected: 2 workers, 4 threads" in output
     url = f"s3://{bucket}/copy.zarr"
     words = ["migrate", archive, url, "--cluster", file, "--job", "main"]
     assert main([*words, *WORDS, *store_words(meter)]) == 0
@@ -381,7 +390,7 @@ def test_up_use_status_down(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing(
+def test_an_interrupted_migration_leaves_nothing_running(
     tasks: Fargate,
     account: Cloud,
     file: str,
@@ -403,9 +412,9 @@ def test_interrupted_it_leaves_nothing(
     process.send_signal(number)
     wait_until(lambda: len(account.tasks()) < 3 or process.poll() is not None)
     process.send_signal(number)  # people press it twice
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "ending" in said
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "stopping the cluster" in output
     assert account.tasks() == []
     assert account.parameters() == []
     wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))

@@ -1,4 +1,4 @@
-"""Jobs on Kubernetes: what is asked for, and what is done, against a server of its API."""
+"""Jobs on Kubernetes: their manifests, and the launcher against a server of the API."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_schemas_are_strict() -> None:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
-def test_all_hangs_by_the_scheduler() -> None:
+def test_the_scheduler_owns_all_other_objects() -> None:
     for manifest in all_of(describe(), "x"):
         owners = manifest["metadata"].get("ownerReferences", [])
         is_scheduler = manifest["metadata"]["name"] == "cloudimg-x-scheduler"
@@ -160,15 +160,15 @@ def test_workers_are_on_spot_machines_and_are_replaced() -> None:
     (rule,) = job["podFailurePolicy"]["rules"]
     assert rule["action"] == "Ignore"
     assert rule["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    # Neither workers that were asked to go nor those that died end it: its owner does.
+    # Neither workers that exit nor those that die complete it: it ends with its owner.
     assert job["completions"] > 100_000
     assert job["backoffLimit"] > 100_000
     (container,) = pod["containers"]
     assert container["args"] == ["worker", "tls://cloudimg-job-1-scheduler.cloudimg.svc:8786"]
-    told = environment(container)
-    assert told["CLOUDIMG_WORKER_THREADS"] == "4"
-    assert told["CLOUDIMG_WORKER_MEMORY"] == "16GiB"
-    assert told["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "true"
+    variables = environment(container)
+    assert variables["CLOUDIMG_WORKER_THREADS"] == "4"
+    assert variables["CLOUDIMG_WORKER_MEMORY"] == "16GiB"
+    assert variables["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "true"
     assert container["resources"]["limits"]["memory"] == "16Gi"
 
 
@@ -192,7 +192,7 @@ def test_the_scheduler_stays_and_goes_with_all() -> None:
 @pytest.mark.parametrize(
     ("given", "name"), [("4x", "worker_cpu"), ("16 GB", "worker_memory"), ("", "worker_memory")]
 )
-def test_quantities_that_are_none(given: str, name: str) -> None:
+def test_invalid_quantities(given: str, name: str) -> None:
     with pytest.raises(ArgumentError, match=name):
         manifests.worker_job(describe(**{name: given}), "x", 3, OWNER)
 
@@ -204,7 +204,7 @@ def test_threads_are_whole(cpu: str, threads: str) -> None:
     assert environment(container)["CLOUDIMG_WORKER_THREADS"] == threads
 
 
-def test_the_address_outside_is_for_few() -> None:
+def test_the_public_address_is_limited_to_admin_cidr() -> None:
     at = describe(admin_cidr=[ADMIN, "198.51.100.0/24"])
     inside, outside = (each["spec"] for each in manifests.services(at, "x", OWNER))
     assert inside["clusterIP"] == "None"
@@ -217,7 +217,7 @@ def test_the_address_outside_is_for_few() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "role", "port", "is_let_in"),
+    ("source", "role", "port", "is_allowed"),
     [
         ({"cloudimg/job": "x"}, "scheduler", 8786, True),
         ({"cloudimg/job": "x"}, "worker", 40000, True),
@@ -229,8 +229,8 @@ def test_the_address_outside_is_for_few() -> None:
         ("203.0.113.8", "scheduler", 8786, False),
     ],
 )
-def test_who_is_let_in(
-    source: str | Mapping[str, str], role: str, port: int, is_let_in: bool
+def test_allowed_connections(
+    source: str | Mapping[str, str], role: str, port: int, is_allowed: bool
 ) -> None:
     at = describe()
     make = {
@@ -239,12 +239,12 @@ def test_who_is_let_in(
     }[role]
     target = make["spec"]["template"]["metadata"]["labels"]
     policies = manifests.network_policies(at, "x", OWNER)
-    assert lets_in(policies, source, target, port) is is_let_in
+    assert allows(policies, source, target, port) is is_allowed
     closed = manifests.network_policies(describe(admin_cidr=[]), "x", OWNER)
-    assert lets_in(closed, source, target, port) is (is_let_in and not isinstance(source, str))
+    assert allows(closed, source, target, port) is (is_allowed and not isinstance(source, str))
 
 
-def lets_in(
+def allows(
     policies: list[dict[str, Any]],
     source: str | Mapping[str, str],
     target: Mapping[str, str],
@@ -568,7 +568,7 @@ def launch(
     credentials: Credentials,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., GkeLauncher]:
-    """Makes a launcher of a job, with the description changed as told."""
+    """Makes a launcher of a job, with the description with changes."""
     monkeypatch.setattr(gke, "_PAUSE_S", 0.01)
     return lambda job="job-1", **changes: GkeLauncher(server[1] | changes, job)
 
@@ -614,7 +614,7 @@ def test_a_job_from_beginning_to_end(launcher: GkeLauncher, kubernetes: Kubernet
     assert kubernetes.kinds() == set()
 
 
-def test_no_pod_is_there_before_what_protects_it(
+def test_pods_start_after_the_policies_that_protect_them(
     launcher: GkeLauncher, kubernetes: Kubernetes
 ) -> None:
     launcher.store_tls(TLS)
@@ -625,7 +625,9 @@ def test_no_pod_is_there_before_what_protects_it(
     assert ("POST", "secrets") in changes
 
 
-def test_without_a_way_in(launch: Callable[..., GkeLauncher], kubernetes: Kubernetes) -> None:
+def test_without_a_public_address(
+    launch: Callable[..., GkeLauncher], kubernetes: Kubernetes
+) -> None:
     launcher = launch(admin_cidr=[])
     begin(launcher, kubernetes)
     (pod,) = kubernetes.pods()
@@ -654,7 +656,7 @@ def test_another_process_finds_the_job(
     assert kubernetes.kinds() == set()
 
 
-def test_workers_are_topped_up_and_never_sent_away(
+def test_lost_workers_are_replaced_and_none_is_dismissed(
     launcher: GkeLauncher, kubernetes: Kubernetes
 ) -> None:
     begin(launcher, kubernetes)
@@ -671,7 +673,7 @@ def test_workers_are_topped_up_and_never_sent_away(
     assert len(kubernetes.pods("worker")) == 6
 
 
-def test_workers_come_back_where_kubernetes_gave_them_up(
+def test_workers_are_started_again_after_their_job_failed(
     launcher: GkeLauncher, kubernetes: Kubernetes
 ) -> None:
     begin(launcher, kubernetes)
@@ -690,13 +692,13 @@ def test_a_name_is_taken_once(launch: Callable[..., GkeLauncher], kubernetes: Ku
     first.store_tls(TLS)  # the same: an answer may have been lost on the way
     first.start_scheduler()
     other = Tls("another certificate", "another key")
-    with pytest.raises(ClusterError, match="is there already"):
+    with pytest.raises(ClusterError, match="there is already"):
         launch().store_tls(other)
     assert first.load_tls() == TLS
     assert len(kubernetes.pods("scheduler")) == 1
 
 
-def test_a_name_is_free_again_when_all_has_gone(
+def test_a_name_is_free_again_when_everything_is_deleted(
     launch: Callable[..., GkeLauncher], kubernetes: Kubernetes
 ) -> None:
     begin(launch(), kubernetes)
@@ -714,7 +716,7 @@ def test_a_name_is_free_again_when_all_has_gone(
     assert fresh["metadata"]["uid"] != left["metadata"]["uid"]
 
 
-def test_what_belongs_to_another_is_not_taken_for_ours(
+def test_an_object_of_another_owner_is_not_used(
     launcher: GkeLauncher, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher.store_tls(TLS)
@@ -723,7 +725,7 @@ def test_what_belongs_to_another_is_not_taken_for_ours(
     left["metadata"]["uid"] = "other"
     where = "/apis/networking.k8s.io/v1/namespaces/cloudimg/networkpolicies/cloudimg-job-1-members"
     kubernetes.objects[where] = left
-    monkeypatch.setattr(gke, "_ENDING_S", 0.1)
+    monkeypatch.setattr(gke, "_DELETION_S", 0.1)
     with pytest.raises(ClusterError, match="NetworkPolicy cloudimg-job-1-members of an earlier"):
         launcher.start_scheduler()
     assert kubernetes.pods() == []
@@ -744,14 +746,16 @@ def test_stop_waits_for_the_pods(
     launcher = launch()
     begin(launcher, kubernetes)
     kubernetes.linger = 10**6
-    monkeypatch.setattr(gke, "_ENDING_S", 0.1)
-    with pytest.raises(ClusterError, match="still being ended"):
+    monkeypatch.setattr(gke, "_DELETION_S", 0.1)
+    with pytest.raises(ClusterError, match="still being deleted"):
         launcher.stop()
-    with pytest.raises(ClusterError, match="is being ended"):
+    with pytest.raises(ClusterError, match="is being deleted"):
         launcher.keep_workers(2)
 
 
-def test_a_secret_that_was_left_alone(launcher: GkeLauncher, kubernetes: Kubernetes) -> None:
+def test_a_secret_without_its_owner_is_deleted(
+    launcher: GkeLauncher, kubernetes: Kubernetes
+) -> None:
     launcher.store_tls(TLS)
     left = kubernetes.get("Secret", "cloudimg-job-1-tls")
     del left["metadata"]["ownerReferences"]  # as `kubectl delete --cascade=orphan` does
@@ -760,7 +764,7 @@ def test_a_secret_that_was_left_alone(launcher: GkeLauncher, kubernetes: Kuberne
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "reason"),
     [
         (
             {
@@ -806,16 +810,16 @@ def test_a_secret_that_was_left_alone(launcher: GkeLauncher, kubernetes: Kuberne
     ],
 )
 def test_why_pods_do_not_run(
-    launcher: GkeLauncher, kubernetes: Kubernetes, state: dict[str, Any], told: str
+    launcher: GkeLauncher, kubernetes: Kubernetes, state: dict[str, Any], reason: str
 ) -> None:
     begin(launcher, kubernetes)
     launcher.keep_workers(3)
     for pod in kubernetes.pods("worker")[:2]:
         pod["status"] = state
     (problem,) = launcher.look().problems  # once, for both
-    assert told in problem
+    assert reason in problem
     kubernetes.pods("scheduler")[0]["status"] = state
-    with pytest.raises(ClusterError, match=re.escape(told)):
+    with pytest.raises(ClusterError, match=re.escape(reason)):
         launcher.find_scheduler()
 
 
@@ -829,11 +833,11 @@ def test_a_scheduler_that_has_ended(launcher: GkeLauncher, kubernetes: Kubernete
         with pytest.raises(ClusterError, match=r"has ended: BackoffLimitExceeded"):
             ask()
     job["status"]["conditions"] = [{"type": "Complete", "status": "True"}]
-    with pytest.raises(ClusterError, match="no work for long"):
+    with pytest.raises(ClusterError, match="because it was idle"):
         launcher.find_scheduler()
 
 
-def test_no_machine_to_be_had(launcher: GkeLauncher, kubernetes: Kubernetes) -> None:
+def test_no_machine_is_available(launcher: GkeLauncher, kubernetes: Kubernetes) -> None:
     begin(launcher, kubernetes)
     launcher.keep_workers(2)
     lacking = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -849,7 +853,7 @@ def test_no_machine_to_be_had(launcher: GkeLauncher, kubernetes: Kubernetes) -> 
     assert "no spot machines" in problem
 
 
-def test_pods_that_kubernetes_does_not_make(
+def test_pods_that_kubernetes_does_not_create(
     launcher: GkeLauncher, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Kubernetes, "_run", lambda self, job: None)
@@ -878,7 +882,7 @@ def test_pods_that_kubernetes_does_not_make(
 # Refusals and secrets
 
 
-def test_who_may_not_is_told_what_is_needed(launcher: GkeLauncher, kubernetes: Kubernetes) -> None:
+def test_a_refusal_names_the_missing_role(launcher: GkeLauncher, kubernetes: Kubernetes) -> None:
     needed = 'requires one of ["container.jobs.create"]'
     kubernetes.refuse = lambda method, path, body: (
         (403, needed) if method == "POST" and path.endswith("/jobs") else None
@@ -892,13 +896,14 @@ def test_who_may_not_is_told_what_is_needed(launcher: GkeLauncher, kubernetes: K
         launcher.look()
 
 
-def test_no_refusal_repeats_the_key(
+def test_errors_do_not_repeat_the_key(
     launch: Callable[..., GkeLauncher], kubernetes: Kubernetes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whichever request fails, with an answer that has in it what was sent."""
+    """Whichever request fails, with an answer that repeats what was sent."""
     caplog.set_level(logging.DEBUG)
     secrets = ("verysecret", base64.b64encode(TLS.to_json().encode()).decode(), "token-0")
     n_failed = 0
+    contexts: list[BaseException | None] = []
     for number in range(100):
         launcher = launch(f"job-{number}")
         first = len(kubernetes.requests)
@@ -911,13 +916,15 @@ def test_no_refusal_repeats_the_key(
             break
         except ClusterError as exc:
             n_failed += 1
-            told = f"{exc} {exc!r} {exc.__cause__} {launcher!r} {launcher.__dict__}"
-            assert not any(secret in told for secret in secrets)
+            shown = f"{exc} {exc!r} {exc.cause} {exc.__cause__} {launcher!r} {launcher.__dict__}"
+            assert not any(secret in shown for secret in secrets)
+            contexts.append(exc.__context__)
     assert n_failed > 10
+    assert not any(contexts)  # an error of the client would hold the answer
     assert not any(secret in caplog.text for secret in secrets)
 
 
-def test_tokens_are_made_anew_when_they_expire(
+def test_expired_tokens_are_refreshed(
     launcher: GkeLauncher, kubernetes: Kubernetes, credentials: Credentials
 ) -> None:
     credentials.left = 1
@@ -928,7 +935,8 @@ def test_tokens_are_made_anew_when_they_expire(
     credentials.error = RefreshError("invalid_grant", {"refresh_token": "verysecret"})
     with pytest.raises(ClusterError, match="gcloud auth application-default login") as caught:
         launcher.look()
-    assert "verysecret" not in str(caught.value)
+    assert "verysecret" not in f"{caught.value} {caught.value.cause}"
+    assert caught.value.__context__ is None
 
 
 def test_a_server_with_another_certificate(
@@ -942,8 +950,8 @@ def test_a_server_with_another_certificate(
     assert kubernetes.requests == []
 
 
-def test_descriptions_that_cannot_be_right(launch: Callable[..., GkeLauncher]) -> None:
-    with pytest.raises(ArgumentError, match="must be https"):
+def test_invalid_descriptions(launch: Callable[..., GkeLauncher]) -> None:
+    with pytest.raises(ArgumentError, match="must start with https"):
         launch(endpoint="http://127.0.0.1:1")
     with pytest.raises(ArgumentError, match="ca_certificate"):
         launch(ca_certificate="no base64!")
@@ -962,7 +970,9 @@ def test_a_client_of_ones_own(server: tuple[Kubernetes, dict[str, Any]], tmp_pat
     assert kubernetes.tokens == {""}
 
 
-def test_what_is_not_kubernetes(launcher: GkeLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_kubernetes(
+    launcher: GkeLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Kubernetes, "answer", lambda *_: (200, b"<html>"))
     with pytest.raises(ClusterError, match="is not Kubernetes"):
         launcher.look()

@@ -1,4 +1,4 @@
-"""A cluster of processes with mutual TLS: the same results whoever dies, and nobody else in."""
+"""A cluster of processes with mutual TLS: same results when processes die, no access for others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cloudimg.cli.main import main
 from cloudimg.cluster.tls import Tls
 from cloudimg.distributed.run import run_on_cluster
 from cloudimg.errors import AccessDeniedError, ClusterError, MismatchError
-from cloudimg.migration.run import write
+from cloudimg.migration.run import stages
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, FileNames, read_block
 from tests.support import clusters, copies, seed
@@ -73,7 +73,7 @@ class Archive:
         return f"s3://{BUCKET}/{name}.zarr"
 
     def check(self, name: str) -> None:
-        """The copy is the one that was made undisturbed, with nothing beside it."""
+        """The migration equals the undisturbed one, and there are no other objects."""
         found = copies.objects(self.url(name), self.options)
         assert copies.image_of(found) == self.expected
         stored: list[str] = []
@@ -169,7 +169,9 @@ def test_the_command_line(
     assert f"{url}: " in capsys.readouterr().out
     archive.check("command")
     assert main(["verify", url, "--against-source", *work, *store]) == 0
-    assert "is whole and right" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{url} is verified: " in out
+    assert "no problems" in out
     # The cluster did it: a certificate that it does not know is refused.
     foreign = TlsFiles.write(Tls.make(), cluster.folder / "foreign-command")
     work[2:] = foreign.options
@@ -228,8 +230,8 @@ def kill_two(client: Any, cluster: Cluster) -> None:
 def test_others_are_refused(client: Any, cluster: Cluster) -> None:
     foreign = Tls.make()
     # They trust the scheduler, whose certificate is no secret: it is the one that refuses them.
-    files = TlsFiles.write(foreign, cluster.folder / "stranger", trusting=cluster.tls)
-    stranger = cluster.add_worker(files=files, death_timeout_s=3)
+    files = TlsFiles.write(foreign, cluster.folder / "foreign-worker", trusting=cluster.tls)
+    foreign_worker = cluster.add_worker(files=files, death_timeout_s=3)
     make: Any = Security
     trusting = {"tls_ca_file": cluster.tls.certificate, "require_encryption": True}
     shown = {"tls_client_cert": foreign.certificate, "tls_client_key": foreign.key}
@@ -244,15 +246,15 @@ def test_others_are_refused(client: Any, cluster: Cluster) -> None:
         with pytest.raises((OSError, TypeError)):
             Client(address, security=security, timeout=2, set_as_default=False)
         assert time.monotonic() - began < 10
-    wait_until(lambda: stranger.process.poll() is not None, 60, "the stranger's end")
-    assert "Registered to" not in stranger.text()
+    wait_until(lambda: foreign_worker.process.poll() is not None, 60, "the foreign worker's end")
+    assert "Registered to" not in foreign_worker.text()
     assert "CERTIFICATE_VERIFY_FAILED" in cluster.scheduler.text()
     assert len(client.scheduler_info(n_workers=-1)["workers"]) == 4
     assert client.submit(clusters.no_work, 7, pure=False).result(20)[0] == 7
 
 
-def test_no_port_answers_to_strangers(client: Any, cluster: Cluster) -> None:
-    """Nor to clients that check nothing themselves: all that listens refuses."""
+def test_no_port_answers_without_the_certificate(client: Any, cluster: Cluster) -> None:
+    """Every listening port refuses clients that verify nothing themselves."""
     ports = {
         listening.laddr.port
         for member in (cluster.scheduler, *cluster.workers)
@@ -277,7 +279,7 @@ def test_no_port_answers_to_strangers(client: Any, cluster: Cluster) -> None:
 
 
 def speaks_tls(port: int, files: TlsFiles | None) -> bool:
-    """Whether what listens there says anything to who shows a certificate, or none."""
+    """Whether the server at a port sends anything to a client with these files, or without any."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -294,7 +296,7 @@ def speaks_tls(port: int, files: TlsFiles | None) -> bool:
 
 
 def plain_answer(port: int) -> bytes:
-    """What is said to a browser there."""
+    """Answer of a port to a browser."""
     with socket.create_connection(("127.0.0.1", port), timeout=3) as plain:
         plain.sendall(b"GET /info/main/workers.html HTTP/1.1\r\nHost: x\r\n\r\n")
         try:
@@ -303,7 +305,7 @@ def plain_answer(port: int) -> bytes:
             return b""
 
 
-def test_files_of_the_certificate_are_for_one_user_alone(cluster: Cluster) -> None:
+def test_only_the_user_can_read_the_certificate_files(cluster: Cluster) -> None:
     for path in (cluster.files.authority, cluster.files.certificate, cluster.files.key):
         assert path.stat().st_mode & 0o777 == 0o600
 
@@ -321,7 +323,7 @@ def test_the_scheduler_is_killed(client: Any, archive: Archive, tmp_path: Path) 
                 killed_at.append(time.monotonic())
 
         with doomed.client(timeout_s=2) as own:
-            with pytest.raises(ClusterError, match="same command goes on"):
+            with pytest.raises(ClusterError, match="a migration resumes where it stopped"):
                 archive.copy("doomed", client=own, progress=kill)
             assert time.monotonic() - killed_at[0] < 30
             # Whether or not the client has given up on the scheduler.
@@ -379,10 +381,10 @@ def test_jobs_are_small_and_pickle_alike(meter: Meter, bucket: str) -> None:
     [pytest.param(300, 10_000, id="a camera"), pytest.param(20_000, 100_000, id="all values")],
 )
 def test_results_are_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, membership: int, limit: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: int, limit: int
 ) -> None:
     """Whatever the pixels are: the histograms are the most of it."""
-    noise = np.random.default_rng(1).normal(30_000, membership, (1024, 1024))
+    noise = np.random.default_rng(1).normal(30_000, spread, (1024, 1024))
     tifffile.imwrite(tmp_path / "a.tif", noise.clip(0, 65_535).astype(np.uint16))
     sizes: list[int] = []
 
@@ -393,7 +395,7 @@ def test_results_are_small(
 
         run_locally(*arguments, report=weigh, **options)
 
-    monkeypatch.setattr(write, "run_locally", weighing)
+    monkeypatch.setattr(stages, "run_locally", weighing)
     cloudimg.migrate(str(tmp_path / "a.tif"), str(tmp_path / "a.zarr"))
     assert sizes
     assert max(sizes) < limit
@@ -426,7 +428,7 @@ def test_the_graph_of_many_chunks_is_small(
     assert sizes[0] < 300_000
 
 
-def test_no_secret_is_told(client: Any, cluster: Cluster, archive: Archive) -> None:
+def test_no_secret_is_shown(client: Any, cluster: Cluster, archive: Archive) -> None:
     """Names of tasks, what the scheduler remembers, logs: of what went well and what did not."""
     kept: list[str] = []
 
@@ -434,8 +436,8 @@ def test_no_secret_is_told(client: Any, cluster: Cluster, archive: Archive) -> N
         if advance.n_done == 5:
             kept.append(client.run_on_scheduler(clusters.remembered))
 
-    archive.copy("told", client=client, progress=look)
-    assert "cloudimg-cell" in kept[0]
+    archive.copy("shown", client=client, progress=look)
+    assert "cloudimg-piece" in kept[0]
     array = cloudimg.imread(archive.source, storage_options=archive.options)
     client.compute(array.sum()).result(60)
     with pytest.raises(AttributeError, match="no such class"):
@@ -451,7 +453,7 @@ def test_no_secret_is_told(client: Any, cluster: Cluster, archive: Archive) -> N
 
 
 def run(client: Any, work: Any, n_cells: int, report: Any) -> None:
-    run_on_cluster(client, work, range(n_cells), max_bytes=2**30, cell_bytes=2**20, report=report)
+    run_on_cluster(client, work, range(n_cells), max_bytes=2**30, piece_bytes=2**20, report=report)
 
 
 def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
@@ -490,7 +492,7 @@ def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
 
 
 def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
-    """The first one alone does not set how much is under way."""
+    """The number of pending pieces follows the number of workers."""
     waiting: list[int] = []
     with Cluster(tmp_path / "cluster", 1) as cluster, cluster.client() as client:
 
@@ -508,11 +510,11 @@ def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
 def test_a_cluster_without_workers(
     tmp_path: Path, archive: Archive, set_variable: Callable[[str, str], None]
 ) -> None:
-    """Neither at the beginning nor later is it waited for without end."""
+    """The wait for workers ends, at the beginning and later."""
     set_variable("CLOUDIMG_WORKER_TIMEOUT_S", "3")
     lazy = cloudimg.imread(archive.source, storage_options=archive.options)
     with Cluster(tmp_path / "cluster", 0) as cluster, cluster.client() as client:
-        with pytest.raises(ClusterError, match=r"had no worker for 3 s.*WORKER_TIMEOUT"):
+        with pytest.raises(ClusterError, match=r"had no workers for 3 s.*WORKER_TIMEOUT"):
             archive.copy("no-workers", client=client)
         cluster.workers.append(cluster.add_worker())
         client.wait_for_workers(1, 60)
@@ -524,7 +526,9 @@ def test_a_cluster_without_workers(
                 for worker in cluster.workers:
                     worker.kill()
 
-        with pytest.raises(ClusterError, match=r"no worker for 3 s.*goes on from here"):
+        with pytest.raises(
+            ClusterError, match=r"lost all of its workers.*no workers for 3 s.*a migration resumes"
+        ):
             archive.copy("no-workers", client=client, progress=lose)
         slow = lazy.map_blocks(clusters.slowly, 0.5, dtype=np.uint16)
         cluster.workers[:] = [cluster.add_worker()]
@@ -532,7 +536,7 @@ def test_a_cluster_without_workers(
         killer = threading.Timer(1, cluster.workers[0].kill)
         killer.start()
         options = {"dims": ("t", "c", "z", "y", "x"), "storage_options": archive.options}
-        with pytest.raises(ClusterError, match="no worker for 3 s"):
+        with pytest.raises(ClusterError, match="no workers for 3 s"):
             cloudimg.to_zarr(slow, archive.url("array-lost"), client=client, **options, **SHAPE)
         killer.join()
     assert archive.copy("no-workers").n_done_before >= 2
@@ -542,7 +546,7 @@ def test_a_cluster_without_workers(
 def test_a_cluster_that_is_busy(
     tmp_path: Path, archive: Archive, set_variable: Callable[[str, str], None]
 ) -> None:
-    """With other work: then it is waited for, as it has workers."""
+    """With other work: it has workers, so the wait does not end."""
     set_variable("CLOUDIMG_WORKER_TIMEOUT_S", "2")
     with Cluster(tmp_path / "cluster", 1) as cluster, cluster.client() as client:
         others = client.map(clusters.slowly, range(4), [4.0] * 4, pure=False)
@@ -552,7 +556,7 @@ def test_a_cluster_that_is_busy(
 
 
 def test_a_cluster_that_grows_with_its_work(archive: Archive) -> None:
-    """Such a one has no worker until there is something to do."""
+    """An adaptive cluster has no worker until there are tasks."""
     with (
         LocalCluster(
             n_workers=0, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
@@ -605,17 +609,17 @@ def test_many_headers_are_few_bytes(client: Any, meter: Meter, bucket: str) -> N
     url = f"s3://{bucket}/src/img_{{t:04d}}.tif"
     options = {"storage_options": meter.storage_options, "missing": "fill"}
     meter.delete(bucket, "src/img_0600.tif")
-    told: list[tuple[str, int]] = []
+    counts: list[tuple[str, int]] = []
     with meter.measure() as traffic:
         image = cloudimg.open(
             url,
             validate="all",
             client=client,
-            progress=lambda what, count: told.append((what, count)),
+            progress=lambda what, count: counts.append((what, count)),
             **options,
         )
     assert image.n_files == n_files - 1
-    assert told[-1] == ("headers read", n_files - 1)
+    assert counts[-1] == ("headers read", n_files - 1)
     assert n_files <= traffic.gets <= n_files + 10
     source = image._opened.sources[0]
     files = FileNames.of(image._opened.grid)

@@ -1,4 +1,4 @@
-"""Workers with another cloudimg, or with none, are told of at once."""
+"""Workers with another version of cloudimg, or without it, are reported at once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.servers import REPOSITORY
 
 
 def another(folder: Path) -> None:
-    """The package, saying that it is another version."""
+    """The package, as another version."""
     shutil.copytree(REPOSITORY / "cloudimg", folder / "cloudimg")
-    path = folder / "cloudimg" / "version.py"
+    path = folder / "cloudimg" / "__about__.py"
     path.write_text(re.sub(r'"[\d.]+"', '"0.0.9"', path.read_text()))
 
 
 def none(folder: Path) -> None:
-    """What hides the package."""
+    """A package that hides it."""
     (folder / "cloudimg").mkdir(parents=True)
     (folder / "cloudimg" / "__init__.py").write_text("raise ImportError('not installed')")
 
@@ -50,9 +50,9 @@ def test_workers_with_other_versions(
         with pytest.raises(ClusterError, match=match) as caught:
             cloudimg.migrate(source, tmp_path / "copy.zarr", client=client)
         assert cloudimg.__version__ in str(caught.value)
-        # Dask reads graphs on the scheduler, and has words of its own around ours.
+        # Dask reads graphs on the scheduler, and wraps our error in its own.
         with pytest.raises(RuntimeError) as refused:
             client.compute(cloudimg.imread(source)).result(timeout=60)
-        told = "".join(traceback.format_exception(refused.value))
-        assert re.search(r"this process has cloudimg 0\.0\.9|not installed", told)
+        shown = "".join(traceback.format_exception(refused.value))
+        assert re.search(r"this process has cloudimg 0\.0\.9|not installed", shown)
     assert not (tmp_path / "copy.zarr" / "0").exists()

@@ -1,4 +1,4 @@
-"""On a real cluster of processes: the source travels once, results and errors come back whole."""
+"""A real cluster of processes: the source is sent once, results and errors come back unchanged."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _unpickled() -> Counting:
 def test_the_source_is_sent_once_per_worker_not_per_task(
     client: Client, meter: Meter, bucket: str
 ) -> None:
-    """An option that counts its own unpicklings rides along in the source."""
+    """Counted by an option in the source that counts how often it is unpickled."""
     seed.write(lambda key, data: meter.put(bucket, key, data))
     array = cloudimg.imread(
         f"s3://{bucket}/{seed.PATTERN}",
@@ -81,9 +81,7 @@ def test_the_source_is_sent_once_per_worker_not_per_task(
     assert sum(on_workers.values()) >= 1
 
 
-def test_errors_come_back_from_workers_as_they_are(
-    client: Client, meter: Meter, bucket: str
-) -> None:
+def test_errors_of_workers_come_back_unchanged(client: Client, meter: Meter, bucket: str) -> None:
     plane = np.zeros((16, 24), np.uint16)
     for z in range(4):
         meter.put(bucket, f"z{z}.tif", seed.encode(plane if z != 2 else plane[:-1]))

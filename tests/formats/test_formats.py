@@ -474,7 +474,7 @@ def test_results_that_are_no_image(result: Any) -> None:
     def give(file: BinaryIO, url: str) -> Any:
         return result
 
-    with pytest.raises(ArgumentError, match=r"give made a .* of s3://lab/a") as info:
+    with pytest.raises(ArgumentError, match=r"give returned a .* for s3://lab/a") as info:
         decode(give, b"data", "s3://lab/a", limit_bytes=LIMIT_BYTES)
     assert pickle.loads(pickle.dumps(info.value)).url == "s3://lab/a"
     with pytest.raises(FormatError):

@@ -1,4 +1,4 @@
-"""``cloudimg preview``, from outside: which bytes it asks for, what it says and what it leaves."""
+"""``cloudimg preview``, from outside: the bytes that it requests, its output and its pictures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.image import picture
-from cloudimg.image import view as preview
+from cloudimg.image import picture, preview
 from tests.conftest import Place
 from tests.support import seed
 from tests.support.metering import Meter
@@ -33,7 +32,7 @@ MAGENTA, GREEN, BLUE = picture.COLOURS[:3]
 
 @pytest.fixture
 def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Preview:
-    """Runs the command on pixels in a file, or on a URL; gives the picture that it left."""
+    """Run the command on pixels in a file, or on a URL; return the picture that it wrote."""
 
     def run(what: Array | str, *args: str, **options: Any) -> Array:
         url = what
@@ -59,13 +58,13 @@ def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 def stretched(pixels: Array) -> Array:
-    """Light from 0 to 1 as the command promises it for what is not 8 bits."""
+    """Light from 0 to 1 as documented for pixels of more than 8 bits."""
     low, high = np.percentile(pixels, [0.1, 99.9])
     return np.minimum(np.maximum((pixels - low) / (high - low), 0), 1)
 
 
 def assert_shows(shown: Array, light: Array) -> None:
-    """Equal but for the rounding to 8 bits."""
+    """Check for equality up to the rounding to 8 bits."""
     assert shown.dtype == np.uint8
     assert shown.shape == light.shape
     assert np.abs(shown - 255.0 * light).max() <= 0.5 + 1e-6
@@ -81,7 +80,7 @@ def ramp(*shape: int, dtype: Any = np.uint16) -> Array:
 
 @pytest.fixture(scope="module")
 def levels() -> list[Array]:
-    """8192 x 8192 to 512 x 512: light from a corner, and as much noise as makes a large file."""
+    """8192 x 8192 to 512 x 512: a gradient, and enough noise for a large file."""
     noise = np.random.default_rng(3).integers(0, 64, (8192, 8192), np.uint8)
     light = (np.arange(8192) * 96 // 8192).astype(np.uint8)
     found: list[Array] = [noise + light + light[:, np.newaxis]]
@@ -104,7 +103,7 @@ def pyramid(request: pytest.FixtureRequest, levels: list[Array]) -> bytes:
 
 
 @pytest.mark.parametrize(("size", "level", "most"), [(512, 4, 0.005), (1024, 3, 0.012)])
-def test_a_pyramid_moves_its_level_and_directories(
+def test_a_pyramid_moves_its_level_and_its_ifds(
     meter: Meter,
     bucket: str,
     pyramid: bytes,
@@ -115,7 +114,7 @@ def test_a_pyramid_moves_its_level_and_directories(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The lowest level far less than a hundredth of the file, any level hardly more than it is."""
+    """The smallest level takes far less than 1 % of the file, any level little more than itself."""
     meter.put(bucket, "slide.tif", pyramid)
     with tifffile.TiffFile(io.BytesIO(pyramid)) as tiff:
         stored = sum(tiff.series[0].levels[level].keyframe.databytecounts)
@@ -133,9 +132,10 @@ def test_a_pyramid_moves_its_level_and_directories(
     assert moved < most
     assert traffic.bytes_sent - stored < 128 * 2**10
     assert not traffic.lists
+    decoded = {512: "256.00 kiB", 1024: "1.00 MiB"}[size]
     assert line == (
         f"{out}: {size} x {size} pixels from level {level} ({size} x {size});"
-        f" {size**2 // 1024} KiB of 64 MiB decoded\n".replace("1024 KiB", "1 MiB")
+        f" {decoded} of 64.00 MiB decoded\n"
     )
     np.testing.assert_array_equal(imagecodecs.png_decode(out.read_bytes()), levels[level])
 
@@ -168,7 +168,7 @@ def test_the_smallest_level_that_is_large_enough(
 def test_an_average_is_weighted_by_area(
     height: int, width: int, size: int, cut: tuple[int, int], holes: bool
 ) -> None:
-    """Against the matrix of the overlaps, whatever the blocks."""
+    """Compared with the matrix of overlaps, for any blocks."""
     pixels = ramp(height, width).astype(float)
     if holes:
         pixels[pixels % 3 == 0] = np.nan
@@ -242,7 +242,7 @@ def test_colour_samples_keep_their_colour(made: Preview) -> None:
 
 
 def test_palettes(made: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colours are averaged, not indices. As attributes of an image have it or not."""
+    """Colours are averaged, not indices."""
     colormap = np.random.default_rng(4).integers(0, 2**16, (3, 256), np.uint16)
     indices = ramp(32, 64, dtype=np.uint8)
     own = cloudimg.Image.attrs.fget
@@ -274,7 +274,7 @@ def test_channels_in_colours_of_their_own(made: Preview) -> None:
     assert_shows(made(pixels, **ome), mixed(MAGENTA, GREEN, BLUE))
 
 
-def test_six_channels_at_most_and_samples_that_are_no_colour(
+def test_six_channels_at_most_and_samples_that_are_not_colours(
     made: Preview, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pixels = ramp(8, 20, 30)
@@ -328,7 +328,7 @@ def test_a_mosaic_on_every_store(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert captured.out == (
-        f"{out}: 72 x 48 pixels from level 0 (72 x 48) at t=1 c=0-1 z=5; 13.5 KiB of 270 KiB"
+        f"{out}: 72 x 48 pixels from level 0 (72 x 48) at t=1 c=0-1 z=5; 13.50 kiB of 270.00 kiB"
         " decoded; files missing: 1\n"
     )
     first, second = (stretched(channel[..., None]) for channel in image[1, :, 5])
@@ -340,7 +340,7 @@ def test_a_mosaic_on_every_store(
 def test_a_plane_larger_than_a_block_is_read_part_by_part(
     meter: Meter, bucket: str, made: Preview, how: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each file once, and never more of them in memory than a block."""
+    """Each file is read once, and never more than a block is in memory."""
     put_seed(lambda key, data: meter.put(bucket, key, data))
     args = [f"s3://{bucket}/{seed.PATTERN}", "--size", "31", *how]
     args += ["--storage-options", json.dumps(meter.storage_options)]
@@ -361,11 +361,11 @@ def test_a_plane_larger_than_a_block_is_read_part_by_part(
     keys = [r.key for r in traffic.requests if r.kind == "get"]
     assert len(largest) > 4
     assert max(largest) <= 3000
-    # Headers that opening read are not asked for again.
+    # Headers that were read at open are not requested again.
     assert len(keys) <= len(set(keys)) + 2
 
 
-def test_what_takes_too_much_is_refused_before_it_is_read(
+def test_a_view_that_is_too_large_is_refused_before_it_is_read(
     meter: Meter,
     bucket: str,
     pyramid: bytes,
@@ -378,10 +378,10 @@ def test_what_takes_too_much_is_refused_before_it_is_read(
     options = ["--storage-options", json.dumps(meter.storage_options)]
     limit = ["--level", "0", "--max-bytes", str(2**20), "--size", "64"]
     with meter.measure() as traffic:
-        said = refused(capsys, url, str(tmp_path / "x.png"), *limit, *options)
-    assert said == (
-        "cloudimg: error: at level 0 (8192 x 8192) the picture takes 64 MiB decoded, more than"
-        " 1 MiB (--max-bytes): --level 3 takes 1 MiB, --yes reads it nevertheless\n"
+        message = refused(capsys, url, str(tmp_path / "x.png"), *limit, *options)
+    assert message == (
+        "cloudimg: error: at level 0 (8192 x 8192) the picture takes 64.00 MiB decoded, more than"
+        " --max-bytes 1048576: --level 3 takes 1.00 MiB, --yes decodes it anyway\n"
     )
     assert traffic.bytes_sent < 200_000
     assert not (tmp_path / "x.png").exists()
@@ -395,7 +395,7 @@ def test_segments_that_hold_more_than_the_plane_count_in_full(
     seed_options: dict[str, Any] = {"planarconfig": "contig", "photometric": "minisblack"}
     tifffile.imwrite(path, ramp(64, 64, 8), tile=(16, 16), compression="zlib", **seed_options)
     args = [str(path), str(tmp_path / "x.png"), "--index", "s=0", "--max-bytes", "65535"]
-    assert "takes 64 KiB decoded, more than 64 KiB" in refused(capsys, *args)
+    assert "takes 64.00 kiB decoded, more than --max-bytes 65535" in refused(capsys, *args)
     assert main(["preview", *args[:-1], "65536"]) == 0
 
 
@@ -411,9 +411,9 @@ def test_segments_that_hold_more_than_the_plane_count_in_full(
         (["--index", "z=-8"], "--index z=-8"),
         (["--index", "c=0"], "--index c=0: the axes to choose on are ['z']"),
         (["--index", "x=0"], "--index x=0"),
-        (["--index", "z=0", "--project", "max"], "--index fixes it"),
-        (["--series", "3"], "series=3"),
-        (["--max-bytes", "9"], "more than 9 B (--max-bytes): --yes"),
+        (["--index", "z=0", "--project", "max"], "--index fixes z"),
+        (["--series", "3"], "--series 3"),
+        (["--max-bytes", "9"], "more than --max-bytes 9: --yes"),
     ],
 )
 def test_what_the_image_does_not_have(
@@ -431,15 +431,15 @@ def test_a_projection_needs_z(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--axes page=z" in refused(capsys, *args)
 
 
-def test_where_no_picture_can_be_left_nothing_is_asked_for(
+def test_nothing_is_requested_if_the_picture_cannot_be_written(
     meter: Meter, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "folder.png").mkdir()
     options = ["--storage-options", json.dumps(meter.storage_options)]
     with meter.measure() as traffic:
         for out in ("none/x.png", "folder.png"):
-            said = refused(capsys, f"s3://{bucket}/z.tif", str(tmp_path / out), *options)
-            assert f"cannot write {tmp_path / out}" in said
+            message = refused(capsys, f"s3://{bucket}/z.tif", str(tmp_path / out), *options)
+            assert f"cannot write {tmp_path / out}" in message
     assert not traffic.requests
 
 
@@ -451,18 +451,18 @@ def test_a_disk_that_fails(
 
     tifffile.imwrite(tmp_path / "z.tif", ramp(20, 30))
     monkeypatch.setattr(Path, "write_bytes", full)
-    said = refused(capsys, str(tmp_path / "z.tif"), str(tmp_path / "x.png"))
-    assert "cannot write" in said
-    assert "No space left" in said
+    message = refused(capsys, str(tmp_path / "z.tif"), str(tmp_path / "x.png"))
+    assert "cannot write" in message
+    assert "No space left" in message
 
 
-def test_what_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "z0.tif").write_bytes(b"no TIFF at all" * 100)
-    assert "no TIFF" in refused(capsys, f"{tmp_path}/z0.tif", str(tmp_path / "x.png"))
+    assert "not a TIFF" in refused(capsys, f"{tmp_path}/z0.tif", str(tmp_path / "x.png"))
     assert "nothing matches" in refused(capsys, f"{tmp_path}/a{{z}}.tif", str(tmp_path / "x.png"))
 
 
-def test_a_picture_that_is_there_is_replaced(made: Preview, tmp_path: Path) -> None:
+def test_an_existing_picture_is_replaced(made: Preview, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"x" * 10_000)
     pixels = ramp(20, 30, dtype=np.uint8)
     np.testing.assert_array_equal(made(pixels), pixels)

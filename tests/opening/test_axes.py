@@ -252,7 +252,7 @@ def test_validate_all_reports_every_odd_file(tmp_path: Path) -> None:
         cloudimg.open(tmp_path / "z{z}.tif", validate="all")
     text = str(caught.value)
     assert "3 of 6 files" in text
-    for part in ("z2.tif", "(16, 25)", "z4.tif", "uint8", "z5.tif", "no TIFF"):
+    for part in ("z2.tif", "(16, 25)", "z4.tif", "uint8", "z5.tif", "not a TIFF"):
         assert part in text
     for z in odd:
         put(tmp_path, f"z{z}.tif", plane(z))

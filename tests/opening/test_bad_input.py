@@ -1,8 +1,9 @@
-"""Bad input gets a clear error of ours: what happened, where, what to do; and it pickles."""
+"""Bad input raises a clear `CloudimgError`: what happened, where, what to do; and it pickles."""
 
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ PLANE = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
 TIFF = seed.encode(PLANE)
 
 
-def test_no_match_tells_what_the_stem_lists(place: Place) -> None:
+def test_no_match_lists_names_with_the_same_beginning(place: Place) -> None:
     for name in ("scan_a.tif", "scan_b.tif", "other.tif"):
         place.put(name, TIFF)
     options = place.storage_options
@@ -86,9 +87,9 @@ def test_fields_that_move_together_are_explained(tmp_path: Path) -> None:
     ("data", "error", "text"),
     [
         (b"", NotTiffError, "empty"),
-        (b"x", NotTiffError, "no TIFF"),
+        (b"x", NotTiffError, "not a TIFF"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), CorruptFileError, "decoded by PNG"),
-        (b"<html>Not found</html>", NotTiffError, "no TIFF"),
+        (b"<html>Not found</html>", NotTiffError, "not a TIFF"),
         (TIFF[:6], CorruptFileError, "header"),
         (TIFF[:60], CloudimgError, "file"),
         (b"II*\0" + (10**6).to_bytes(4, "little") + bytes(50), CloudimgError, "file"),
@@ -96,13 +97,46 @@ def test_fields_that_move_together_are_explained(tmp_path: Path) -> None:
     ],
     ids=["empty", "one byte", "png", "html", "cut in 8", "cut in IFD", "IFD beyond", "no IFD"],
 )
-def test_files_that_are_no_tiff(place: Place, data: bytes, error: Any, text: str) -> None:
+def test_files_that_are_not_tiffs(place: Place, data: bytes, error: Any, text: str) -> None:
     if place.name == "gs" and not data:
         pytest.skip("the emulator takes no empty objects")
     url = place.put("file.tif", data)
     with pytest.raises(error, match=text) as caught:
         cloudimg.open(url, storage_options=place.storage_options)
     assert "file.tif" in str(caught.value)
+
+
+def test_the_cause_of_a_format_error_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "cut.tif").write_bytes(TIFF[:6])
+    with pytest.raises(CorruptFileError, match=r"header of .*cut\.tif cannot be parsed") as caught:
+        cloudimg.open(tmp_path / "cut.tif")
+    assert isinstance(caught.value.__cause__, struct.error)
+    data = bytearray(seed.encode(PLANE, compression="zlib"))
+    at = data.index(b"\x78\x9c")
+    data[at + 2 : at + 20] = b"\xff" * 18
+    (tmp_path / "bad.tif").write_bytes(data)
+    with pytest.raises(CorruptFileError, match="cannot be decoded") as caught:
+        cloudimg.open(tmp_path / "bad.tif").read()
+    assert type(caught.value.__cause__).__name__ == "DeflateError"
+
+
+def test_a_bug_of_ours_is_not_reported_as_a_corrupt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.tif").write_bytes(TIFF)
+    monkeypatch.delattr("cloudimg.tiff.parse._AXIS_NAMES")
+    with pytest.raises(NameError, match="_AXIS_NAMES"):
+        cloudimg.open(tmp_path / "good.tif")
+
+
+def test_a_missing_attribute_within_tifffile_is_a_corrupt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.tif").write_bytes(TIFF)
+    monkeypatch.delattr("tifffile.TiffTags.valueof")
+    with pytest.raises(CorruptFileError, match=r"AttributeError.*valueof") as caught:
+        cloudimg.open(tmp_path / "good.tif")
+    assert isinstance(caught.value.__cause__, AttributeError)
 
 
 def test_pixels_beyond_the_end(place: Place) -> None:
@@ -116,7 +150,7 @@ def test_pixels_beyond_the_end(place: Place) -> None:
             image.read()
 
 
-def test_a_bad_tile_is_told_with_its_bytes(tmp_path: Path) -> None:
+def test_the_error_for_a_bad_tile_has_its_byte_range(tmp_path: Path) -> None:
     data = bytearray(seed.encode(np.zeros((64, 64), np.uint8), tile=(32, 32), compression="zlib"))
     data[-10:] = b"\xff" * 10
     (tmp_path / "bad.tif").write_bytes(data)
@@ -125,7 +159,7 @@ def test_a_bad_tile_is_told_with_its_bytes(tmp_path: Path) -> None:
         image.read()
 
 
-def test_a_header_that_wants_too_much(
+def test_a_header_that_is_too_long(
     tmp_path: Path, set_variable: Callable[[str, str], None]
 ) -> None:
     """A million tiny strips: their offsets alone are megabytes."""
@@ -136,7 +170,7 @@ def test_a_header_that_wants_too_much(
     with pytest.raises(LimitError, match="CLOUDIMG_MAX_HEADER_BYTES"):
         cloudimg.open(tmp_path / "long.tif")
     set_variable("CLOUDIMG_MAX_HEADER_BYTES", "lots")
-    with pytest.raises(ArgumentError, match="not a number"):
+    with pytest.raises(ArgumentError, match="must be a positive size"):
         cloudimg.open(tmp_path / "long.tif")
 
 

@@ -1,7 +1,7 @@
-"""Every file of the corpus through S3: what tifffile reads is equal, the rest is an error of ours.
+"""Every file of the corpus through S3: pixels equal to tifffile's, or a `CloudimgError`.
 
-Every series and every level, in child processes, so that a crash, a hang and the memory of each
-file are seen. Where tifffile fails, GDAL decides. `pytest -rP` prints the table of outcomes.
+Every series and every level is read, in child processes, to detect crashes, hangs and the memory
+that each file takes. If tifffile fails, GDAL decides. `pytest -rP` prints a table of outcomes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.support.metering import Meter
 from tests.support.peers import Array, difference, difference_from_gdal, read_by_gdal, read_series
 
 LARGEST_BYTES = 10**9
-"""Of images that claim more, a corner is read."""
+"""Of larger images, only a corner is read."""
 CORNER = 64
 MOST_MEMORY_BYTES = 10**9
 SLOWEST_S = 10
-BAD = ("WRONG", "REFUSED", "READ BY US ALONE", "BROKE", "MEMORY")
-"""What no file may come to."""
+BAD = ("WRONG", "FAILED", "READ BY CLOUDIMG ONLY", "BROKE", "MEMORY")
+"""Outcomes that are failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What cloudimg makes of one level of one series."""
+    """What cloudimg reads of one level of one series."""
 
     dims: tuple[str, ...] = ()
     pixels: Array | None = None
@@ -51,15 +51,15 @@ class Read:
 
 
 def examine(case: Case) -> Generator[Step, None, list[str]]:
-    """One verdict a level, that of the first level of the first series in front."""
+    """One verdict per level, the first level of the first series first."""
     yield Step("cloudimg", SLOWEST_S)
     memory = PeakMemory()
     ours = dict(read_all(case))
     verdicts = [f"MEMORY: {memory.bytes()} bytes"] if memory.bytes() > MOST_MEMORY_BYTES else []
     yield Step("tifffile", 60)
     theirs: dict[tuple[int, int], tuple[str, Any]] = {(0, 0): ("", "")}
-    found = read_series(case.path, LARGEST_BYTES, CORNER)
-    for i, (axes, levels) in enumerate(found if isinstance(found, list) else []):
+    all_series = read_series(case.path, LARGEST_BYTES, CORNER)
+    for i, (axes, levels) in enumerate(all_series if isinstance(all_series, list) else []):
         theirs |= {(i, j): (axes, pixels) for j, pixels in enumerate(levels)}
     yield Step("GDAL", 60)
     for target in sorted(theirs.keys() | ours.keys()):
@@ -74,14 +74,14 @@ def examine(case: Case) -> Generator[Step, None, list[str]]:
     return verdicts
 
 
-def arbitrated(path: Path, read: Read, found: str) -> str:
-    """The verdict where tifffile disagrees: libtiff may be on our side."""
+def arbitrated(path: Path, read: Read, by_tifffile: str) -> str:
+    """The verdict if tifffile disagrees: libtiff may agree with cloudimg."""
     by_gdal = verdict_by_gdal(path, read)
-    return f"{by_gdal}, not to tifffile" if by_gdal == "equal to GDAL" else found
+    return f"{by_gdal}, not to tifffile" if by_gdal == "equal to GDAL" else by_tifffile
 
 
 def read_all(case: Case) -> Iterator[tuple[tuple[int, int], Read]]:
-    """Every level of every series; of the very large a corner."""
+    """Every level of every series; of very large ones a corner."""
     before = ""
     for series in range(1000):
         try:
@@ -91,7 +91,7 @@ def read_all(case: Case) -> Iterator[tuple[tuple[int, int], Read]]:
         except CloudimgError as exc:
             yield (series, 0), Read(error=described(exc))
             if str(exc) == before:
-                return  # the file as a whole is refused
+                return  # the file as a whole cannot be read
             before = str(exc)
         else:
             for level in range(len(image.levels)):
@@ -117,25 +117,25 @@ def described(exc: CloudimgError) -> str:
 
 
 def verdict(read: Read, theirs: Array | str, axes: str) -> str:
-    """A level against tifffile, whose pixels or error are given."""
+    """Compare a level with tifffile's pixels or error."""
     if isinstance(theirs, str):
         if read.pixels is None:
-            return f"refused by both: {read.error}"
-        return f"READ BY US ALONE: {read.pixels.shape}, tifffile says {theirs}"
+            return f"failed in both: {read.error}"
+        return f"READ BY CLOUDIMG ONLY: {read.pixels.shape}, tifffile raises {theirs}"
     if read.pixels is None:
-        return f"REFUSED: {read.error}"
+        return f"FAILED: {read.error}"
     differs = difference(read.pixels, theirs, axes)
     return f"WRONG: {differs}" if differs else "equal"
 
 
 def verdict_by_gdal(path: Path, read: Read) -> str:
-    """The first level of the first series where tifffile does not read it."""
+    """Compare the first level of the first series with GDAL, if tifffile cannot read it."""
     theirs = read_by_gdal(path, CORNER if read.is_corner else None)
     if read.pixels is None:
-        which = "refused by both" if isinstance(theirs, str) else "refused, but GDAL reads it"
+        which = "failed in both" if isinstance(theirs, str) else "failed, but GDAL reads it"
         return f"{which}: {read.error}"
     if isinstance(theirs, str):
-        return f"READ BY US ALONE: {read.pixels.shape}, GDAL says {theirs}"
+        return f"READ BY CLOUDIMG ONLY: {read.pixels.shape}, GDAL raises {theirs}"
     differs = difference_from_gdal(read.pixels, read.dims, theirs)
     return f"WRONG against GDAL: {differs}" if differs else "equal to GDAL"
 
@@ -144,7 +144,7 @@ def verdict_by_gdal(path: Path, read: Read) -> str:
 
 
 def classes(row: dict[str, str]) -> Iterator[str]:
-    """The columns of the table in which a file counts."""
+    """Columns of the table in which a file is counted."""
     yield "all"
     for name in ("ome", "imagej", "geotiff"):
         if row[f"is_{name}"] == "1":
@@ -185,16 +185,16 @@ def test_every_file_of_the_corpus(corpus: Path, meter: Meter, bucket: str) -> No
         cases.append(Case(corpus / "files" / name, url, meter.storage_options))
     counts: Counter[tuple[str, str]] = Counter()
     n_levels: Counter[str] = Counter()
-    told = []
+    lines = []
     for outcome in each_apart(examine, cases):
         name = str(outcome.item.path.relative_to(corpus / "files"))
         first, *others = verdicts_of(outcome)
         counts.update((first.partition(":")[0], column) for column in classes(rows[name]))
         n_levels.update(other.partition(":")[0] for other in others)
-        told += [f"{name}: {text}" for text in (first, *others) if text != "equal"]
+        lines += [f"{name}: {text}" for text in (first, *others) if text != "equal"]
     print_table(counts, n_levels)
-    listed = [line for line in told if "refused by both" not in line]
+    listed = [line for line in lines if "failed in both" not in line]
     print("\n".join(sorted(listed, key=lambda line: line.partition(": ")[2])))
     assert sum(counts[kind, "all"] for kind, column in counts if column == "all") == len(rows)
-    assert not [line for line in told if line.partition(": ")[2].startswith(BAD)]
+    assert not [line for line in lines if line.partition(": ")[2].startswith(BAD)]
     assert counts["equal", "all"] > 500

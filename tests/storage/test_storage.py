@@ -1,4 +1,4 @@
-"""Stores: the fast path and fsspec alike, options and credentials as AWS finds them, faults."""
+"""Reading from stores by obstore and by fsspec: options, AWS credentials, faults, secrets."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def backend(
     request: pytest.FixtureRequest, set_variable: Callable[[str, str], None]
 ) -> Iterator[str]:
-    """Both ways to a store, where it has two."""
-    import cloudimg.storage.store as store
+    """Both backends of a store, if it has two."""
+    from cloudimg.storage.connections import forget_connections
 
     if request.param == "fsspec":
         set_variable("CLOUDIMG_BACKEND", "fsspec")
-    store.forget_connections()
+    forget_connections()
     yield request.param
-    store.forget_connections()
+    forget_connections()
 
 
 def test_ranges_suffixes_listing_and_versions(place: Place, backend: str) -> None:
@@ -87,7 +87,7 @@ def test_ranges_suffixes_listing_and_versions(place: Place, backend: str) -> Non
         "b_1.bin",
         "a_sub/c.bin",
     }
-    if place.name != "http":  # a page of links tells no sizes
+    if place.name != "http":  # a page of links has no sizes
         assert all(entry.size_bytes == len(data) for entry in found)
     with pytest.raises(NotFoundError, match="a_9"):
         store.get(f"{folder}/a_9.bin", 0, 10)
@@ -140,7 +140,7 @@ def test_names_with_characters_of_the_pattern_language(tmp_path: Path) -> None:
     assert list(image.coords["z"]) == [3, 4]
 
 
-def test_keys_that_obstore_cannot_hold_go_by_s3fs(meter: Meter, bucket: str) -> None:
+def test_keys_that_obstore_cannot_hold_are_read_by_s3fs(meter: Meter, bucket: str) -> None:
     for key in ("a//z_1.tif", "a//z_2.tif"):
         meter.put(bucket, key, TILED)
     image = cloudimg.open(f"s3://{bucket}/a//z_{{z}}.tif", storage_options=meter.storage_options)
@@ -203,7 +203,7 @@ def test_zip_and_cache_chains(meter: Meter, bucket: str, tmp_path: Path) -> None
 
 
 def test_a_web_server_that_ignores_ranges(tmp_path: Path) -> None:
-    """Python's own http.server answers 200 with everything: right pixels all the same."""
+    """Python's own http.server responds with 200 and the whole file: the pixels are still right."""
     import http.server
     import threading
 
@@ -237,7 +237,7 @@ def test_http_query_is_part_of_the_url(httpd: WebServer, bucket: str) -> None:
     assert "very-secret" not in str(image.to_dask().dask)
 
 
-# Credentials, endpoint and region, found as the AWS tools find them
+# Credentials, endpoint and region, as in the AWS tools
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_configuration_is_found_as_aws_tools_find_it(
             "secret": "s",
             "client_kwargs": {"endpoint_url": meter.endpoint, "region_name": "eu-west-3"},
         }
-        # What the environment says must not leak into explicit options.
+        # Values of the environment must not leak into explicit options.
         environment |= {"AWS_SESSION_TOKEN": "stale", "AWS_SKIP_SIGNATURE": "true"}
     answer = run(READ.format(url=public_file, options=options), **environment)
     assert answer.stdout.strip() == str(PIXELS.sum()), answer.stderr
@@ -295,7 +295,7 @@ def test_signed_requests_are_accepted_and_wrong_keys_refused(place: Place, backe
     url = place.put("file.tif", TILED)
     options = dict(place.storage_options)
     np.testing.assert_array_equal(cloudimg.open(url, storage_options=options).read(), PIXELS)
-    for wrong in ({**options, "secret": "wrong-secret"}, {**options, "key": "nobody"}):
+    for wrong in ({**options, "secret": "wrong-secret"}, {**options, "key": "unknown-key"}):
         with pytest.raises(AccessDeniedError, match="403") as caught:
             cloudimg.open(url, storage_options=wrong)
         assert "wrong-secret" not in str(caught.value)
@@ -323,7 +323,7 @@ def test_requester_pays_is_sent(meter: Meter, public_file: str, backend: str) ->
 
 
 def test_a_bucket_of_another_region(tmp_path: Path) -> None:
-    """S3 answers 301 and names the region; the request is made again, signed for it."""
+    """S3 responds with 301 and names the region; the request is repeated, signed for it."""
     import http.server
     import threading
 
@@ -395,7 +395,7 @@ def test_a_bucket_of_another_region(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_passing_faults_are_retried(
+def test_temporary_faults_are_retried(
     meter: Meter, bucket: str, backend: str, fault: dict[str, Any]
 ) -> None:
     big = np.random.default_rng(0).integers(0, 2**16, (512, 512), np.uint16)
@@ -409,7 +409,7 @@ def test_passing_faults_are_retried(
         np.testing.assert_array_equal(pixels[z], big + np.uint16(z))
 
 
-def test_a_stalled_answer_is_asked_for_again(meter: Meter, public_file: str) -> None:
+def test_a_stalled_response_is_requested_again(meter: Meter, public_file: str) -> None:
     meter.faults([{"match": "GET", "kind": "stall", "times": 2}])
     code = READ.format(url=public_file, options=meter.storage_options)
     for way in ("", "fsspec"):
@@ -430,7 +430,7 @@ def test_lasting_faults_are_raised_with_the_url(
         assert public_file in answer.stderr
         assert "after 3 attempts" in answer.stderr
         assert "bytes 0-32768" in answer.stderr
-        # aiohttp itself tries once more on a connection that it had used before.
+        # aiohttp itself retries once on a connection that it had used before.
         assert traffic.gets == 3 if not way else 3 <= traffic.gets <= 6
 
 
@@ -463,7 +463,7 @@ def test_a_file_replaced_between_header_and_tiles(place: Place, backend: str) ->
     image = cloudimg.open(url, storage_options=place.storage_options)
     place.put("file.tif", seed.encode(big[::-1].copy(), tile=(64, 64)))
     if place.name in ("memory",) or (place.name == "local" and backend == "fsspec"):
-        pytest.skip("fsspec tells no version of what it read there")
+        pytest.skip("fsspec reports no version of what it read there")
     if place.name == "gs":
         pytest.skip("the emulator sends neither ETag nor generation with the bytes")
     with pytest.raises(ChangedError, match=r"file\.tif was replaced"):
@@ -524,7 +524,7 @@ def test_secrets_in_a_url(httpd: WebServer) -> None:
     assert "abc123" not in str(caught.value)
 
 
-def test_urls_that_name_nothing() -> None:
+def test_urls_without_a_path() -> None:
     for url in ("", "s3://", "s3:///key", "nonsense://a/b"):
         with pytest.raises(ArgumentError):
             cloudimg.open(url)
@@ -534,18 +534,18 @@ def test_urls_that_name_nothing() -> None:
         cloudimg.open(["s3://a/1.tif", "s3://b/2.tif"])
 
 
-def test_derived_filesystems_are_asked_like_their_bases() -> None:
-    """gcsfs gives a class of its own where it supports Rapid Storage, which is by default."""
+def test_derived_filesystems_are_read_like_their_bases() -> None:
+    """gcsfs creates a derived class where it supports Rapid Storage, which is the default."""
     from gcsfs.extended_gcsfs import ExtendedGcsFileSystem
 
-    from cloudimg.storage.fsspec_backend import _ask_gcs, _asker_of
+    from cloudimg.storage.fsspec_reading import _read_gcs, range_reader
 
-    assert _asker_of(ExtendedGcsFileSystem) is _ask_gcs
-    assert _asker_of(fsspec.get_filesystem_class("memory")) is None
+    assert range_reader(ExtendedGcsFileSystem) is _read_gcs
+    assert range_reader(fsspec.get_filesystem_class("memory")) is None
 
 
 def test_memory_and_boto_are_real(moto: str) -> None:
-    """The fixtures' own premise: what fsspec wrote, boto sees."""
+    """The premise of the fixtures: boto sees what fsspec wrote."""
     options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": moto}}
     fs = fsspec.filesystem("s3", skip_instance_cache=True, **options)
     fs.mkdir("premise")
@@ -562,7 +562,7 @@ def test_memory_and_boto_are_real(moto: str) -> None:
 
 
 class Hosted(MemoryFileSystem):
-    """Like ftp: the URL begins with a host, which becomes an argument and is no part of paths."""
+    """Like ftp: the URL begins with a host, which becomes an argument and is not part of paths."""
 
     protocol = "hosted"
     store: ClassVar[dict[str, Any]] = {}
@@ -615,7 +615,7 @@ def test_redaction(text: str, expected: str) -> None:
 
 
 def test_a_marker_of_the_folder_hides_nothing(meter: Meter, bucket: str, backend: str) -> None:
-    """The AWS console writes them; a listing of more than a page must go on after it."""
+    """The AWS console creates markers; a listing of several pages must continue after one."""
     meter.fill(bucket, [f"exp/{z}.tif" for z in range(2500)], TILED)
     meter.put(bucket, "exp/", b"")
     for pattern in ("exp/{z}.tif", "exp/{name:s}.tif", "exp/*.tif"):
@@ -681,7 +681,7 @@ def test_a_replaced_file_stays_refused_here_and_elsewhere(meter: Meter, bucket: 
 
 
 def test_a_file_of_another_size_is_another_file(tmp_path: Path) -> None:
-    """Also where a server tells neither ETag nor time of change."""
+    """Even if a server sends neither ETag nor modification time."""
     import http.server
     import threading
 
@@ -747,13 +747,13 @@ def test_credentials_that_appear_later_are_used(
     ("options", "word"),
     [
         ({"profile": "no-such-profile"}, "no-such-profile"),
-        ({"endpoint_url": "127.0.0.1:9000"}, "no URL"),
+        ({"endpoint_url": "127.0.0.1:9000"}, "is not a URL"),
         ({"client_kwargs": "x"}, "cannot connect"),
         ({"annon": True}, "annon"),
     ],
     ids=str,
 )
-def test_wrong_options_are_told(options: dict[str, Any], word: str) -> None:
+def test_wrong_options_are_reported(options: dict[str, Any], word: str) -> None:
     with pytest.raises(cloudimg.CloudimgError) as caught:
         cloudimg.open("s3://bucket/file.tif", storage_options=options)
     assert "s3://bucket" in str(caught.value)
@@ -775,7 +775,7 @@ def test_local_oddities(tmp_path: Path) -> None:
 
 
 def test_markers_that_look_like_files(meter: Meter, bucket: str, backend: str) -> None:
-    """obstore tells a marker `1.tif/` as `1.tif`."""
+    """obstore lists a marker `1.tif/` as `1.tif`."""
     for key in ("q/1.tif", "q/1.tif/", "q/2.tif", "r/1.tif", "r/3.tif/", "r/3.tif/meta.txt"):
         meter.put(bucket, key, b"" if key.endswith("/") else TILED)
     for folder, found in (("q", [1, 2]), ("r", [1])):
@@ -788,7 +788,7 @@ def test_markers_that_look_like_files(meter: Meter, bucket: str, backend: str) -
 
 def test_an_empty_file_among_others_is_an_error(place: Place, backend: str) -> None:
     if place.name == "gs":
-        pytest.skip("the emulator takes no empty objects")
+        pytest.skip("the emulator rejects empty objects")
     for z in range(3):
         place.put(f"z{z}.tif", TILED if z != 1 else b"")
     image = cloudimg.open(f"{place.url}/z{{z}}.tif", storage_options=place.storage_options)

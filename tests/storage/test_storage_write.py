@@ -1,4 +1,4 @@
-"""Writing to stores: whole objects by one request, create-if-absent, deleting, faults."""
+"""Writing to stores: whole objects in one request, create-if-absent, deleting, faults."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ SECRET = "verySecretKey"
 def backend(
     request: pytest.FixtureRequest, set_variable: Callable[[str, str], None]
 ) -> Iterator[str]:
-    """Both ways to a store, where it has two."""
-    import cloudimg.storage.store as store
+    """Both backends of a store, if it has two."""
+    from cloudimg.storage.connections import forget_connections
 
     if request.param == "fsspec":
         set_variable("CLOUDIMG_BACKEND", "fsspec")
-    store.forget_connections()
+    forget_connections()
     yield request.param
-    store.forget_connections()
+    forget_connections()
 
 
 def at(url: str, options: dict[str, Any] | None = None) -> tuple[Store, str]:
@@ -80,10 +80,10 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# What every store does
+# Every store
 
 
-def test_what_is_put_is_there_and_replaced_and_deleted(place: Place, backend: str) -> None:
+def test_objects_are_stored_replaced_and_deleted(place: Place, backend: str) -> None:
     store, folder = writable(place)
     large = os.urandom(2**20) * 6
     for data in (bytes(range(256)) * 10, bytearray(b"shorter"), memoryview(large), b""):
@@ -135,7 +135,7 @@ def test_a_forked_process_writes(meter: Meter, bucket: str) -> None:
     assert bytes(store.get(f"{folder}/child").data) == b"2"
 
 
-# What is asked of S3
+# Requests to S3
 
 
 def test_forty_megabytes_are_one_request(meter: Meter, bucket: str, backend: str) -> None:
@@ -168,7 +168,7 @@ def test_small_requests_are_few(meter: Meter, bucket: str, backend: str) -> None
     ],
     ids=lambda fault: "-".join(str(value) for value in fault.values()),
 )
-def test_passing_faults(meter: Meter, bucket: str, backend: str, fault: dict[str, Any]) -> None:
+def test_temporary_faults(meter: Meter, bucket: str, backend: str, fault: dict[str, Any]) -> None:
     store, folder = on(meter, bucket)
     store.put(f"{folder}/other", b"1")  # a connection that is used again
     for write in (store.put, store.create):
@@ -181,7 +181,7 @@ def test_passing_faults(meter: Meter, bucket: str, backend: str, fault: dict[str
     assert names_in(store, folder) == {"put", "create"}
 
 
-def test_a_lost_answer_does_not_make_anothers_object_ours(
+def test_a_lost_response_does_not_make_anothers_object_ours(
     meter: Meter, bucket: str, backend: str
 ) -> None:
     store, folder = on(meter, bucket)
@@ -192,7 +192,7 @@ def test_a_lost_answer_does_not_make_anothers_object_ours(
 
 @contextmanager
 def slow_server() -> Iterator[str]:
-    """A server that takes a megabyte and a half a second and says that it stored them."""
+    """A server that receives 1.5 MB/s and responds that it stored the object."""
 
     def serve(connection: socket.socket) -> None:
         with connection:
@@ -214,15 +214,15 @@ def slow_server() -> Iterator[str]:
     pause = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        # One connection is all that is needed.
+        # The test makes one connection.
         thread = threading.Thread(target=lambda: serve(listening.accept()[0]))
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         thread.join(10)
 
 
-def test_a_slow_line_is_no_failure() -> None:
-    """Time-outs are about silence; a shard may take longer than one on its way."""
+def test_a_slow_connection_is_not_a_failure() -> None:
+    """Timeouts are for connections without traffic; an upload may take longer than that."""
     with slow_server() as endpoint:
         client = {"endpoint_url": endpoint, "region_name": "us-east-1"}
         options = {"key": "x", "secret": "y", "client_kwargs": client}
@@ -252,7 +252,7 @@ def test_a_stalled_put_is_sent_again(meter: Meter, bucket: str, way: str) -> Non
     assert names_in(store, folder) == {"key", "key2"}
 
 
-# What goes wrong
+# Failures
 
 
 @pytest.mark.parametrize("way", ["", "fsspec"])
@@ -273,7 +273,7 @@ def test_lasting_faults_end(meter: Meter, bucket: str, way: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, AccessDeniedError), (507, NoRoomError)])
-def test_refusals_are_told_at_once(
+def test_refusals_are_not_retried(
     meter: Meter, bucket: str, backend: str, status: int, kind: type[StorageError]
 ) -> None:
     location, key = split_url(f"s3://{bucket}/dir/key")
@@ -287,14 +287,14 @@ def test_refusals_are_told_at_once(
         assert str(status) in str(caught.value)
         assert SECRET not in f"{caught.value!r} {caught.value} {store!r}"
         assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
 
 
-def test_a_quota_is_no_lack_of_permission(bucket: str, backend: str) -> None:
-    """As Ceph says it; Amazon and MinIO have other codes."""
-    said = b"<Error><Code>QuotaExceeded</Code><Message>no</Message></Error>"
+def test_a_quota_is_not_a_lack_of_permission(bucket: str, backend: str) -> None:
+    """The response is that of Ceph; Amazon and MinIO have other codes."""
+    body = b"<Error><Code>QuotaExceeded</Code><Message>no</Message></Error>"
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    with answering(head + b"Content-Length: %d\r\n\r\n" % len(said) + said) as endpoint:
+    with answering(head + b"Content-Length: %d\r\n\r\n" % len(body) + body) as endpoint:
         client = {"endpoint_url": endpoint, "region_name": "us-east-1"}
         options = {"key": "x", "secret": "y", "client_kwargs": client}
         store, key = at(f"s3://{bucket}/dir/key", options)
@@ -304,7 +304,7 @@ def test_a_quota_is_no_lack_of_permission(bucket: str, backend: str) -> None:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """A server with one answer, for one request."""
+    """A server that sends one response, to one request."""
 
     def serve() -> None:
         with listening.accept()[0] as connection:
@@ -320,9 +320,9 @@ def answering(answer: bytes) -> Iterator[str]:
         thread.join(10)
 
 
-def test_a_bucket_that_is_not_there(place: Place, backend: str) -> None:
+def test_a_missing_bucket(place: Place, backend: str) -> None:
     if place.name not in ("s3-moto", "s3-real", "gs"):
-        pytest.skip("has no buckets, or makes them")
+        pytest.skip("has no buckets, or creates them")
     scheme = place.url.partition("://")[0]
     store, key = at(f"{scheme}://no-such-bucket-here/dir/key", place.storage_options)
     with pytest.raises(NotFoundError, match="no-such-bucket-here"):
@@ -343,7 +343,7 @@ def test_wrong_keys(place: Place, backend: str) -> None:
         store.delete([f"{folder}/a"])
 
 
-def test_encryption_is_as_asked(moto: str, bucket: str, backend: str) -> None:
+def test_encryption_options_are_applied(moto: str, bucket: str, backend: str) -> None:
     client = boto3.client(
         "s3",
         endpoint_url=moto,
@@ -379,7 +379,7 @@ def test_encryption_is_as_asked(moto: str, bucket: str, backend: str) -> None:
         "simplecache::memory://folder/a.bin",
     ],
 )
-def test_what_cannot_be_written_to(url: str, backend: str) -> None:
+def test_read_only_urls(url: str, backend: str) -> None:
     store, key = at(url)
     for write in (
         lambda: store.put(key, b"1"),
@@ -393,7 +393,7 @@ def test_what_cannot_be_written_to(url: str, backend: str) -> None:
 
 
 def test_a_store_without_create_if_absent(tmp_path: Path) -> None:
-    """fsspec would look first and write then, which two can do at once."""
+    """fsspec would first check and then write, so that two writers can both succeed."""
     from fsspec.implementations.dirfs import DirFileSystem
 
     class Renamed(DirFileSystem):  # type: ignore[misc]
@@ -422,7 +422,7 @@ def files_in(folder: Path) -> set[str]:
 
 @pytest.fixture(params=["unnamed", "named", "no links", "no /proc"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Kinds of file systems, told apart by what they answer to a link or to O_TMPFILE."""
+    """Kinds of file systems, which differ in their support of links and O_TMPFILE."""
     real = os.link
 
     def refused(source: str, target: str, **options: Any) -> None:
@@ -440,7 +440,7 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 def test_files_on_every_file_system(tmp_path: Path, file_system: str) -> None:
     store, folder = at(str(tmp_path / "out"))
-    name = "é" * 120  # 240 bytes: with a suffix it would be too long a name
+    name = "é" * 120  # 240 bytes: too long a name with a suffix
     for data in (b"1" * 100, b"2", b""):
         store.put(f"{folder}/{name}", data)
         assert (tmp_path / "out" / name).read_bytes() == data
@@ -461,7 +461,7 @@ def test_files_on_every_file_system(tmp_path: Path, file_system: str) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, file_system: str, backend: str) -> None:
-    """A limit of the process stands in for the disk: the system answers in the middle of a file."""
+    """A limit of the process simulates the disk: writing fails in the middle of a file."""
     store, folder = at(str(tmp_path))
     store.put(f"{folder}/a", b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -478,7 +478,7 @@ def test_a_full_disk(tmp_path: Path, file_system: str, backend: str) -> None:
     assert files_in(tmp_path) == {"a"}
 
 
-def test_a_folder_that_is_not_ours(tmp_path: Path, backend: str) -> None:
+def test_a_folder_without_permission(tmp_path: Path, backend: str) -> None:
     code = (
         "import os\n"
         "from cloudimg.errors import AccessDeniedError\n"
@@ -497,8 +497,8 @@ def test_a_folder_that_is_not_ours(tmp_path: Path, backend: str) -> None:
     tmp_path.chmod(0o555)
     answer = run(code, CLOUDIMG_BACKEND="fsspec" if backend == "fsspec" else "")
     tmp_path.chmod(0o755)
-    said = answer.stdout.splitlines()
-    assert [line.split(f" {tmp_path}")[0] for line in said] == [
+    lines = answer.stdout.splitlines()
+    assert [line.split(f" {tmp_path}")[0] for line in lines] == [
         "no permission to write",
         "no permission to write",
         "no permission to delete",

@@ -119,12 +119,12 @@ def _xz_number(value: int) -> bytes:
 
 
 def bombs() -> dict[str, Callable[[], bytes]]:
-    """Files that claim or become more than anybody has, by name."""
+    """Files that claim, or expand to, more than any machine can hold, by name."""
     return {**_claims(), **_inflating(), **_directories()}
 
 
 def _claims() -> dict[str, Callable[[], bytes]]:
-    """Headers of a few bytes that promise gigabytes."""
+    """Headers of a few bytes that claim gigabytes."""
     huge = page(60_000, 60_000)
     return {
         "plain 60000 x 60000": lambda: build([huge | {279: (4, [2**32 - 1])}]),
@@ -193,7 +193,7 @@ def _directories() -> dict[str, Callable[[], bytes]]:
     return {
         "5000 directories share 50000 offsets": lambda: _sharing(5000, 273),
         "5000 directories share 200 KB of text": lambda: _sharing(5000, 270),
-        "5000 directories share values nobody knows": lambda: _sharing(5000, 65000),
+        "5000 directories share values of an unknown tag": lambda: _sharing(5000, 65000),
         "65535 sub-directories, all one": lambda: _all_one(65535),
         "directory that is its own sub-directory": lambda: _all_one(1),
         "20000 pages": lambda: build([page(16, 16, n_bytes=256)] * 20_000, blob=bytes(256)),

@@ -141,15 +141,15 @@ class Cluster:
         self.tls = Tls.make()
         self.files = TlsFiles.write(self.tls, folder / "tls")
         self.members: list[Member] = []
-        self._told = folder / "scheduler.json"
+        self._scheduler_file = folder / "scheduler.json"
 
     def __enter__(self) -> Self:
         try:
             self.scheduler = self._start(
                 "scheduler",
-                # Who waits for a free port to be told is not overtaken on it.
+                # With port 0 no other process can take the port before the scheduler binds it.
                 *("--host", "127.0.0.1", "--port", "0", "--protocol", "tls"),
-                *("--scheduler-file", str(self._told), "--idle-timeout", f"{_IDLE_S}s"),
+                *("--scheduler-file", str(self._scheduler_file), "--idle-timeout", f"{_IDLE_S}s"),
             )
             self.workers = [self.add_worker() for _ in range(self.n_workers)]
             self.address = self._wait_for_address()
@@ -163,7 +163,7 @@ class Cluster:
             member.kill()
 
     def _start(self, *words: str, files: TlsFiles | None = None) -> Member:
-        # The server of pages starts in any case; here it has no pages, and nobody can reach it.
+        # The dashboard's server always starts; here it has no pages and listens locally only.
         words = (*words, "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
         member = Member.start(
             [*words, *(files or self.files).options],
@@ -176,11 +176,12 @@ class Cluster:
     def add_worker(
         self, *, files: TlsFiles | None = None, death_timeout_s: int = DEATH_TIMEOUT_S
     ) -> Member:
-        """Start a worker, a stranger where `files` are given."""
+        """Start a worker; with `files`, one that has other certificates than the cluster."""
         folder = self.folder / f"worker-{len(self.members)}"
         return self._start(
             "worker",
-            *("--scheduler-file", str(self._told), "--host", "127.0.0.1", "--protocol", "tls"),
+            *("--scheduler-file", str(self._scheduler_file)),
+            *("--host", "127.0.0.1", "--protocol", "tls"),
             *("--nworkers", "1", "--nthreads", str(self.n_threads), "--memory-limit", "2GiB"),
             *("--death-timeout", str(death_timeout_s), "--local-directory", str(folder)),
             files=files,
@@ -195,7 +196,7 @@ class Cluster:
     def _wait_for_address(self) -> str:
         def address() -> str:
             try:
-                return str(json.loads(self._told.read_text())["address"])
+                return str(json.loads(self._scheduler_file.read_text())["address"])
             except (OSError, ValueError):
                 return ""
 
@@ -236,21 +237,21 @@ def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> float:
 
 
 def some_job(url: str, endpoint: str) -> Any:
-    """What workers are told of a migration, apart from the lease, which no two runs share."""
+    """A migration as workers receive it, with the same lease in every run."""
     import cloudimg
     from cloudimg.migration.encode.codecs import make_codec
     from cloudimg.migration.journal.destination import open_destination
     from cloudimg.migration.journal.lease import LeaseView
     from cloudimg.migration.plan.request import WriteRequest
     from cloudimg.migration.run.cell import Job
-    from cloudimg.migration.run.write import plan_for
+    from cloudimg.migration.run.planning import plan_for
 
     options = S3Account(endpoint).storage_options
     write_input: Any = cloudimg.open(url, storage_options=options).write_input(None)
     spec = make_codec(None, write_input.dtype, 3).spec
     destination = open_destination(f"{url.partition('{')[0]}copy.zarr", options)
     plan = plan_for(write_input, WriteRequest(), spec)
-    return Job(plan, write_input.input, destination, LeaseView(destination, 1, "owner", 60))
+    return Job(plan, write_input.pixels, destination, LeaseView(destination, 1, "owner", 60))
 
 
 # What runs on workers

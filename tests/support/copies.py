@@ -29,7 +29,7 @@ def names(url: str, storage_options: dict[str, Any]) -> list[str]:
 
 
 def image_of(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Without the journal, whose leases tell processes apart."""
+    """The objects of the image, without the journal, whose leases differ between processes."""
     return {key: data for key, data in found.items() if not key.startswith(".cloudimg/")}
 
 

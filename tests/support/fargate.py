@@ -1,5 +1,5 @@
-"""A cloud small enough for a test: moto answers for ECS and Systems Manager, and the tasks that it
-was asked for run here, each as the process that its container would be."""
+"""A cloud small enough for a test: moto simulates ECS and Systems Manager, and each task that they
+start runs here, as the process that its container would run."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def account(endpoint: str) -> Iterator[Cloud]:
 
 
 class Fargate:
-    """Runs what ECS was asked to run, and tells ECS what ended."""
+    """Runs the tasks of ECS as processes, and reports to ECS which of them ended."""
 
     def __init__(self, cloud: Cloud, environment: Mapping[str, str], folder: Path) -> None:
         self._cloud = cloud
@@ -165,12 +165,12 @@ class Fargate:
 
     def _start(self, task: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         (container,) = task["overrides"]["containerOverrides"]
-        told = {each["name"]: each["value"] for each in container["environment"]}
+        variables = {each["name"]: each["value"] for each in container["environment"]}
         log = self._folder / f"{task['taskArn'].rpartition('/')[2]}.log"
         with log.open("wb") as stream:
             return subprocess.Popen(
                 [sys.executable, "-m", "cloudimg.cluster.node", *container["command"]],
-                env={**self._environment, **told},
+                env={**self._environment, **variables},
                 cwd=REPOSITORY,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -178,11 +178,11 @@ class Fargate:
             )
 
     def logs(self) -> str:
-        """What all tasks have said."""
+        """The output of all tasks."""
         return "\n".join(path.read_text(errors="replace") for path in self._folder.glob("*.log"))
 
     def close(self) -> None:
-        """End everything, whatever the test has left."""
+        """End all processes that the test has left."""
         self._over.set()
         self._thread.join()
         for process in self.processes.values():
@@ -193,7 +193,7 @@ class Fargate:
 
 @contextlib.contextmanager
 def fargate(cloud: Cloud, folder: Path) -> Iterator[Fargate]:
-    """Tasks run for as long as the block does."""
+    """Run tasks until the end of the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Metadata)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -203,7 +203,7 @@ def fargate(cloud: Cloud, folder: Path) -> Iterator[Fargate]:
         "CLOUDIMG_WORKER_THREADS": "2",
         "CLOUDIMG_WORKER_MEMORY": "1GiB",
         "TMPDIR": str(folder),  # certificates and what workers spill
-        # Nobody out there tells a test its address.
+        # Without access to the internet, where a service would report the public address.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }

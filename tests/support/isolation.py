@@ -1,7 +1,7 @@
 """Work on hostile input in child processes: a crash, a hang and memory belong to one item.
 
-A few children live long and take item after item. One that dies, or does not come to its next step
-in time, is replaced, and its item is told what happened.
+A few long-lived children take one item after another. A child that dies, or does not reach its next
+step in time, is replaced, and the outcome of its item says what happened.
 """
 
 from __future__ import annotations

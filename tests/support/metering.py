@@ -2,7 +2,8 @@
 
 It runs in a process of its own, since a server that shares the client's interpreter lock would
 disturb what it is there to time. ``Meter.start()`` spawns one and talks to it. By hand,
-``python tests/metering.py --port 0 --latency-ms 30`` prints its endpoint in one line of JSON.
+``python tests/support/metering.py --port 0 --latency-ms 30`` prints its endpoint in one line of
+JSON.
 
 What holds here:
 
@@ -71,13 +72,13 @@ class Request:
     """Decoded; empty for a request on the bucket."""
     query: dict[str, str]
     range: tuple[int, int | None] | None
-    """As asked for: ``data[start:stop]`` is what it means, so a suffix is (-n, None)."""
+    """As requested: it means ``data[start:stop]``, so a suffix is (-n, None)."""
     status: int
-    """0 where no complete answer was sent: stalled, reset, given up by the client, or under way."""
+    """0 if no complete response was sent: stalled, reset, cut off by the client, or in progress."""
     bytes_sent: int
-    """Of the body of the answer."""
+    """Of the body of the response."""
     bytes_received: int
-    """Of the body of the request, after any chunked coding was taken off."""
+    """Of the body of the request, after chunked encoding was removed."""
     t_start: float
     t_end: float
 
@@ -311,7 +312,7 @@ class S3Error(Exception):
 
     def response(self, resource: str) -> Response:
         text = (
-            f"<Code>{self.code}</Code><Message>{self.code}, said the meter</Message>"
+            f"<Code>{self.code}</Code><Message>{self.code} from the meter</Message>"
             f"<Resource>{escape(resource)}</Resource><RequestId>meter</RequestId>"
         )
         response = xml("Error", text, self.status)
@@ -393,10 +394,10 @@ class Fault:
     """How often the rule fires before it is spent; None for always."""
     probability: float = 1.0
     skip: int = 0
-    """How many requests that match are let through first."""
+    """Number of matching requests that pass first."""
     seconds: float = 2.0
     apply: bool = False
-    """For status, reset and stall: whether the store does what was asked all the same."""
+    """For status, reset and stall: whether the store carries out the request nevertheless."""
 
     KINDS = ("status", "reset", "truncate", "stall", "slow")
 
@@ -485,10 +486,10 @@ class Server:
             "ETag": stored.etag,
             "Last-Modified": formatdate(stored.modified, usegmt=True),
         }
-        asked = parse_range(message.headers.get("range"))
-        if asked is None:
+        requested = parse_range(message.headers.get("range"))
+        if requested is None:
             return Response(200, headers, stored.view(0, stored.size))
-        start, stop, _ = slice(*asked).indices(stored.size)
+        start, stop, _ = slice(*requested).indices(stored.size)
         if start >= stop:
             raise S3Error(416, Content_Range=f"bytes */{stored.size}")
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"

@@ -117,11 +117,11 @@ class FileHandler(BaseHTTPRequestHandler):
         if self.headers.get("If-Match", "*") not in ("*", etag):
             self.answer(HTTPStatus.PRECONDITION_FAILED, b"changed")
             return
-        asked = parse_range(self.headers.get("Range"))
-        if asked is None:
+        requested = parse_range(self.headers.get("Range"))
+        if requested is None:
             self.answer(HTTPStatus.OK, data, headers)
             return
-        start, stop, _ = slice(*asked).indices(len(data))
+        start, stop, _ = slice(*requested).indices(len(data))
         if start >= stop:
             refusal = {"Content-Range": f"bytes */{len(data)}"}
             self.answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", refusal)

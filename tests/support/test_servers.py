@@ -272,7 +272,8 @@ def test_a_folder_is_served_read_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-m", "tests.support.metering"], [str(REPOSITORY / "tests" / "metering.py")]]
+    "arguments",
+    [["-m", "tests.support.metering"], [str(REPOSITORY / "tests" / "support" / "metering.py")]],
 )
 def test_the_server_runs_by_hand_and_ends_with_its_parent(arguments: list[str]) -> None:
     with Child([*arguments, "--port", "0", "--until-stdin-closes"], cwd=REPOSITORY) as child:

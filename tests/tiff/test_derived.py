@@ -1,4 +1,4 @@
-"""Pixels that are made of those stored: palettes, MD Gel's scale, pages reshaped across axes."""
+"""Pixels computed from stored ones: palettes, MD Gel's scale, pages reshaped across axes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Open = Callable[..., cloudimg.Image]
 
 @pytest.fixture
 def opened(meter: Meter, bucket: str) -> Open:
-    """Puts a file on the metering server and opens it."""
+    """Put a file on the metering server and open it."""
 
     def run(data: bytes, **options: Any) -> cloudimg.Image:
         meter.put(bucket, "dir/file.tif", data)
@@ -50,7 +50,7 @@ def noise(*shape: int, dtype: str = "uint8", below: int = 256) -> Array:
 
 
 def check(image: cloudimg.Image, expected: Array, level: int = 0) -> None:
-    """The whole, regions with steps, and lazily in chunks that cut whatever they can."""
+    """Compare the whole image, regions with steps, and lazy chunks that cut across segments."""
     assert image.levels[level].shape == expected.shape
     assert image.dtype == expected.dtype
     np.testing.assert_array_equal(image.read(level=level), expected)
@@ -81,7 +81,7 @@ def palette_of(n: int, *, first: int = 0) -> Array:
 
 
 def packed(plane: Array, bits: int) -> bytes:
-    """Rows of pixels of 1, 2, 4 or 8 bits, each from a new byte."""
+    """Rows of pixels of 1, 2, 4 or 8 bits, each row beginning at a byte boundary."""
     digits = plane[..., np.newaxis] >> np.arange(bits - 1, -1, -1) & 1
     flat = digits.astype(np.uint8).reshape(len(plane), -1)
     return np.packbits(flat, axis=1).tobytes()
@@ -119,7 +119,7 @@ def palette_page(
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("tile", [None, (16, 32)])
-def test_palettes_are_colours_if_asked_for(
+def test_palettes_are_expanded_on_request(
     opened: Open, bits: int, tile: tuple[int, int] | None
 ) -> None:
     plane, colours = noise(40, 61, below=2**bits), palette_of(2**bits)
@@ -189,7 +189,7 @@ def test_levels_of_palettes(opened: Open) -> None:
         check(image, colours.T[plane[:: 2**level, :: 2**level]], level)
 
 
-def test_windows_of_palettes_read_their_tiles_alone(meter: Meter, opened: Open) -> None:
+def test_windows_of_palettes_read_only_their_tiles(meter: Meter, opened: Open) -> None:
     plane, colours = noise(1024, 1024), palette_of(256)
     options = {"photometric": "palette", "colormap": colours, "tile": (64, 64)}
     image = opened(seed.encode(plane, **options), palette="rgb")
@@ -201,7 +201,7 @@ def test_windows_of_palettes_read_their_tiles_alone(meter: Meter, opened: Open) 
 
 
 def test_palettes_that_are_too_short(opened: Open) -> None:
-    """Only indices that mean no colour are an error, and only where they are asked for."""
+    """Only indices without a colour are an error, and only if they are read."""
     plane, colours = noise(40, 61, below=10), palette_of(10)
     plane[30, 5] = 10
     image = opened(assemble([palette_page(plane, 8, colours)]).data, palette="rgb")
@@ -215,8 +215,8 @@ def test_palettes_that_are_too_short(opened: Open) -> None:
         image.to_dask().compute()
 
 
-def test_errors_name_the_file_whose_index_means_no_colour(meter: Meter, bucket: str) -> None:
-    """Though it has the same header as others, byte for byte."""
+def test_errors_name_the_file_with_an_index_without_a_colour(meter: Meter, bucket: str) -> None:
+    """Even if its header is identical to those of other files."""
     plane, colours = noise(40, 61, below=10), palette_of(10)
     for i in range(3):
         odd = np.where(plane == 9, 12, plane) if i == 1 else plane
@@ -247,7 +247,7 @@ def test_images_without_a_palette_stay_as_they_are(opened: Open) -> None:
 
 
 def test_files_of_a_pattern_have_palettes_of_their_own(meter: Meter, bucket: str) -> None:
-    """Though their headers differ in nothing else."""
+    """Even if their headers are otherwise identical."""
     plane = noise(40, 61)
     palettes = [palette_of(256, first=i) for i in range(3)]
     for i, colours in enumerate(palettes):
@@ -271,7 +271,7 @@ def test_files_of_a_pattern_have_palettes_of_their_own(meter: Meter, bucket: str
 
 
 def gel(plane: Array, kind: int, scale: tuple[int, int], *, second: bool, **options: Any) -> bytes:
-    """A scan of a gel, whose scale stands in its first or second page."""
+    """A scan of a gel; the tags with its scale are in the first or second page."""
     tags = [(33445, 4, 1, kind, True), (33446, 5, 1, scale, True)]
     file = io.BytesIO()
     options |= {"photometric": "minisblack", "metadata": None}
@@ -316,7 +316,7 @@ def test_gels_of_a_pattern(meter: Meter, bucket: str) -> None:
 
 
 def fluoview(shape: Sequence[int]) -> tuple[Any, ...]:
-    """The tag of Olympus' FluoView that gives an image's shape, whatever its pages are."""
+    """Olympus' FluoView tag, which gives the shape of an image regardless of its pages."""
     record = np.zeros((), np.dtype(tifffile.TIFF.MM_HEADER).newbyteorder("<"))
     names = [b"X", b"Y", b"Z", b"Ch", b"T", b"XY", b"Event", b"Exposure", b"A", b"B"]
     for i, name in enumerate(names):
@@ -327,7 +327,7 @@ def fluoview(shape: Sequence[int]) -> tuple[Any, ...]:
 
 
 def fluoview_file(pages: Array, shape: Sequence[int], **options: Any) -> bytes:
-    """Pages that are said to be an image of another shape."""
+    """Pages with metadata that give the image another shape."""
     stamp = (34362, 12, 8, tuple(float(i) for i in range(8)), True)
     tags = [fluoview(shape), stamp]
     options = {"contiguous": False, "metadata": None, "photometric": "minisblack", **options}
@@ -372,7 +372,7 @@ def test_images_of_another_shape_than_their_pages(
 
 
 @pytest.mark.parametrize("shape", [(6, 20, 30), (3, 40, 30), (6, 10, 30), (7, 20, 30), (5, 9)])
-def test_shapes_of_which_the_pages_make_several_or_none(
+def test_shapes_that_the_pages_match_several_times_or_not_at_all(
     opened: Open, shape: tuple[int, ...]
 ) -> None:
     data = fluoview_file(PAGES, shape, compression="zlib")
@@ -383,7 +383,7 @@ def test_shapes_of_which_the_pages_make_several_or_none(
     assert len(set(image.dims)) == image.ndim
 
 
-def test_a_row_of_a_reshaped_image_reads_its_pages_alone(meter: Meter, opened: Open) -> None:
+def test_a_row_of_a_reshaped_image_reads_only_its_pages(meter: Meter, opened: Open) -> None:
     pages = noise(8, 128, 128, dtype="uint16", below=65536)
     image = opened(fluoview_file(pages, (4, 256, 128), rowsperstrip=16))
     with meter.measure() as traffic:
@@ -405,8 +405,8 @@ def described(text: str, compression: str | None) -> bytes:
 
 
 IMAGEJ = {
-    "more planes than said": "images=12\nchannels=2\nslices=3\n",
-    "fewer planes than said": "images=12\nchannels=3\nslices=5\nframes=2\n",
+    "more planes than declared": "images=12\nchannels=2\nslices=3\n",
+    "fewer planes than declared": "images=12\nchannels=3\nslices=5\nframes=2\n",
     "another number of slices": "images=5\nslices=5\n",
     "twice as many slices": "images=12\nslices=24\n",
 }
@@ -417,13 +417,13 @@ IMAGEJ = {
 def test_imagej_that_disagrees_with_its_pages(
     opened: Open, case: str, compression: str | None
 ) -> None:
-    """All pages are there, in the order in which tifffile has them."""
+    """All pages are read, in tifffile's order."""
     data = described(f"ImageJ=1.53t\n{IMAGEJ[case]}hyperstack=true\n", compression)
     image = opened(data)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         expected, axes = tiff.series[0].asarray(), tiff.series[0].axes.lower()
     if expected.ndim > len(axes):
-        axes = "i" + axes  # tifffile names no axis for what it found more of
+        axes = "i" + axes  # tifffile does not name the axis of the additional pages
     names = [{"i": "page"}.get(letter, letter) for letter in axes]
     if expected.ndim == image.ndim and set(names) == set(image.dims):
         expected = expected.transpose([names.index(dim) for dim in image.dims])
@@ -436,7 +436,7 @@ def test_imagej_that_disagrees_with_its_pages(
 def test_descriptions_of_shapes_that_were_edited(
     opened: Open, shape: list[int], compression: str | None
 ) -> None:
-    """tifffile follows its own metadata where they fit and forgets them where they do not."""
+    """tifffile follows its own metadata if they match the pages and ignores them otherwise."""
     data = described(f'{{"shape": {shape}}}', compression)
     check(opened(data), by_tifffile(data))
 
@@ -476,7 +476,7 @@ def test_any_region_of_any_reshaped_image(data: st.DataObject) -> None:
     np.testing.assert_array_equal(image.to_dask(chunks).compute(scheduler="sync"), expected)
 
 
-def test_pages_with_palettes_of_their_own_are_not_given_the_first_one(tmp_path: Path) -> None:
+def test_pages_with_palettes_of_their_own_do_not_get_the_first_one(tmp_path: Path) -> None:
     indices = np.arange(64, dtype=np.uint8).reshape(8, 8)
     with tifffile.TiffWriter(tmp_path / "own.tif") as writer:
         for i in range(3):

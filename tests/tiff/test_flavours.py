@@ -1,4 +1,4 @@
-"""Varieties of TIFF that the corpus of real files lacks, made here.
+"""Varieties of TIFF that the corpus of real files lacks; the tests make their files.
 
 Each is read whole, by regions and at every level, from a local file and through S3, and compared
 bit for bit with tifffile's reading of the whole file.
@@ -45,11 +45,11 @@ Array = npt.NDArray[Any]
 NAMES = {"S": "s", "I": "page", "Q": "page"}
 GIB = 2**30
 PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)
-"""Without one rasterio warns."""
+"""A transform, without which rasterio warns."""
 
 
 def noise(shape: Sequence[int], dtype: npt.DTypeLike, bits: int | None = None) -> Array:
-    """Different everywhere."""
+    """Random pixels, different everywhere."""
     rng = np.random.default_rng(3)
     kind = np.dtype(dtype)
     if kind.kind == "f":
@@ -60,14 +60,14 @@ def noise(shape: Sequence[int], dtype: npt.DTypeLike, bits: int | None = None) -
 
 
 def smooth(height: int, width: int) -> Array:
-    """Colours for lossy codecs."""
+    """Smooth colours for lossy codecs."""
     y, x = np.mgrid[:height, :width]
     return np.stack([y * 200 // height, x * 200 // width, (x + y) % 251], -1).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """The places that a file is put to."""
+    """The two locations of a test file: a local folder and a bucket."""
 
     meter: Meter
     bucket: str
@@ -105,7 +105,7 @@ def shelves(meter: Meter, bucket: str, tmp_path: Path) -> Shelves:
 
 
 def whole(data: bytes, series: int, name: str) -> list[tuple[str, Array]]:
-    """Axes and pixels of every level, read by tifffile; a name may tell it the format."""
+    """Axes and pixels of every level, read by tifffile, which may detect the format by `name`."""
     with tifffile.TiffFile(io.BytesIO(data), name=name) as tiff:
         return [(level.axes, level.asarray()) for level in tiff.series[series].levels]
 
@@ -121,7 +121,7 @@ def check_level(image: cloudimg.Image, level: int, expected: Array) -> None:
 
 
 def regions(shape: Sequence[int]) -> list[tuple[slice, ...]]:
-    """A window, a window with steps, and the last of everything."""
+    """A window, a window with steps, and the last pixel."""
     return [
         tuple(slice(n // 5, max(1, n - n // 7)) for n in shape),
         tuple(slice(n // 9, n, max(1, n // 11)) for n in shape),
@@ -133,7 +133,7 @@ def regions(shape: Sequence[int]) -> list[tuple[slice, ...]]:
 
 
 def write_sparse(path: Path, head: bytes, size_bytes: int, planes: dict[int, Array]) -> None:
-    """`planes` are by offset."""
+    """Write a file with holes; `planes` are by offset."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(head)
@@ -143,7 +143,7 @@ def write_sparse(path: Path, head: bytes, size_bytes: int, planes: dict[int, Arr
 
 
 def check_planes(image: cloudimg.Image, planes: dict[int, Array], outer: Sequence[int]) -> None:
-    """Whole planes, and a window with steps in each."""
+    """Compare whole planes, and a window with steps in each."""
     for number, plane in planes.items():
         index = tuple(int(i) for i in np.unravel_index(number, outer))
         np.testing.assert_array_equal(image.read(index), plane)
@@ -152,7 +152,7 @@ def check_planes(image: cloudimg.Image, planes: dict[int, Array], outer: Sequenc
 
 
 def check_large(path: Path, planes: dict[int, Array], dims: str, outer: Sequence[int]) -> None:
-    """From disk and through S3; the store maps the file and reads what is asked for."""
+    """Read from disk and through S3; the test server maps the file into memory."""
     with Meter.start(root=path.parent.parent) as meter:
         url = f"s3://{path.parent.name}/{path.name}"
         for image in (
@@ -169,7 +169,7 @@ def some_planes(*numbers: int) -> dict[int, Array]:
 
 
 def test_an_imagej_hyperstack_beyond_4_gib(tmp_path: Path) -> None:
-    """One directory and then 600 planes; ImageJ alone says how many."""
+    """One IFD and then 600 planes, whose number only ImageJ's description gives."""
     n_planes, plane_bytes = 600, 2048 * 2048 * 2
     description = "ImageJ=1.54f\nimages=600\nchannels=2\nslices=3\nframes=100\nhyperstack=true\n"
     head = picture(
@@ -186,7 +186,7 @@ def test_an_imagej_hyperstack_beyond_4_gib(tmp_path: Path) -> None:
     assert path.stat().st_size > 4.5 * GIB
     with tifffile.TiffFile(path) as tiff:
         assert tiff.series[0].shape == (100, 3, 2, 2048, 2048)
-    # Planes are stored t z c, with us c comes before z.
+    # Planes are stored as t z c; cloudimg puts c before z.
     by_dims = {}
     for number, plane in planes.items():
         t, z, c = np.unravel_index(number, (100, 3, 2))
@@ -195,7 +195,7 @@ def test_an_imagej_hyperstack_beyond_4_gib(tmp_path: Path) -> None:
 
 
 def lsm_info(n_times: int, shape: tuple[int, ...], scan_type: int) -> Tag:
-    """Zeiss' description of an image of this shape in z, channels, y and x."""
+    """CZ_LSMINFO of an image of this shape in z, channels, y and x."""
     info = np.zeros(1, np.dtype(tifffile.TIFF.CZ_LSMINFO))
     info["MagicNumber"], info["StructureSize"] = 67127628, info.itemsize
     for axis, length in zip(("Z", "Channels", "Y", "X"), shape, strict=True):
@@ -206,7 +206,7 @@ def lsm_info(n_times: int, shape: tuple[int, ...], scan_type: int) -> Tag:
 
 
 def lsm_pictures(n_times: int, begin: int, stride: int) -> list[Picture]:
-    """Planes and thumbnails by turns, their offsets cut to 32 bits, as Zeiss writes them."""
+    """Alternating planes and thumbnails, offsets cut to 32 bits, as Zeiss writes them."""
     pictures = []
     full, small = np.zeros((2048, 2048), "u2"), np.zeros((32, 32), "u2")
     for t in range(n_times):
@@ -235,7 +235,7 @@ def test_an_lsm_file_beyond_4_gib(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_lsm_channels(shelves: Shelves, compressed: bool) -> None:
-    """Zeiss gives the counts of the bytes before compression, and thumbnails between."""
+    """Byte counts are those before compression, and thumbnails lie between the planes."""
     channels, stack = 3, noise((5, 3, 61, 77), "u2", 7)
     pictures = []
     for z, planes in enumerate(stack):
@@ -259,7 +259,7 @@ def test_lsm_channels(shelves: Shelves, compressed: bool) -> None:
 
 
 def counts_of_pages(data: bytes | bytearray) -> list[int]:
-    """Where the byte counts of each page are written, in a classic little-endian file."""
+    """Offsets of the byte counts of each page, in a classic little-endian file."""
     with tifffile.TiffFile(io.BytesIO(data), is_lsm=False) as tiff:
         return [page.aspage().tags[279].valueoffset for page in tiff.pages]
 
@@ -381,7 +381,7 @@ def test_last_strips_that_are_short(
 
 @pytest.mark.parametrize("codec", ["tiff_ccitt", "group3", "group4", "raw", "packbits"])
 def test_bilevel_strips(shelves: Shelves, codec: str) -> None:
-    """As libtiff writes them, the last strip shorter."""
+    """Written by libtiff, with a shorter last strip."""
     pixels = noise((61, 77), "u1", 2).repeat(3, 1) > 1
     file = io.BytesIO()
     Pillow.fromarray(pixels).save(file, "TIFF", compression=codec, strip_size=290)
@@ -419,7 +419,7 @@ def test_halves_and_complex_numbers(shelves: Shelves, dtype: str, byteorder: Any
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("compression", [5, 8])
 def test_packed_bits_that_are_compressed(shelves: Shelves, bits: int, compression: int) -> None:
-    """In strips of which the last is short."""
+    """In strips, the last of which is short."""
     pixels = noise((61, 77), "u2", bits)
     encode = {5: imagecodecs.lzw_encode, 8: imagecodecs.zlib_encode}[compression]
     strips = []
@@ -494,7 +494,7 @@ def test_a_metamorph_stack(shelves: Shelves) -> None:
 
 
 def stk_file(planes: Array) -> bytes:
-    """MetaMorph: planes follow one another, of which the directory describes the first."""
+    """MetaMorph: consecutive planes; the IFD describes only the first."""
     n, height, _ = planes.shape
     distances = [v for i in range(n) for v in (3, 2, 2_455_000, 1000 * i, 2_455_000, 1000 * i)]
     strips = [planes[0, k : k + 20].tobytes() for k in range(0, height, 20)]
@@ -557,7 +557,7 @@ def test_a_hamamatsu_slide(shelves: Shelves) -> None:
 
 
 def test_shared_tables_of_jpeg(shelves: Shelves) -> None:
-    """libtiff writes the tables once a page; overviews are reduced pages with their own."""
+    """libtiff writes the tables once per page; overviews are reduced pages with tables."""
     pixels = smooth(400, 500)
     with MemoryFile() as memory:
         options = {"compress": "JPEG", "photometric": "YCBCR", "tiled": True}
@@ -580,7 +580,7 @@ def test_shared_tables_of_jpeg(shelves: Shelves) -> None:
 
 @pytest.mark.parametrize("nodata", [None, 7])
 def test_cloud_optimized_geotiff_with_holes(shelves: Shelves, nodata: int | None) -> None:
-    """Empty tiles are not stored, at any level; they read as zero or as what stands for nothing."""
+    """Empty tiles are not stored at any level; they read as zero or as the nodata value."""
     pixels = np.full((3, 700, 900), nodata or 0, np.uint16)
     pixels[:, 130:250, 400:700] = noise((3, 120, 300), "u2")
     with MemoryFile() as target, MemoryFile() as source:
@@ -606,7 +606,7 @@ def test_cloud_optimized_geotiff_with_holes(shelves: Shelves, nodata: int | None
 
 
 def test_complex_integers(shelves: Shelves) -> None:
-    """Of radar: pairs of 16-bit integers."""
+    """Pairs of 16-bit integers, as in radar images."""
     pixels = (noise((1, 61, 77), "c8") * 100).round().astype(np.complex64)
     with MemoryFile() as memory:
         shape: dict[str, Any] = {"width": 77, "height": 61, "count": 1, "dtype": "complex_int16"}
@@ -620,7 +620,7 @@ def test_complex_integers(shelves: Shelves) -> None:
 # Thumbnails
 
 
-def test_thumbnails_in_sub_directories(shelves: Shelves) -> None:
+def test_thumbnails_in_subifds(shelves: Shelves) -> None:
     pixels = noise((2, 300, 410), "u1")
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
@@ -642,8 +642,8 @@ def test_a_first_page_that_is_a_thumbnail(shelves: Shelves) -> None:
     np.testing.assert_array_equal(image.read(), large)
 
 
-def test_a_thumbnail_whose_sub_directory_is_the_image(shelves: Shelves) -> None:
-    """As raw photographs have it."""
+def test_a_thumbnail_whose_subifd_is_the_image(shelves: Shelves) -> None:
+    """As in raw photographs."""
     small, large = noise((24, 32), "u1"), noise((240, 320), "u2")
     page = picture(small, t254=1)
     raw = picture(large, [large[k : k + 50].tobytes() for k in range(0, 240, 50)], t278=50)

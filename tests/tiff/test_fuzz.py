@@ -1,14 +1,13 @@
-"""Broken and malicious files: a result or an error of ours, within time and memory, never wrong.
+"""Broken and malicious files: correct pixels or a `CloudimgError`, within time and memory limits.
 
-The normal run takes a fixed number of mutations of good files, always the same, and every bomb.
-For longer runs:
+The normal run takes a fixed set of mutations of good files and every bomb. For longer runs:
 
-- CLOUDIMG_FUZZ_SECONDS=600 goes on with further mutations for that long;
-- CLOUDIMG_FUZZ_SEED=123456 is where the numbering of mutations begins;
-- CLOUDIMG_FUZZ_KEEP=folder: failing files are written there, and those that lie there are
-  run again by `test_kept`.
+- CLOUDIMG_FUZZ_SECONDS=600 generates mutations for that long;
+- CLOUDIMG_FUZZ_SEED=123456 is the seed of the first mutation;
+- CLOUDIMG_FUZZ_KEEP=folder: failing files are written there, and `test_kept` reads all files in
+  the folder again.
 
-`pytest -rP` prints what became of the files.
+`pytest -rP` prints the outcomes.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ CORNER = 64
 @dataclass(frozen=True, slots=True)
 class Verdict:
     outcome: str
-    """What to count it under."""
+    """Category under which the file is counted."""
     findings: tuple[str, ...] = ()
-    """What must not be; the first line of each says what it is."""
+    """Failures; the first line of each is a summary."""
 
 
 # In the child
@@ -61,7 +60,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Examine:
-    """Reads hostile files; an item is a seed, or the name of a bomb, and where to read it from."""
+    """Reads hostile files; an item is a seed or the name of a bomb, and the URL to read."""
 
     make: Callable[[int | str], bytes]
     options: dict[str, Any] | None = None
@@ -90,7 +89,7 @@ class Examine:
 
 
 class Reading:
-    """One file read by cloudimg: a region and everything of each level."""
+    """One file read by cloudimg: of each level, a region and the whole."""
 
     def __init__(self, url: str, options: dict[str, Any] | None, random: Random) -> None:
         self.findings: list[str] = []
@@ -121,18 +120,18 @@ class Reading:
             return
         self._wholes[level] = whole
         if part is None:
-            self.findings.append(f"a region is refused, the whole is not: {self.outcome}")
+            self.findings.append(f"a region fails, the whole does not: {self.outcome}")
         elif part.tobytes() != whole[region].tobytes():
             self.findings.append("a region differs from the whole")
 
     def _some(self, n: int) -> slice:
-        """A few of so many, with the first ones likely."""
+        """A random slice of an axis, likely to begin at 0."""
         start = 0 if self._random.random() < 0.5 else self._random.randrange(n)
         step = self._random.choice((1, 1, 1, 2, 5))
         return slice(start, min(n, start + step * self._random.randint(1, CORNER)), step)
 
     def _try(self, call: Callable[[], Any]) -> Any:
-        """The result; None and what to tell of it after an error."""
+        """The result of a call, or None after an error, which is recorded."""
         try:
             return call()
         except cloudimg.CloudimgError as exc:
@@ -146,14 +145,14 @@ class Reading:
         return None
 
     def compared(self, theirs: tuple[str, list[Array | str]] | None) -> Verdict:
-        """With what tifffile reads of the same levels."""
+        """Compare the levels with those that tifffile reads."""
         axes, levels = theirs or ("", [])
-        outcome, findings = self.outcome or "read by us alone", list(self.findings)
+        outcome, findings = self.outcome or "read by cloudimg only", list(self.findings)
         for level, pixels in enumerate(levels):
             if isinstance(pixels, str) or pixels.nbytes > LARGEST_BYTES:
                 continue
             if level in self._wholes:
-                outcome = "equal" if outcome == "read by us alone" else outcome
+                outcome = "equal" if outcome == "read by cloudimg only" else outcome
                 differs = difference(self._wholes[level], pixels, axes)
                 findings += [f"differs from tifffile: {differs}"] if differs else []
             elif outcome == self.outcome and pixels.size > CORNER**2:
@@ -163,7 +162,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Mutate:
-    """By seed, of good files written here and real ones."""
+    """Mutates good files, both written here and real ones, by seed."""
 
     name: str
     paths: Sequence[Path] = ()
@@ -190,7 +189,7 @@ def kept(path: int | str) -> bytes:
 
 
 def report(outcomes: Iterator[Outcome], make: Callable[[int | str], bytes]) -> Counter[str]:
-    """Count, tell of what must not be, keep those files, and fail if there are any."""
+    """Count outcomes, print them, keep failing files, and fail if there are any."""
     counts: Counter[str] = Counter()
     bad: dict[str, list[str]] = {}
     for outcome in outcomes:
@@ -214,7 +213,7 @@ def report(outcomes: Iterator[Outcome], make: Callable[[int | str], bytes]) -> C
 
 
 def seeds(n: int, seconds: float) -> Iterator[tuple[int, str]]:
-    """So many, or as many as the time allows."""
+    """A number of seeds, or as many as the time allows."""
     end = time.monotonic() + seconds
     for i in count(SEED):
         if (time.monotonic() > end) if seconds else (i >= SEED + n):
@@ -232,7 +231,7 @@ def small_files(corpus: Path) -> list[Path]:
 def test_mutations_of_written_files() -> None:
     mutate = Mutate("written")
     counts = report(each_apart(Examine(mutate), seeds(N_MUTATIONS, SECONDS / 4)), mutate)
-    assert counts["equal"] > counts.total() // 5  # that is, many are compared
+    assert counts["equal"] > counts.total() // 5  # many files are really compared
 
 
 @pytest.mark.slow
@@ -240,7 +239,7 @@ def test_mutations_of_written_files() -> None:
 def test_mutations_of_real_files(corpus: Path) -> None:
     mutate = Mutate("real", small_files(corpus))
     counts = report(each_apart(Examine(mutate), seeds(N_MUTATIONS, SECONDS * 3 / 4)), mutate)
-    assert counts["equal"] > counts.total() // 5  # that is, many are compared
+    assert counts["equal"] > counts.total() // 5  # many files are really compared
 
 
 @pytest.mark.slow
@@ -253,7 +252,7 @@ def test_mutations_through_s3(corpus: Path, meter: Meter, bucket: str) -> None:
             yield seed, f"s3://{bucket}/{seed}.tif"
 
     counts = report(each_apart(Examine(mutate, meter.storage_options), put()), mutate)
-    assert counts["equal"] > counts.total() // 5  # that is, many are compared
+    assert counts["equal"] > counts.total() // 5  # many files are really compared
 
 
 @pytest.mark.slow

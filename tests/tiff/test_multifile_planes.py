@@ -1,4 +1,4 @@
-"""Tables of sets of files, against tifffile, which follows the files of a set in a local folder."""
+"""Plane tables of multi-file datasets, compared with tifffile's reading of a local folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cloudimg.tiff.multifile import (
 
 Array = npt.NDArray[Any]
 Run = tuple[str | None, str]
-"""File of a TiffData, None for one without a UUID, and its attributes."""
+"""File of a TiffData (None if it has no UUID), and its attributes."""
 
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 ORDERS = ["XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"]
@@ -80,7 +80,7 @@ def ome_xml(own: str | None, *parts: str) -> str:
 
 
 def write_pages(path: Path, pages: Array, xml: str = "", **options: Any) -> None:
-    """One page for each entry of the first axis."""
+    """Write one page for each entry of the first axis."""
     path.parent.mkdir(exist_ok=True)
     options = {"photometric": "minisblack"} | options
     with tifffile.TiffWriter(path) as tiff:
@@ -95,7 +95,7 @@ def pages(count: int, seed: int, *samples: int) -> Array:
 
 
 def read_table(folder: Path, planes: PlaneTable) -> Array:
-    """What the table says, page by page."""
+    """Read the image page by page from where the table locates its planes."""
     stacks = []
     for name in planes.files:
         with tifffile.TiffFile(folder / name, is_ome=False) as tiff:
@@ -112,7 +112,7 @@ LETTERS = {"t": "T", "c": "C", "z": "Z", "y": "Y", "x": "X", "s": "S", "page": "
 
 
 def check_ome(folder: Path, master: str, index: int = 0, xml: str | None = None) -> PlaneTable:
-    """Compare with what tifffile makes of the local set."""
+    """Compare with tifffile's reading of the local dataset."""
     with tifffile.TiffFile(folder / master) as tiff:
         series = tiff.series[index]
         expected, axes = series.asarray(), series.axes
@@ -193,8 +193,8 @@ def test_companion_of_a_single_file_leads_to_it() -> None:
         ome_planes(ome_xml(None, image_xml([(None, "")], Z=3)), "", 0)
 
 
-def test_a_set_whose_files_lack_planes_counts_all_pages_of_each(tmp_path: Path) -> None:
-    """Without PlaneCount and IFD a TiffData takes the whole file."""
+def test_tiff_data_without_counts_take_all_pages_of_each_file(tmp_path: Path) -> None:
+    """Neither PlaneCount nor IFD is given."""
     counts = {"a.tif": 3, "b.tif": 1, "c.tif": 4}
     starts = dict(zip(counts, itertools.accumulate([0, 3, 1]), strict=True))
     runs = [(name, f'FirstZ="{at}"') for name, at in starts.items()]
@@ -233,7 +233,7 @@ def test_reversed_and_repeated_planes_of_which_the_last_counts(tmp_path: Path) -
     assert check_ome(tmp_path, "a.tif").file_of.tolist() == [0, 0, 1, 1, 0, 1]
 
 
-def test_planes_without_a_page_and_runs_that_begin_outside(tmp_path: Path) -> None:
+def test_planes_without_a_page_and_tiff_data_that_start_outside(tmp_path: Path) -> None:
     runs = [("a.tif", 'IFD="0"'), ("b.tif", 'IFD="0" FirstT="2"'), ("b.tif", 'IFD="0" FirstT="9"')]
     stacks = {"a.tif": pages(1, 1), "b.tif": pages(1, 2)}
     write_set(tmp_path, stacks, lambda name: ome_xml(name, image_xml(runs, T=4)))
@@ -300,7 +300,7 @@ def test_modulo_axes(
 
 
 def test_images_are_counted_as_tifffile_counts_series(tmp_path: Path) -> None:
-    """Those without planes are none; those in one file of the set are read by the table too."""
+    """Images without planes do not count; those in a single file of the dataset do."""
     first = [(None, 'IFD="0" PlaneCount="2"')]
     second = [("b.tif", f'IFD="{z}" FirstZ="{z}"') for z in range(2)] + [
         ("a.tif", 'IFD="2" FirstZ="2"')
@@ -361,7 +361,7 @@ def test_which_file_is_its_own(root: str | None, own_name: str, files: tuple[str
         ome_xml("x", '<BinaryOnly MetadataFile="a.companion.ome" UUID="urn:uuid:0"/>'),
     ],
 )
-def test_a_file_that_tells_only_of_itself_is_no_set(xml: str) -> None:
+def test_a_file_that_names_no_other_file_is_not_a_dataset(xml: str) -> None:
     assert ome_planes(xml, "a.tif", 0) is None
 
 
@@ -415,7 +415,7 @@ def test_elements_count_only_where_the_schema_has_them() -> None:
         "a\tb.tif",
     ],
 )
-def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
+def test_names_that_lead_outside_the_folder_are_refused(name: str) -> None:
     xml = ome_xml("a.tif", image_xml([TWO[0], (name, 'IFD="0" FirstZ="1"')], Z=2))
     with pytest.raises(CorruptFileError, match="not in its own folder"):
         ome_planes(xml.replace("a\tb", "a&#9;b"), "a.tif", 0)
@@ -426,7 +426,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "followed"),
+    ("name", "path"),
     [
         ("b.tif", "b.tif"),
         ("sub/b c.ome.tif", "sub/b c.ome.tif"),
@@ -436,11 +436,11 @@ def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
         ("t12:30.tif", "t12:30.tif"),
     ],
 )
-def test_names_that_are_followed(name: str, followed: str) -> None:
+def test_names_that_stay_in_the_folder(name: str, path: str) -> None:
     xml = ome_xml("a.tif", image_xml([TWO[0], (name, 'IFD="0" FirstZ="1"')], Z=2))
     planes = ome_planes(xml, "a.tif", 0)
     assert planes is not None
-    assert planes.files == ("a.tif", followed)
+    assert planes.files == ("a.tif", path)
 
 
 GOOD = ome_xml("a.tif", image_xml(TWO, Z=2))
@@ -479,14 +479,14 @@ GOOD = ome_xml("a.tif", image_xml(TWO, Z=2))
         ("<Image", "<Image><Pixels/></Image>" * 20_001 + "<Image", LimitError),
     ],
 )
-def test_what_is_wrong_is_named(old: str, new: str, error: type[FormatError]) -> None:
+def test_invalid_ome_xml(old: str, new: str, error: type[FormatError]) -> None:
     assert old in GOOD
     with pytest.raises(error) as caught:
         ome_planes(GOOD.replace(old, new, 1), "a.tif", 0)
     assert type(caught.value) is error
 
 
-def test_runs_that_name_too_many_planes_in_all() -> None:
+def test_too_many_planes_in_all_tiff_data() -> None:
     runs = [("a.tif", 'PlaneCount="1000000"'), ("b.tif", 'PlaneCount="1000000"')] * 6
     with pytest.raises(LimitError, match="12000000 planes"):
         ome_planes(ome_xml("a.tif", image_xml(runs, T=10**6)), "a.tif", 0)
@@ -514,14 +514,14 @@ def test_wrong_modulo_axes(along: str) -> None:
 
 
 @given(text=st.text(max_size=30), at=st.integers(0, len(GOOD)), cut=st.integers(0, 40))
-def test_broken_xml_raises_what_is_expected(text: str, at: int, cut: int) -> None:
+def test_broken_xml_raises_only_documented_errors(text: str, at: int, cut: int) -> None:
     with contextlib.suppress(FormatError, ArgumentError):
         ome_planes(GOOD[:at] + text + GOOD[at + cut :], "a.tif", 0)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[str, dict[str, int], list[tuple[str, int]]]:
-    """An order, sizes, and for each plane, in the order of the axes, its file and page."""
+    """Order of axes, sizes, and file and page of each plane in C order of the axes."""
     sizes = {letter: draw(st.integers(1, 4)) for letter in "ZCT"}
     total = math.prod(sizes.values())
     files = draw(st.lists(st.integers(0, 3), min_size=total, max_size=total))
@@ -554,8 +554,8 @@ def test_any_table_is_read_back(
     assert planes.shape == tuple(n for n in shape if n > 1)
 
 
-def test_many_planes_are_planned_in_time() -> None:
-    """A tenth of a million elements, which take most of the time, and a million planes."""
+def test_many_planes_are_read_in_time() -> None:
+    """100,000 TiffData elements, which take most of the time, and a million planes."""
     runs = [
         (f"t{t}.tif", f'FirstT="{t}" FirstZ="{10 * z}" IFD="{10 * z}" PlaneCount="10"')
         for t in range(1000)
@@ -586,12 +586,12 @@ def entry(
 
 
 def micromanager_tiff(stack: Array, header: bytes) -> tuple[bytes, list[int], list[int]]:
-    """A file as Micro-Manager writes it: 13 tags, at once the pixels, then the longer values.
+    """A file as Micro-Manager writes it: an IFD of 13 tags, the pixels, then the longer values.
 
     Returns
     -------
     tuple
-        Bytes, and the offsets of the directories and of the pixels.
+        Bytes, and the offsets of the IFDs and of the pixels.
     """
     samples = stack.shape[3] if stack.ndim == 4 else 1
     out = bytearray(8) + header
@@ -629,7 +629,7 @@ def micromanager_tiff(stack: Array, header: bytes) -> tuple[bytes, list[int], li
 
 
 def write_ndtiff(folder: Path, stacks: Mapping[str, Array]) -> dict[str, list[int]]:
-    """Offsets of the pixels by file."""
+    """Write files; returns the offsets of the pixels by file."""
     header = struct.pack("<5I", 483729, 3, 3, 2355492, 2) + b"{}"
     offsets = {}
     for name, stack in stacks.items():
@@ -752,14 +752,14 @@ def raw_entry(text: bytes, name: bytes = b"a.tif") -> bytes:
         (entry({"z": -(2**63)}, FIRST) + entry({"z": 2**63 - 1}, FIRST), LimitError),
     ],
 )
-def test_ndtiff_indices_that_are_wrong(index: bytes, error: type[FormatError]) -> None:
+def test_invalid_ndtiff_indices(index: bytes, error: type[FormatError]) -> None:
     with pytest.raises(error) as caught:
         ndtiff_planes(index)
     assert type(caught.value) is error
 
 
 @given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 20))
-def test_broken_ndtiff_indices_raise_what_is_expected(data: bytes, at: int, cut: int) -> None:
+def test_broken_ndtiff_indices_raise_only_documented_errors(data: bytes, at: int, cut: int) -> None:
     good = entry({"z": 0}, FIRST) + entry({"z": 1}, FIRST)
     with contextlib.suppress(FormatError):
         ndtiff_planes(good[:at] + data + good[at + cut :])
@@ -795,7 +795,7 @@ def write_mmstack(
     index: Sequence[Sequence[int]],
     summary: Mapping[str, Any],
 ) -> tuple[dict[str, Any], Array]:
-    """A file of a stack; `index` has channel, slice, frame and position of its pages."""
+    """Write a file of a stack; `index` has channel, slice, frame and position of its pages."""
     text = json.dumps(summary).encode()
     header = struct.pack("<8I", 54773648, 0, 483765892, 0, 99384722, 0, 2355492, len(text)) + text
     data, directories, _ = micromanager_tiff(stack, header)
@@ -884,7 +884,7 @@ def test_mmstack_of_big_endian_files_and_unwritten_images() -> None:
         ({"a": ({}, index_map((2**32 - 1, 2**32 - 1, 0, 0, 8)))}, LimitError),
     ],
 )
-def test_mmstacks_that_are_wrong(parts: Any, error: type[FormatError]) -> None:
+def test_invalid_mmstacks(parts: Any, error: type[FormatError]) -> None:
     with pytest.raises(error) as caught:
         mmstack_planes(parts)
     assert type(caught.value) is error

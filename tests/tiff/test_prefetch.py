@@ -1,4 +1,4 @@
-"""Files of thousands of pages: what opening them costs; no shortcut shows in the pixels."""
+"""Files of thousands of pages: the cost of opening them, and that prefetching keeps pixels right."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ Array = npt.NDArray[Any]
 N_PAGES = 10_000
 SIZE = 128
 LATENCY_MS = 200
-"""Sending 512 requests takes two noisy cores less than this, so that what follows something else
-in the log had to wait for it."""
+"""Longer than two busy cores need to send 512 requests: a request logged this much later than
+another depended on it."""
 MOST_TRIPS = 40
 MOST_OF_HEADERS = 3
 MOST_OF_FILE = 0.05
 
 
 def report(what: str, traffic: Traffic, file: Assembled) -> None:
-    """The figures, for `pytest -rP`."""
+    """Print the figures, for `pytest -rP`."""
     print(
         f"{what}: {len(traffic.requests)} requests, {traffic.round_trips} in sequence,"
         f" {traffic.max_concurrent} at once, {traffic.bytes_sent} bytes,"
-        f" {traffic.bytes_sent / file.header_bytes:.2f} times the directories,"
+        f" {traffic.bytes_sent / file.header_bytes:.2f} times the IFDs,"
         f" {traffic.bytes_sent / len(file.data):.2%} of the file"
     )
 
@@ -60,7 +60,7 @@ def opened(meter: Meter, bucket: str, **options: Any) -> cloudimg.Image:
 def measured(
     meter: Meter, bucket: str, what: str, file: Assembled, *, latency_ms: float = LATENCY_MS
 ) -> tuple[cloudimg.Image, Traffic]:
-    """The image, and what opening it cost."""
+    """The image, and the traffic of opening it."""
     meter.put(bucket, "stack.tif", file.data)
     meter.latency(latency_ms)
     with meter.measure() as traffic:
@@ -71,7 +71,7 @@ def measured(
 
 
 def tags(i: int, description: str = "") -> dict[str, Any]:
-    """Some that writers add to each page, two of them out of line."""
+    """Tags that writers add to each page, two of them with values outside the IFD."""
     resolution = Tag(RATIONAL, (1000, 65))
     more: dict[str, Any] = {"t282": resolution, "t283": resolution, "t296": Tag(SHORT, (1,))}
     if description and i == 0:
@@ -102,7 +102,7 @@ def plain_pictures(pixels: Array, description: str = "") -> list[Picture]:
 
 @pytest.fixture(scope="module")
 def deflated() -> StampedDeflate:
-    """Noise that grows, so that 20 to 23 KB are left of each 32 KB."""
+    """Increasing noise: each 32 KB compress to between 20 and 23 KB."""
     rng = np.random.default_rng(0)
     spreads = np.linspace(30, 70, 200)
     return StampedDeflate([rng.normal(1000, s, (SIZE, SIZE)).astype(np.uint16) for s in spreads])
@@ -125,7 +125,7 @@ def deflated_pictures(made: StampedDeflate, n_pages: int, description: str = "")
 
 
 def check_every_plane(image: cloudimg.Image, expected: Callable[[int], Array]) -> None:
-    """All pixels: an offset that is wrong by a page would show in any of them."""
+    """Compare all pixels; an offset that is wrong by a page changes each of them."""
     n_pages = image.shape[0]
     for start in range(0, n_pages, 1000):
         got = image.read((slice(start, start + 1000),))
@@ -146,7 +146,7 @@ def check_one_plane_is_one_request(
 
 
 def check_like_tifffile(image: cloudimg.Image, data: bytes, count: int = 50) -> None:
-    """Random planes as an independent reader finds them by walking the chain."""
+    """Compare random planes with an independent reader that walks the chain."""
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         pages = tiff.pages
         assert len(pages) == image.shape[0]
@@ -160,7 +160,7 @@ def check_like_tifffile(image: cloudimg.Image, data: bytes, count: int = 50) -> 
 def test_ten_thousand_uncompressed_pages(
     meter: Meter, bucket: str, big: bool, is_ome: bool
 ) -> None:
-    """Equal distances. The latency dominates, so that the count is that of dependent rounds."""
+    """Equal distances. Latency dominates, so the count is the number of dependent rounds."""
     pixels = numbered(N_PAGES, 112)
     file = assemble(plain_pictures(pixels, ome(N_PAGES, 112) if is_ome else ""), big=big)
     image, traffic = measured(meter, bucket, f"uncompressed, ome={is_ome}", file)
@@ -179,7 +179,7 @@ def test_ten_thousand_uncompressed_pages(
 def test_ten_thousand_deflated_pages(
     meter: Meter, bucket: str, deflated: StampedDeflate, big: bool, is_ome: bool
 ) -> None:
-    """No two distances alike. The latency dominates, as in the test above."""
+    """All distances differ. Latency dominates, as in the test above."""
     pictures = deflated_pictures(deflated, N_PAGES, ome(N_PAGES, SIZE) if is_ome else "")
     file = assemble(pictures, big=big)
     image, traffic = measured(meter, bucket, f"deflated, ome={is_ome}", file)
@@ -219,9 +219,9 @@ def contiguous(kind: str, pixels: Array) -> bytes:
 def test_a_contiguous_stack_needs_few_requests(
     meter: Meter, bucket: str, kind: str, most_requests: int
 ) -> None:
-    """ImageJ says in the first directory how many planes follow.
+    """ImageJ stores the number of planes in the first IFD.
 
-    Other directories are read by windows that grow: the chain lies in one piece.
+    Other IFDs are read in growing windows, because the chain is contiguous.
     """
     pixels = numbered(5000, 48)
     file = Assembled(contiguous(kind, pixels), 5000 * 200)
@@ -241,7 +241,7 @@ def trips(meter: Meter, bucket: str, what: str, file: Assembled) -> tuple[cloudi
 
 
 def spaced(pixels: Array, gaps: Sequence[int]) -> list[Picture]:
-    """Uncompressed pages with something unknown between them."""
+    """Uncompressed pages with gaps between them."""
     return [
         picture(page, **tags(i)).padded(gap)
         for i, (page, gap) in enumerate(zip(pixels, gaps, strict=True))
@@ -267,7 +267,7 @@ def test_pages_that_double_half_way_are_two_images(meter: Meter, bucket: str) ->
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_full_pages_and_thumbnails_alternate(meter: Meter, bucket: str, compressed: bool) -> None:
-    """As LSM has them. Compressed, no page is as long as the next of its kind."""
+    """As in LSM files. Compressed pages all differ in length."""
     full, reduced = numbered(800, 160), numbered(800, 20)
     pictures = []
     for i, pair in enumerate(zip(full, reduced, strict=True)):
@@ -282,7 +282,7 @@ def test_full_pages_and_thumbnails_alternate(meter: Meter, bucket: str, compress
 
 @pytest.mark.parametrize("first_of_file", [1, 200])
 def test_a_chain_that_jumps_back(meter: Meter, bucket: str, first_of_file: int) -> None:
-    """The first page lies last, as where libtiff wrote its directory anew, or half of them do."""
+    """The first page is stored last, as after libtiff rewrote its IFD, or half of the pages are."""
     pixels = numbered(400, 64)
     pages = [*range(first_of_file, 400), *range(first_of_file)]
     blocks: list[Block] = [(i, part) for i in pages for part in PARTS]
@@ -293,7 +293,7 @@ def test_a_chain_that_jumps_back(meter: Meter, bucket: str, first_of_file: int) 
 
 
 def test_pages_of_many_strips(meter: Meter, bucket: str) -> None:
-    """Offsets and counts of each page lie out of line, and distances differ."""
+    """Offsets and byte counts are stored outside the IFDs, and distances differ."""
     pixels = numbered(1500, 160)
     pictures = [
         picture(page, [two.tobytes() for two in page.reshape(80, 2, 160)], t278=2, **tags(i))
@@ -304,12 +304,12 @@ def test_pages_of_many_strips(meter: Meter, bucket: str) -> None:
     image, count = trips(meter, bucket, "many strips", file)
     np.testing.assert_array_equal(image.read(), pixels)
     check_like_tifffile(image, file.data)
-    assert count <= 1.5 * MOST_TRIPS  # directories take most of what may be fetched
+    assert count <= 1.5 * MOST_TRIPS  # IFDs take most of what may be fetched
 
 
 @pytest.mark.parametrize("uneven", [0, 1500])
-def test_pixels_that_look_like_directories(meter: Meter, bucket: str, uneven: int) -> None:
-    """Real directories of the file, copied into its pixels, lead the search astray."""
+def test_pixels_that_look_like_ifds(meter: Meter, bucket: str, uneven: int) -> None:
+    """IFDs of the file, copied into its pixels, mislead the search."""
     pixels = numbered(800, 64)
     gaps = [i * 7919 % uneven if uneven else 0 for i in range(800)]
     first = assemble(spaced(pixels, gaps))
@@ -329,7 +329,7 @@ def test_pixels_that_look_like_directories(meter: Meter, bucket: str, uneven: in
     assert traffic.bytes_sent <= (1.02 if uneven else 0.1) * len(file.data)
 
 
-def test_pyramids_of_sub_directories(meter: Meter, bucket: str) -> None:
+def test_pyramids_of_sub_ifds(meter: Meter, bucket: str) -> None:
     """Three channels of five levels each."""
     base = numbered(3, 1024)
     file = io.BytesIO()
@@ -380,7 +380,7 @@ def chains(draw: st.DrawFn) -> tuple[Array, bytes]:
             page,
             [page[k : k + rows].tobytes() for k in range(0, size, rows)],
             t278=rows,
-            **tags(i, "the first page has more to say" if rng.random() < 0.5 else ""),
+            **tags(i, "the first page has a description" if rng.random() < 0.5 else ""),
         ).padded(int(rng.integers(0, gap + 1)))
         for i, page in enumerate(pixels)
     ]
@@ -390,7 +390,7 @@ def chains(draw: st.DrawFn) -> tuple[Array, bytes]:
 
 @st.composite
 def arrangements(draw: st.DrawFn, n_pages: int, rng: np.random.Generator) -> list[Block]:
-    """How the parts of a file follow one another: as written, or disturbed."""
+    """Orders of the parts of a file: as written, or disturbed."""
     kind = draw(st.sampled_from(["pages", "ends", "swapped", "shuffled pages", "shuffled parts"]))
     pages = np.arange(n_pages)
     if kind == "swapped":
@@ -400,7 +400,7 @@ def arrangements(draw: st.DrawFn, n_pages: int, rng: np.random.Generator) -> lis
         rng.shuffle(pages)
     parts = draw(st.permutations(PARTS))
     blocks: list[Block] = [(i, part) for i in pages.tolist() for part in parts]
-    if kind == "ends":  # the pixels, then all directories
+    if kind == "ends":  # the pixels, then all IFDs
         blocks.sort(key=lambda block: block[1] != "pixels")
     elif kind == "shuffled parts":
         blocks = [blocks[k] for k in rng.permutation(len(blocks)).tolist()]

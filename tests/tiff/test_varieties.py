@@ -1,4 +1,4 @@
-"""Every way to store pixels that can be written here, against tifffile's whole-file reading."""
+"""Every layout and codec that tests can write, compared with tifffile reading the whole file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def noise(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def check(meter: Meter, bucket: str, data: bytes, *regions: Any, **options: Any) -> cloudimg.Image:
-    """Read by ranges, the whole and regions of it, and compare with tifffile."""
+    """Read the whole image and regions by ranges, and compare with tifffile."""
     meter.put(bucket, "dir/file.tif", data)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         expected = tiff.series[0].asarray()
@@ -125,7 +125,7 @@ def test_predictor_without_compression_means_nothing(
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 10, 12, 14])
 def test_packed_bits(meter: Meter, bucket: str, bits: int) -> None:
-    """tifffile writes no packed integers, so the file is made by hand: one strip."""
+    """tifffile does not write packed integers, so the file is built by hand: one strip."""
     width, height = 77, 31
     values = np.random.default_rng(4).integers(0, 2**bits, (height, width), np.uint16)
     rows = b""

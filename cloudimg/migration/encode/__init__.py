@@ -1,1 +1,1 @@
-"""Pixels to stored bytes: downsampling, codecs, shards, histograms. Pure."""
+"""Encode pixels: downsampling, histograms, codecs, chunks and shards. Pure."""

@@ -1,18 +1,14 @@
-"""How chunks become bytes and back, and what the metadata says of it. Pure.
+"""Encode chunks to bytes, decode them, and describe the codec in metadata. Pure.
 
-Chunks are little-endian pixels in C order, sent through a chain of compressors. zstd and blosc
-are called with one thread: with several, blosc was seen to give other bytes each time.
-
-The default, blosc with zstd at level 1 and byte shuffling, was chosen by ``benchmarks/codecs.py``:
-pixels of 16 bits and floats become smaller than by zstd alone or lz4, higher levels cost a third of
-the speed or more and gain a few percent, and every Zarr reader has it.
+A chunk is encoded as little-endian pixels in C order, which pass through a chain of compressors.
+zstd and blosc run with one thread: with several threads, blosc was observed to produce different
+bytes for the same pixels.
 """
 
 from __future__ import annotations
 
 import gzip
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,28 +16,27 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.migration.encode.codec_argument import Configuration, parse_codec
 
 Array = npt.NDArray[Any]
-Configuration = Mapping[str, Any]
-_DEFAULT: tuple[tuple[str, dict[str, Any]], ...] = (("blosc", {"cname": "zstd", "clevel": 1}),)
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 _BLOSC_INNER = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 _BLOSC_HEADER_BYTES = 16
-_BY_NUMCODECS = ("adler32", "bz2", "crc32", "crc32c", "fletcher32", "lz4", "lzma", "zlib")
-"""Further codecs that lose nothing and give the same bytes each time, by numcodecs' names."""
-_KNOWN = ("none", "zstd", "blosc", "gzip", *_BY_NUMCODECS)
-_OF_ZARR_3 = ("blosc", "crc32c", "gzip", "zstd")
-"""Those that the specification of Zarr 3 names itself."""
+_FROM_NUMCODECS = ("adler32", "bz2", "crc32", "crc32c", "fletcher32", "lz4", "lzma", "zlib")
+"""Further lossless and deterministic codecs, by their names in numcodecs."""
+_SUPPORTED = ("none", "zstd", "blosc", "gzip", *_FROM_NUMCODECS)
+_IN_ZARR_3 = ("blosc", "crc32c", "gzip", "zstd")
+"""Codecs that are part of the Zarr 3 specification."""
 _REFUSED = {
     **dict.fromkeys(
         ("astype", "bitround", "fixedscaleoffset", "quantize", "zfpy"),
-        "may give back other pixels than were written",
+        "may return other pixels than were written",
     ),
     **dict.fromkeys(
         ("delta", "packbits", "pcodec", "shuffle", "transpose"),
-        "works on pixels, and here only the bytes of chunks are encoded (blosc shuffles them)",
+        "works on pixels, but only the bytes of chunks are encoded here (blosc shuffles them)",
     ),
-    "sharding_indexed": "is written in any case: shards= gives the shape of shards",
+    "sharding_indexed": "is always used: set the shape of shards with shards=",
 }
 
 
@@ -50,152 +45,112 @@ class _Link:
     """One codec of a chain."""
 
     name: str
+    """Name of the codec, as in numcodecs."""
     configuration: Configuration
+    """All parameters, with the defaults filled in."""
     encode: Callable[[Any], bytes | bytearray]
+    """Encode a buffer."""
     decode: Callable[[Any], Any]
+    """Decode a buffer; raises an exception of the library's own for corrupt input."""
 
 
 class Codec:
-    """A chain of compressors for chunks of one dtype. Thread-safe; made by `make_codec`."""
+    """A chain of compressors for chunks of one dtype, made by `make_codec`. Thread-safe."""
 
     def __init__(self, links: Sequence[_Link]) -> None:
         self._links = tuple(links)
 
     @property
     def spec(self) -> dict[str, Any]:
-        """JSON from which `codec_from_spec` makes the codec again."""
+        """JSON from which `codec_from_spec` restores the codec."""
         return {
             "chain": [{"name": k.name, "configuration": dict(k.configuration)} for k in self._links]
         }
 
     def encode(self, chunk: Array) -> bytes:
-        """Bytes of a C-contiguous little-endian chunk."""
+        """Encode a C-contiguous little-endian chunk."""
         data: Any = chunk.reshape(-1).view(np.uint8)
         for link in self._links:
             data = link.encode(data)
         return bytes(data)
 
     def decode(self, data: Any, dtype: npt.DTypeLike, shape: Sequence[int]) -> Array:
-        """The chunk again.
+        """Decode a chunk.
 
         Raises
         ------
         CorruptFileError
-            If the bytes are no such chunk.
+            If the bytes cannot be decoded, or do not decode to a chunk of this shape.
         """
         for link in reversed(self._links):
             try:
                 data = link.decode(data)
-            except Exception as exc:  # noqa: BLE001
-                raise CorruptFileError(f"{link.name} cannot decode a chunk: {exc}") from None
+            except (AttributeError, NameError, TypeError):
+                raise  # an error in the code: no codec reports corrupt input this way
+            except Exception as exc:
+                raise CorruptFileError(f"{link.name} cannot decode a chunk: {exc}") from exc
         flat = np.frombuffer(data, np.uint8)
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if flat.size != size:
-            raise CorruptFileError(f"a chunk of {flat.size} bytes where {size} are due")
+            raise CorruptFileError(f"a chunk has {flat.size} bytes instead of {size}")
         return flat.view(dtype).reshape(shape)
 
     def v3_codecs(self) -> list[dict[str, Any]]:
-        """The chain as Zarr 3 writes it.
+        """The chain in the metadata of Zarr 3.
 
-        Names and configurations are those of
-        https://zarr-specs.readthedocs.io/en/latest/v3/codecs/index.html and, for others, of
-        numcodecs (https://numcodecs.readthedocs.io/en/stable/zarr3.html).
+        Names and configurations follow
+        https://zarr-specs.readthedocs.io/en/latest/v3/codecs/index.html, or numcodecs for codecs
+        that the specification lacks (https://numcodecs.readthedocs.io/en/stable/zarr3.html).
         """
         chain: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
         for link in self._links:
-            name = link.name if link.name in _OF_ZARR_3 else f"numcodecs.{link.name}"
+            name = link.name if link.name in _IN_ZARR_3 else f"numcodecs.{link.name}"
             entry: dict[str, Any] = {"name": name}
-            if name != "crc32c":  # which alone has nothing to configure
+            if name != "crc32c":  # the only codec without parameters
                 entry["configuration"] = dict(link.configuration)
             chain.append(entry)
         return chain
 
     def v2_compressor(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]] | None]:
-        """Compressor and filters as Zarr 2 writes them: the last of the chain, and those before."""
-        found = []
+        """Compressor and filters in the metadata of Zarr 2: the last codec, and those before."""
+        entries = []
         for link in self._links:
             configuration = dict(link.configuration)
             if link.name == "blosc":
                 configuration["shuffle"] = _SHUFFLES[configuration["shuffle"]]
                 del configuration["typesize"]
-            # tensorstore refuses what it does not know; it is off in any case.
+            # tensorstore refuses unknown parameters, and the checksum is always off.
             configuration.pop("checksum", None)
-            found.append({"id": link.name, **configuration})
-        if not found:
+            entries.append({"id": link.name, **configuration})
+        if not entries:
             return None, None
-        return found[-1], found[:-1] or None
+        return entries[-1], entries[:-1] or None
 
 
 def make_codec(codec: Any, dtype: npt.DTypeLike, zarr_format: int) -> Codec:
-    """A codec from what users write.
+    """Make a codec from what the user passed as ``codec=``.
 
     Parameters
     ----------
     codec : str, mapping, codec of zarr or numcodecs, sequence of them, or None
         ``"zstd"``, ``"zstd:5"``, ``"blosc"``, ``"none"``, ``{"name": ..., "configuration": ...}``
-        as in Zarr 3, ``{"id": ...}`` as in Zarr 2. None is the measured default.
+        as in Zarr 3, or ``{"id": ...}`` as in Zarr 2. None: the default, blosc with zstd.
     dtype : dtype
     zarr_format : int
 
     Raises
     ------
     ArgumentError
-        For codecs that are unknown, lose something or are no compressors of bytes.
+        If a codec is unknown, lossy or not a compressor of bytes.
     """
     dtype = np.dtype(dtype)
-    return Codec([_link(name, found, dtype) for name, found in as_chain(codec)])
+    return Codec([_link(name, given, dtype) for name, given in parse_codec(codec)])
 
 
 def codec_from_spec(spec: Configuration, dtype: npt.DTypeLike) -> Codec:
-    """The codec of a plan."""
+    """Restore a codec from `Codec.spec`, as a plan stores it."""
     links = [_link(each["name"], each["configuration"], np.dtype(dtype)) for each in spec["chain"]]
     return Codec(links)
-
-
-def as_chain(codec: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Names and configurations, as given; `_link` completes them.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    if codec is None:
-        return list(_DEFAULT)
-    if isinstance(codec, str):
-        return _from_text(codec)
-    if isinstance(codec, list | tuple):
-        return [link for each in codec for link in as_chain(each)]
-    if isinstance(codec, type):
-        raise ArgumentError(f"codec={codec.__name__} is a class: write {codec.__name__}(...)")
-    if not isinstance(codec, Mapping):
-        to_json = getattr(codec, "to_dict", None) or getattr(codec, "get_config", None)
-        codec = to_json() if to_json is not None else codec
-    if not isinstance(codec, Mapping):
-        raise ArgumentError(f"codec={codec!r} is no name, no mapping and no codec of zarr")
-    if "id" in codec:
-        configuration = {name: each for name, each in codec.items() if name != "id"}
-        return [(str(codec["id"]), configuration)]
-    if "name" not in codec:
-        raise ArgumentError(f"codec={dict(codec)!r} has no name")
-    name = str(codec["name"]).removeprefix("numcodecs.")
-    configuration = codec.get("configuration") or {}
-    if not isinstance(configuration, Mapping):
-        raise ArgumentError(f"codec {name}: configuration={configuration!r} is no mapping")
-    if name == "bytes":
-        if configuration.get("endian", "little") != "little":
-            raise ArgumentError("codec bytes: pixels are written little-endian only, leave it out")
-        return []  # written in any case
-    return [(name, dict(configuration))]
-
-
-def _from_text(text: str) -> list[tuple[str, dict[str, Any]]]:
-    name, colon, level = text.partition(":")
-    if not colon:
-        return [] if name == "none" else [(name, {})]
-    option = "clevel" if name == "blosc" else "level"
-    if not re.fullmatch("-?[0-9]{1,9}", level):
-        raise ArgumentError(f"codec={text!r}: after the colon comes a level, a whole number")
-    return [(name, {option: int(level)})]
 
 
 def _link(name: str, given: Configuration, dtype: np.dtype[Any]) -> _Link:
@@ -205,19 +160,20 @@ def _link(name: str, given: Configuration, dtype: np.dtype[Any]) -> _Link:
         return _blosc(given, dtype)
     if name == "gzip":
         return _gzip(given)
-    if name in _BY_NUMCODECS:
-        return _by_numcodecs(name, given)
+    if name in _FROM_NUMCODECS:
+        return _from_numcodecs(name, given)
     reason = _REFUSED.get(name, "is unknown")
-    raise ArgumentError(f"codec {name!r} {reason}: take one of {', '.join(sorted(_KNOWN))}")
+    raise ArgumentError(f"codec {name!r} {reason}: use one of {', '.join(sorted(_SUPPORTED))}")
 
 
 def _zstd(given: Configuration) -> _Link:
     import imagecodecs
 
-    level = _number(given, "level", 1, range(-131072, 23), "zstd")
-    checksum = bool(given.get("checksum", False))
-    if checksum:
-        raise ArgumentError("codec zstd: checksum=True is not written; receipts hold checksums")
+    level = _integer(given, "level", 1, range(-131072, 23), "zstd")
+    if given.get("checksum", False):
+        raise ArgumentError(
+            "codec zstd: checksum=True is not supported; commit records hold checksums"
+        )
     _refuse_others(given, ("level", "checksum"), "zstd")
     return _Link(
         "zstd",
@@ -231,23 +187,19 @@ def _blosc(given: Configuration, dtype: np.dtype[Any]) -> _Link:
     import imagecodecs
 
     _refuse_others(given, ("cname", "clevel", "shuffle", "typesize", "blocksize"), "blosc")
-    inner = str(getattr(given.get("cname", "zstd"), "value", given.get("cname", "zstd")))
+    inner = str(_unwrapped(given.get("cname", "zstd")))
     if inner not in _BLOSC_INNER:
-        raise ArgumentError(f"codec blosc: cname={inner!r} is none of {', '.join(_BLOSC_INNER)}")
-    level = _number(given, "clevel", 1, range(10), "blosc")
-    shuffle = given.get("shuffle", "shuffle")
-    shuffle = getattr(shuffle, "value", shuffle)
-    names: dict[Any, str] = {number: name for name, number in _SHUFFLES.items()}
-    if isinstance(shuffle, int):
-        shuffle = names.get(shuffle, shuffle)
-    if not isinstance(shuffle, str) or shuffle not in _SHUFFLES:
-        raise ArgumentError(f"codec blosc: shuffle={shuffle!r} is none of {', '.join(_SHUFFLES)}")
-    blocksize = _number(given, "blocksize", 0, range(2**31), "blosc")
+        raise ArgumentError(
+            f"codec blosc: cname={inner!r} must be one of {', '.join(_BLOSC_INNER)}"
+        )
+    level = _integer(given, "clevel", 1, range(10), "blosc")
+    shuffle = _shuffle_name(given.get("shuffle", "shuffle"))
+    blocksize = _integer(given, "blocksize", 0, range(2**31), "blosc")
     typesize = dtype.itemsize
 
     def encode(data: Any) -> bytes | bytearray:
-        # imagecodecs shuffles by the size of the buffer's items, whatever typesize= says: of plain
-        # bytes nothing would be shuffled. After another codec they may be no whole pixels.
+        # imagecodecs ignores typesize= and shuffles by the item size of the buffer, so plain bytes
+        # would not be shuffled at all. After another codec the bytes may not be whole pixels.
         flat = np.frombuffer(data, np.uint8)
         items: Any = flat if flat.size % typesize else flat.view(dtype)
         return imagecodecs.blosc_encode(
@@ -273,10 +225,27 @@ def _blosc(given: Configuration, dtype: np.dtype[Any]) -> _Link:
     )
 
 
+def _unwrapped(value: Any) -> Any:
+    """The value of an enumeration member, as zarr uses them; other values as they are."""
+    return getattr(value, "value", value)
+
+
+def _shuffle_name(given: Any) -> str:
+    """Name of a shuffle, which Zarr 2 gives as a number."""
+    shuffle = _unwrapped(given)
+    if isinstance(shuffle, int):
+        shuffle = {number: name for name, number in _SHUFFLES.items()}.get(shuffle, shuffle)
+    if not isinstance(shuffle, str) or shuffle not in _SHUFFLES:
+        raise ArgumentError(
+            f"codec blosc: shuffle={shuffle!r} must be one of {', '.join(_SHUFFLES)}"
+        )
+    return shuffle
+
+
 def _decode_blosc(data: Any) -> Any:
     import imagecodecs
 
-    # blosc believes its header, and would read on past bytes that were cut off.
+    # blosc trusts its header, and would read beyond the end of data that was truncated.
     # https://www.blosc.org/c-blosc/format.html: bytes 12 to 16 are the compressed size.
     size = int.from_bytes(bytes(data[12:16]), "little")
     if len(data) < _BLOSC_HEADER_BYTES or size != len(data):
@@ -285,9 +254,9 @@ def _decode_blosc(data: Any) -> Any:
 
 
 def _gzip(given: Configuration) -> _Link:
-    # numcodecs puts the time of day into the header: other bytes each second.
+    # numcodecs writes the current time into the header, so its bytes change every second.
     _refuse_others(given, ("level",), "gzip")
-    level = _number(given, "level", 1, range(10), "gzip")
+    level = _integer(given, "level", 1, range(10), "gzip")
     return _Link(
         "gzip",
         {"level": level},
@@ -296,30 +265,31 @@ def _gzip(given: Configuration) -> _Link:
     )
 
 
-def _by_numcodecs(name: str, given: Configuration) -> _Link:
+def _from_numcodecs(name: str, given: Configuration) -> _Link:
     import numcodecs
 
     if name == "crc32c":
-        _refuse_others(given, (), name)  # Zarr 3 has it at the end only
+        _refuse_others(given, (), name)  # Zarr 3 allows the checksum at the end only
     try:
         codec = numcodecs.get_codec({**given, "id": name})
         codec.encode(np.zeros(8, np.uint8))
-    except Exception as exc:  # noqa: BLE001
-        raise ArgumentError(f"codec {name}: {dict(given)!r} is refused: {exc}") from None
+    except Exception as exc:  # numcodecs has no error of its own: often it is a TypeError
+        raise ArgumentError(f"codec {name}: numcodecs refuses {dict(given)!r}: {exc}") from exc
     configuration = {key: value for key, value in codec.get_config().items() if key != "id"}
     return _Link(name, configuration, codec.encode, codec.decode)
 
 
-def _number(given: Configuration, name: str, default: int, allowed: range, of: str) -> int:
+def _integer(given: Configuration, name: str, default: int, allowed: range, codec: str) -> int:
     value = given.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
         raise ArgumentError(
-            f"codec {of}: {name}={value!r} is no number from {allowed.start} to {allowed.stop - 1}"
+            f"codec {codec}: {name}={value!r} must be an integer from {allowed.start} to"
+            f" {allowed.stop - 1}"
         )
     return value
 
 
-def _refuse_others(given: Configuration, known: Sequence[str], of: str) -> None:
+def _refuse_others(given: Configuration, known: Sequence[str], codec: str) -> None:
     unknown = set(given) - set(known)
     if unknown:
-        raise ArgumentError(f"codec {of}: {', '.join(sorted(unknown))} is unknown")
+        raise ArgumentError(f"codec {codec}: unknown parameter {', '.join(sorted(unknown))}")

@@ -1,7 +1,7 @@
-"""Each level from the one below it. Pure.
+"""Compute a level from the level below it. Pure.
 
-Blocks at an edge that are not whole use the pixels that are there. The result does not depend on
-how an image is cut, as long as the cuts lie at multiples of the factors.
+Incomplete blocks at an edge use the pixels that they have. The result does not depend on how an
+image is divided into cells, as long as cells begin at multiples of the factors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _SLAB_BYTES = 4 * 2**20
-"""Input that is worked on at once: bounds what is held for sums, and stays in the caches."""
+"""Size of the input that is processed at once: limits memory for sums, and fits the caches."""
 
 
 def downsample(pixels: Array, factors: Sequence[int], method: str) -> Array:
-    """Make one pixel of each block of pixels.
+    """Reduce each block of pixels to one pixel.
 
     Parameters
     ----------
@@ -28,38 +28,38 @@ def downsample(pixels: Array, factors: Sequence[int], method: str) -> Array:
     factors : sequence of int
         Extent of a block by axis.
     method : {"mean", "nearest", "mode"}
-        mean: integers are rounded half up (2.5 to 3, -2.5 to -2), exactly; bool by majority, an
-        even count is True; floats are added in double precision. nearest: the pixel at
-        ``(factor - 1) // 2`` of each block, or the last one there is. mode: the most frequent
-        value, the least of several.
+        mean: integers are computed exactly and rounded half up (2.5 to 3, -2.5 to -2); bool is
+        the majority, True in a tie; floats are summed in double precision. nearest: the pixel at
+        ``(factor - 1) // 2`` of each block, or its last one. mode: the most frequent value, the
+        smallest of several.
 
     Returns
     -------
     ndarray
-        Of shape ``ceil(n / factor)``, same dtype.
+        Shape ``ceil(n / factor)`` along each axis, same dtype.
     """
     if all(f == 1 for f in factors):
         return pixels
     shape = tuple(-(-n // f) for n, f in zip(pixels.shape, factors, strict=True))
     if method == "nearest":
-        at = [
+        indices = [
             np.minimum(np.arange(m) * f + (f - 1) // 2, n - 1)
             for m, f, n in zip(shape, factors, pixels.shape, strict=True)
         ]
-        return pixels[np.ix_(*at)]
+        return pixels[np.ix_(*indices)]
     out = np.empty(shape, pixels.dtype)
-    make = _mean if method == "mean" else _mode
+    reduce_blocks = _mean if method == "mean" else _mode
     for source, target in _slabs(pixels.shape, factors, pixels.itemsize):
-        part, into = pixels[source], out[target]
-        for inside, whole, counts in _corners(part.shape, factors):
-            make(part[inside], into[whole], counts)
+        slab, slab_out = pixels[source], out[target]
+        for region, out_region, extents in _uniform_parts(slab.shape, factors):
+            reduce_blocks(slab[region], slab_out[out_region], extents)
     return out
 
 
 def _slabs(
     shape: Sequence[int], factors: Sequence[int], itemsize: int
 ) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Pieces of the input, cut at whole blocks, and where their results go."""
+    """Regions of the input that are whole blocks, each with the region of its result."""
     extents = list(shape)
     size = itemsize * int(np.prod(extents, dtype=np.int64))
     for axis, factor in enumerate(factors):
@@ -69,47 +69,51 @@ def _slabs(
         extent = max(1, _SLAB_BYTES // (others * factor)) * factor
         size = others * min(extent, extents[axis])
         extents[axis] = min(extent, extents[axis])
-    pieces = []
-    for start in itertools.product(
+    slabs = []
+    for starts in itertools.product(
         *(range(0, n, extent) for n, extent in zip(shape, extents, strict=True))
     ):
         source, target = [], []
-        for at, extent, n, factor in zip(start, extents, shape, factors, strict=True):
-            stop = min(at + extent, n)
-            source.append(slice(at, stop))
-            target.append(slice(at // factor, -(-stop // factor)))
-        pieces.append((tuple(source), tuple(target)))
-    return pieces
+        for start, extent, n, factor in zip(starts, extents, shape, factors, strict=True):
+            stop = min(start + extent, n)
+            source.append(slice(start, stop))
+            target.append(slice(start // factor, -(-stop // factor)))
+        slabs.append((tuple(source), tuple(target)))
+    return slabs
 
 
-def _corners(
+def _uniform_parts(
     shape: Sequence[int], factors: Sequence[int]
 ) -> list[tuple[tuple[slice, ...], tuple[slice, ...], tuple[int, ...]]]:
-    """Parts in which all blocks have the same extents: the whole ones, and those at the edges."""
-    choices = []
+    """Parts in which all blocks have the same extents: complete blocks, and those at the edges.
+
+    Each is the region of the input, the region of the result, and the extents of its blocks.
+    """
+    by_axis = []
     for n, factor in zip(shape, factors, strict=True):
-        whole, rest = divmod(n, factor)
+        complete, rest = divmod(n, factor)
         parts = []
-        if whole:
-            parts.append((slice(0, whole * factor), slice(0, whole), factor))
+        if complete:
+            parts.append((slice(0, complete * factor), slice(0, complete), factor))
         if rest:
-            parts.append((slice(whole * factor, n), slice(whole, whole + 1), rest))
-        choices.append(parts)
+            parts.append((slice(complete * factor, n), slice(complete, complete + 1), rest))
+        by_axis.append(parts)
     return [
         (tuple(c[0] for c in each), tuple(c[1] for c in each), tuple(c[2] for c in each))
-        for each in itertools.product(*choices)
+        for each in itertools.product(*by_axis)
     ]
 
 
 def _members(pixels: Array, extents: Sequence[int]) -> list[Array]:
     """The n-th pixel of every block, for each n."""
     return [
-        pixels[tuple(slice(at, None, step) for at, step in zip(place, extents, strict=True))]
-        for place in itertools.product(*map(range, extents))
+        pixels[tuple(slice(start, None, step) for start, step in zip(offset, extents, strict=True))]
+        for offset in itertools.product(*map(range, extents))
     ]
 
 
 def _mean(pixels: Array, out: Array, extents: Sequence[int]) -> None:
+    """Write the mean of each block to `out`."""
     members = _members(pixels, extents)
     count = len(members)
     kind, size = pixels.dtype.kind, pixels.itemsize
@@ -118,7 +122,7 @@ def _mean(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         with np.errstate(all="ignore"):
             total = _sum(members, double)
             total /= count
-            # The sign of what is not a number would depend on how the image is cut.
+            # The sign of a NaN would depend on how the image is divided into cells.
             parts = total.view(np.float64)
             parts[np.isnan(parts)] = np.nan
             out[...] = total
@@ -129,16 +133,13 @@ def _mean(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         small = size <= 2 and count < 2**15
         wide = np.dtype(np.int32 if small else np.int64)
         total = _sum(members, wide)
+        # Rounds half up. For an odd count no half can occur, so count // 2 is exact as well.
         total += count // 2
-        # Half up for odd counts too: no half occurs there.
         if count & (count - 1) == 0:
             total >>= count.bit_length() - 1
         else:
             total //= count
-        if kind == "b":
-            out[...] = total > 0
-        else:
-            out[...] = total.astype(pixels.dtype)
+        out[...] = total > 0 if kind == "b" else total.astype(pixels.dtype)
 
 
 def _sum(members: Sequence[Array], wide: np.dtype[Any]) -> Array:
@@ -149,7 +150,7 @@ def _sum(members: Sequence[Array], wide: np.dtype[Any]) -> Array:
 
 
 def _mean_of_64_bits(members: Sequence[Array], out: Array, count: int) -> None:
-    """Quotients and remainders apart, since the sum would not fit."""
+    """Mean from separate sums of quotients and remainders, since the full sum may overflow."""
     total = np.zeros(out.shape, out.dtype)
     rest = np.zeros(out.shape, np.int64)
     for each in members:
@@ -162,14 +163,15 @@ def _mean_of_64_bits(members: Sequence[Array], out: Array, count: int) -> None:
 
 
 def _mode(pixels: Array, out: Array, extents: Sequence[int]) -> None:
+    """Write the most frequent value of each block to `out`."""
     if pixels.dtype.kind in "fc":
-        pixels = pixels + pixels.dtype.type(0)  # one zero: which of two is met first would differ
+        pixels = pixels + pixels.dtype.type(0)  # -0.0 to 0.0: which one comes first would differ
     members = _members(pixels, extents)
     mixed = np.zeros(out.shape, bool)
     for each in members[1:]:
         mixed |= each != members[0]
     out[...] = members[0]
-    # Most blocks of labels hold one value, and sorting costs far more than seeing that.
+    # Most blocks of labels have a single value; sorting costs far more than checking that.
     values = np.sort(np.stack([each[mixed] for each in members], -1), axis=-1)
     count = values.shape[-1]
     best = values[..., 0].copy()

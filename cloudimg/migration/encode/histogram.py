@@ -1,7 +1,7 @@
-"""Counts of pixel values, from which contrast limits come. Pure.
+"""Histograms of pixel values, from which contrast limits are derived. Pure.
 
-Counts are of whole numbers in fixed bins, so that histograms of cells add up to that of the image,
-in any order, to the last count.
+The bins are fixed and the counts are integers, so the histograms of cells add up exactly to the
+histogram of the image, in any order.
 """
 
 from __future__ import annotations
@@ -23,35 +23,43 @@ _BINS = 2**16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
-    """Counts of a channel's values."""
+    """Histogram of the values of a channel."""
 
     kind: str
-    """NumPy's letter for the kind of number, and its size: ``u2``."""
+    """NumPy's character for the kind of number, and its size in bytes: ``u2``."""
     bins: npt.NDArray[np.int64]
-    """Which bins are not empty; increasing."""
+    """Numbers of the bins that are not empty, increasing."""
     counts: npt.NDArray[np.int64]
+    """Number of values in each of these bins."""
     least: float
+    """Smallest finite value counted; infinity if there is none."""
     greatest: float
-    """Of all finite values counted; infinite where there are none."""
+    """Greatest finite value counted; minus infinity if there is none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Most of what a worker gives back, all of which passes the scheduler: a tenth this way.
+        # Histograms are most of what workers return, and it all passes through the scheduler.
+        # Packing reduces them to a tenth.
         steps = np.diff(self.bins, prepend=0)
-        packed = _packed(steps), _packed(self.counts)
-        return _unpickled, (self.kind, *packed, self.least, self.greatest)
+        packed = _pack(steps), _pack(self.counts)
+        return _from_packed, (self.kind, *packed, self.least, self.greatest)
 
     def merge(self, other: Histogram) -> Histogram:
-        """Both together."""
-        bins, place = np.unique(np.concatenate((self.bins, other.bins)), return_inverse=True)
+        """Histogram of the values of both."""
+        bins, inverse = np.unique(np.concatenate((self.bins, other.bins)), return_inverse=True)
         counts = np.zeros(len(bins), np.int64)
-        np.add.at(counts, place, np.concatenate((self.counts, other.counts)))
+        np.add.at(counts, inverse, np.concatenate((self.counts, other.counts)))
         least, greatest = min(self.least, other.least), max(self.greatest, other.greatest)
         return Histogram(self.kind, bins, counts, least, greatest)
 
     def limits(self, low: float = 0.001, high: float = 0.999) -> tuple[float, float, float, float]:
-        """Where to begin and end the display, and the least and greatest value.
+        """Contrast limits: start and end of the display, smallest and greatest value.
 
-        Finite, and the end above the beginning, whatever the pixels are.
+        All four are finite, and the end is above the start, whatever the pixels are.
+
+        Parameters
+        ----------
+        low, high : float
+            Quantiles at which the display starts and ends.
         """
         if not len(self.bins):
             return 0, 1, 0, 1
@@ -61,7 +69,7 @@ class Histogram:
         start = max(_edges(first, self.kind)[0], self.least)
         end = min(_edges(last, self.kind)[1], self.greatest)
         if self.kind[0] in "iu":
-            # Edges of wide bins are fractions: both cut off would make 200.0 and 200.9 equal.
+            # Edges of wide bins are fractions; truncating both would make 200.0 and 200.9 equal.
             start, end = math.floor(start), math.ceil(end)
         if not end > start:
             start, end = _apart(start)
@@ -71,49 +79,49 @@ class Histogram:
         return start, end, least, greatest
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
+        """The histogram as JSON, as the journal stores it."""
         packed = zlib.compress(np.stack((self.bins, self.counts)).astype("<i8").tobytes(), 6)
-        finite = len(self.bins) > 0
         return {
             "kind": self.kind,
             "counts": base64.b64encode(packed).decode(),
-            "range": [self.least, self.greatest] if finite else None,
+            "range": [self.least, self.greatest] if len(self.bins) else None,
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """The histogram again."""
-        data = zlib.decompress(base64.b64decode(found["counts"]))
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Restore a histogram from `to_json`."""
+        data = zlib.decompress(base64.b64decode(stored["counts"]))
         bins, counts = np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
-        least, greatest = found["range"] or (float("inf"), float("-inf"))
-        return cls(found["kind"], bins, counts, least, greatest)
+        least, greatest = stored["range"] or (float("inf"), float("-inf"))
+        return cls(stored["kind"], bins, counts, least, greatest)
 
 
-def _packed(numbers: npt.NDArray[np.int64]) -> tuple[str, bytes]:
-    # Of signed pixels the first bin may lie below zero.
-    is_signed = numbers.min(initial=0) < 0
-    dtype = np.dtype("i8") if is_signed else np.min_scalar_type(int(numbers.max(initial=0)))
+def _pack(numbers: npt.NDArray[np.int64]) -> tuple[str, bytes]:
+    """Compress numbers that are not negative; returns the smallest dtype that holds them too."""
+    dtype = np.min_scalar_type(int(numbers.max(initial=0)))
     return dtype.str, zlib.compress(numbers.astype(dtype).tobytes(), 1)
 
 
-def _unpickled(
+def _unpack(packed: tuple[str, bytes]) -> npt.NDArray[np.int64]:
+    dtype, data = packed
+    return np.frombuffer(zlib.decompress(data), dtype).astype(np.int64)
+
+
+def _from_packed(
     kind: str, steps: tuple[str, bytes], counts: tuple[str, bytes], least: float, greatest: float
 ) -> Histogram:
-    found = [
-        np.frombuffer(zlib.decompress(data), dtype).astype(np.int64)
-        for dtype, data in (steps, counts)
-    ]
-    return Histogram(kind, np.cumsum(found[0]), found[1], least, greatest)
+    """Restore a histogram when it is unpickled."""
+    return Histogram(kind, np.cumsum(_unpack(steps)), _unpack(counts), least, greatest)
 
 
 def measure(pixels: Array, channel_axis: int | None) -> list[Histogram]:
-    """Histograms by channel, of every n-th pixel along each axis where there are many.
+    """Compute a histogram of each channel, from a regular sample if there are many pixels.
 
     Parameters
     ----------
     pixels : ndarray
     channel_axis : int, optional
-        One histogram for each position along it; one for all pixels without it.
+        There is one histogram for each position along this axis. None: one for all pixels.
     """
     parts = [pixels] if channel_axis is None else list(np.moveaxis(pixels, channel_axis, 0))
     return [_measure(part) for part in parts]
@@ -129,21 +137,21 @@ def _measure(pixels: Array) -> Histogram:
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if not values.size:
-        none = np.zeros(0, np.int64)
-        return Histogram(kind, none, none, float("inf"), float("-inf"))
+        empty = np.zeros(0, np.int64)
+        return Histogram(kind, empty, empty, float("inf"), float("-inf"))
     counts = np.bincount(_bin_of(values), minlength=1)
     bins = np.flatnonzero(counts)
     return Histogram(
         kind,
         bins,
         counts[bins].astype(np.int64),
-        values.min().item() + 0,  # -0.0 would make sums depend on their order
+        values.min().item() + 0,  # 0.0 instead of -0.0, so that the order of merging is irrelevant
         values.max().item() + 0,
     )
 
 
 def _thinned(pixels: Array) -> Array:
-    """Every n-th pixel along the axes, the longest first, until there are few enough."""
+    """Every n-th pixel along each axis, doubling n along the longest until they are few enough."""
     steps = [1] * pixels.ndim
     lengths = list(pixels.shape)
     while np.prod(lengths, dtype=np.int64) > _MOST_SAMPLES:
@@ -154,12 +162,13 @@ def _thinned(pixels: Array) -> Array:
 
 
 def _bin_of(values: Array) -> npt.NDArray[np.int64]:
-    """Bins in the order of the values: integers of up to 16 bits have one each."""
+    """Bins, in the order of the values. Each value of an integer of up to 16 bits has its own."""
     if values.dtype.kind == "u" and values.itemsize <= 2:
         return values.astype(np.int64)
     if values.dtype.kind == "i" and values.itemsize <= 2:
         return values.astype(np.int64) + _BINS // 2
-    # The upper half of a float's bits, turned so that they rise with it: 7 bits of precision.
+    # The upper half of a float's bits, arranged so that they increase with the float: a precision
+    # of 7 bits.
     with np.errstate(over="ignore"):
         wide = np.clip(values.astype(np.float64), -3.4e38, 3.4e38).astype("<f4")
     bits = (wide.view("<u4") >> 16).astype(np.int64)
@@ -167,7 +176,7 @@ def _bin_of(values: Array) -> npt.NDArray[np.int64]:
 
 
 def _edges(number: int, kind: str) -> tuple[float, float]:
-    """The least and the greatest value of a bin."""
+    """Smallest and greatest value of a bin."""
     if kind in ("u1", "u2"):
         return number, number
     if kind in ("i1", "i2"):
@@ -179,7 +188,7 @@ def _edges(number: int, kind: str) -> tuple[float, float]:
 
 
 def _apart(value: float) -> tuple[float, float]:
-    """Two values to show a constant image between."""
+    """Two different values between which to display a constant image."""
     if value + 1 > value:
         return value, value + 1
     if value < np.finfo("f8").max:

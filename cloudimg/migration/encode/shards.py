@@ -1,8 +1,9 @@
-"""Shards and chunks as bytes. Pure.
+"""Encode shards and chunks to bytes, and decode them. Pure.
 
-A shard is its chunks in C order, then an index of an offset and a size for each, then the index's
-CRC-32C: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html. Encoding
-by hand is a few lines and gives the same bytes each time.
+A shard consists of its chunks in C order, an index with the offset and size of each chunk, and the
+CRC-32C of the index:
+https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html. It is encoded
+here rather than by a library so that the same pixels always give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cloudimg.migration.encode.codecs import Codec
 
 Array = npt.NDArray[Any]
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""A function like `map`."""
+"""A function with the interface of `map`."""
 
 _ABSENT = 2**64 - 1
 _ENTRY_BYTES = 16
@@ -30,12 +31,12 @@ _CHECKSUM_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class EncodedShard:
-    """A shard that can be stored."""
+    """A shard as bytes."""
 
     data: bytearray | None
-    """None where every chunk is empty: nothing is stored."""
+    """The bytes to store; None if every chunk is empty, since nothing is stored then."""
     empty: bytes
-    """Packed bits, one per chunk in C order: 1 where it is all fill value."""
+    """Packed bits, one per chunk in C order: 1 if the chunk contains only the fill value."""
 
 
 def encode_shard(
@@ -52,13 +53,13 @@ def encode_shard(
     Parameters
     ----------
     pixels : ndarray
-        What of the shard lies within the array; chunks are filled up with the fill value.
+        The part of the shard within the array; chunks are padded with the fill value.
     shard, chunk : sequences of int
-        Shapes; the first a multiple of the second.
+        Shapes, the first a multiple of the second.
     codec : Codec
     fill_value : scalar
     each : callable
-        Like `map`; the result is the same whatever it is.
+        Used in place of `map`, for example to run in threads. The result does not depend on it.
     """
     grid = tuple(n // m for n, m in zip(shard, chunk, strict=True))
     index = np.full((int(np.prod(grid, dtype=np.int64)), 2), _ABSENT, "<u8")
@@ -80,7 +81,7 @@ def encode_shard(
 def encode_chunks(
     pixels: Array, chunk: Sequence[int], codec: Codec, fill_value: Any, *, each: Each = map
 ) -> Iterator[tuple[tuple[int, ...], bytes | None]]:
-    """Positions and bytes of chunks that are objects of their own; None where one is empty."""
+    """Encode chunks that are stored as separate objects: position and bytes, None if empty."""
     grid = tuple(-(-n // m) for n, m in zip(pixels.shape, chunk, strict=True))
     encoded = _encoded(pixels, grid, chunk, codec, fill_value, each)
     yield from zip(np.ndindex(*grid), encoded, strict=True)
@@ -99,9 +100,9 @@ def _encoded(
 
 
 def _encode_chunk(
-    pixels: Array, chunk: tuple[int, ...], codec: Codec, fill: Array, at: tuple[int, ...]
+    pixels: Array, chunk: tuple[int, ...], codec: Codec, fill: Array, index: tuple[int, ...]
 ) -> bytes | None:
-    region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(at, chunk, strict=True))
+    region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, chunk, strict=True))
     part = np.ascontiguousarray(pixels[region])
     if _is_all(part, fill):
         return None
@@ -113,13 +114,13 @@ def _encode_chunk(
 
 
 def _is_all(part: Array, fill: Array) -> bool:
-    """Whether every pixel has the fill value's very bits: -0.0 is not 0.0, NaN is NaN."""
+    """Whether every pixel has the same bits as the fill value: -0.0 is not 0.0, NaN is NaN."""
     if part.size == 0:
         return True
     width = f"V{part.itemsize}" if part.itemsize not in (1, 2, 4, 8) else f"u{part.itemsize}"
-    bits, wanted = part.reshape(-1).view(width), fill.reshape(1).view(width)[0]
-    # Most chunks differ in their first pixels: the whole is looked at only where they do not.
-    return bool((bits[:64] == wanted).all() and (bits == wanted).all())
+    bits, expected = part.reshape(-1).view(width), fill.reshape(1).view(width)[0]
+    # Most chunks differ in their first pixels; only the others are compared in full.
+    return bool((bits[:64] == expected).all() and (bits == expected).all())
 
 
 def _checksum(table: bytes) -> bytes:
@@ -137,61 +138,76 @@ def decode_shard(
     fill_value: Any,
     shape: Sequence[int],
 ) -> Array:
-    """Pixels of a shard, of which `shape` lies within the array.
+    """Decode a shard.
+
+    Parameters
+    ----------
+    data : bytes-like
+    shard, chunk : sequences of int
+        Shapes.
+    codec : Codec
+    dtype : dtype
+    fill_value : scalar
+    shape : sequence of int
+        Shape of the part of the shard within the array, which is returned.
 
     Raises
     ------
     CorruptFileError
-        If the bytes are no such shard, with the reason.
+        If the index or a chunk is damaged, with the byte range.
     """
     grid = tuple(n // m for n, m in zip(shard, chunk, strict=True))
     index = _read_index(data, int(np.prod(grid, dtype=np.int64)))
     pixels = np.full(shape, fill_value, dtype)
     view = memoryview(data)
-    for at, (offset, size) in zip(np.ndindex(*grid), index.tolist(), strict=True):
+    for position, (offset, size) in zip(np.ndindex(*grid), index.tolist(), strict=True):
         if offset == _ABSENT:
             continue
-        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(at, chunk, strict=True))
-        place = pixels[region]
+        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(position, chunk, strict=True))
+        target = pixels[region]
         try:
-            found = codec.decode(view[offset : offset + size], dtype, chunk)
+            decoded = codec.decode(view[offset : offset + size], dtype, chunk)
         except CorruptFileError as exc:
             raise CorruptFileError(
-                f"chunk {at}: {exc.message}", byte_range=(offset, offset + size)
-            ) from None
-        place[...] = found[tuple(slice(0, n) for n in place.shape)]
+                f"chunk {position}: {exc.message}", byte_range=(offset, offset + size)
+            ) from exc
+        target[...] = decoded[tuple(slice(0, n) for n in target.shape)]
     return pixels
 
 
 def _read_index(data: bytes | bytearray | memoryview, n_chunks: int) -> npt.NDArray[np.uint64]:
     begin = len(data) - n_chunks * _ENTRY_BYTES - _CHECKSUM_BYTES
     if begin < 0:
-        raise CorruptFileError(f"{len(data)} bytes are too few for the index of {n_chunks} chunks")
+        raise CorruptFileError(f"{len(data)} bytes are too few for an index of {n_chunks} chunks")
     table = bytes(data[begin:-_CHECKSUM_BYTES])
     span = (begin, len(data))
     if _checksum(table) != bytes(data[-_CHECKSUM_BYTES:]):
-        raise CorruptFileError("the index does not have its checksum", byte_range=span)
+        raise CorruptFileError("the checksum of the index does not match", byte_range=span)
     index = np.frombuffer(table, "<u8").reshape(-1, 2)
     stored = index[(index != _ABSENT).any(axis=1)].tolist()
     end = 0
     for offset, size in sorted(stored):
         if offset != end or offset + size > begin:
             raise CorruptFileError(
-                f"chunk at {offset}-{offset + size} where {end} is due", byte_range=span
+                f"the index places a chunk at bytes {offset}-{offset + size}, expected at {end}",
+                byte_range=span,
             )
         end = offset + size
     if end != begin:
-        raise CorruptFileError(f"bytes {end}-{begin} belong to no chunk", byte_range=(end, begin))
+        raise CorruptFileError(
+            f"bytes {end}-{begin} do not belong to any chunk", byte_range=(end, begin)
+        )
     return index
 
 
 def decode_chunk(
     data: bytes | bytearray | memoryview, chunk: Sequence[int], codec: Codec, dtype: npt.DTypeLike
 ) -> Array:
-    """Pixels of a chunk that is an object of its own.
+    """Decode a chunk that is stored as a separate object.
 
     Raises
     ------
     CorruptFileError
+        If the bytes cannot be decoded to a chunk of this shape.
     """
     return codec.decode(data, dtype, chunk)

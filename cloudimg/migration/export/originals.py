@@ -1,4 +1,4 @@
-"""The table of originals of a copy, read again."""
+"""Read the table of originals of a copy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cloudimg.migration.metadata.originals import FOLDER
 
 
 def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
-    """All rows, part by part, always in the same order.
+    """Read all rows, part by part, always in the same order.
 
     Raises
     ------
@@ -24,8 +24,8 @@ def read_rows(destination: Destination) -> Iterator[dict[str, Any]]:
     parts = [e.key for e in destination.list(FOLDER) if e.key.endswith(".parquet")]
     if not parts:
         raise ArgumentError(
-            f"{destination.url} has no table of originals, as it was not made of files: export it"
-            ' with layout="ome-tiff", which makes a plain TIFF of pixels that OME-TIFF has not'
+            f"{destination.url} was not made of files, so it has no table of originals: export it"
+            ' with layout="ome-tiff", which writes pixel types that OME-TIFF lacks as plain TIFF'
         )
     for key in sorted(parts):
         yield from pq.read_table(pa.BufferReader(destination.get(key))).to_pylist()

@@ -1,1 +1,1 @@
-"""What a destination records of its migration: plan, commit records, lease, inventory."""
+"""What a destination records about its migration: plan, commit records, leases and end mark."""

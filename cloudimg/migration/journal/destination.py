@@ -1,4 +1,4 @@
-"""`Destination`: the objects below the URL that a migration writes to, and never any other."""
+"""`Destination`: access to the objects below one URL, and to no others."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.storage import Entry, Store, split_url
 
 JOURNAL = ".cloudimg"
-"""Folder of the journal: plan, receipts, leases."""
+"""Folder of the journal: plan, commit records, leases and end mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A folder in a store; keys are relative to it. Picklable, thread-safe, connects lazily."""
+    """A folder in a store. Keys are relative to it. Picklable, thread-safe, connects lazily."""
 
     store: Store
     root: str
-    """Key of the folder, without a slash at its end."""
+    """Key of the folder in the store, without a trailing slash."""
 
     @property
     def url(self) -> str:
-        """Without credentials."""
+        """URL of the folder, without credentials."""
         return self.store.location.display(self.root)
 
     def _key(self, key: str) -> str:
@@ -37,16 +37,16 @@ class Destination:
         return self.store.location.display(self._key(key))
 
     def get(self, key: str) -> bytes:
-        """All bytes of an object."""
+        """Read all bytes of an object."""
         return bytes(self.store.get(self._key(key)).data)
 
     def get_json(self, key: str) -> Any:
-        """An object of JSON; None where there is no such object.
+        """Read a JSON object; None if there is no such object.
 
         Raises
         ------
         CorruptFileError
-            If it is no JSON.
+            If its content is not valid JSON.
         """
         try:
             data = self.get(key)
@@ -54,32 +54,28 @@ class Destination:
             return None
         try:
             return json.loads(data)
-        except ValueError:
+        except ValueError as exc:
             url = self.display(key)
-            raise CorruptFileError(f"{url} is damaged: no JSON", url=url) from None
+            raise CorruptFileError(f"{url} is damaged: not valid JSON", url=url) from exc
 
     def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
-        """Store an object whole by one request."""
+        """Store an object with one request."""
         self.store.put(self._key(key), data)
 
-    def put_json(self, key: str, value: Any) -> None:
-        """Store an object of JSON."""
-        self.put(key, as_json(value))
-
     def create(self, key: str, data: bytes) -> bool:
-        """Store an object if there is none of that name; whether it is ours now."""
+        """Store an object unless the key exists; True if this call created it."""
         return self.store.create(self._key(key), data)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are fine."""
+        """Delete objects; missing ones are ignored."""
         self.store.delete([self._key(key) for key in keys])
 
     def info(self, key: str) -> Entry:
-        """Size and version of an object."""
+        """Read the size and version of an object."""
         return self.store.info(self._key(key))
 
     def upload(self, key: str, path: Path) -> None:
-        """Store a local file that is too large for one request, by fsspec."""
+        """Store a local file that is too large for one request, with fsspec."""
         import fsspec.core
 
         location = self.store.location
@@ -88,7 +84,7 @@ class Destination:
         fs.put_file(str(path), target)
 
     def links(self) -> list[Path]:
-        """Links in a local folder: lists leave them out, writing would follow them."""
+        """Symbolic links in a local folder: listings omit them, writes would follow them."""
         if self.store.location.protocol != "file":
             return []
         return [
@@ -99,7 +95,7 @@ class Destination:
         ]
 
     def list(self, folder: str = "") -> Iterator[Entry]:
-        """Objects in a folder and below, with keys relative to the destination."""
+        """List the objects in a folder, recursively, with keys relative to the destination."""
         base = self._key(folder) if folder else self.root
         for batch in self.store.list_objects(base, f"{base}/", None):
             for entry in batch:
@@ -109,7 +105,7 @@ class Destination:
 def open_destination(
     url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None
 ) -> Destination:
-    """The destination that a URL names; connects to nothing.
+    """Make the destination for a URL, without connecting to its store.
 
     Raises
     ------
@@ -121,12 +117,12 @@ def open_destination(
     inside = root[len(location.root) :].strip("/") if location.root else root.strip("/")
     if not inside or ".." in root.split("/"):
         raise ArgumentError(
-            f"{location.display(key)} is no place for an image: name a folder below it, such as"
-            f" {location.display(f'{root}/image.ome.zarr' if root else '/image.ome.zarr')}"
+            f"cannot write an image to {location.display(key)} itself: name a folder below it, such"
+            f" as {location.display(f'{root}/image.ome.zarr' if root else '/image.ome.zarr')}"
         )
     return Destination(Store(location, storage_options), root)
 
 
 def as_json(value: Any) -> bytes:
-    """JSON, the same bytes for the same value."""
+    """Canonical JSON: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

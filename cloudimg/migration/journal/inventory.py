@@ -1,4 +1,8 @@
-"""What a finished copy consists of: digests of its objects and records, and what is there now."""
+"""Digests of all objects and all commit records of a copy, and its end mark.
+
+The end mark is the last object of a migration. As long as one listing of the destination gives the
+objects digest that the end mark holds, nothing has to be done again.
+"""
 
 from __future__ import annotations
 
@@ -17,55 +21,61 @@ from cloudimg.migration.journal.records import CommitRecord, StoredObject, cell_
 from cloudimg.migration.journal.sealing import get_sealed
 from cloudimg.migration.plan.plan import Plan
 
-DONE = f"{JOURNAL}/done.json"
-"""The last object of a migration."""
+END_MARK = f"{JOURNAL}/done.json"
+"""Key of the end mark."""
 
 _DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """That a migration is finished, and what is there since."""
+class EndMark:
+    """The last object of a migration, which marks it as finished."""
 
     plan_id: str
+    """`State.id` of the migration."""
     n_cells: int
-    records: str
-    """Digest of what all receipts say."""
-    inventory: str
-    """Which objects there are, by `Inventory`."""
+    """Number of cells in all stages."""
+    records_digest: str
+    """Digest of all commit records; see `RecordsDigest`."""
+    objects_digest: str
+    """Digest of the names and sizes of all objects; see `ObjectsDigest`."""
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
+        """The end mark as JSON for the journal."""
         return {
             "plan": self.plan_id,
             "n_cells": self.n_cells,
-            "receipts": self.records,
-            "inventory": self.inventory,
+            "receipts": self.records_digest,
+            "inventory": self.objects_digest,
         }
 
 
-def read_done(destination: Destination) -> Done | None:
-    """The last word of a migration, None where there is none.
+def read_end_mark(destination: Destination) -> EndMark | None:
+    """Read the end mark of a migration; None if there is none.
 
     Raises
     ------
     CorruptFileError
         If it is damaged.
     """
-    found = get_sealed(destination, DONE)
-    if found is None:
+    content = get_sealed(destination, END_MARK)
+    if content is None:
         return None
     try:
-        return Done(found["plan"], found["n_cells"], found["receipts"], found["inventory"])
-    except KeyError:
-        url = destination.display(DONE)
-        raise CorruptFileError(f"{url} is damaged: no end of a migration", url=url) from None
+        return EndMark(
+            content["plan"], content["n_cells"], content["receipts"], content["inventory"]
+        )
+    except KeyError as exc:
+        url = destination.display(END_MARK)
+        raise CorruptFileError(
+            f"{url} is damaged: not the end mark of a migration", url=url
+        ) from exc
 
 
 class ObjectsDigest:
-    """Which objects there are, by name and size, in the memory of a number.
+    """Digest of a set of objects by name and size, in constant memory.
 
-    The order in which they are told does not matter.
+    Objects can be added in any order: their own digests are summed.
     """
 
     def __init__(self) -> None:
@@ -73,85 +83,94 @@ class ObjectsDigest:
         self._sum = 0
 
     def add(self, key: str, size_bytes: int | None) -> bytes:
-        """Take in an object; gives its digest."""
-        digest = hashlib.sha256(as_json([key, size_bytes])).digest()
+        """Add an object; returns the object's own digest."""
+        digest = _object_digest(key, size_bytes)
         self._n += 1
         self._sum += int.from_bytes(digest)
         return digest
 
     def digest(self) -> str:
-        """Equal where the objects are, if nobody tries to have it so."""
+        """Equal for equal sets of objects. Sums can be forged, so not safe against attackers."""
         return f"{self._n}-{self._sum % 2 ** (8 * _DIGEST_BYTES):064x}"
 
 
+def _object_digest(key: str, size_bytes: int | None) -> bytes:
+    return hashlib.sha256(as_json([key, size_bytes])).digest()
+
+
 class RecordsDigest:
-    """All receipts of a migration together, in little memory and whatever order they come in."""
+    """Digest of all commit records of a migration, which can be added in any order.
+
+    Takes 32 bytes of memory for each cell.
+    """
 
     def __init__(self, plan: Plan) -> None:
         shapes = [(plan.n_cells(stage), _DIGEST_BYTES) for stage in range(len(plan.stages))]
         self._digests = [np.zeros(shape, np.uint8) for shape in shapes]
-        self._inventory = ObjectsDigest()
+        self._objects = ObjectsDigest()
 
     def add(self, record: CommitRecord) -> None:
-        """Take in a receipt and what it tells of."""
+        """Add a commit record and the objects that it lists."""
         self.add_digest(record.stage, record.number, record.digest())
-        # The size of a receipt depends on zlib.
-        self._inventory.add(record_key(record.stage, record.number), None)
-        for each in record.objects():
-            self._inventory.add(each.key, each.size_bytes)
+        # Without a size: that of a commit record depends on the version of zlib.
+        self._objects.add(record_key(record.stage, record.number), None)
+        for stored in record.objects():
+            self._objects.add(stored.key, stored.size_bytes)
 
     def add_digest(self, stage: int, number: int, digest: bytes) -> None:
-        """Take in what is to be known of a receipt that was looked over elsewhere."""
+        """Add the digest of a commit record, without the objects that it lists."""
         self._digests[stage][number] = np.frombuffer(digest, np.uint8)
 
     def n_missing(self, stage: int) -> int:
-        """Cells of a stage of which there is no receipt."""
+        """Number of cells of a stage whose commit record was not added."""
         return int((~self._digests[stage].any(axis=1)).sum())
 
     def digest(self) -> str:
-        """Of all receipts."""
+        """Digest of all commit records."""
         return hashlib.sha256(b"".join(each.tobytes() for each in self._digests)).hexdigest()
 
-    def done(self, plan_id: str, documents: Iterable[tuple[str, bytes]]) -> Done:
-        """What is to be said at the end."""
+    def end_mark(self, plan_id: str, documents: Iterable[tuple[str, bytes]]) -> EndMark:
+        """Add the metadata documents, by key, and make the end mark."""
         for key, data in documents:
-            self._inventory.add(key, len(data))
+            self._objects.add(key, len(data))
         n_cells = sum(len(each) for each in self._digests)
-        return Done(plan_id, n_cells, self.digest(), self._inventory.digest())
+        return EndMark(plan_id, n_cells, self.digest(), self._objects.digest())
 
 
 class Inventory:
-    """What a destination holds, by one listing and in little memory."""
+    """Which objects a destination holds, from one listing. Takes eight bytes for each object."""
 
     def __init__(self, destination: Destination, plan: Plan) -> None:
-        self._records = [np.zeros(plan.n_cells(stage), bool) for stage in range(len(plan.stages))]
+        self._recorded = [np.zeros(plan.n_cells(stage), bool) for stage in range(len(plan.stages))]
         objects = ObjectsDigest()
-        marks = array("Q")
+        hashes = array("Q")
         for entry in destination.list():
             if not entry.key.startswith(f"{JOURNAL}/"):
                 digest = objects.add(entry.key, entry.size_bytes)
-                marks.append(_mark(digest))
+                hashes.append(_short_hash(digest))
             elif (cell := cell_of(entry.key, plan)) is not None:
                 objects.add(entry.key, None)
-                self._records[cell[0]][cell[1]] = True
-        self._marks = np.sort(np.array(marks, np.uint64))
-        self.digest = objects.digest()
-        """As `Done` tells it."""
+                self._recorded[cell[0]][cell[1]] = True
+        self._hashes = np.sort(np.array(hashes, np.uint64))
+        self.objects_digest = objects.digest()
+        """To compare with `EndMark.objects_digest`."""
 
-    def records(self, stage: int) -> npt.NDArray[np.bool_]:
-        """By number of the cell, whether it has a receipt."""
-        return self._records[stage].copy()
+    def recorded_cells(self, stage: int) -> npt.NDArray[np.bool_]:
+        """By number of the cell, whether it has a commit record."""
+        return self._recorded[stage].copy()
 
     def has(self, stored: StoredObject) -> bool:
-        """Whether an object is there, of the size that it should have."""
-        unsized = ObjectsDigest().add(stored.key, None)  # some stores do not tell
-        return self._has(ObjectsDigest().add(stored.key, stored.size_bytes)) or self._has(unsized)
+        """Whether an object exists and has the expected size."""
+        # Some stores list objects without their sizes.
+        return any(
+            self._has(_object_digest(stored.key, size)) for size in (stored.size_bytes, None)
+        )
 
     def _has(self, digest: bytes) -> bool:
-        mark = np.uint64(_mark(digest))
-        at = int(np.searchsorted(self._marks, mark))
-        return at < len(self._marks) and bool(self._marks[at] == mark)
+        short = np.uint64(_short_hash(digest))
+        position = int(np.searchsorted(self._hashes, short))
+        return position < len(self._hashes) and bool(self._hashes[position] == short)
 
 
-def _mark(digest: bytes) -> int:
+def _short_hash(digest: bytes) -> int:
     return int.from_bytes(digest[:8])

@@ -1,17 +1,18 @@
-"""The journal of a migration: the plan that it follows, and a receipt for each finished cell.
+"""Commit records: one for each finished cell, with digests of everything the cell stored.
 
-A receipt is written after everything that its cell stores, so that a cell with a receipt is done
-and one without is done again, as a whole: its objects come out the same, byte for byte.
+A cell's commit record is written after all its objects. A cell with a commit record is finished;
+one without is done again as a whole and stores the same bytes.
 
-What the journal holds is sealed with a checksum of its own, and receipts name the plan that they
-are of: a worker that outlived an earlier migration to the same place may still write some.
+Commit records name their plan: a worker that outlived an earlier migration to the same destination
+may still write some.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -24,25 +25,24 @@ from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.storage import engine
+from cloudimg.storage import engine, map_ahead
 
-PLAN = f"{JOURNAL}/plan.json"
-"""What is to be written, from what, with which arguments: the first object of a migration."""
 _CELLS = f"{JOURNAL}/cells"
-_AHEAD = 64
-
-
-# ---------------------------------------------------------------------------------------- receipts
+"""Folder of the commit records."""
+_READ_AHEAD = 64
+"""Commit records that are requested before they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One shard (of a chunk, in Zarr 2) as it was stored."""
+    """One stored object: a shard (in Zarr 2, a chunk) or a part of the table of originals."""
 
     key: str
     """Relative to the destination."""
     size_bytes: int
+    """Size in bytes."""
     sha256: str
+    """SHA-256 of the stored bytes, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,57 +50,64 @@ class StoredLevel:
     """What a cell stored at one level."""
 
     level: int
+    """Number of the level."""
     pixels_sha256: str
-    """Of the region's pixels, little-endian, in C order of the plan's dims."""
+    """SHA-256 of the region's pixels, little-endian, in C order of the plan's dims."""
     empty: str
-    """Base64 of bits, one per chunk of the cell in C order: 1 where a chunk is all fill value."""
+    """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value."""
     objects: tuple[StoredObject, ...]
-    """Empty chunks and shards are not stored."""
+    """Stored objects. Empty chunks and shards are not stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRecord:
-    """That a cell is finished, and what came of it."""
+    """Record of a finished cell: what it read and what it stored."""
 
     stage: int
+    """Stage of the cell."""
     number: int
+    """Number of the cell in its stage."""
     levels: tuple[StoredLevel, ...]
+    """What was stored, by level."""
     sources: Mapping[str, str | None]
-    """ETag by key of each file that was read."""
+    """ETag by key of each source file that was read."""
     histograms: tuple[Histogram, ...]
-    """Of level 0 by channel of the cell; none in later stages."""
+    """Histograms of level 0, one for each channel in the cell; none in later stages."""
     first_channel: int
-    """Which channel of the image the first histogram is of."""
+    """Channel of the image that the first histogram belongs to."""
     originals: StoredObject | None
-    """This cell's part of the table of originals, where it has one."""
+    """The cell's part of the table of originals; None if the cell has none."""
     plan_id: str
-    """Of the plan that the cell is of; see `state.State`."""
+    """`State.id` of the migration that the cell belongs to."""
 
     @property
     def n_bytes(self) -> int:
-        """Stored bytes."""
-        return sum(each.size_bytes for level in self.levels for each in level.objects)
+        """Stored bytes, without the table of originals."""
+        return sum(stored.size_bytes for level in self.levels for stored in level.objects)
 
     def objects(self) -> Iterator[StoredObject]:
-        """All that the cell stored, the part of the table too."""
+        """All objects that the cell stored, including its part of the table of originals."""
         for level in self.levels:
             yield from level.objects
         if self.originals is not None:
             yield self.originals
 
     def digest(self) -> bytes:
-        """Of all that it says; not of its JSON, as each version of zlib packs in its own way."""
+        """SHA-256 of the record's values.
+
+        Not of its JSON, which holds data compressed with zlib and so depends on zlib's version.
+        """
         histograms = [
             [each.kind, _sha256(each.bins), _sha256(each.counts), repr((each.least, each.greatest))]
             for each in self.histograms
         ]
-        return hashlib.sha256(as_json(self._with(histograms))).digest()
+        return hashlib.sha256(as_json(self._to_json(histograms))).digest()
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return self._with([each.to_json() for each in self.histograms])
+        """The record as JSON for the journal."""
+        return self._to_json([each.to_json() for each in self.histograms])
 
-    def _with(self, histograms: list[Any]) -> dict[str, Any]:
+    def _to_json(self, histograms: list[Any]) -> dict[str, Any]:
         return {
             "plan": self.plan_id,
             "stage": self.stage,
@@ -110,7 +117,7 @@ class CommitRecord:
                     "level": level.level,
                     "pixels_sha256": level.pixels_sha256,
                     "empty": level.empty,
-                    "objects": [_as_list(each) for each in level.objects],
+                    "objects": [_as_list(stored) for stored in level.objects],
                 }
                 for level in self.levels
             ],
@@ -121,27 +128,27 @@ class CommitRecord:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """The receipt again."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Make a record from its JSON."""
         levels = tuple(
             StoredLevel(
                 level["level"],
                 level["pixels_sha256"],
                 level["empty"],
-                tuple(StoredObject(*item) for item in level["objects"]),
+                tuple(StoredObject(*values) for values in level["objects"]),
             )
-            for level in found["levels"]
+            for level in content["levels"]
         )
-        histograms = tuple(Histogram.from_json(each) for each in found["histograms"])
+        originals = content["originals"]
         return cls(
-            found["stage"],
-            found["number"],
-            levels,
-            dict(found["sources"]),
-            histograms,
-            found["first_channel"],
-            None if found["originals"] is None else StoredObject(*found["originals"]),
-            found["plan"],
+            stage=content["stage"],
+            number=content["number"],
+            levels=levels,
+            sources=dict(content["sources"]),
+            histograms=tuple(Histogram.from_json(each) for each in content["histograms"]),
+            first_channel=content["first_channel"],
+            originals=None if originals is None else StoredObject(*originals),
+            plan_id=content["plan"],
         )
 
 
@@ -154,12 +161,12 @@ def _sha256(values: npt.NDArray[np.int64]) -> str:
 
 
 def record_key(stage: int, number: int) -> str:
-    """Where the receipt of a cell lies."""
+    """Key of a cell's commit record."""
     return f"{_CELLS}/{stage}/{number:09d}.json"
 
 
 def cell_of(key: str, plan: Plan) -> tuple[int, int] | None:
-    """Stage and number of the cell whose receipt lies at a key; None where it is no such key."""
+    """Stage and number of the cell whose commit record has a key; None for any other key."""
     stage, _, name = key.removeprefix(f"{_CELLS}/").partition("/")
     number = name.removesuffix(".json")
     if not (stage.isdecimal() and number.isdecimal()):
@@ -170,12 +177,12 @@ def cell_of(key: str, plan: Plan) -> tuple[int, int] | None:
 
 
 def write_record(destination: Destination, record: CommitRecord) -> None:
-    """Tell that a cell is finished."""
+    """Store a commit record, which marks its cell as finished."""
     put_sealed(destination, record_key(record.stage, record.number), record.to_json())
 
 
 def read_record(destination: Destination, stage: int, number: int) -> CommitRecord | None:
-    """The receipt of a cell, None where there is none. It may be of another plan.
+    """Read the commit record of a cell, possibly of another plan; None if there is none.
 
     Raises
     ------
@@ -183,39 +190,35 @@ def read_record(destination: Destination, stage: int, number: int) -> CommitReco
         If it is damaged.
     """
     key = record_key(stage, number)
-    found = get_sealed(destination, key)
-    if found is None:
+    content = get_sealed(destination, key)
+    if content is None:
         return None
+    url = destination.display(key)
+    message = f"{url} is damaged: not a commit record of cell {number}"
     try:
-        record = CommitRecord.from_json(found)
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error):
-        record = None
-    if record is None or (record.stage, record.number) != (stage, number):
-        url = destination.display(key)
-        raise CorruptFileError(f"{url} is damaged: no receipt of cell {number}", url=url) from None
+        record = CommitRecord.from_json(content)
+    except (KeyError, TypeError, ValueError, zlib.error) as exc:
+        raise CorruptFileError(message, url=url) from exc
+    if (record.stage, record.number) != (stage, number):
+        raise CorruptFileError(message, url=url)
     return record
 
 
-def _read_sound(destination: Destination, stage: int, number: int) -> CommitRecord | None:
-    try:
-        return read_record(destination, stage, number)
-    except CorruptFileError:
-        return None
-
-
 def read_records(
-    destination: Destination, stage: int, numbers: Iterator[int]
+    destination: Destination, stage: int, numbers: Iterable[int]
 ) -> Iterator[tuple[int, CommitRecord | None]]:
-    """Receipts of many cells, in order, fetched some ahead; None where missing or damaged."""
-    waiting: list[tuple[int, Any]] = []
-    for number in numbers:
-        task = partial(_read_sound, destination, stage, number)
-        waiting.append((number, engine().fetch(task)))
-        if len(waiting) > _AHEAD:
-            first, future = waiting.pop(0)
-            yield first, future.result()
-    for number, future in waiting:
-        yield number, future.result()
+    """Read the commit records of many cells, in order; None for missing and damaged ones."""
+
+    def start(number: int) -> Future[tuple[int, CommitRecord | None]]:
+        return engine().fetch(partial(_read_numbered, destination, stage, number))
+
+    return map_ahead(start, numbers, n_ahead=_READ_AHEAD)
 
 
-# --------------------------------------------------------------------------------- what was written
+def _read_numbered(
+    destination: Destination, stage: int, number: int
+) -> tuple[int, CommitRecord | None]:
+    try:
+        return number, read_record(destination, stage, number)
+    except CorruptFileError:
+        return number, None

@@ -1,4 +1,4 @@
-"""JSON objects of the journal, each with a checksum of its own."""
+"""JSON objects of the journal, each of which carries its own checksum."""
 
 from __future__ import annotations
 
@@ -10,40 +10,42 @@ from typing import Any
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.migration.journal.destination import Destination, as_json
 
-_SEAL = "sha256"
+_CHECKSUM = "sha256"
+"""Key of the checksum in a sealed object."""
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """JSON that tells by itself whether it was damaged."""
-    # As it will be read again, so that the checksum is of the same text.
+    """Encode a mapping as JSON that includes a checksum of itself."""
+    # Parsed again, so that the checksum is of the content as it will be read.
     plain = json.loads(as_json(content))
-    return as_json({**plain, _SEAL: hashlib.sha256(as_json(plain)).hexdigest()})
+    return as_json({**plain, _CHECKSUM: hashlib.sha256(as_json(plain)).hexdigest()})
 
 
 def put_sealed(destination: Destination, key: str, content: Mapping[str, Any]) -> None:
-    """Store a part of the journal."""
+    """Store a journal object."""
     destination.put(key, seal(content))
 
 
 def get_sealed(destination: Destination, key: str) -> dict[str, Any] | None:
-    """A part of the journal; None where there is no such object.
+    """Read a journal object; None if there is no such object.
 
     Raises
     ------
     CorruptFileError
-        If a byte of it is not as it was written.
+        If any byte differs from what was written.
     """
     try:
         data = destination.get(key)
     except NotFoundError:
         return None
+    url = destination.display(key)
+    message = f"{url} is damaged: it does not match its checksum"
     try:
-        found = json.loads(data)
-        content = {name: each for name, each in found.items() if name != _SEAL}
-        is_sound = seal(content) == data
-    except (ValueError, AttributeError, RecursionError):
-        is_sound = False
-    if not is_sound:
-        url = destination.display(key)
-        raise CorruptFileError(f"{url} is damaged: it does not have its checksum", url=url)
-    return content
+        content = json.loads(data)
+        if isinstance(content, dict):
+            content.pop(_CHECKSUM, None)
+            if seal(content) == data:
+                return content
+    except (ValueError, RecursionError) as exc:
+        raise CorruptFileError(message, url=url) from exc
+    raise CorruptFileError(message, url=url)

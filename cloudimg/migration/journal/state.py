@@ -1,63 +1,61 @@
-"""What a destination holds, and whether a migration may go on there, begin, or must not."""
+"""What a destination holds: a planned or finished migration, something else, or nothing."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError, CorruptFileError
-from cloudimg.migration.journal.destination import Destination, as_json
-from cloudimg.migration.journal.inventory import Done, read_done
-from cloudimg.migration.journal.lease import FOLDER as LEASES
-from cloudimg.migration.journal.records import PLAN
+from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
+from cloudimg.migration.journal.inventory import EndMark, read_end_mark
+from cloudimg.migration.journal.lease import LEASES
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.storage import engine, unsigned
-from cloudimg.storage.local import PASSING
+from cloudimg.storage import engine
 
+PLAN = f"{JOURNAL}/plan.json"
+"""Key of the plan with everything that decides what is written: the first object of a migration."""
 _FORMAT = 2
-"""Of the journal."""
-_ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
-_DELETED_AT_ONCE = 1000
+"""Format number of the journal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A planned migration, as its destination tells of it."""
+    """A planned migration, as its destination records it."""
 
     plan: Plan
     request: WriteRequest
+    """The arguments that the plan was made from."""
     source: Mapping[str, Any]
+    """`WriteInput.source` of the migration."""
     facts: ImageFacts
     id: str
-    """Names the plan with all that decides which pixels are written; the same on every machine."""
-    done: Done | None
-    """What was said at its end, if it came to that."""
+    """Digest of everything that decides which pixels are written; the same on every machine."""
+    end_mark: EndMark | None = None
+    """None if the migration is not finished."""
 
     @classmethod
     def planned(
         cls, plan: Plan, request: WriteRequest, source: Mapping[str, Any], facts: ImageFacts
     ) -> Self:
-        """A migration that is to begin."""
-        told = as_json([plan.to_json(), request.to_json(), dict(source)])
-        return cls(plan, request, source, facts, hashlib.sha256(told).hexdigest()[:32], None)
+        """The state of a new migration."""
+        identity = as_json([plan.to_json(), request.to_json(), dict(source)])
+        state_id = hashlib.sha256(identity).hexdigest()[:32]
+        return cls(plan=plan, request=request, source=source, facts=facts, id=state_id)
 
     @property
     def is_done(self) -> bool:
-        """Whether it came to its end."""
-        return self.done is not None
+        """Whether the migration is finished."""
+        return self.end_mark is not None
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
+        """The state without its end mark, as JSON for the journal."""
         return {
             "format": _FORMAT,
             "state": "planned",
@@ -69,124 +67,101 @@ class State:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any], done: Done | None) -> Self:
-        """The state again."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Make a state, without an end mark, from its JSON."""
         return cls(
-            Plan.from_json(found["plan"]),
-            WriteRequest.from_json(found["request"]),
-            found["source"],
-            ImageFacts.from_json(found["facts"]),
-            found["id"],
-            done,
+            plan=Plan.from_json(content["plan"]),
+            request=WriteRequest.from_json(content["request"]),
+            source=content["source"],
+            facts=ImageFacts.from_json(content["facts"]),
+            id=content["id"],
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationContents:
-    """What is at a destination."""
+    """What a destination holds."""
 
-    state: State | None
-    """Of a migration that was planned there."""
-    is_clearing: bool
-    """Whether an overwriting was begun there and did not come to its new plan."""
-    has_objects: bool
-    """Whether there is anything but leases."""
-    has_leases: bool
+    state: State | None = None
+    """The migration that was planned there."""
+    is_clearing: bool = False
+    """Whether an overwriting migration began to delete the contents and stored no plan since."""
+    has_objects: bool = True
+    """Whether there are objects other than leases."""
+    has_leases: bool = True
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was ever written there."""
+        """Whether the destination has no objects at all."""
         return not (self.has_objects or self.has_leases)
 
 
-def look(destination: Destination, *, overwrite: bool = False) -> DestinationContents:
-    """See what is at a destination.
+def inspect_destination(
+    destination: Destination, *, overwrite: bool = False
+) -> DestinationContents:
+    """Find out what a destination holds.
 
-    With `overwrite` a plan that cannot be followed counts as one that is being cleared.
+    Parameters
+    ----------
+    destination : Destination
+    overwrite : bool
+        Treat a plan that cannot be read as contents that are being deleted.
 
     Raises
     ------
     ArgumentError
-        If the plan there is of a version with another journal.
+        If the plan was stored by a version of cloudimg with another journal format.
     CorruptFileError
-        If the plan there is damaged.
+        If the plan is damaged.
     StorageError
     """
     try:
-        return _look(destination)
+        return _inspect(destination)
     except (ArgumentError, CorruptFileError):
         if not overwrite:
             raise
-        return DestinationContents(None, True, True, True)
+        return DestinationContents(is_clearing=True)
 
 
-def _look(destination: Destination) -> DestinationContents:
-    # Both questions at once, as most destinations are new.
-    asked = engine().fetch(partial(_what_is_there, destination))
-    found = get_sealed(destination, PLAN)
-    if found is None:
-        there = asked.result()
-        # Another may have planned between the two requests, which makes it no foreign place.
-        found = get_sealed(destination, PLAN) if there[0] else None
-        if found is None:
-            return DestinationContents(None, False, *there)
+def _inspect(destination: Destination) -> DestinationContents:
+    # Both requests at once, because most destinations are new and have no plan.
+    listing = engine().fetch(partial(_has_objects_and_leases, destination))
+    content = get_sealed(destination, PLAN)
+    if content is None:
+        has_objects, has_leases = listing.result()
+        # Another migration may have stored its plan between the two requests.
+        content = get_sealed(destination, PLAN) if has_objects else None
+        if content is None:
+            return DestinationContents(has_objects=has_objects, has_leases=has_leases)
     try:
-        if found["state"] == "clearing":
-            return DestinationContents(None, True, True, True)
-        if found["format"] != _FORMAT:
+        if content["state"] == "clearing":
+            return DestinationContents(is_clearing=True)
+        if content["format"] != _FORMAT:
             raise ArgumentError(
-                f"{destination.url} was begun by a version of cloudimg with another journal"
-                f" (format {found['format']}): go on with that one, or begin anew with overwrite"
+                f"{destination.url} was written by a version of cloudimg with journal format"
+                f" {content['format']}, this version has format {_FORMAT}: continue with that"
+                " version, or start over with overwrite=True"
             )
-        return DestinationContents(
-            State.from_json(found, _done(destination, found["id"])), False, True, True
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        if isinstance(exc, ArgumentError):
-            raise
+        state = State.from_json(content)
+    except ArgumentError:
+        raise
+    except (KeyError, TypeError, ValueError) as exc:
         url = destination.display(PLAN)
-        raise CorruptFileError(f"{url} is damaged: no plan of a migration", url=url) from None
+        raise CorruptFileError(f"{url} is damaged: not the plan of a migration", url=url) from exc
+    return DestinationContents(state=replace(state, end_mark=_end_mark(destination, state.id)))
 
 
-def _done(destination: Destination, plan_id: str) -> Done | None:
-    """The end of a migration; what is damaged or tells of another one is written again."""
+def _end_mark(destination: Destination, plan_id: str) -> EndMark | None:
+    """The end mark of a migration; None if it is missing, damaged or of another migration."""
     with suppress(CorruptFileError):
-        done = read_done(destination)
-        if done is not None and done.plan_id == plan_id:
-            return done
+        end_mark = read_end_mark(destination)
+        if end_mark is not None and end_mark.plan_id == plan_id:
+            return end_mark
     return None
 
 
-def load(destination: Destination) -> State:
-    """The migration that was planned at a destination.
-
-    Raises
-    ------
-    ArgumentError
-        If there is none.
-    CorruptFileError, StorageError
-    """
-    found = look(destination)
-    if found.is_clearing:
-        raise _being_cleared(destination)
-    if found.state is None:
-        raise ArgumentError(
-            f"{destination.url} was not written by cloudimg: there is no journal in it",
-            url=destination.url,
-        )
-    return found.state
-
-
-def _being_cleared(destination: Destination) -> ArgumentError:
-    return ArgumentError(
-        f"{destination.url} is being cleared by an overwriting that was interrupted, and holds no"
-        " image: run the migration again, with overwrite",
-        url=destination.url,
-    )
-
-
-def _what_is_there(destination: Destination) -> tuple[bool, bool]:
-    """Whether there are objects that are no leases, and leases."""
+def _has_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
+    """Whether there are objects other than leases, and whether there are leases."""
     has_leases = False
     for entry in destination.list():
         if not entry.key.startswith(f"{LEASES}/"):
@@ -195,140 +170,40 @@ def _what_is_there(destination: Destination) -> tuple[bool, bool]:
     return bool(destination.links()), has_leases
 
 
-def refuse_foreign(found: DestinationContents, destination: Destination) -> None:
-    """Leave alone what is not ours.
+def load(destination: Destination) -> State:
+    """Read the migration that a destination holds.
 
     Raises
     ------
     ArgumentError
+        If it holds none.
+    CorruptFileError, StorageError
     """
-    if found.state is None and found.has_objects and not found.is_clearing:
+    contents = inspect_destination(destination)
+    if contents.is_clearing:
+        raise is_being_cleared(destination)
+    if contents.state is None:
         raise ArgumentError(
-            f"{destination.url} holds something that cloudimg did not write: write to another"
-            " place, or pass overwrite to have all of it deleted",
+            f"{destination.url} was not written by cloudimg: it has no journal",
             url=destination.url,
         )
+    return contents.state
 
 
-def decide(
-    found: DestinationContents,
-    destination: Destination,
-    request: WriteRequest,
-    source: Mapping[str, Any],
-    *,
-    overwrite: bool,
-    resume: bool,
-    make_plan: Callable[[], Plan],
-) -> State | None:
-    """The state to go on from, or None to begin anew.
-
-    An overwriting that was interrupted goes on too: it is the same call. `make_plan` gives what
-    would be planned now: arguments that come to the same are no others.
-
-    Raises
-    ------
-    ArgumentError
-        If neither may be done, with the reason.
-    """
-    state = found.state
-    if state is None:
-        if not overwrite and (found.has_objects or found.is_clearing):
-            raise _being_cleared(destination)
-        return None
-    reasons = _differences(state, request, source, make_plan)
-    if not reasons and not (overwrite and state.is_done) and (resume or state.is_done):
-        return state
-    if overwrite:
-        return None
-    if not reasons:
-        raise ArgumentError(
-            f"{destination.url} holds a migration that is not finished: pass resume to go on with"
-            " it, or overwrite to begin anew",
-            url=destination.url,
-        )
-    raise ArgumentError(
-        f"{destination.url} holds a migration {'' if state.is_done else 'begun '}with other"
-        f" arguments: {'; '.join(reasons)}. Use those, write to another place, or pass overwrite"
-        " to delete what is there",
+def is_being_cleared(destination: Destination) -> ArgumentError:
+    """The error for a destination whose contents were deleted in part."""
+    return ArgumentError(
+        f"{destination.url} holds no image: a migration with overwrite=True was interrupted while"
+        " it deleted the previous contents. Run it again with overwrite=True",
         url=destination.url,
     )
 
 
-def _differences(
-    state: State, request: WriteRequest, source: Mapping[str, Any], make_plan: Callable[[], Plan]
-) -> list[str]:
-    """In what a call differs from the one that a migration began with."""
-    reasons = []
-    for name in ("kind", "urls", "dims", "shape", "dtype"):
-        before, now = state.source.get(name), source.get(name)
-        if before != now and not (name == "urls" and _unsigned(before) == _unsigned(now)):
-            reasons.append(f"the source's {name} was {before}, now {now}")
-    if not reasons and state.source.get("fingerprint") != source.get("fingerprint"):
-        reasons.append(_changed(source))
-    return _other_arguments(state, request, make_plan) + reasons
+def put_plan(destination: Destination, state: State) -> None:
+    """Store the plan of a new migration."""
+    put_sealed(destination, PLAN, state.to_json())
 
 
-def _unsigned(urls: Any) -> list[str]:
-    return [unsigned(url) for url in urls or ()]
-
-
-def _changed(source: Mapping[str, Any]) -> str:
-    if source.get("kind") != "array":
-        return "the source's files changed since"
-    return (
-        "the source's array (its name in Dask) changed since; where equal arrays get other names in"
-        " each run, name what they hold by identity="
-    )
-
-
-def _other_arguments(
-    state: State, request: WriteRequest, make_plan: Callable[[], Plan]
-) -> list[str]:
-    dims = state.plan.dims
-    before, now = state.request.to_json(), request.to_json()
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    try:
-        resolved, other = state.request.resolved(dims), request.resolved(dims)
-        names = [name for name in names if resolved[name] != other[name]]
-        # What was left to be chosen may be what is asked for now. Names are not planned.
-        if names and "name" not in names and make_plan() == state.plan:
-            return []
-    except ArgumentError:  # what is refused anyway differs in what it says
-        pass
-    return [f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names]
-
-
-def clear(destination: Destination) -> None:
-    """Delete everything at a destination but the leases; what is left tells that this was begun."""
+def put_clearing_mark(destination: Destination) -> None:
+    """Replace the plan by a mark that the contents are being deleted."""
     put_sealed(destination, PLAN, {"format": _FORMAT, "state": "clearing"})
-    # First what a reader would look for, so that half an image is not mistaken for a whole one.
-    destination.delete(_ROOT_METADATA)
-    delete_all(
-        destination,
-        (
-            entry.key
-            for entry in destination.list()
-            if entry.key != PLAN and not entry.key.startswith(f"{LEASES}/")
-        ),
-    )
-    for path in (*destination.links(), *leftovers(destination)):
-        path.unlink()
-
-
-def delete_all(destination: Destination, keys: Iterable[str]) -> None:
-    """Delete objects, however many there are."""
-    todo = iter(keys)
-    while batch := list(islice(todo, _DELETED_AT_ONCE)):
-        destination.delete(batch)
-
-
-def leftovers(destination: Destination) -> list[Path]:
-    """Files of writes to a local folder that were killed, which no list has."""
-    if destination.store.location.protocol != "file":
-        return []
-    return [
-        Path(folder, name)
-        for folder, _, names in os.walk(destination.root)
-        for name in sorted(names)
-        if name.endswith(PASSING)
-    ]

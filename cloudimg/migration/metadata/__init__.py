@@ -1,1 +1,1 @@
-"""What is known of an image, and the OME-Zarr documents made from it."""
+"""Collect what is known about an image, and make its OME-Zarr metadata and table of originals."""

@@ -1,8 +1,8 @@
-"""Every metadata object of a copy, as bytes. Pure; the same bytes for the same plan and facts.
+"""Make every metadata object of a copy, as bytes. Pure; depends only on the plan and the facts.
 
-OME-Zarr 0.5 on Zarr 3 (https://ngff.openmicroscopy.org/0.5/), 0.4 on Zarr 2
-(https://ngff.openmicroscopy.org/0.4/). Several images form a collection as bioformats2raw.layout 3
-has it: groups "0", "1", ... and "OME", which tells their order.
+Copies follow OME-Zarr 0.5 on Zarr 3 (https://ngff.openmicroscopy.org/0.5/) or 0.4 on Zarr 2
+(https://ngff.openmicroscopy.org/0.4/). Several images form a collection with the layout
+bioformats2raw.layout 3: groups "0", "1", ... and "OME", which lists them in order.
 """
 
 from __future__ import annotations
@@ -15,37 +15,42 @@ from typing import Any
 import numpy as np
 
 from cloudimg.migration.encode.codecs import codec_from_spec
-from cloudimg.migration.metadata.facts import ImageFacts, coordinates_of
+from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
 
-Contrast = Mapping[tuple[int, int], tuple[float, float, float, float]]
-"""Start, end, least and greatest value by image and channel."""
+LimitsByChannel = Mapping[tuple[int, int], tuple[float, float, float, float]]
+"""Contrast limits by image and channel: start, end, smallest and greatest value."""
 
 _VERSIONS = {3: "0.5", 2: "0.4"}
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 _COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 _MOST_ACTIVE = 6
+"""Number of channels that a viewer shows at first."""
 _METHODS = {
     "mean": "mean of each block, integers rounded half up",
     "nearest": "one pixel of each block",
     "mode": "most frequent value of each block",
 }
 _OTHER_KIND = "other"
-"""Type of an axis that is none of these: some viewers fail where an axis has no type."""
+"""Type of any other axis: some viewers fail if an axis has no type."""
 _IMAGE_ELEMENT = re.compile(r"<(?:\w+:)?Image[\s>]")
 
 
-def documents(plan: Plan, facts: ImageFacts, contrast: Contrast) -> list[tuple[str, bytes]]:
-    """Keys below the destination and bytes, in the order in which they are to be written.
+def documents(plan: Plan, facts: ImageFacts, contrast: LimitsByChannel) -> list[tuple[str, bytes]]:
+    """Keys below the destination and their bytes, in the order in which they must be written.
 
-    The root's own comes last, so that half a copy is not mistaken for a whole one.
+    The document of the root is last, so that an unfinished copy does not look like a finished one.
     """
-    found = _documents(plan, facts, contrast)
-    return [(key, data if isinstance(data, bytes) else _json(data)) for key, data in found]
+    return [
+        (key, content if isinstance(content, bytes) else _json(content))
+        for key, content in _documents(plan, facts, contrast)
+    ]
 
 
-def _documents(plan: Plan, facts: ImageFacts, contrast: Contrast) -> Iterator[tuple[str, Any]]:
-    # The arrays of a level are alike in all images.
+def _documents(
+    plan: Plan, facts: ImageFacts, contrast: LimitsByChannel
+) -> Iterator[tuple[str, Any]]:
+    # All images have the same array metadata.
     array, key = (_array_3, "zarr.json") if plan.zarr_format == 3 else (_array_2, ".zarray")
     arrays = [_json(array(plan, level)) for level in range(len(plan.levels))]
     for image in range(plan.n_images):
@@ -69,17 +74,18 @@ def _documents(plan: Plan, facts: ImageFacts, contrast: Contrast) -> Iterator[tu
 
 
 def _ome_xml_key(plan: Plan, ome_xml: str) -> str:
-    """Where OME-XML is kept.
+    """Key of the OME-XML.
 
-    The images of ``METADATA.ome.xml`` are those of the collection, one by one
-    (https://ngff.openmicroscopy.org/0.5/#bf2raw). That of one file among many tells of others.
+    ``METADATA.ome.xml`` must describe exactly the images of the collection
+    (https://ngff.openmicroscopy.org/0.5/#bf2raw). OME-XML that describes others, as that of one
+    file among many, gets another name.
     """
     is_of_all = not plan.lead_dims or len(_IMAGE_ELEMENT.findall(ome_xml)) == plan.n_images
     return f"OME/{'METADATA' if is_of_all else 'source'}.ome.xml"
 
 
 def _json(value: Any) -> bytes:
-    # Halves of surrogate pairs, which headers may hold, are no JSON for strict readers.
+    # Headers may contain unpaired surrogates, which strict JSON readers reject.
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "replace")
 
@@ -98,7 +104,7 @@ def _group(plan: Plan, path: str, attributes: Mapping[str, Any]) -> Iterator[tup
 
 
 def _ome(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of OME-Zarr: in 0.5 under a key of their own, with the version beside them."""
+    """Attributes of OME-Zarr: in 0.5 under the key "ome", together with the version."""
     if plan.zarr_format == 3:
         return {"ome": {"version": _VERSIONS[3], **attributes}}
     return dict(attributes)
@@ -108,7 +114,10 @@ def _ome(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _array_3(plan: Plan, level: int) -> dict[str, Any]:
-    """https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html#array-metadata"""
+    """Metadata of an array in Zarr 3.
+
+    See https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html#array-metadata.
+    """
     planned, dtype = plan.levels[level], np.dtype(plan.dtype)
     sharding = {
         "chunk_shape": list(plan.chunk),
@@ -134,7 +143,7 @@ def _array_3(plan: Plan, level: int) -> dict[str, Any]:
 
 
 def _fill(value: Any) -> Any:
-    """Fill values that JSON has no number for, by their names in Zarr."""
+    """A fill value, with numbers that JSON lacks replaced by their names in Zarr."""
     names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
     if isinstance(value, list | tuple):
         return [_fill(part) for part in value]
@@ -142,7 +151,10 @@ def _fill(value: Any) -> Any:
 
 
 def _array_2(plan: Plan, level: int) -> dict[str, Any]:
-    """https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html#metadata"""
+    """Metadata of an array in Zarr 2.
+
+    See https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html#metadata.
+    """
     dtype = np.dtype(plan.dtype)
     compressor, filters = codec_from_spec(plan.codec, dtype).v2_compressor()
     return {
@@ -161,7 +173,7 @@ def _array_2(plan: Plan, level: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ images
 
 
-def _image(plan: Plan, facts: ImageFacts, image: int, contrast: Contrast) -> dict[str, Any]:
+def _image(plan: Plan, facts: ImageFacts, image: int, contrast: LimitsByChannel) -> dict[str, Any]:
     """Attributes of the group of an image."""
     multiscale = {
         "name": _name(plan, facts, image),
@@ -181,18 +193,18 @@ def _image(plan: Plan, facts: ImageFacts, image: int, contrast: Contrast) -> dic
 
 def _name(plan: Plan, facts: ImageFacts, image: int) -> str:
     labels = _lead_labels(plan, facts, image)
-    told = ", ".join(f"{dim}={label}" for dim, label in labels.items())
-    return " ".join(part for part in (facts.name or "image", told) if part)
+    position = ", ".join(f"{dim}={label}" for dim, label in labels.items())
+    return " ".join(part for part in (facts.name or "image", position) if part)
 
 
 def _lead_labels(plan: Plan, facts: ImageFacts, image: int) -> dict[str, Any]:
-    """What tells an image from the others: its labels along the lead dims."""
-    at = np.unravel_index(image, plan.lead_shape)
-    found: dict[str, Any] = {}
-    for dim, i in zip(plan.lead_dims, at, strict=True):
-        labels = coordinates_of(facts, dim)
-        found[dim] = labels[int(i)] if len(labels) > i else int(i)
-    return found
+    """Coordinates of an image along the lead dims, or its index if they are unknown."""
+    index = np.unravel_index(image, plan.lead_shape)
+    labels: dict[str, Any] = {}
+    for dim, i in zip(plan.lead_dims, index, strict=True):
+        coordinates = facts.coordinates(dim)
+        labels[dim] = coordinates[int(i)] if len(coordinates) > i else int(i)
+    return labels
 
 
 def _axis(facts: ImageFacts, dim: str) -> dict[str, Any]:
@@ -204,34 +216,34 @@ def _axis(facts: ImageFacts, dim: str) -> dict[str, Any]:
 def _transforms(plan: Plan, facts: ImageFacts, level: int) -> list[dict[str, Any]]:
     """Scale and translation of a level.
 
-    A pixel that stands for a block has its place in the block's middle, which is (factor - 1) / 2
-    from the block's first pixel; one that was taken from a block has its own.
+    A pixel that is computed from a block lies in the middle of the block, (factor - 1) / 2 pixels
+    from the block's first one. A pixel that is taken from a block keeps its position.
     """
     scale, offset = [], []
     for i, dim in enumerate(plan.dims):
         size = facts.scales.get(dim, (1.0, None))[0]
-        total, at = 1, 0.0
+        cumulative, shift = 1, 0.0
         for number in range(1, level + 1):
             factor = plan.levels[number].factors[i]
-            inside = (factor - 1) // 2 if plan.method == "nearest" else (factor - 1) / 2
-            at += inside * total
-            total *= factor
-        scale.append(size * total)
-        offset.append(facts.origins.get(dim, 0.0) + at * size)
-    found: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+            within_block = (factor - 1) // 2 if plan.method == "nearest" else (factor - 1) / 2
+            shift += within_block * cumulative
+            cumulative *= factor
+        scale.append(size * cumulative)
+        offset.append(facts.origins.get(dim, 0.0) + shift * size)
+    transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
     if any(offset):
-        found.append({"type": "translation", "translation": offset})
-    return found
+        transforms.append({"type": "translation", "translation": offset})
+    return transforms
 
 
-def _omero(plan: Plan, facts: ImageFacts, image: int, contrast: Contrast) -> dict[str, Any]:
-    has_channels = "c" in plan.dims
-    n_channels = plan.levels[0].shape[plan.dims.index("c")] if has_channels else 1
+def _omero(plan: Plan, facts: ImageFacts, image: int, contrast: LimitsByChannel) -> dict[str, Any]:
+    """Rendering settings of an image, as OMERO stores them."""
+    n_channels = plan.levels[0].shape[plan.dims.index("c")] if "c" in plan.dims else 1
     labels = _channel_labels(facts, n_channels)
-    whole = _range_of(np.dtype(plan.dtype))
+    default_limits = _range_of(np.dtype(plan.dtype))
     channels = []
     for i in range(n_channels):
-        start, end, least, greatest = contrast.get((image, i), whole)
+        start, end, least, greatest = contrast.get((image, i), default_limits)
         default = "FFFFFF" if n_channels == 1 else _COLORS[i % len(_COLORS)]
         channels.append(
             {
@@ -253,16 +265,16 @@ def _omero(plan: Plan, facts: ImageFacts, image: int, contrast: Contrast) -> dic
 
 
 def _channel_labels(facts: ImageFacts, n_channels: int) -> list[str]:
-    """Names of channels: those of the headers, else what the names of the files say."""
+    """Names of channels from headers, or else their coordinates, or else their numbers."""
     if len(facts.channel_names) == n_channels:
         return list(facts.channel_names)
-    found = coordinates_of(facts, "c")
-    known = found if len(found) == n_channels else range(n_channels)
-    return [each if isinstance(each, str) else f"channel {each}" for each in known]
+    coordinates = facts.coordinates("c")
+    labels = coordinates if len(coordinates) == n_channels else range(n_channels)
+    return [each if isinstance(each, str) else f"channel {each}" for each in labels]
 
 
 def _range_of(dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
-    """Contrast limits where none were measured: all values of a dtype, if it has bounds."""
+    """Contrast limits if none were measured: the range of an integer dtype, or else 0 to 1."""
     if dtype.kind not in "iu":
         return 0, 1, 0, 1
     info = np.iinfo(dtype)
@@ -270,22 +282,14 @@ def _range_of(dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
 
 
 def _own(plan: Plan, facts: ImageFacts, image: int | None) -> dict[str, Any]:
-    """What OME-Zarr has no place for."""
-    own: dict[str, Any] = {"provenance": facts.provenance}
-    kept = {
-        name: each
-        for name, each in facts.coords.items()
-        if image is None or name not in plan.lead_dims
-    }
-    if kept:
-        own["coordinates"] = kept
-    if facts.coord_attrs:
-        own["coordinate_attributes"] = facts.coord_attrs
-    if facts.attrs:
-        own["attributes"] = facts.attrs
-    if facts.notes:
-        own["notes"] = list(facts.notes)
+    """Attributes of cloudimg, for everything that OME-Zarr cannot represent."""
     if image is not None and plan.lead_dims:
-        # The root has what is the same for all images.
-        own = {"labels": _lead_labels(plan, facts, image)}
-    return own
+        # Everything that all images share is in the root.
+        return {"labels": _lead_labels(plan, facts, image)}
+    optional = {
+        "coordinates": facts.coords,
+        "coordinate_attributes": facts.coord_attrs,
+        "attributes": facts.attrs,
+        "notes": list(facts.notes),
+    }
+    return {"provenance": facts.provenance} | {key: each for key, each in optional.items() if each}

@@ -1,8 +1,8 @@
-"""The table of originals: for each file what would be lost with it, in Parquet beside the image.
+"""Make the table of originals: what a copy would lose of each file, as Parquet beside the image.
 
-It is a dataset of one part for each cell that holds the first pixel of a file, so that workers
-write it as they go, in little memory. A file that holds many planes of a set has a row for each
-plane; what is said of the file as a whole stands in the first of its rows in a part.
+The table is a Parquet dataset with one part for each cell that contains the first pixel of a file.
+Workers can therefore write it cell by cell, in little memory. A file of a multi-file dataset has
+one row for each of its planes; texts about the whole file are in the first of these rows in a part.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ _COLUMNS = {
     "further_tags": "string",
     "has_all_tags": "bool",
 }
-_OF_FILE = ("description", "tags", "further_tags", "has_all_tags")
+_FILE_COLUMNS = ("description", "tags", "further_tags", "has_all_tags")
+"""Columns that describe the whole file, the same for each of its planes."""
 
 
 def part_key(number: int) -> str:
-    """Where the part of a cell lies, below the destination."""
+    """Key of the part of a cell, below the destination."""
     return f"{FOLDER}/part-{number:09d}.parquet"
 
 
 def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> dict[str, Any]:
-    """What the table says of the file at an index of the grid.
+    """Row of the table for the file at an index of the grid.
 
-    ``region_start`` and ``region_stop`` are in the dims of the source image, ``file_dims`` are
-    those of them that the file has, in its own order. ``page`` is a number where the file is a
-    member of a set, which has a row for each of its planes. ``tags`` and ``further_tags`` are
-    JSON. Neither ``key`` nor ``url`` holds credentials.
+    ``region_start`` and ``region_stop`` are in the dims of the source image. ``file_dims`` are the
+    dims that the file has, in the file's order. ``page`` is the number of the plane if the file
+    belongs to a multi-file dataset, and otherwise None. ``tags`` and ``further_tags`` are JSON.
+    Neither ``key`` nor ``url`` contains credentials.
     """
     location = source.reader.store.location
     key = location.key_of(source.files.keys(index))
@@ -69,44 +70,44 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
         "file_dims": [axis.name for axis in sorted(own, key=lambda axis: axis.file_axis or 0)],
         "file_shape": list(source.layout.file_shape(index)),
         "page": page,
-        **(_texts(opened) if page is None else _texts_once(opened)),
+        **(_file_columns(opened) if page is None else _cached_file_columns(opened)),
     }
 
 
 def storable_key(location: Location, key: str) -> str:
-    """A key without the signature that a URL may have."""
+    """A key without the signature that a URL may contain."""
     if location.protocol == "file":
         return key
     return location.key_of(redact(location.pattern_text(key)))
 
 
-def _texts(opened: OpenFile) -> dict[str, Any]:
-    """What is said of a file as a whole."""
-    found = file_tags(opened)
+def _file_columns(opened: OpenFile) -> dict[str, Any]:
+    """Values of the columns that describe the whole file."""
+    tags = file_tags(opened)
     return {
-        "description": None if found is None else found.description,
-        "tags": None if found is None else _json(found.tags),
-        "further_tags": None if found is None or not found.further else _json(found.further),
-        "has_all_tags": found is not None and found.is_complete,
+        "description": None if tags is None else tags.description,
+        "tags": None if tags is None else _json(tags.tags),
+        "further_tags": None if tags is None or not tags.further else _json(tags.further),
+        "has_all_tags": tags is not None and tags.is_complete,
     }
 
 
-_known: WeakKeyDictionary[OpenFile, dict[str, Any]] = WeakKeyDictionary()
-"""Texts of members of sets: there is a row for each of their planes, and as many directories."""
-_at_one_time = threading.Lock()
+_cache: WeakKeyDictionary[OpenFile, dict[str, Any]] = WeakKeyDictionary()
+"""File columns of files in multi-file datasets, which need them once for each plane."""
+_cache_lock = threading.Lock()
 
 
-def _texts_once(opened: OpenFile) -> dict[str, Any]:
-    with _at_one_time:  # else all threads, which have planes of one file, do the same
-        found = _known.get(opened)
-        if found is None:
-            found = _known[opened] = _texts(opened)
-        return found
+def _cached_file_columns(opened: OpenFile) -> dict[str, Any]:
+    with _cache_lock:  # several threads have planes of the same file, and one should parse it
+        columns = _cache.get(opened)
+        if columns is None:
+            columns = _cache[opened] = _file_columns(opened)
+        return columns
 
 
 def _reset_after_fork() -> None:
-    global _at_one_time  # it may be held by a thread that the child lacks
-    _at_one_time = threading.Lock()
+    global _cache_lock  # it may be held by a thread that does not exist in the child
+    _cache_lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
@@ -117,7 +118,7 @@ def _json(value: Any) -> str:
 
 
 def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Rows as a file of Parquet; the same bytes for the same rows."""
+    """Rows as a Parquet file; the same rows always give the same bytes."""
     import pyarrow as pa
     import pyarrow.json as arrow_json
     import pyarrow.parquet as pq
@@ -131,7 +132,7 @@ def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
     }
     schema = pa.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
     lines = "\n".join(_lines(rows)).encode()
-    # By way of JSON: from Python's objects pyarrow would import pandas, for a third of a second.
+    # Converted from JSON, since pyarrow imports pandas for Python objects, which takes 0.3 s.
     table = arrow_json.read_json(
         io.BytesIO(lines),
         arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
@@ -143,17 +144,18 @@ def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    told: set[str] = set()
+    """Rows as JSON, with the file columns of a file only in its first row."""
+    described: set[str] = set()
     for row in rows:
         line = {name: _storable(row[name]) for name in _COLUMNS}
-        if row["page"] is not None and row["key"] in told:
-            line |= dict.fromkeys(_OF_FILE)
-        told.add(row["key"])
+        if row["page"] is not None and row["key"] in described:
+            line |= dict.fromkeys(_FILE_COLUMNS)
+        described.add(row["key"])
         yield json.dumps(line)
 
 
 def _storable(value: Any) -> Any:
-    # Names of local files and tags may hold bytes that are no text.
+    # Names of local files and tags may contain bytes that are not valid text.
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value

@@ -1,4 +1,4 @@
-"""The tags of a TIFF, from those of its bytes that are here already. Pure: nothing is fetched."""
+"""Read the tags of a TIFF from bytes that were fetched before. Pure: nothing is fetched."""
 
 from __future__ import annotations
 
@@ -11,74 +11,81 @@ from typing import Any
 import numpy as np
 
 from cloudimg.reading.header_cache import OpenFile
-from cloudimg.tiff.sparse import SparseFile
+from cloudimg.tiff import SparseFile
 
 _LARGEST_TAG_BYTES = 2**20
-"""Larger ones are pixels in disguise, and are left out by name."""
-_MOST_PAGES = 100_000
+"""The values of larger tags are left out, since they are pixels or the like."""
+_MOST_IFDS = 100_000
 _MOST_COMPARED_BYTES = 64 * 2**10
-_OF_SEGMENTS = {273, 279, 324, 325, 288, 289, 330}
-"""Where segments and directories lie in the original, which means nothing in a copy."""
+_LOCATIONS = {273, 279, 324, 325, 288, 289, 330}
+"""Codes of tags that locate segments and IFDs in the original, which is meaningless in a copy."""
 _DESCRIPTION = 270
 
 
 @dataclass(frozen=True, slots=True)
 class FileTags:
-    """What the directories of a file say."""
+    """The tags of all IFDs of a file."""
 
     description: str | None
-    """ImageDescription of the first one."""
+    """ImageDescription of the first IFD."""
     tags: dict[str, Any]
-    """Of the first one, by name or number: code, type (of TIFF), count and value."""
+    """Tags of the first IFD by name or number: code, type (of TIFF), count and value."""
     further: list[dict[str, Any]]
-    """Of each further one, what differs from the first."""
+    """For each further IFD, the tags that differ from the first one; None for missing ones."""
     is_complete: bool
-    """Whether all directories were among the bytes at hand."""
+    """Whether the bytes of all IFDs had been fetched."""
 
 
 def file_tags(opened: OpenFile) -> FileTags | None:
-    """Tags of an opened file; None where it is no TIFF, or its first directory is not here."""
-    global _last
-    last = _last
-    if last is not None and last.is_same(opened):
-        return last.tags
-    file = _Here(opened.file, opened.size_bytes)
-    tags = _parsed(file)
-    _last = _Last(opened.size_bytes, tuple(file.reads), tags) if file.has_few_reads else None
+    """Tags of an opened file; None if it is not a TIFF or its first IFD was not fetched."""
+    global _previous
+    previous = _previous
+    if previous is not None and previous.has_tags_of(opened):
+        return previous.tags
+    file = _FetchedBytes(opened.file, opened.size_bytes)
+    tags = _parse(file)
+    _previous = (
+        _ParsedFile(opened.size_bytes, tuple(file.reads), tags) if file.has_few_reads else None
+    )
     return tags
 
 
-def _parsed(file: Any) -> FileTags | None:
+def _parse(file: Any) -> FileTags | None:
     import tifffile
 
     try:
         with tifffile.TiffFile(file, name="") as tiff:
             return _read(tiff)
+    # tifffile raises all of these for damaged or truncated files.
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Last:
-    """The file parsed last. One whose bytes are the same wherever that was read says the same."""
+class _ParsedFile:
+    """A parsed file, with every byte range that was read to parse it."""
 
     size_bytes: int
+    """Size of the file."""
     reads: tuple[tuple[int, bytes], ...]
+    """Offset and bytes of each read."""
     tags: FileTags | None
+    """The tags that were found."""
 
-    def is_same(self, opened: OpenFile) -> bool:
-        """Whether parsing another file would give the same."""
+    def has_tags_of(self, opened: OpenFile) -> bool:
+        """Whether another file has the same tags, because it is equal wherever this was read."""
         have = opened.file.have
         return opened.size_bytes == self.size_bytes and all(
             have(start, start + len(data)) == data for start, data in self.reads
         )
 
 
-_last: _Last | None = None
-"""One is enough: the files of an archive are mostly written by one program in one go."""
+_previous: _ParsedFile | None = None
+"""The file parsed last: most files of an archive have the same headers as the one before."""
 
 
 def _read(tiff: Any) -> FileTags:
+    """Tags of all IFDs that can be parsed from the fetched bytes."""
     first = tiff.pages.first
     description = first.tags.get(_DESCRIPTION)
     text = _text(description.value) if description is not None else None
@@ -86,12 +93,12 @@ def _read(tiff: Any) -> FileTags:
     further: list[dict[str, Any]] = []
     is_complete = True
     tiff.pages.useframes = False
-    for number in range(1, _MOST_PAGES):
+    for number in range(1, _MOST_IFDS):
         try:
             page = tiff.pages[number]
         except IndexError:
             break
-        except Exception:  # noqa: BLE001 - a directory that is not here, whatever the parser makes of it
+        except Exception:  # noqa: BLE001 - tifffile raises any error for an IFD that was not fetched
             is_complete = False
             break
         own = _tags_of(page)
@@ -102,20 +109,21 @@ def _read(tiff: Any) -> FileTags:
 
 
 def _tags_of(page: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Tags of an IFD by name, or by number if they have no name."""
+    tags: dict[str, Any] = {}
     for tag in page.tags:
-        if tag.code in _OF_SEGMENTS:
+        if tag.code in _LOCATIONS:
             continue
         name = tag.name if not tag.name.isdecimal() else str(tag.code)
-        found[name] = {"code": tag.code, "type": int(tag.dtype), "count": tag.count}
+        tags[name] = {"code": tag.code, "type": int(tag.dtype), "count": tag.count}
         if tag.valuebytecount > _LARGEST_TAG_BYTES:
-            found[name]["left_out_bytes"] = tag.valuebytecount
+            tags[name]["left_out_bytes"] = tag.valuebytecount
             continue
         try:
-            found[name]["value"] = _as_json(tag.value)
-        except Exception:  # noqa: BLE001 - a directory that is not here, whatever the parser makes of it
-            found[name]["unreadable"] = True
-    return found
+            tags[name]["value"] = _as_json(tag.value)
+        except Exception:  # noqa: BLE001 - tifffile raises any error for bytes that were not fetched
+            tags[name]["unreadable"] = True
+    return tags
 
 
 def _text(value: Any) -> str:
@@ -123,7 +131,7 @@ def _text(value: Any) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """A tag's value so that it can be told again: bytes as Base64."""
+    """Value of a tag as JSON from which it can be restored: bytes as Base64."""
     if isinstance(value, bytes | bytearray):
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray):
@@ -137,20 +145,21 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, int):
-        return int(value)  # tifffile's enumerations are integers
+        return int(value)  # the enumerations of tifffile are integers
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return str(value)
 
 
-class _Here(io.RawIOBase):
-    """A file of which only the fetched bytes can be read."""
+class _FetchedBytes(io.RawIOBase):
+    """File object over the bytes that were fetched; reading others raises `OSError`."""
 
     def __init__(self, file: SparseFile, size_bytes: int) -> None:
         super().__init__()
         self.reads: list[tuple[int, bytes]] = []
-        """What was read, as long as it is little and all of it was there."""
+        """Offset and bytes of each read, while `has_few_reads`."""
         self.has_few_reads = True
+        """Whether all reads succeeded and their bytes are few enough to be compared."""
         self._n_read_bytes = 0
         self._file = file
         self._size = size_bytes
@@ -171,20 +180,20 @@ class _Here(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        view = memoryview(buffer).cast("B")  # of arrays len() counts items
+        view = memoryview(buffer).cast("B")  # len() of an array counts items, not bytes
         stop = min(self._size, self._position + len(view))
         if stop <= self._position:
             return 0
         data = self._file.have(self._position, stop)
         if data is None:
             self.has_few_reads = False
-            raise OSError("these bytes were not fetched")
-        self._note(data)
+            raise OSError(f"bytes {self._position}-{stop} were not fetched")
+        self._record(data)
         view[: len(data)] = data
         self._position = stop
         return len(data)
 
-    def _note(self, data: Any) -> None:
+    def _record(self, data: Any) -> None:
         self._n_read_bytes += len(data)
         self.has_few_reads &= self._n_read_bytes <= _MOST_COMPARED_BYTES
         if self.has_few_reads:

@@ -1,1 +1,1 @@
-"""What will be written, as arithmetic: chunks, shards, cells, stages. Pure."""
+"""Plan what is written: chunks, shards, levels, stages and cells. Pure."""

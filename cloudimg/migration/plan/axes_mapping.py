@@ -1,18 +1,19 @@
-"""From the axes of a source to those that OME-Zarr has a place for, and back. Pure.
+"""Map the axes of a source to the axes that OME-Zarr allows, and back. Pure.
 
 OME-Zarr 0.5 allows two to five axes: time, then channel or one axis of another kind, then space
-(https://ngff.openmicroscopy.org/0.5/#axes-md). So:
+(https://ngff.openmicroscopy.org/0.5/#axes-md). Therefore:
 
-- t, c, z, y, x are themselves, in this order;
-- samples (s, as of RGB) become channels: channel ``c * n_s + s``;
-- one further axis takes the channel's place where there is no channel;
-- otherwise each combination of the further axes is an image of its own. They are *lead dims*.
+- t, c, z, y and x keep their names and are stored in this order;
+- samples (s, as in RGB) become channels: channel ``c * n_s + s``;
+- a single further axis takes the position of the channel axis if there are no channels;
+- otherwise the further axes are *lead dims*: each index along them is a separate image.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,30 @@ from cloudimg.errors import ArgumentError
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
 _SPACE = ("z", "y", "x")
+_KNOWN = ("t", "c", "s", *_SPACE)
 
 
 class AxesMapping:
-    """The axes of a source and those of the images that are made of it.
+    """The axes of a source, and those of the images that are written from it.
 
     Parameters
     ----------
     source_dims : sequence of str
     source_shape : sequence of int
 
+    Attributes
+    ----------
+    dims, shape : tuples
+        Axes of each image, in the order of OME-Zarr.
+    lead_dims, lead_shape : tuples
+        Axes of the source along which each index is a separate image.
+    n_samples : int
+        Number of samples per pixel; 1 if the source has no axis s.
+
     Raises
     ------
     ArgumentError
-        If there are no y and x.
+        If the source lacks y or x.
     """
 
     def __init__(self, source_dims: Sequence[str], source_shape: Sequence[int]) -> None:
@@ -44,21 +55,18 @@ class AxesMapping:
         self.source_shape = tuple(int(n) for n in source_shape)
         if not {"y", "x"} <= set(self.source_dims):
             raise ArgumentError(
-                f"an image needs the axes y and x, this one has {self.source_dims}: name its axes"
-                " with axes= or dims="
+                f"an image needs the axes y and x, but this one has {self.source_dims}: name its"
+                " axes with axes= or dims="
             )
         length = dict(zip(self.source_dims, self.source_shape, strict=True))
+        further = tuple(dim for dim in self.source_dims if dim not in _KNOWN)
+        middle = ("c",) if "c" in length or "s" in length else ()
+        if len(further) == 1 and not middle:
+            further, middle = (), further
         self.n_samples = length.get("s", 1)
-        further = [dim for dim in self.source_dims if dim not in ("t", "c", "s", *_SPACE)]
-        has_channels = "c" in length or "s" in length
-        self.custom = further[0] if len(further) == 1 and not has_channels else None
-        """The axis that stands in the channel's place."""
-        self.lead_dims = tuple(further) if self.custom is None else ()
-        self.lead_shape = tuple(length[dim] for dim in self.lead_dims)
-        middle = self.custom or ("c" if has_channels else None)
-        order = [dim for dim in ("t", middle, *_SPACE) if dim is not None]
-        self.dims = tuple(dim for dim in order if dim in length or dim == middle)
-        """Of each image."""
+        self.lead_dims = further
+        self.lead_shape = tuple(length[dim] for dim in further)
+        self.dims = tuple(d for d in ("t", *middle, *_SPACE) if d in length or d in middle)
         self.shape = tuple(
             length.get("c", 1) * self.n_samples if dim == "c" else length[dim] for dim in self.dims
         )
@@ -68,63 +76,68 @@ class AxesMapping:
 
     @property
     def alignment(self) -> tuple[int, ...]:
-        """Per dim, a number at whose multiples a region must begin: pixels have all samples."""
+        """By dim, the number of which region bounds must be multiples, to keep samples together."""
         return tuple(self.n_samples if dim == "c" else 1 for dim in self.dims)
 
     @property
     def n_images(self) -> int:
-        """How many images there are."""
+        """Number of images, 1 if there are no lead dims."""
         return math.prod(self.lead_shape)
 
     def lead_index(self, image: int) -> tuple[int, ...]:
-        """Position of an image along the lead dims."""
+        """Index of an image along the lead dims."""
         return tuple(int(i) for i in np.unravel_index(image, self.lead_shape))
 
     def to_source(self, image: int, region: Region) -> Region:
-        """Region of the source that holds a region of an image.
+        """Region of the source that corresponds to a region of an image.
 
         Raises
         ------
         ArgumentError
-            If the region cuts through the samples of a pixel.
+            If the region would split the samples of a pixel.
         """
         lead = dict(zip(self.lead_dims, self.lead_index(image), strict=True))
         part = dict(zip(self.dims, region, strict=True))
-        chosen = []
+        source_region = []
         for dim, length in zip(self.source_dims, self.source_shape, strict=True):
             if dim in lead:
-                chosen.append(slice(lead[dim], lead[dim] + 1, 1))
+                source_region.append(slice(lead[dim], lead[dim] + 1, 1))
             elif dim == "s":
-                chosen.append(slice(0, length, 1))
+                source_region.append(slice(0, length, 1))
             elif dim == "c":
-                chosen.append(self._channels(part["c"]))
+                source_region.append(self._source_channels(part["c"]))
             else:
-                chosen.append(slice(part[dim].start, part[dim].stop, 1))
+                source_region.append(slice(part[dim].start, part[dim].stop, 1))
         if "s" in self.source_dims:
-            self._channels(part["c"])
-        return tuple(chosen)
+            self._source_channels(part["c"])
+        return tuple(source_region)
 
-    def _channels(self, part: slice) -> slice:
-        """Channels of the source that merged ones belong to."""
+    def _source_channels(self, part: slice) -> slice:
+        """Channels of the source that make up a range of the image's channels."""
         n = self.n_samples
         if part.start % n or part.stop % n:
-            raise ArgumentError(f"channels {part.start}-{part.stop} cut pixels of {n} samples")
+            raise ArgumentError(f"channels {part.start}-{part.stop} split pixels of {n} samples")
         return slice(part.start // n, part.stop // n, 1)
 
+    def _source_order(self) -> list[str]:
+        """The dims of the source in the order of the lead dims and the image's dims."""
+        channels = [dim for dim in ("c", "s") if dim in self.source_dims]
+        order = list(self.lead_dims)
+        for dim in self.dims:
+            order += channels if dim == "c" else [dim]
+        return order
+
     def from_source_pixels(self, pixels: Array) -> Array:
-        """Pixels of one image in its dims, from those of the region that `to_source` gave.
+        """Rearrange pixels of a region from `to_source` into the dims of an image.
 
         Returns
         -------
         ndarray
-            C-contiguous, little-endian; of the same memory where nothing must be moved.
+            C-contiguous, little-endian. Shares memory with the input if that needs no change.
         """
-        at = {dim: i for i, dim in enumerate(self.source_dims)}
-        middle = [dim for dim in ("c", "s") if dim in at]
-        order = list(self.lead_dims)
-        for dim in self.dims:
-            order += middle if dim == "c" else [dim]
-        moved = pixels.transpose([at[dim] for dim in order])
+        position = {dim: i for i, dim in enumerate(self.source_dims)}
+        order = self._source_order()
+        moved = pixels.transpose([position[dim] for dim in order])
         length = dict(zip(order, moved.shape, strict=True))
         shape = [
             length.get("c", 1) * length.get("s", 1) if dim == "c" else length[dim]
@@ -134,53 +147,56 @@ class AxesMapping:
         return np.ascontiguousarray(moved, dtype).reshape(shape)
 
     def to_source_pixels(self, pixels: Array, source_region: Region) -> Array:
-        """Pixels in the source's dims, from those of some images stacked in front.
+        """Rearrange pixels of images into the dims of the source.
 
         Parameters
         ----------
         pixels : ndarray
-            The images that `to_plan` tells, along a first axis, each in the plan's dims.
+            The images that `to_plan` returned, stacked along a first axis, each in the image's
+            dims.
         source_region : tuple of slice
-            The region that `to_plan` was asked for.
+            The region with which `to_plan` was called.
         """
-        part = dict(zip(self.source_dims, source_region, strict=True))
-        length = {dim: s.stop - s.start for dim, s in part.items()}
-        order = list(self.lead_dims)
-        for dim in self.dims:
-            order += [d for d in ("c", "s") if d in part] if dim == "c" else [dim]
+        length = {
+            dim: part.stop - part.start
+            for dim, part in zip(self.source_dims, source_region, strict=True)
+        }
+        order = self._source_order()
         whole = pixels.reshape([length[dim] for dim in order])
         return whole.transpose([order.index(dim) for dim in self.source_dims])
 
     def to_plan(self, region: Region) -> tuple[list[int], Region]:
-        """Images and the region of each that hold a region of the source."""
+        """Images, and the region within each, that make up a region of the source."""
         part = dict(zip(self.source_dims, region, strict=True))
         ranges = [range(part[dim].start, part[dim].stop) for dim in self.lead_dims]
-        grid = np.indices([len(r) for r in ranges]).reshape(len(ranges), -1).T if ranges else [()]
         images = [
-            int(np.ravel_multi_index(tuple(r[i] for r, i in zip(ranges, at, strict=True)),
-                                     self.lead_shape)) if ranges else 0
-            for at in grid
-        ]  # fmt: skip
-        inside = []
+            int(np.ravel_multi_index(index, self.lead_shape)) if index else 0
+            for index in product(*ranges)
+        ]
+        image_region = []
         for dim, length in zip(self.dims, self.shape, strict=True):
             if dim != "c":
-                inside.append(slice(part[dim].start, part[dim].stop, 1))
+                image_region.append(slice(part[dim].start, part[dim].stop, 1))
             elif "c" in part:
                 n = self.n_samples
-                inside.append(slice(part["c"].start * n, part["c"].stop * n, 1))
+                image_region.append(slice(part["c"].start * n, part["c"].stop * n, 1))
             else:
-                inside.append(slice(0, length, 1))
-        return images, tuple(inside)
+                image_region.append(slice(0, length, 1))
+        return images, tuple(image_region)
 
     def boundaries(
-        self, source_cuts: Sequence[npt.NDArray[np.int64]]
+        self, source_boundaries: Sequence[npt.NDArray[np.int64]]
     ) -> list[npt.NDArray[np.int64]]:
-        """Per dim of an image, where it can be cut without cutting what is read at once."""
-        of = dict(zip(self.source_dims, source_cuts, strict=True))
-        found = []
-        for dim in self.dims:
-            if dim == "c":
-                found.append(of.get("c", np.array([0, 1])) * self.n_samples)
-            else:
-                found.append(of[dim])
-        return [np.asarray(each, np.int64) for each in found]
+        """Positions along each dim of an image at which no segment of the source is split.
+
+        Parameters
+        ----------
+        source_boundaries : sequence of ndarray
+            The same for each dim of the source: increasing, from 0 to the dim's length.
+        """
+        by_dim = dict(zip(self.source_dims, source_boundaries, strict=True))
+        image_boundaries = [
+            by_dim.get("c", np.array([0, 1])) * self.n_samples if dim == "c" else by_dim[dim]
+            for dim in self.dims
+        ]
+        return [np.asarray(each, np.int64) for each in image_boundaries]

@@ -1,4 +1,4 @@
-"""From what the user asked, and the shape of the image, to a `Plan`. Pure, the same everywhere."""
+"""Make a `Plan` from a request and the shape of the image. Pure; the same on every machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
-from cloudimg.migration.plan.cells import (
+from cloudimg.migration.plan.choose_cells import (
     Amplification,
     Boundaries,
     Pyramid,
@@ -21,15 +21,16 @@ from cloudimg.migration.plan.plan import Plan, PlannedLevel, Shape, fill_as_json
 from cloudimg.migration.plan.request import WriteRequest, by_dim, factors_of, method_of
 
 _LARGEST_SHARD_BYTES = 4 * 2**30
-_VOLUME = 64
-"""Planes along z from which on chunks are cubes."""
+_LEAST_DEPTH = 64
+"""Number of planes along z from which on chunks may be cubes."""
 _CHUNKS = {
     3: ({"z": 64, "y": 64, "x": 64}, {"z": 16, "y": 128, "x": 128}, {"y": 256, "x": 256}),
-    # Without shards a chunk is an object: larger, so that there are fewer.
+    # Without shards each chunk is an object: larger chunks keep the number of objects low.
     2: ({"z": 128, "y": 128, "x": 128}, {"z": 32, "y": 256, "x": 256}, {"y": 1024, "x": 1024}),
 }
+"""Default chunks by Zarr format, the preferred one first."""
 _TOLERATED = 1.1
-"""Cubes may cost a tenth of the source read twice, not more."""
+"""Amplification up to which a preferred chunk is taken: a tenth of the source is read twice."""
 
 
 def make_plan(
@@ -52,59 +53,66 @@ def make_plan(
     dims, shape : sequences
         Axes of one image, in the order of OME-Zarr.
     dtype : dtype
-    request : Request
-        What the user asked for.
+    request : WriteRequest
+        What the user requested.
     codec : mapping
         See `codecs.Codec.spec`.
     lead_dims, lead_shape : sequences
-        Axes along which there are images of their own.
+        Axes of the source along which each index is a separate image.
     fill_value : number
-    cuts : sequence of ndarray, optional
-        Per dim, increasing from 0 to its length: where the source can be cut without reading a
-        segment twice. Anywhere without it.
-    grain : sequence of int, optional
-        Per dim, a number of which cells must begin at multiples.
+    boundaries : sequence of ndarray, optional
+        Per dim, the positions at which the source can be split without reading a segment twice,
+        increasing from 0 to the dim's length. By default anywhere.
+    alignment : sequence of int, optional
+        By dim, the number of which the bounds of cells must be multiples.
 
     Raises
     ------
     ArgumentError
-        For chunks, shards, factors or levels that cannot be.
+        If chunks, shards, factors or levels are impossible for this image.
     """
     dims, shape, dtype = tuple(dims), tuple(map(int, shape)), np.dtype(dtype).newbyteorder("<")
     if not all(n > 0 for n in (*shape, *lead_shape)):
         raise ArgumentError(f"an image of shape {(*lead_shape, *shape)} has no pixels")
     alignment = tuple(alignment) if alignment is not None else (1,) * len(dims)
-    amplified = Amplification([None] * len(dims) if boundaries is None else boundaries, shape)
+    source = Amplification([None] * len(dims) if boundaries is None else boundaries, shape)
     candidates = []
     for chunk in _chunks(request, dims, shape):
         shapes, factors = _levels(request, dims, shape, chunk)
-        pyramid = Pyramid(dims, shapes, factors, chunk, alignment, dtype.itemsize)
-        cell = choose_cell(pyramid, 0, 0, amplified, _checked_shards(pyramid, request))
-        candidates.append((round(amplified.of(cell), 6), pyramid, cell))
+        pyramid = Pyramid(
+            dims=dims,
+            shapes=shapes,
+            factors=factors,
+            chunk=chunk,
+            alignment=alignment,
+            itemsize=dtype.itemsize,
+        )
+        cell = choose_cell(pyramid, 0, 0, source, _checked_shards(pyramid, request))
+        candidates.append((round(source.of(cell), 6), pyramid, cell))
         if candidates[-1][0] <= _TOLERATED:
             break
     _, pyramid, cell = min(candidates, key=lambda candidate: candidate[0])
     stages, shards = make_stages(pyramid, cell)
     return Plan(
-        request.zarr_format,
-        dims,
-        tuple(lead_dims),
-        tuple(map(int, lead_shape)),
-        dtype.str,
-        fill_as_json(fill_value, dtype),
-        pyramid.chunk,
-        tuple(
+        zarr_format=request.zarr_format,
+        dims=dims,
+        lead_dims=tuple(lead_dims),
+        lead_shape=tuple(map(int, lead_shape)),
+        dtype=dtype.str,
+        fill_value=fill_as_json(fill_value, dtype),
+        chunk=pyramid.chunk,
+        levels=tuple(
             PlannedLevel(*each)
             for each in zip(pyramid.shapes, shards, pyramid.factors, strict=True)
         ),
-        stages,
-        dict(codec),
-        method_of(request),
+        stages=stages,
+        codec=dict(codec),
+        method=method_of(request),
     )
 
 
 def amplification(plan: Plan, boundaries: Sequence[Boundaries]) -> float:
-    """How many times the source is read by the cells of a plan: 1.0 where nothing is read twice."""
+    """Average number of times that a plan reads each pixel: 1.0 if nothing is read twice."""
     return Amplification(boundaries, plan.levels[0].shape).of(plan.stages[0].cell)
 
 
@@ -112,28 +120,28 @@ def amplification(plan: Plan, boundaries: Sequence[Boundaries]) -> float:
 
 
 def _chunks(request: WriteRequest, dims: tuple[str, ...], shape: Shape) -> list[Shape]:
-    """Inner chunks to choose from, the best first."""
+    """Chunks to choose from, the preferred one first."""
     length = dict(zip(dims, shape, strict=True))
-    asked = by_dim(request.chunks, dims, "chunks")
+    requested = by_dim(request.chunks, dims, "chunks")
     shards = by_dim(request.shards, dims, "shards")
     defaults = list(_CHUNKS[request.zarr_format])
-    if length.get("z", 1) < _VOLUME or {"z", "y", "x"} & set(asked):
-        defaults = defaults[-1:]  # planes; cubes only where the user leaves all three to us
-    found = []
+    if length.get("z", 1) < _LEAST_DEPTH or {"z", "y", "x"} & set(requested):
+        defaults = defaults[-1:]  # planes: cubes are chosen only if none of z, y, x is requested
+    chunks = []
     for default in defaults:
-        within = {dim: min(default.get(dim, 1), shards.get(dim, n)) for dim, n in length.items()}
-        wanted = {**within, **asked}
-        chunk = tuple(min(wanted[dim], length[dim]) for dim in dims)
-        if chunk not in found:
-            found.append(chunk)
-    whole = [chunk for chunk in found if _divides(chunk, dims, length, shards)]
-    return whole or found
+        fitting = {dim: min(default.get(dim, 1), shards.get(dim, n)) for dim, n in length.items()}
+        lengths = {**fitting, **requested}
+        chunk = tuple(min(lengths[dim], length[dim]) for dim in dims)
+        if chunk not in chunks:
+            chunks.append(chunk)
+    dividing = [chunk for chunk in chunks if _divides(chunk, dims, length, shards)]
+    return dividing or chunks
 
 
 def _divides(
     chunk: Shape, dims: tuple[str, ...], length: Mapping[str, int], shards: Mapping[str, int]
 ) -> bool:
-    """Whether shards are whole chunks, or all of an axis."""
+    """Whether requested shards are whole chunks, or span their axis."""
     return all(
         shards.get(dim, n) % n == 0 or shards[dim] >= length[dim]
         for dim, n in zip(dims, chunk, strict=True)
@@ -146,39 +154,41 @@ def _divides(
 def _levels(
     request: WriteRequest, dims: tuple[str, ...], shape: Shape, chunk: Shape
 ) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
-    """Shapes and factors by level."""
+    """Shapes and factors of the levels."""
     shapes, factors = [shape], [(1,) * len(dims)]
-    asked = factors_of(request, dims)
+    requested = factors_of(request, dims)
     n_levels = request.levels
-    if isinstance(asked, list) and n_levels is None:
-        n_levels = len(asked) + 1
+    if isinstance(requested, list) and n_levels is None:
+        n_levels = len(requested) + 1
     while n_levels is None or len(shapes) < n_levels:
-        if n_levels is None and _is_small(dims, shapes[-1], chunk):
-            break
-        step = asked[len(shapes) - 1] if isinstance(asked, list) else asked
-        chosen = _default_factors(dims, shapes[-1]) if step is None else step
         below = shapes[-1]
-        above = tuple(-(-n // f) for n, f in zip(below, chosen, strict=True))
+        if n_levels is None and _is_small(dims, below, chunk):
+            break
+        step = requested[len(shapes) - 1] if isinstance(requested, list) else requested
+        if step is None:
+            step = _default_factors(dims, below)
+        above = tuple(-(-n // f) for n, f in zip(below, step, strict=True))
         if above == below:
             if n_levels is None:
                 break
-            what = f"levels={n_levels}" if request.levels else f"factors: step {len(shapes)}"
+            what = f"levels={n_levels}" if request.levels else f"step {len(shapes)} of factors="
             raise ArgumentError(
-                f"{what}: level {len(shapes)} would be as large as the one below it,"
-                f" {dict(zip(dims, below, strict=True))}; ask for {len(shapes)} levels"
+                f"{what}: level {len(shapes)} would be as large as the level below it,"
+                f" {dict(zip(dims, below, strict=True))}; request {len(shapes)} levels"
             )
         shapes.append(above)
-        factors.append(chosen)
+        factors.append(step)
     return tuple(shapes), tuple(factors)
 
 
 def _is_small(dims: tuple[str, ...], shape: Shape, chunk: Shape) -> bool:
+    """Whether a level needs no further level above it: it fits a screen, or one chunk."""
     plane = [i for i, dim in enumerate(dims) if dim in ("y", "x")]
     return all(shape[i] <= max(256, chunk[i]) for i in plane)
 
 
 def _default_factors(dims: tuple[str, ...], shape: Shape) -> Shape:
-    """Two along y and x; along z where it is not much shorter, which keeps proportions."""
+    """Two along y and x, and along z unless it is much shorter, which keeps the proportions."""
     longest = max(n for dim, n in zip(dims, shape, strict=True) if dim in ("y", "x"))
     return tuple(
         2 if n > 1 and (dim in ("y", "x") or (dim == "z" and 2 * n >= longest)) else 1
@@ -190,19 +200,25 @@ def _default_factors(dims: tuple[str, ...], shape: Shape) -> Shape:
 
 
 def _checked_shards(pyramid: Pyramid, request: WriteRequest) -> dict[int, int]:
-    """What the user wants of shards, by position of the dim."""
-    asked = by_dim(request.shards, pyramid.dims, "shards")
+    """Requested lengths of shards, by position of the dim.
+
+    Raises
+    ------
+    ArgumentError
+        If they are not whole chunks, split the samples of a pixel, or are too large.
+    """
+    requested = by_dim(request.shards, pyramid.dims, "shards")
     chunks = by_dim(request.chunks, pyramid.dims, "chunks")
-    found: dict[int, int] = {}
+    extents: dict[int, int] = {}
     for i, dim in enumerate(pyramid.dims):
-        if dim not in asked:
+        if dim not in requested:
             continue
-        extent, chunk, length = asked[dim], pyramid.chunk[i], pyramid.shapes[0][i]
-        # Chunks end at the image, but shards must fit what the user said, which may be longer.
+        extent, chunk, length = requested[dim], pyramid.chunk[i], pyramid.shapes[0][i]
+        # The plan's chunk is clipped to the image; shards must fit the chunk that was requested.
         unit = chunks.get(dim, chunk)
         if extent % unit and (dim in chunks or extent < length):
             raise ArgumentError(
-                f"shards: {extent} along {dim} is no multiple of the chunk, {unit}: take"
+                f"shards=: {extent} along {dim} is not a multiple of the chunk, {unit}: use"
                 f" {-(-extent // unit) * unit}"
             )
         if extent >= length:
@@ -210,21 +226,21 @@ def _checked_shards(pyramid: Pyramid, request: WriteRequest) -> dict[int, int]:
         elif extent % pyramid.alignment[i]:
             unit = math.lcm(unit, pyramid.alignment[i])
             raise ArgumentError(
-                f"shards: {extent} along {dim} must be a multiple of {pyramid.alignment[i]}, the"
-                f" samples of a pixel: take {-(-extent // unit) * unit}"
+                f"shards=: {extent} along {dim} must be a multiple of {pyramid.alignment[i]}, the"
+                f" number of samples of a pixel: use {-(-extent // unit) * unit}"
             )
-        found[i] = extent
-    _refuse_large(pyramid, found)
-    return found
+        extents[i] = extent
+    _refuse_large(pyramid, extents)
+    return extents
 
 
-def _refuse_large(pyramid: Pyramid, found: Mapping[int, int]) -> None:
-    """Shards are made in memory and stored by one request."""
-    least = tuple(found.get(i, n) for i, n in enumerate(pyramid.chunk))
+def _refuse_large(pyramid: Pyramid, extents: Mapping[int, int]) -> None:
+    """Refuse objects that are too large to be encoded in memory and stored by one request."""
+    least = tuple(extents.get(i, n) for i, n in enumerate(pyramid.chunk))
     size = math.prod(least) * pyramid.itemsize
     if size > _LARGEST_SHARD_BYTES:
-        what = "shards" if found else "chunks"
+        what = "shards" if extents else "chunks"
         raise ArgumentError(
-            f"{what} of {least} are {size} bytes, and at most {_LARGEST_SHARD_BYTES} are stored at"
-            f" once: make them smaller, or leave {what} out for a good choice"
+            f"{what} of {least} are {size} bytes, but at most {_LARGEST_SHARD_BYTES} can be stored"
+            f" at once: make them smaller, or leave out {what}= for a suitable default"
         )

@@ -1,7 +1,12 @@
-"""Which stored objects hold which region of a copy. Pure."""
+"""Look up which objects a cell stores, and which cell stores an object. Pure.
+
+A stored object is a shard, or in Zarr 2 a chunk. The keys are those of `Plan.shard_key`. Objects
+that contain only the fill value are not written, so any of these objects may be absent.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
 
@@ -12,7 +17,7 @@ from cloudimg.migration.plan.plan import Cell, Output, Plan
 
 
 def objects_of(plan: Plan, cell: Cell, output: Output) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """Keys of the objects that a cell may store at a level, and the region that each holds."""
+    """Keys of the objects that a cell may store at a level, each with its region of the level."""
     stored = plan.stored_shape(output.level)
     shape = plan.levels[output.level].shape
     ranges = [
@@ -27,13 +32,26 @@ def objects_of(plan: Plan, cell: Cell, output: Output) -> Iterator[tuple[str, tu
         yield plan.shard_key(cell.image, output.level, index), region
 
 
-def producer(plan: Plan, level: int, image: int, index: tuple[int, ...]) -> tuple[int, int]:
-    """Stage and number of the cell that stores an object of a level."""
+def cell_storing(plan: Plan, level: int, image: int, index: tuple[int, ...]) -> tuple[int, int]:
+    """Stage and number of the cell that stores an object.
+
+    Parameters
+    ----------
+    plan : Plan
+    level, image : int
+    index : tuple of int
+        Position of the object in the level's grid of stored objects.
+
+    Raises
+    ------
+    CorruptFileError
+        If no stage of the plan writes that level.
+    """
     for number, stage in enumerate(plan.stages):
         if stage.first_level <= level <= stage.last_level:
-            extents = plan.levels[level].shard
+            shard = plan.levels[level].shard
             stored = plan.stored_shape(level)
-            at = tuple(i * s // e for i, s, e in zip(index, stored, extents, strict=True))
-            flat = int(np.ravel_multi_index(at, stage.grid))
-            return number, image * int(np.prod(stage.grid, dtype=np.int64)) + flat
-    raise CorruptFileError(f"the plan has no level {level}")
+            cell_index = tuple(i * s // e for i, s, e in zip(index, stored, shard, strict=True))
+            flat = int(np.ravel_multi_index(cell_index, stage.grid))
+            return number, image * math.prod(stage.grid) + flat
+    raise CorruptFileError(f"no stage of the plan writes level {level}")

@@ -1,4 +1,4 @@
-"""What users ask of a copy: checked, in one form, and storable with the plan. Pure."""
+"""What the user requests of a copy: checked, normalized, storable in the journal. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ METHODS = ("mean", "nearest", "mode")
 FORMATS = (3, 2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRequest:
-    """The arguments that decide which bytes are written. None: chosen from the image alone."""
+    """The arguments that determine which bytes are written. None: chosen from the image."""
 
     zarr_format: int = 3
+    """3 or 2."""
     chunks: Any = None
-    """By dim, a tuple in the order of the image's dims, or a number for y and x."""
+    """Lengths by dim, a tuple in the order of the image's dims, or a number for y and x."""
     shards: Any = None
-    """Likewise."""
+    """Lengths in the same forms as `chunks`."""
     levels: int | None = None
-    """Number of levels, the full one too."""
+    """Number of levels, including the full one."""
     factors: Any = None
-    """From each level to the next by dim; a list has one for each step."""
+    """Factors by dim from each level to the next; a list has one item for each step."""
     downsampling: str | None = None
+    """How levels are downsampled: mean, nearest or mode."""
     codec: Any = None
-    """See `codecs.make_codec`; JSON."""
+    """The codec in JSON; see `codecs.make_codec`."""
     name: str | None = None
-    """Of the image."""
+    """Name of the image."""
 
     def __post_init__(self) -> None:
         if self.zarr_format not in FORMATS or isinstance(self.zarr_format, bool):
@@ -39,31 +41,35 @@ class WriteRequest:
             raise ArgumentError(
                 f"downsampling={self.downsampling!r} must be one of {', '.join(METHODS)}"
             )
-        if self.levels is not None:
-            _positive(self.levels, "levels")
         if self.shards is not None and self.zarr_format == 2:
-            raise ArgumentError("shards: Zarr 2 has none; leave them out, or use zarr_format=3")
-        n_steps = len(self.factors) if isinstance(self.factors, list | tuple) else None
-        if self.levels is not None and n_steps not in (None, self.levels - 1):
-            raise ArgumentError(
-                f"levels={self.levels}, but factors= has {n_steps} steps: give one of them, or one"
-                " step less than there are levels"
-            )
+            raise ArgumentError("Zarr 2 has no shards: leave out shards=, or use zarr_format=3")
         if self.name is not None and not isinstance(self.name, str):
-            raise ArgumentError(f"name={self.name!r} must be a text")
+            raise ArgumentError(f"name={self.name!r} must be a string")
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        if self.levels is None:
+            return
+        _positive(self.levels, "levels")
+        n_steps = len(self.factors) if isinstance(self.factors, list | tuple) else None
+        if n_steps not in (None, self.levels - 1):
+            raise ArgumentError(
+                f"levels={self.levels}, but factors= has {n_steps} steps: pass one of the two, or"
+                " one step fewer than there are levels"
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal; equal where the request is."""
-        found: dict[str, Any] = to_plain(asdict(self))
-        return found
+        """The request as JSON, as the journal stores it; equal requests give equal JSON."""
+        plain: dict[str, Any] = to_plain(asdict(self))
+        return plain
 
     def resolved(self, dims: Sequence[str]) -> dict[str, Any]:
-        """As `to_json`; equal where two requests ask for the same by other means.
+        """`to_json`, in a form that is equal for all ways to request the same.
 
         Raises
         ------
         ArgumentError
-            For what does not fit the dims.
+            If an argument does not fit the dims.
         """
         return {
             **self.to_json(),
@@ -74,25 +80,25 @@ class WriteRequest:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """The request again."""
-        return cls(**found)
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Restore a request from `to_json`."""
+        return cls(**stored)
 
 
 def _positive(value: Any, what: str) -> int:
     is_whole = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
     if isinstance(value, bool) or not is_whole or int(value) < 1:
-        raise ArgumentError(f"{what}={value!r} must be a whole number from 1 on")
+        raise ArgumentError(f"{what}={value!r} must be a positive whole number")
     return int(value)
 
 
 def by_dim(value: Any, dims: Sequence[str], what: str) -> dict[str, int]:
-    """Extents by dim, of those dims that are told of.
+    """Lengths by dim, for those dims that were given one.
 
     Raises
     ------
     ArgumentError
-        For dims that do not exist and numbers that are not positive.
+        If a dim does not exist or a number is not positive.
     """
     if value is None:
         return {}
@@ -100,11 +106,13 @@ def by_dim(value: Any, dims: Sequence[str], what: str) -> dict[str, int]:
         unknown = set(value) - set(dims)
         if unknown:
             names = sorted(unknown, key=str)
-            raise ArgumentError(f"{what} name {names}, the image has {tuple(dims)}")
+            raise ArgumentError(f"{what}= names {names}, but the image has {tuple(dims)}")
         return {dim: _positive(n, f"{what}[{dim!r}]") for dim, n in value.items()}
     if isinstance(value, list | tuple):
         if len(value) != len(dims):
-            raise ArgumentError(f"{len(value)} {what} for the {len(dims)} dims {tuple(dims)}")
+            raise ArgumentError(
+                f"{what}= has {len(value)} numbers for the {len(dims)} dims {tuple(dims)}"
+            )
         return {dim: _positive(n, what) for dim, n in zip(dims, value, strict=True)}
     if isinstance(value, str):
         raise ArgumentError(f"{what}={value!r} must be a number, a tuple or a mapping by dim")
@@ -116,28 +124,30 @@ Factors = tuple[int, ...]
 
 
 def factors_of(request: WriteRequest, dims: Sequence[str]) -> Factors | list[Factors] | None:
-    """Factors by dim of each step, one for every step, or None where they are to be chosen.
+    """Factors by dim: a list of those of each step, the same for all steps, or None if unset.
 
     Raises
     ------
     ArgumentError
+        If a dim does not exist or a factor is not positive.
     """
-    asked = request.factors
-    if asked is None:
+    requested = request.factors
+    if requested is None:
         return None
-    if isinstance(asked, list | tuple):
-        return [_step(each, dims) for each in asked]
-    return _step(asked, dims)
+    if isinstance(requested, list | tuple):
+        return [_step(each, dims) for each in requested]
+    return _step(requested, dims)
 
 
-def _step(asked: Any, dims: Sequence[str]) -> Factors:
-    if not isinstance(asked, Mapping):
-        extent = _positive(asked, "factors")
-        return tuple(extent if dim in ("y", "x") else 1 for dim in dims)
-    found = by_dim(asked, dims, "factors")
-    return tuple(found.get(dim, 1) for dim in dims)
+def _step(requested: Any, dims: Sequence[str]) -> Factors:
+    """Factors of one step, 1 along dims that were given none."""
+    if not isinstance(requested, Mapping):
+        factor = _positive(requested, "factors")
+        return tuple(factor if dim in ("y", "x") else 1 for dim in dims)
+    factors = by_dim(requested, dims, "factors")
+    return tuple(factors.get(dim, 1) for dim in dims)
 
 
 def method_of(request: WriteRequest) -> str:
-    """How levels are made."""
+    """How levels are downsampled, with the default applied."""
     return request.downsampling or "mean"

@@ -1,1 +1,1 @@
-"""A migration under way: inputs, cells, executors, progress."""
+"""Running a migration: inputs, cells, stages, executors."""

@@ -1,9 +1,9 @@
-"""From the keyword arguments of the functions that write copies to a request and run options."""
+"""Turn the keyword arguments of functions that write copies into a request and run options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
@@ -12,17 +12,16 @@ from cloudimg.migration.options import PLAN_OPTIONS
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import AdvanceCallback, print_line
 from cloudimg.migration.run.memory import default_max_bytes
-from cloudimg.migration.run.write import Migration, RunOptions, write
+from cloudimg.migration.run.options import RunOptions
+from cloudimg.migration.run.result import Migration
+from cloudimg.migration.run.write import write
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.options import URL, StorageOptions
 from cloudimg.settings import parse_bytes
 
-if TYPE_CHECKING:
-    pass
-
 OpenWriteInput = Callable[[str | None], WriteInput]
-"""Opens what is to be written, given the name that the image shall have."""
-_NO_BOUND = 2**62
+"""Opens the image to write, given the name that it gets in the copy."""
+_UNLIMITED = 2**62
 
 
 def write_to_url(
@@ -36,11 +35,12 @@ def write_to_url(
     Parameters
     ----------
     open_write_input : callable
+        Called with the `name` argument.
     url : str or path
     given : mapping
-        Those of `RunKeywords` that the user passed.
+        The arguments among `RunKeywords` that the user passed.
     storage_options : mapping, optional
-        Of `url`.
+        fsspec's options for the store of `url`.
     """
     request = make_request(given)
     run_options = make_run_options(given)
@@ -49,7 +49,7 @@ def write_to_url(
 
 
 def make_request(given: Mapping[str, Any]) -> WriteRequest:
-    """The arguments that decide what is written, checked as far as possible without the image.
+    """Collect the arguments that decide what is written, and check them without the image.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def make_request(given: Mapping[str, Any]) -> WriteRequest:
 
     planned = {name: given[name] for name in PLAN_OPTIONS if name in given}
     if planned.get("codec") is not None:
-        # As the plan will have it: equal codecs are equal, whatever form they are given in. The
-        # item size, the one number that depends on the pixels, is added by the plan.
+        # In the plan's form, so that equal codecs compare equal however they are given. Only the
+        # item size depends on the pixels: the plan adds it.
         chain = make_codec(planned["codec"], "u1", planned.get("zarr_format", 3)).spec["chain"]
         for link in chain:
             link["configuration"].pop("typesize", None)
@@ -69,7 +69,7 @@ def make_request(given: Mapping[str, Any]) -> WriteRequest:
 
 
 def make_run_options(given: Mapping[str, Any]) -> RunOptions:
-    """The arguments that do not change what is written.
+    """Collect and check the arguments that do not change what is written.
 
     Raises
     ------
@@ -86,14 +86,16 @@ def make_run_options(given: Mapping[str, Any]) -> RunOptions:
 
 
 def memory(max_mem: int | str | None, client: Any) -> int:
-    """Bytes that cells may take, from a number or a text such as ``"2GB"``.
+    """Memory for cells in bytes, from a number or a text such as ``"2GB"``.
+
+    Without `max_mem`, the workers of a cluster are limited by their own memory only.
 
     Raises
     ------
     ArgumentError
     """
     if max_mem is None:
-        return default_max_bytes() if client is None else _NO_BOUND
+        return default_max_bytes() if client is None else _UNLIMITED
     return parse_bytes("max_mem", max_mem)
 
 
@@ -104,7 +106,7 @@ def _flag(value: Any, name: str) -> bool:
 
 
 def progress_callback(progress: bool | AdvanceCallback) -> AdvanceCallback | None:
-    """The function that reports progress: the user's own, or one that prints a line.
+    """The function that reports progress: the user's, or one that prints a line.
 
     Raises
     ------

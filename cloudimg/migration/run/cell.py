@@ -1,13 +1,12 @@
-"""A cell: read one region once, store its shards at several levels, write the receipt.
+"""A cell: read one region once, store its shards at several levels, write the commit record.
 
-This is all that a worker does. It needs nothing from other workers and gives back a receipt.
+This is all that a worker does. It needs nothing from other workers and returns a commit record.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -30,89 +29,90 @@ from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
 from cloudimg.migration.run.inputs import ImageInput, Input, LevelInput, redacted_source_key
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.settings import settings
-from cloudimg.storage import Data, engine
+from cloudimg.storage import Data, engine, map_ahead
 
 T = TypeVar("T")
 S = TypeVar("S")
 Array = npt.NDArray[Any]
 
 MEMORY_FACTOR = 3.3
-"""Peak memory of a cell's work over the cell's decoded bytes: pixels, the levels above, what is
-encoded and not yet stored, and compressed bytes of the source."""
+"""Peak memory of a cell divided by its decoded bytes: pixels, higher levels, what is encoded and
+not yet stored, and compressed bytes of the source."""
+_PUTS_AHEAD = 32
+"""Objects of a cell that are encoded and not yet stored, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to know to do any cell of a migration. Picklable, small."""
+    """Everything that a worker needs to do any cell of a migration. Picklable, small."""
 
     plan: Plan
     source: Input | None
-    """What stage 0 reads; None where its pixels are brought."""
+    """What stage 0 reads; None if Dask computes its pixels."""
     destination: Destination
     lease: LeaseView
     plan_id: str = ""
-    """Of the migration, for its receipts."""
+    """`State.id` of the migration, for commit records."""
 
     def input_of(self, stage: int) -> Input:
-        """What the cells of a stage are read from."""
+        """What the cells of a stage read."""
         level = self.plan.stages[stage].input_level
         if level is not None:
             return LevelInput(self.plan, self.destination, level)
         if self.source is None:
-            raise ArgumentError("the source of this migration is an array, which is not at hand")
+            raise ArgumentError(
+                "the source of this migration is an array, which only Dask can read"
+            )
         return self.source
 
 
-def _nothing() -> None:
-    """Between reading and storing, where there is nothing to do then."""
-
-
 def run_cell(
-    job: Job, stage: int, number: int, after_read: Callable[[], None] = _nothing
+    job: Job, stage: int, number: int, after_read: Callable[[], None] | None = None
 ) -> CommitRecord:
-    """Do one cell.
+    """Read a cell and store it.
 
     Parameters
     ----------
     job : Job
     stage, number : int
-    after_read : callable
-        Is called when all has been read and nothing was stored.
+    after_read : callable, optional
+        Called after everything was read and before anything is stored.
 
     Raises
     ------
     StorageError, FormatError, GridError
-        Then nothing is lost: the cell has no receipt and will be done again.
+        The cell has no commit record then, and will be done again.
     """
     cell = job.plan.cell(stage, number)
     files = _CellFiles(job.source, cell)
     pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open)
-    after_read()
+    if after_read is not None:
+        after_read()
     return store_cell(job, cell, pixels, files)
 
 
 def store_cell(
     job: Job, cell: Cell, pixels: Array, files: _CellFiles | None = None
 ) -> CommitRecord:
-    """Store a cell whose pixels are here, and its receipt."""
+    """Store the pixels of a cell, then its commit record."""
     plan = job.plan
     histograms, first_channel = _histograms(plan, cell, pixels)
     levels = []
-    table = None if files is None else files.store(job)
+    originals = None if files is None else files.start_put(job)
     for output in plan.outputs(cell):
         factors = plan.levels[output.level].factors
         if output.level > 0:
             pixels = downsample(pixels, factors, plan.method)
         levels.append(_store_level(job, cell, output, pixels))
     record = CommitRecord(
-        cell.stage,
-        cell.number,
-        tuple(level.result() for level in levels),
-        files.etags if files is not None else {},
-        histograms,
-        first_channel,
-        None if table is None else table.result(),
-        job.plan_id,
+        stage=cell.stage,
+        number=cell.number,
+        levels=tuple(level.result() for level in levels),
+        sources=files.etags if files is not None else {},
+        histograms=histograms,
+        first_channel=first_channel,
+        originals=None if originals is None else originals.result(),
+        plan_id=job.plan_id,
     )
     job.lease.check()
     write_record(job.destination, record)
@@ -120,7 +120,7 @@ def store_cell(
 
 
 class _CellFiles:
-    """The files that a cell reads: their versions, and what the table of originals says of them."""
+    """The files that a cell reads: their ETags, and their rows for the table of originals."""
 
     def __init__(self, source: Input | None, cell: Cell) -> None:
         self.etags: dict[str, str | None] = {}
@@ -133,18 +133,18 @@ class _CellFiles:
             self._region = source.axes_mapping.to_source(cell.image, cell.region)
 
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
-        """Note a file; from many threads."""
+        """Record a file. Called from many threads."""
         if self._input is None:
             return
         source = self._input.source
         self.etags[redacted_source_key(source, index)] = opened.etag
         region = source.layout.region_of(index)
-        # A file that lies in several cells is told of by the one that has its first pixel.
+        # A file that several cells read gets its row from the cell with its first pixel.
         if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):
             self._rows[index] = original_row(source, index, opened)
 
-    def store(self, job: Job) -> Future[StoredObject] | None:
-        """Have this cell's part of the table stored, if it has one."""
+    def start_put(self, job: Job) -> Future[StoredObject] | None:
+        """Start to store this cell's part of the table of originals, if it has one."""
         if not self._rows:
             return None
         rows = [self._rows[index] for index in sorted(self._rows)]
@@ -152,6 +152,7 @@ class _CellFiles:
 
 
 def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
+    """Histograms by channel of a cell of stage 0, and the first one's channel in the image."""
     if cell.stage > 0:
         return (), 0
     axis = plan.dims.index("c") if "c" in plan.dims else None
@@ -159,8 +160,8 @@ def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram,
 
 
 @dataclass(frozen=True, slots=True)
-class _Storing:
-    """A level of a cell whose objects are on their way."""
+class _PendingLevel:
+    """A level of a cell whose objects are being stored."""
 
     level: int
     pixels_sha256: str
@@ -168,18 +169,18 @@ class _Storing:
     objects: list[Future[StoredObject]]
 
     def result(self) -> StoredLevel:
-        """Wait until all of it is stored."""
+        """Wait until all objects are stored."""
         empty = base64.b64encode(self.empty).decode()
-        objects = tuple(each.result() for each in self.objects)
+        objects = tuple(future.result() for future in self.objects)
         return StoredLevel(self.level, self.pixels_sha256, empty, objects)
 
 
-def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> _Storing:
+def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> _PendingLevel:
     bits = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     digest = hashlib.sha256(bits.data).hexdigest()
     store = _store_shard if job.plan.zarr_format == 3 else _store_chunks
     empty, objects = store(job, cell, output, pixels)
-    return _Storing(output.level, digest, empty, objects)
+    return _PendingLevel(output.level, digest, empty, objects)
 
 
 def _store_shard(
@@ -188,7 +189,9 @@ def _store_shard(
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     shard = plan.levels[output.level].shard
-    encoded = encode_shard(pixels, shard, plan.chunk, codec, fill_scalar(plan), each=in_order)
+    encoded = encode_shard(
+        pixels, shard, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
+    )
     if encoded.data is None:
         return encoded.empty, []
     key = plan.shard_key(cell.image, output.level, output.shard_index)
@@ -198,28 +201,27 @@ def _store_shard(
 def _store_chunks(
     job: Job, cell: Cell, output: Output, pixels: Array
 ) -> tuple[bytes, list[Future[StoredObject]]]:
-    """In Zarr 2 each chunk is an object; many are stored at once."""
+    """Store a group of Zarr 2 chunks, each of which is an object."""
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
     empty: list[bool] = []
     objects: list[Future[StoredObject]] = []
-    for index, data in encode_chunks(pixels, plan.chunk, codec, fill_scalar(plan), each=in_order):
+    for index, data in encode_chunks(
+        pixels, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
+    ):
         empty.append(data is None)
         if data is not None:
-            at = tuple(a + i for a, i in zip(first, index, strict=True))
-            objects.append(_start_put(job, plan.shard_key(cell.image, output.level, at), data))
+            position = tuple(a + i for a, i in zip(first, index, strict=True))
+            key = plan.shard_key(cell.image, output.level, position)
+            objects.append(_start_put(job, key, data))
         if len(objects) > _PUTS_AHEAD:
             wait([objects[-_PUTS_AHEAD - 1]])
     return np.packbits(np.array(empty, bool)).tobytes(), objects
 
 
-_PUTS_AHEAD = 32
-"""Objects of a cell that are encoded and not yet stored, at most."""
-
-
 def _start_put(job: Job, key: str, data: Data) -> Future[StoredObject]:
-    """Store an object in a fetching thread: encoding goes on meanwhile."""
+    """Start to store an object in a fetching thread, while encoding continues."""
     return engine().fetch(partial(_put, job, key, data))
 
 
@@ -229,13 +231,10 @@ def _put(job: Job, key: str, data: Data) -> StoredObject:
     return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
 
 
-def in_order(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """`map` in the decoding threads, a few items ahead of what was taken."""
-    width = 2 * settings().decode_threads
-    waiting: deque[Future[T]] = deque()
-    for item in items:
-        waiting.append(engine().decode(partial(function, item)))
-        if len(waiting) >= width:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _map_in_decode_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Like `map`, in the decoding threads, a few items ahead of the consumer."""
+    return map_ahead(
+        lambda item: engine().decode(partial(function, item)),
+        items,
+        n_ahead=2 * settings().decode_threads,
+    )

@@ -1,4 +1,4 @@
-"""Contrast limits of all channels, gathered from the receipts of cells as they come."""
+"""Contrast limits of all channels, from the histograms in the commit records of cells."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.plan import Plan
 
 ContrastLimits = tuple[float, float, float, float]
-"""Start, end, least and greatest value."""
+"""Start and end of the display range, least and greatest value."""
 
 
 class Contrast:
-    """Histograms by image and channel. The order in which receipts come does not matter."""
+    """Histograms by image and channel. Commit records can be added in any order."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._of: dict[tuple[int, int], Histogram] = {}
+        self._histograms: dict[tuple[int, int], Histogram] = {}
 
     def add(self, record: CommitRecord) -> None:
-        """Count what a cell saw."""
+        """Add the histograms of a cell."""
         if record.stage > 0:
             return
         image = self._plan.cell(0, record.number).image
-        for channel, found in enumerate(record.histograms, record.first_channel):
-            before = self._of.get((image, channel))
-            self._of[image, channel] = found if before is None else before.merge(found)
+        for channel, histogram in enumerate(record.histograms, record.first_channel):
+            others = self._histograms.get((image, channel))
+            merged = histogram if others is None else others.merge(histogram)
+            self._histograms[image, channel] = merged
 
     def limits(self) -> Mapping[tuple[int, int], ContrastLimits]:
-        """By image and channel."""
-        return {place: found.limits() for place, found in sorted(self._of.items())}
+        """Contrast limits by image and channel."""
+        return {key: histogram.limits() for key, histogram in sorted(self._histograms.items())}

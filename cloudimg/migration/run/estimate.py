@@ -1,4 +1,4 @@
-"""What a migration would read, write, ask for and cost, before it is begun. Pure."""
+"""Estimate what a migration would read, write and cost. Does no I/O."""
 
 from __future__ import annotations
 
@@ -18,51 +18,63 @@ from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
 from cloudimg.migration.run.write_input import WriteInput
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
-"""Dollars for a thousand requests to S3 Standard in us-east-1, as https://aws.amazon.com/s3/pricing/
-had them when this was written."""
+"""US dollars for a thousand requests to S3 Standard in us-east-1, as listed on
+https://aws.amazon.com/s3/pricing/ when this was written."""
 _LISTED_AT_ONCE = 1000
 _SPAN_BYTES = 8 * 2**20
+"""Bytes that one GET of the source reads, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Of a migration."""
+    """What a migration would read, write and cost. `str` gives a report."""
 
     plan: Plan
+    """Levels, chunks, shards and cells of the copy."""
     cells: int
+    """Number of cells (units of work)."""
     objects: int
-    """Shards (chunks, in Zarr 2), at most: empty ones are not stored."""
+    """Number of shards (in Zarr 2, chunks), at most: empty ones are not stored."""
     metadata_objects: int
+    """Number of metadata objects, such as ``zarr.json``."""
     journal_objects: int
-    """Receipts, parts of the table of originals (at most), the plan, the lease, the end's mark."""
+    """Number of other objects, at most: commit records, parts of the table of originals, plan,
+    lease and end mark."""
     source_bytes: int | None
-    """Size of the source's files; None where it is not known."""
+    """Size of all source files in bytes; None if unknown."""
     amplification: float
-    """How many times the source is read; 1.0 where no segment is cut by cells."""
+    """How many times the source is read: 1.0 if cells cut through no segment."""
     bytes_to_read: int | None
-    """From the source."""
+    """Bytes to read from the source, as stored; None if unknown."""
     bytes_read_back: int
-    """Decoded bytes of levels that later stages read again."""
+    """Decoded bytes of levels that later stages read back from the copy."""
     bytes_to_write: int
-    """Decoded; what is stored is smaller by what the codec gains."""
+    """Decoded bytes of all levels; compression makes the stored bytes fewer."""
     put_requests: int
+    """Number of PUT requests."""
     get_requests: int
+    """Number of GET requests, approximately."""
     list_requests: int
+    """Number of LIST requests, approximately."""
     cell_memory_bytes: int
-    """For one cell under way."""
+    """Peak memory of one cell in bytes."""
     cells_in_flight: int
+    """Number of cells that this machine would do at once."""
     dollars: float
-    """For the requests alone."""
+    """Price of the requests in US dollars, without storage and traffic."""
     notes: tuple[str, ...] = ()
-    """What the source has and the copy will not have."""
+    """What the source contains that the copy would not."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, with the plan."""
-        found = {key: value for key, value in asdict(self).items() if key != "plan"}
-        return {**found, "plan": self.plan.to_json()}
+        """All fields, with the plan, as JSON."""
+        fields = {key: value for key, value in asdict(self).items() if key != "plan"}
+        return {**fields, "plan": self.plan.to_json()}
 
     def lines(self) -> list[str]:
-        """As text."""
+        """The report as lines of text."""
         plan = self.plan
         images = f" in each of {plan.n_images} images" if plan.lead_dims else ""
         lines = [f"levels{images}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks {plan.chunk}:"]
@@ -71,22 +83,22 @@ class Estimate:
             n = plan.n_objects(number)
             lines.append(f"  {number}: {level.shape}, {n} {stored} of {plan.stored_shape(number)}")
         for number, stage in enumerate(plan.stages):
-            what = "the source" if stage.input_level is None else f"level {stage.input_level}"
+            source = "the source" if stage.input_level is None else f"level {stage.input_level}"
             lines.append(
-                f"stage {number}: {plan.n_cells(number)} cells of {stage.cell} read {what} and"
+                f"stage {number}: {plan.n_cells(number)} cells of {stage.cell} read {source} and"
                 f" write levels {stage.first_level} to {stage.last_level}"
             )
         read = "unknown" if self.bytes_to_read is None else format_bytes(self.bytes_to_read)
         lines += [
-            f"objects: {self.objects} {stored}, {self.metadata_objects} of metadata,"
-            f" {self.journal_objects} of the journal",
+            f"objects: {self.objects} {stored}, {self.metadata_objects} metadata,"
+            f" {self.journal_objects} journal",
             f"to read: {read} ({self.amplification:.3f} x the source),"
-            f" {format_bytes(self.bytes_read_back)} decoded read back",
+            f" {format_bytes(self.bytes_read_back)} read back (decoded)",
             f"to write: {format_bytes(self.bytes_to_write)} before compression",
             f"requests: {self.put_requests} PUT, {self.get_requests} GET,"
             f" {self.list_requests} LIST: ${self.dollars:.2f}",
-            f"memory: {format_bytes(self.cell_memory_bytes)} a cell,"
-            f" {self.cells_in_flight} at once",
+            f"memory: {format_bytes(self.cell_memory_bytes)} per cell,"
+            f" {self.cells_in_flight} cells at once",
             *(f"note: {note}" for note in self.notes),
         ]
         return lines
@@ -100,53 +112,51 @@ def estimate(
     Parameters
     ----------
     plan : Plan
-    subject : Subject
+    write_input : WriteInput
     max_bytes : int
-        Memory for cells.
+        Memory for cells in bytes.
     prices : mapping, optional
-        Dollars for a thousand requests, by kind; `PRICES` where it names none.
+        US dollars for a thousand requests, by kind; those of `PRICES` for kinds it does not name.
 
     Raises
     ------
     ArgumentError
-        For prices of requests that there are none of, and too little memory.
+        If `prices` names unknown kinds, or there is too little memory for a cell.
     """
     unknown = set(prices or {}) - set(PRICES)
     if unknown:
-        raise ArgumentError(f"prices name {sorted(unknown)}: there are {', '.join(PRICES)}")
-    each = {**PRICES, **(prices or {})}
+        raise ArgumentError(f"prices= names {sorted(unknown)}: use only {', '.join(PRICES)}")
+    price = {**PRICES, **(prices or {})}
     itemsize = np.dtype(plan.dtype).itemsize
-    sizes = [plan.n_images * math.prod(level.shape) * itemsize for level in plan.levels]
-    again = [stage.input_level for stage in plan.stages if stage.input_level is not None]
-    twice = amplification(plan, write_input.boundaries)
-    to_read = (
-        None if write_input.stored_nbytes is None else round(write_input.stored_nbytes * twice)
-    )
+    level_bytes = [plan.n_images * math.prod(level.shape) * itemsize for level in plan.levels]
+    read_back = [stage.input_level for stage in plan.stages if stage.input_level is not None]
+    source_bytes, n_files = write_input.stored_nbytes, write_input.n_files
+    times_read = amplification(plan, write_input.boundaries)
+    bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
     objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
     n_documents = len(documents(plan, write_input.facts, {}))
-    n_parts = min(plan.n_cells(0), write_input.n_files)
-    journal = plan.total_cells + n_parts + 3
-    puts = objects + n_documents + journal
-    gets = math.ceil(max(write_input.n_files, (to_read or 0) / _SPAN_BYTES) * twice)
-    gets += sum(plan.n_objects(level) for level in again)
-    lists = 2 * math.ceil(write_input.n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2
-    dollars = (puts * each["put"] + gets * each["get"] + lists * each["list"]) / 1000
+    # Commit records, parts of the table of originals, plan, lease and end mark.
+    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 3
+    n_puts = objects + n_documents + n_journal
+    n_gets = math.ceil(max(n_files, (bytes_to_read or 0) / _SPAN_BYTES) * times_read)
+    n_gets += sum(plan.n_objects(level) for level in read_back)
+    n_lists = 2 * math.ceil(n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2
     return Estimate(
-        plan,
-        plan.total_cells,
-        objects,
-        n_documents,
-        journal,
-        write_input.stored_nbytes,
-        twice,
-        to_read,
-        sum(sizes[level] for level in again),
-        sum(sizes),
-        puts,
-        gets,
-        lists,
-        cell_bytes(plan),
-        cells_in_flight(plan, max_bytes),
-        dollars,
-        write_input.facts.notes,
+        plan=plan,
+        cells=plan.total_cells,
+        objects=objects,
+        metadata_objects=n_documents,
+        journal_objects=n_journal,
+        source_bytes=source_bytes,
+        amplification=times_read,
+        bytes_to_read=bytes_to_read,
+        bytes_read_back=sum(level_bytes[level] for level in read_back),
+        bytes_to_write=sum(level_bytes),
+        put_requests=n_puts,
+        get_requests=n_gets,
+        list_requests=n_lists,
+        cell_memory_bytes=cell_bytes(plan),
+        cells_in_flight=cells_in_flight(plan, max_bytes),
+        dollars=(n_puts * price["put"] + n_gets * price["get"] + n_lists * price["list"]) / 1000,
+        notes=write_input.facts.notes,
     )

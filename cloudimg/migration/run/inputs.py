@@ -1,6 +1,6 @@
-"""What cells are read from: the source image, or a level that an earlier stage wrote.
+"""What cells read: the source image, or a level that an earlier stage stored.
 
-An input pickles small and connects to nothing until it is read.
+Inputs are picklable and small, and connect to no store before they are read.
 """
 
 from __future__ import annotations
@@ -20,71 +20,79 @@ from cloudimg.migration.encode.shards import decode_chunk, decode_shard
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.records import read_record
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.migration.plan.objects import producer
+from cloudimg.migration.plan.objects import cell_storing
 from cloudimg.migration.plan.plan import Plan, fill_scalar
 from cloudimg.reading.reader import allocate
 from cloudimg.reading.run import OnOpen
 from cloudimg.reading.source import Source
-from cloudimg.storage import engine, redact
+from cloudimg.storage import engine, map_ahead, redact
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
+_OBJECTS_AHEAD = 64
+"""Stored objects that are read at once for one region."""
 
 
 class Input(Protocol):
-    """Pixels of images, by regions in the plan's dims."""
+    """Pixels of images, read by regions in the plan's dims."""
 
     def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
-        """Pixels of a region, C-contiguous, little-endian."""
+        """Read the pixels of a region, C-contiguous and little-endian."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """Level 0 of an image made of files."""
+    """Level 0 of an image that consists of files."""
 
     source: Source
     axes_mapping: AxesMapping
 
     def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
-        """Pixels of a region; see `cloudimg.reading.source.Source.read`."""
+        """Read the pixels of a region; see `cloudimg.reading.source.Source.read`."""
         pixels = self.source.read(self.axes_mapping.to_source(image, region), on_open)
         return self.axes_mapping.from_source_pixels(pixels)
 
 
 def redacted_source_key(source: Source, index: tuple[int, ...]) -> str:
-    """Key of the file at an index of the grid as it may be stored: a signed query is a secret."""
+    """Key of the file at an index of the grid, without secrets such as the query of a signed URL.
+
+    Commit records hold these keys.
+    """
     location = source.reader.store.location
-    scheme = f"{location.protocol}://"  # without it a password would not be told from a path
+    scheme = f"{location.protocol}://"  # with a scheme, a password can be distinguished from a path
     return redact(scheme + location.key_of(source.files.keys(index))).removeprefix(scheme)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelInput:
-    """A level of the destination, read back from its shards."""
+    """A level of the destination, read back from its shards (in Zarr 2, chunks)."""
 
     plan: Plan
     destination: Destination
     level: int
 
     def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
-        """Pixels of a region.
+        """Read the pixels of a region.
 
         Raises
         ------
         NotFoundError
-            If an object is missing that was stored.
+            If an object is missing although it was stored.
         CorruptFileError, StorageError
         """
         out = allocate(tuple(s.stop - s.start for s in region), np.dtype(self.plan.dtype))
         stored = self.plan.stored_shape(self.level)
-        take = partial(self._take, image, region, out)
-        waiting = [engine().fetch(partial(take, index)) for index in _touched(region, stored)]
-        for future in waiting:
-            future.result()
+        read_into = partial(self._read_into, image, region, out)
+        for _ in map_ahead(
+            lambda index: engine().fetch(partial(read_into, index)),
+            _touched(region, stored),
+            n_ahead=_OBJECTS_AHEAD,
+        ):
+            pass
         return out
 
-    def _take(self, image: int, region: Region, out: Array, index: tuple[int, ...]) -> None:
-        """In a fetching thread: one object, and what of it lies in the region."""
+    def _read_into(self, image: int, region: Region, out: Array, index: tuple[int, ...]) -> None:
+        """Copy the part of an object that lies in a region to `out`. Runs in a fetching thread."""
         stored = self.plan.stored_shape(self.level)
         shape = self.plan.levels[self.level].shape
         bounds = [
@@ -92,15 +100,15 @@ class LevelInput:
             for i, n, length in zip(index, stored, shape, strict=True)
         ]
         pixels = self._object(image, index, tuple(b - a for a, b in bounds))
-        inside, place = [], []
+        in_object, in_out = [], []
         for (start, stop), part in zip(bounds, region, strict=True):
             first, last = max(start, part.start), min(stop, part.stop)
-            inside.append(slice(first - start, last - start))
-            place.append(slice(first - part.start, last - part.start))
-        out[tuple(place)] = fill_scalar(self.plan) if pixels is None else pixels[tuple(inside)]
+            in_object.append(slice(first - start, last - start))
+            in_out.append(slice(first - part.start, last - part.start))
+        out[tuple(in_out)] = fill_scalar(self.plan) if pixels is None else pixels[tuple(in_object)]
 
     def _object(self, image: int, index: tuple[int, ...], shape: tuple[int, ...]) -> Array | None:
-        """Pixels of one stored object, None where it is empty and therefore not stored."""
+        """Pixels of one stored object; None if it is empty and therefore not stored."""
         key = self.plan.shard_key(image, self.level, index)
         try:
             data = self.destination.get(key)
@@ -112,18 +120,18 @@ class LevelInput:
             return decode_object(self.plan, self.level, data, shape)
         except CorruptFileError as exc:
             url = self.destination.display(key)
-            raise CorruptFileError(f"{url} is damaged: {exc.message}", url=url) from None
+            raise CorruptFileError(f"{url} is damaged: {exc.message}", url=url) from exc
 
     def _is_empty(self, image: int, index: tuple[int, ...], key: str) -> bool:
-        stage, number = producer(self.plan, self.level, image, index)
+        stage, number = cell_storing(self.plan, self.level, image, index)
         record = read_record(self.destination, stage, number)
         return record is not None and not any(
-            each.key == key for level in record.levels for each in level.objects
+            stored.key == key for level in record.levels for stored in level.objects
         )
 
 
 def decode_object(plan: Plan, level: int, data: bytes, shape: tuple[int, ...]) -> Array:
-    """Pixels of a stored object, cut to `shape`.
+    """Decode a stored object, cropped to `shape`.
 
     Raises
     ------
@@ -139,6 +147,7 @@ def decode_object(plan: Plan, level: int, data: bytes, shape: tuple[int, ...]) -
 
 
 def _touched(region: Region, stored: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Indices of the stored objects that a region intersects."""
     return product(
         *(range(s.start // n, -(-s.stop // n)) for s, n in zip(region, stored, strict=True))
     )

@@ -1,4 +1,4 @@
-"""Cells in threads of this process: some under way, until the first failure."""
+"""Cells in threads of this process."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ T = TypeVar("T")
 def run_locally(
     work: Callable[[int], T], numbers: Iterable[int], *, in_flight: int, report: Callable[[T], None]
 ) -> None:
-    """Do cells in threads of this process.
+    """Do cells in threads of this process, until the first failure.
 
     Parameters
     ----------
     work : callable
-        Does the cell of a number.
+        Does the cell with a given number.
     numbers : iterable of int
     in_flight : int
-        Cells at once.
+        Number of cells at once.
     report : callable
-        Is given what comes of each.
+        Called with the result of each cell.
 
     Raises
     ------
     CloudimgError
-        The first failure, when the cells that were under way have ended.
+        The first failure, after all running cells have ended.
     """
-    todo = iter(numbers)
+    remaining = iter(numbers)
     with ThreadPoolExecutor(in_flight, "cloudimg-cell") as threads:
-        under_way = {threads.submit(work, number) for number in islice(todo, in_flight)}
-        while under_way:
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        running = {threads.submit(work, number) for number in islice(remaining, in_flight)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 report(future.result())
-            # A cell is begun when one has ended, so that no more than these are in memory.
-            for number in islice(todo, len(done)):
-                under_way.add(threads.submit(work, number))
+            # A cell starts when another has ended, so that memory holds no more than `in_flight`.
+            for number in islice(remaining, len(done)):
+                running.add(threads.submit(work, number))

@@ -1,4 +1,4 @@
-"""How much memory the cells of a plan take, and how many may be under way."""
+"""Memory of the cells of a plan, and how many of them may run at once."""
 
 from __future__ import annotations
 
@@ -14,51 +14,53 @@ from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.cell import MEMORY_FACTOR
 
 _MOST_IN_FLIGHT = max(4, 2 * (os.cpu_count() or 1))
-"""Cells at once: some fetch while others encode; more would only compete."""
+"""Cells at once, at most: some fetch while others encode; more would only compete."""
 _RESERVE_BYTES = 200 * 10**6
-"""What many connections and threads take besides cells, as measured: 285 MB at most, of which
-cells leave something."""
+"""Memory of many connections and threads, besides cells. At most 285 MB were measured, part of
+which fits into the memory that cells were granted and did not use."""
 _MOST_BY_DEFAULT = 4 * 2**30
+"""Largest default limit, in bytes."""
 _SHARE_BY_DEFAULT = 0.4
-"""Of the machine's memory."""
+"""Default limit as a share of the machine's memory."""
 
 
 def cell_bytes(plan: Plan) -> int:
-    """Memory that the largest cell takes while it is worked on."""
+    """Peak memory of the largest cell, in bytes."""
     largest = max(
-        math.prod(min(n, m) for n, m in zip(s.cell, plan.input_shape(i), strict=True))
-        for i, s in enumerate(plan.stages)
+        math.prod(min(n, m) for n, m in zip(stage.cell, plan.input_shape(number), strict=True))
+        for number, stage in enumerate(plan.stages)
     )
     return int(MEMORY_FACTOR * largest * np.dtype(plan.dtype).itemsize)
 
 
 def mean_cell_bytes(plan: Plan, stage: int) -> int:
-    """Decoded size of a cell on average."""
+    """Mean decoded size of the cells of a stage, in bytes."""
     grid = plan.stages[stage].grid
     size = math.prod(n / g for n, g in zip(plan.input_shape(stage), grid, strict=True))
     return int(size * np.dtype(plan.dtype).itemsize)
 
 
 def cells_in_flight(plan: Plan, max_bytes: int) -> int:
-    """How many cells this process may work on at once.
+    """Number of cells that this process may do at once within `max_bytes` of memory.
 
     Raises
     ------
     ArgumentError
-        If not even one.
+        If there is too little memory for a single cell.
     """
-    need = cell_bytes(plan)
-    reserve = min(_RESERVE_BYTES, need)  # little cells need few connections
-    if need + reserve > max_bytes:
+    needed = cell_bytes(plan)
+    reserve = min(_RESERVE_BYTES, needed)  # small cells need few connections
+    if needed + reserve > max_bytes:
         raise ArgumentError(
-            f"max_mem={format_bytes(max_bytes)} is too little: a cell of {plan.stages[0].cell}"
-            f" pixels needs {format_bytes(need + reserve)}; allow that much, or use smaller shards"
+            f"too little memory: a cell of {plan.stages[0].cell} pixels needs"
+            f" {format_bytes(needed + reserve)}, the limit is {format_bytes(max_bytes)}. Raise the"
+            " limit with max_mem= or use smaller shards"
         )
-    return min((max_bytes - reserve) // need, _MOST_IN_FLIGHT)
+    return min((max_bytes - reserve) // needed, _MOST_IN_FLIGHT)
 
 
 def default_max_bytes() -> int:
-    """Memory for cells where the user says nothing: a share of this machine's or container's."""
+    """Memory for cells if `max_mem` is not given: a share of the machine's or the container's."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:

@@ -1,4 +1,4 @@
-"""`Subject`: what is to be written, whether it is made of files or computed by Dask."""
+"""`WriteInput`: what a migration writes, whether it is read from files or computed by Dask."""
 
 from __future__ import annotations
 
@@ -24,54 +24,55 @@ from cloudimg.opening.coordinates import coordinates
 from cloudimg.opening.open_files import Opened, list_sources, open_sources
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
 from cloudimg.reading.source import make_token
-from cloudimg.storage import Location, engine, redact, unsigned
+from cloudimg.storage import Location, engine, map_ahead, redact, unsigned
 
 _LAST_DIMS = ("t", "c", "z", "y", "x")
-_OF_OPEN = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
+_OPEN_ARGUMENTS = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
 """Arguments of `cloudimg.open` that decide which pixels an image has."""
 _MOST_CHANNELS = 64
-"""In files of their own, of which each is asked for its name."""
+"""Channels in files of their own whose headers are read for their names."""
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
-"""Of OME-XML: images without pixels are none that could be left out."""
+"""Element of OME-XML that every image with pixels has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteInput:
-    """Pixels, and everything that is known about them."""
+    """The pixels that a migration writes, with their metadata and the identity of their source."""
 
-    input: Input | DaskInput
+    pixels: Input | DaskInput
+    """Where the pixels come from."""
     axes_mapping: AxesMapping
     dtype: np.dtype[Any]
     fill_value: Any
     boundaries: Sequence[npt.NDArray[np.int64]]
-    """Per dim of the plan, where it can be cut without reading anything twice."""
+    """By dim of the plan, positions where cells can be cut without reading a segment twice."""
     facts: ImageFacts
     source: Mapping[str, Any]
-    """What the plan says of the source; JSON."""
+    """Description of the source, as JSON, which is stored with the plan."""
     fingerprint: Callable[[], str]
-    """Asks the source again; the answer changes when a file does."""
-    location: Location | None
-    """Where the files are."""
-    list_keys: Callable[[], Iterator[str]]
-    """Keys of the files, made as they are asked for."""
-    n_files: int
-    stored_nbytes: int | None
-    """Size of all files, where that is known."""
+    """Takes the fingerprint of the source as it is now; it changes when a file does."""
+    location: Location | None = None
+    """The store of the files; None if there are none."""
+    list_keys: Callable[[], Iterator[str]] = lambda: iter(())
+    """Iterates over the keys of the files."""
+    n_files: int = 0
+    stored_nbytes: int | None = None
+    """Size of all files in bytes; None if unknown."""
 
 
 def write_input_of_image(
     opened: Opened, urls: URLs, arguments: OpenArguments, *, name: str | None
 ) -> WriteInput:
-    """An image made of files."""
+    """The input for an image that consists of files."""
     source = opened.sources[0]
     location = source.reader.store.location
     axes_mapping = AxesMapping(source.dims, source.shape)
     fingerprint = fingerprint_of(opened)
-    described = {
+    description = {
         "kind": "image",
         "urls": shown_urls(urls),
-        # No axes renamed is the same however it was said.
-        "open": {name: to_plain(getattr(arguments, name)) for name in _OF_OPEN}
+        # axes={} and axes=None are equal.
+        "open": {name: to_plain(getattr(arguments, name)) for name in _OPEN_ARGUMENTS}
         | {"axes": to_plain(arguments.axes or None)},
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         "has_own_reader": arguments.imread is not None,
@@ -85,51 +86,57 @@ def write_input_of_image(
     facts = facts_of_image(
         axes_mapping,
         coordinates(source.layout, opened.grid, opened.inspection.own_coords),
-        {**header.attrs, **_channels_of_files(opened), **_images_of_set(opened, ome_xml)},
+        {**header.attrs, **_channels_of_files(opened), **_images_of_dataset(opened, ome_xml)},
         name=name,
         ome_xml=ome_xml,
         provenance={
-            "source": described["urls"],
-            "options": described["open"],
+            "source": description["urls"],
+            "options": description["open"],
             "cloudimg": __version__,
         },
         is_multifile=source.files.pages is not None,
     )
-    sizes = opened.grid.sizes
-    known = int(sizes[sizes >= 0].sum()) if (sizes >= 0).sum() == opened.n_files else None
-    if known is None and opened.n_files == 1:
-        known = header.size_bytes
     return WriteInput(
-        ImageInput(source, axes_mapping),
-        axes_mapping,
-        source.dtype,
-        source.fill_value,
-        axes_mapping.boundaries(source.boundaries()),
-        facts,
-        described,
-        partial(_fingerprint_now, opened, urls, arguments, fingerprint),
-        location,
-        lambda: (location.key_of(opened.grid.keys(index)) for index in opened.grid.files()),
-        opened.n_files,
-        known,
+        pixels=ImageInput(source, axes_mapping),
+        axes_mapping=axes_mapping,
+        dtype=source.dtype,
+        fill_value=source.fill_value,
+        boundaries=axes_mapping.boundaries(source.boundaries()),
+        facts=facts,
+        source=description,
+        fingerprint=partial(_fingerprint_now, opened, urls, arguments, fingerprint),
+        location=location,
+        list_keys=lambda: (
+            location.key_of(opened.grid.keys(index)) for index in opened.grid.files()
+        ),
+        n_files=opened.n_files,
+        stored_nbytes=_stored_nbytes(opened),
     )
 
 
-def _fingerprint_now(opened: Opened, urls: URLs, arguments: OpenArguments, then: str) -> str:
-    """The fingerprint of an image as its files are now; `then` is that of when it was opened."""
-    # Where versions are listed, files that are listed alike are the same and say the same.
+def _stored_nbytes(opened: Opened) -> int | None:
+    """Size of all files in bytes; None if it is not known of every file."""
+    sizes = opened.grid.sizes
+    if (sizes >= 0).sum() == opened.n_files:
+        return int(sizes[sizes >= 0].sum())
+    return opened.inspection.headers[0].size_bytes if opened.n_files == 1 else None
+
+
+def _fingerprint_now(opened: Opened, urls: URLs, arguments: OpenArguments, before: str) -> str:
+    """The fingerprint of an image's files as they are now; `before` is that from opening it."""
+    # If listings include versions and are equal, the files are equal: none needs to be opened.
     if opened.grid.fields and opened.grid.has_versions:
         now = list_sources(urls, arguments)
         if now.has_versions and now.digest == opened.grid.digest:
-            return then
+            return before
     return fingerprint_of(open_sources(urls, arguments))
 
 
 def fingerprint_of(opened: Opened) -> str:
-    """Of names, sizes and versions of all files, and of how they are put together.
+    """Digest of the names, sizes and versions of all files, and of how they form the image.
 
-    Other than the token of a source it is never random: where a store names no versions, sizes
-    must do.
+    Unlike the token of a source, it is never random: if a store has no versions, it depends on
+    sizes alone.
     """
     header = opened.inspection.headers[0]
     source = opened.sources[0]
@@ -151,47 +158,30 @@ def write_input_of_array(
     name: str | None,
     identity: str | None,
 ) -> WriteInput:
-    """A Dask array, an `xarray.DataArray` or a NumPy array.
+    """The input for a Dask array, an `xarray.DataArray` or a NumPy array.
 
     Parameters
     ----------
     array : dask.array.Array, xarray.DataArray or ndarray
     dims : sequence of str, optional
-        Names of the axes; by default those that xarray has, else the last of t, c, z, y, x.
+        Names of the axes; by default those of the DataArray, or the last of t, c, z, y, x.
     name : str, optional
-        Of the image.
+        Name of the image.
     identity : str, optional
-        Names the content where Dask's own name differs from run to run.
+        Names the content of an array whose name in Dask differs in each run.
 
     Raises
     ------
     ArgumentError
     """
-    import dask.array as da
-
     is_xarray = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "data")
-    data = array.data if is_xarray else array
-    refuse_mask(data._meta if isinstance(data, da.Array) else data)
     if is_xarray and dims is None:
         dims = tuple(str(dim) for dim in array.dims)
-    if not isinstance(data, da.Array):
-        if not isinstance(data, np.ndarray | np.generic):
-            raise ArgumentError(
-                f"an Image, a dask.array, an xarray.DataArray or a NumPy array is needed, not"
-                f" {type(array).__name__}"
-            )
-        data = np.asarray(data)
-    if data.dtype.kind not in "biufc" or data.dtype.char in "gG":
-        raise ArgumentError(
-            f"an array of {data.dtype} is no image: convert it to integers, floats or booleans of"
-            " up to 64 bits, or to complex numbers"
-        )
-    if not isinstance(data, da.Array):
-        data = cast(Any, da).from_array(data, chunks="auto")
+    data = _as_dask_array(array.data if is_xarray else array)
     names = _checked_dims(dims, data.shape)
     _refuse_unwritable(data)
     axes_mapping = AxesMapping(names, data.shape)
-    described = {
+    description = {
         "kind": "array",
         "dims": list(names),
         "shape": list(data.shape),
@@ -199,36 +189,58 @@ def write_input_of_array(
         "fingerprint": make_token(identity if identity is not None else data.name, names),
         "identity": identity,
     }
-    provenance = {"source": "array", "cloudimg": __version__}
     facts = facts_of_array(
         axes_mapping,
         name=name,
-        provenance=provenance,
+        provenance={"source": "array", "cloudimg": __version__},
         xarray=array if is_xarray else None,
         dims=names,
     )
     boundaries = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
     return WriteInput(
-        DaskInput(data, axes_mapping),
-        axes_mapping,
-        data.dtype,
-        0,
-        axes_mapping.boundaries(boundaries),
-        facts,
-        described,
-        lambda: str(described["fingerprint"]),
-        None,
-        lambda: iter(()),
-        0,
-        None,
+        pixels=DaskInput(data, axes_mapping),
+        axes_mapping=axes_mapping,
+        dtype=data.dtype,
+        fill_value=0,
+        boundaries=axes_mapping.boundaries(boundaries),
+        facts=facts,
+        source=description,
+        fingerprint=lambda: str(description["fingerprint"]),
     )
+
+
+def _as_dask_array(data: Any) -> Any:
+    """A Dask or NumPy array as a Dask array.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else, is masked, or has pixels of a type that cannot be written.
+    """
+    import dask.array as da
+
+    is_lazy = isinstance(data, da.Array)
+    refuse_mask(data._meta if is_lazy else data)
+    if not is_lazy:
+        if not isinstance(data, np.ndarray | np.generic):
+            raise ArgumentError(
+                f"expected an Image, a dask.array, an xarray.DataArray or a NumPy array, not"
+                f" {type(data).__name__}"
+            )
+        data = np.asarray(data)
+    if data.dtype.kind not in "biufc" or data.dtype.char in "gG":
+        raise ArgumentError(
+            f"cannot write an array of dtype {data.dtype}: convert it to integers, floats or"
+            " booleans of up to 64 bits, or to complex numbers"
+        )
+    return data if is_lazy else cast(Any, da).from_array(data, chunks="auto")
 
 
 def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str, ...]:
     if dims is None:
         if len(shape) > len(_LAST_DIMS):
             raise ArgumentError(
-                f"an array of {len(shape)} axes needs names for them: dims=(..., 'y', 'x')"
+                f"an array of {len(shape)} axes needs names for them, such as dims=(..., 'y', 'x')"
             )
         return _LAST_DIMS[len(_LAST_DIMS) - len(shape) :]
     names = tuple(dims)  # "zyx" too
@@ -238,22 +250,23 @@ def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str
 
 
 def _refuse_unwritable(data: Any) -> None:
-    if any(n != n for n in data.shape):
+    if any(n != n for n in data.shape):  # NaN
         raise ArgumentError(
-            "the array's shape is not known before it is computed: call its compute_chunk_sizes()"
+            "the array's shape is unknown until it is computed: call compute_chunk_sizes() on it"
+            " first"
         )
     if 0 in data.shape:
         raise ArgumentError(f"an array of shape {data.shape} has no pixels")
 
 
 def shown_urls(urls: URLs) -> list[str]:
-    """URLs as they may be stored, from which the image can be opened again."""
+    """URLs without secrets, to be stored; the image can be opened from them again."""
     location, texts = locate(as_texts(urls))
     return [redact(f"{location.before}{text}{location.after}") for text in texts]
 
 
-def _images_of_set(opened: Opened, ome_xml: str | None) -> dict[str, Any]:
-    """How many images a set of files holds, of which one is opened."""
+def _images_of_dataset(opened: Opened, ome_xml: str | None) -> dict[str, Any]:
+    """Number of images in a multi-file dataset, of which one is opened."""
     if opened.sources[0].files.pages is None or ome_xml is None:
         return {}
     n_images = len(_PIXELS.findall(ome_xml))
@@ -261,45 +274,52 @@ def _images_of_set(opened: Opened, ome_xml: str | None) -> dict[str, Any]:
 
 
 def _channels_of_files(opened: Opened) -> dict[str, Any]:
-    """Names and colours of channels that lie in files of their own, each told by its own file.
+    """Names and colours of channels that are stored in files of their own, each with its name.
 
-    Only where the first file tells its own: then a header is read for each channel.
+    Reads a header for each channel, but only if the first file names its own channel.
     """
     source, header = opened.sources[0], opened.inspection.headers[0]
     axis = next((axis for axis in source.layout.axes if axis.name == "c"), None)
     if axis is None or axis.field is None or not header.attrs.get("channel_names"):
         return {}
-    first = list(opened.grid.first())
-    indices = []
-    for i in range(opened.grid.shape[axis.field]):
-        first[axis.field] = i
-        indices.append(tuple(first))
-    reader, is_multifile = source.reader, source.files.pages is not None
-    if (
-        is_multifile
-        or len(indices) > _MOST_CHANNELS
-        or not all(map(source.files.is_present, indices))
-    ):
+    indices = _one_file_per_channel(opened, axis.field)
+    if not indices:
         return {}
+    reader = source.reader
     keys = [reader.store.location.key_of(source.files.keys(index)) for index in indices]
-    under_way = [engine().fetch(partial(reader.headers.open, key)) for key in keys]
-    try:
-        told = [future.result().parsed.attrs for future in under_way]
-    except FormatError:
-        return {}  # that the file is broken, its cell tells
-    names = [name for attrs in told for name in attrs.get("channel_names", ())]
-    colors = [color for attrs in told for color in attrs.get("channel_colors", ())]
-    if len(names) != axis.length:
-        return {}
-    return {"channel_names": names} | (
-        {"channel_colors": colors} if len(colors) == axis.length else {}
+    opened_files = map_ahead(
+        lambda key: engine().fetch(partial(reader.headers.open, key)), keys, n_ahead=len(keys)
     )
+    try:
+        attrs = [opened_file.parsed.attrs for opened_file in opened_files]
+    except FormatError:
+        return {}  # the cell that reads the file reports that it is corrupt
+    joined = {
+        key: [value for each in attrs for value in each.get(key, ())]
+        for key in ("channel_names", "channel_colors")
+    }
+    if len(joined["channel_names"]) != axis.length:
+        return {}
+    return {key: values for key, values in joined.items() if len(values) == axis.length}
+
+
+def _one_file_per_channel(opened: Opened, field: int) -> list[tuple[int, ...]]:
+    """Indices of the first file of each channel; none if one is missing or there are too many."""
+    files = opened.sources[0].files
+    if files.pages is not None or opened.grid.shape[field] > _MOST_CHANNELS:
+        return []
+    first = tuple(opened.grid.first())
+    indices = [
+        (*first[:field], channel, *first[field + 1 :])
+        for channel in range(opened.grid.shape[field])
+    ]
+    return indices if all(map(files.is_present, indices)) else []
 
 
 def _ome_xml(opened: Opened) -> str | None:
-    """The OME-XML of the first file, where it has one."""
+    """The OME-XML of the first file; None if it has none."""
     first = opened.inspection.headers[0]
-    found = opened.sources[0].reader.headers.cached(first.key)
-    tags = None if found is None else file_tags(found)
+    header = opened.sources[0].reader.headers.cached(first.key)
+    tags = None if header is None else file_tags(header)
     text = None if tags is None else tags.description
     return text if text is not None and "<OME" in text[:2000] else None

@@ -1,1 +1,1 @@
-"""Everything that a copy holds, read again and compared."""
+"""Verification of copies: everything a copy holds is read again and compared."""

@@ -1,5 +1,8 @@
-"""One cell looked over: every object it should have stored, read again and held against its
-receipt, against the level below and, if asked, against the source."""
+"""`check_cell`: verify one cell of a copy.
+
+Each object that the cell should have stored is read again and compared with the cell's commit
+record, with the level below it and, on request, with the source.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ import numpy.typing as npt
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.migration.encode.downsample import downsample
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.records import CommitRecord, StoredObject, read_record, record_key
+from cloudimg.migration.journal.records import (
+    CommitRecord,
+    StoredLevel,
+    StoredObject,
+    read_record,
+    record_key,
+)
 from cloudimg.migration.metadata.originals import part_key
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
@@ -33,267 +42,305 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it must be."""
+    """One problem of a copy."""
 
     url: str
-    """Of the object, without credentials."""
+    """URL of the object, without credentials."""
     what: str
+    """What is wrong with it."""
 
     def __str__(self) -> str:
         return f"{self.url}: {self.what}"
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What looking over a cell gave."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedCell:
+    """Result of checking a cell."""
 
     number: int
-    problems: tuple[Problem, ...]
-    record: CommitRecord | None
-    """Without its list of sources."""
-    keys: tuple[str, ...]
-    """Of the objects that the cell has, relative to the destination."""
-    n_bytes: int
-    """Read of them."""
-    compared: bool
-    """Whether the pixels were compared with the source's."""
-    digest: bytes
-    """Of the whole receipt."""
+    """Number of the cell in its stage."""
+    problems: tuple[Problem, ...] = ()
+    """All problems that were found."""
+    record: CommitRecord | None = None
+    """Commit record without its sources; None if it is missing or not valid."""
+    n_objects: int = 0
+    """Number of objects that the record lists."""
+    n_bytes: int = 0
+    """Stored bytes that were read."""
+    is_compared: bool = False
+    """Whether the pixels were compared with the source."""
+    digest: bytes = b""
+    """Digest of the whole commit record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What a worker needs to know to look over any cell. Picklable."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What to compare the cells of a copy with. Picklable, so that workers can check cells."""
 
     plan: Plan
+    """Plan of the migration."""
     destination: Destination
+    """The copy."""
     source: Input | None
-    """What the pixels of level 0 are compared with."""
-    compared: npt.NDArray[np.bool_] | None
-    """By number, which cells of stage 0 are compared; None: all."""
+    """Pixels to compare level 0 with."""
+    sampled: npt.NDArray[np.bool_] | None
+    """By number of the cell of stage 0, whether to compare it with the source. None: all."""
     plan_id: str
-    """Of the migration; receipts of others prove nothing."""
+    """`State.id` of the migration; commit records of other migrations are not valid."""
 
 
 @dataclass(slots=True)
 class _Findings:
-    """Problems of a cell, as they are found."""
+    """Problems of a cell and bytes read, collected while it is checked."""
 
-    proof: Proof
+    checks: Checks
     problems: list[Problem] = field(default_factory=list)
     n_bytes: int = 0
 
     def add(self, key: str, what: str) -> None:
-        self.problems.append(Problem(self.proof.destination.display(key), what))
+        self.problems.append(Problem(self.checks.destination.display(key), what))
 
 
-def check_cell(proof: Proof, stage: int, number: int) -> Checked:
-    """Look over a cell.
+def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
+    """Check a cell.
 
     Raises
     ------
     StorageError
-        If the store fails; whatever is wrong with an object is a problem, not an error.
+        If the store fails. Problems of the objects are part of the result.
     """
-    found = _Findings(proof)
-    cell = proof.plan.cell(stage, number)
-    record = _record(found, cell)
+    findings = _Findings(checks)
+    cell = checks.plan.cell(stage, number)
+    record = _read_valid_record(findings, cell)
     if record is None:
-        return Checked(number, tuple(found.problems), None, (), 0, False, b"")
-    keys = [each.key for each in record.objects()]
-    _check_keys(found, cell, record)
-    levels = [_read_level(found, cell, output, record) for output in proof.plan.outputs(cell)]
-    _check_levels(found, cell, levels)
-    compared = _compare(found, cell, levels[0], record)
+        return CheckedCell(number=number, problems=tuple(findings.problems))
+    _check_listed_objects(findings, cell, record)
+    levels = [_read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
+    _check_downsampling(findings, cell, levels)
+    is_compared = _compare_with_source(findings, cell, levels[0], record)
     if record.originals is not None:
-        _check_original(found, record.originals)
-    small, digest = replace(record, sources={}), record.digest()
-    problems = tuple(found.problems)
-    return Checked(number, problems, small, tuple(keys), found.n_bytes, compared, digest)
+        _check_originals(findings, record.originals)
+    return CheckedCell(
+        number=number,
+        problems=tuple(findings.problems),
+        record=replace(record, sources={}),
+        n_objects=sum(1 for _ in record.objects()),
+        n_bytes=findings.n_bytes,
+        is_compared=is_compared,
+        digest=record.digest(),
+    )
 
 
-def _record(found: _Findings, cell: Cell) -> CommitRecord | None:
-    """The receipt of a cell; None where there is none that counts, which is told."""
+# ------------------------------------------------------------------------------- commit record
+
+
+def _read_valid_record(findings: _Findings, cell: Cell) -> CommitRecord | None:
+    """The commit record of a cell; None, and a problem, if it is missing or not valid."""
     key = record_key(cell.stage, cell.number)
     try:
-        record = read_record(found.proof.destination, cell.stage, cell.number)
+        record = read_record(findings.checks.destination, cell.stage, cell.number)
     except CorruptFileError as exc:
-        found.add(key, exc.message)
+        findings.add(key, exc.message)
         return None
     if record is None:
-        found.add(key, "there is no receipt: the cell was not finished")
+        findings.add(key, "there is no commit record: the cell was not finished")
         return None
-    if record.plan_id != found.proof.plan_id:
-        found.add(key, "the receipt is of another migration: what it tells of may be, too")
+    if record.plan_id != findings.checks.plan_id:
+        findings.add(
+            key,
+            "the commit record is of another migration, and so may be the objects that it lists",
+        )
         return None
     return record
 
 
-def _check_keys(found: _Findings, cell: Cell, record: CommitRecord) -> None:
-    """A receipt of another cell proves nothing."""
-    outputs = found.proof.plan.outputs(cell)
+def _check_listed_objects(findings: _Findings, cell: Cell, record: CommitRecord) -> None:
+    """Check that a commit record lists the levels of its cell and no objects of other cells."""
+    plan = findings.checks.plan
+    outputs = plan.outputs(cell)
     key = record_key(cell.stage, cell.number)
     if [level.level for level in record.levels] != [output.level for output in outputs]:
-        found.add(key, "the receipt tells of other levels than the plan")
+        findings.add(key, "the commit record lists other levels than the plan")
         return
     for level, output in zip(record.levels, outputs, strict=True):
-        allowed = {key for key, _ in objects_of(found.proof.plan, cell, output)}
-        if not allowed.issuperset(each.key for each in level.objects):
-            found.add(key, f"the receipt tells of objects of other cells at level {output.level}")
+        own = {key for key, _ in objects_of(plan, cell, output)}
+        if not own.issuperset(stored.key for stored in level.objects):
+            findings.add(
+                key, f"the commit record lists objects of other cells at level {output.level}"
+            )
 
 
-def _read_level(found: _Findings, cell: Cell, output: Output, record: CommitRecord) -> Array | None:
-    """Pixels of a cell at a level; None where they cannot be had."""
-    plan = found.proof.plan
+def _check_originals(findings: _Findings, stored: StoredObject) -> None:
+    if stored.key.startswith(part_key(0).rpartition("/")[0]):
+        _read_stored(findings, stored)
+    else:
+        findings.add(stored.key, "is not a part of the table of originals")
+
+
+# ------------------------------------------------------------------------------- stored pixels
+
+
+def _read_level(
+    findings: _Findings, cell: Cell, output: Output, record: CommitRecord
+) -> Array | None:
+    """Pixels that a cell stored at a level; None if they cannot be read."""
+    plan = findings.checks.plan
     level = next((each for each in record.levels if each.level == output.level), None)
     if level is None:
         return None
-    told = {each.key: each for each in level.objects}
+    listed = {stored.key: stored for stored in level.objects}
     pixels = np.full(
         [s.stop - s.start for s in output.region], fill_scalar(plan), np.dtype(plan.dtype)
     )
-    whole = True
+    is_complete = True
     for key, region in objects_of(plan, cell, output):
-        if key not in told:
-            continue
-        part = _read_object(found, output.level, told[key], region)
+        if key not in listed:
+            continue  # empty, and therefore not stored
+        part = _read_object(findings, output.level, listed[key], region)
         if part is None:
-            whole = False
+            is_complete = False
             continue
-        place = tuple(
+        in_output = tuple(
             slice(s.start - o.start, s.stop - o.start)
             for s, o in zip(region, output.region, strict=True)
         )
-        pixels[place] = part
-    if not whole:
+        pixels[in_output] = part
+    if not is_complete:
         return None
-    if _digest(pixels) != level.pixels_sha256:
-        key = record_key(cell.stage, cell.number)
-        found.add(key, f"the pixels of level {output.level} are not those that were written")
-    elif base64.b64encode(_empty_chunks(plan, output.level, pixels)).decode() != level.empty:
-        key = record_key(cell.stage, cell.number)
-        found.add(key, f"the receipt tells of other empty chunks at level {output.level}")
+    _check_digests(findings, cell, level, pixels)
     return pixels
 
 
-def _empty_chunks(plan: Plan, level: int, pixels: Array) -> bytes:
-    """Which chunks of a cell are all fill value, as its receipt tells it."""
-    # A shard has all its chunks, those beyond the image too; in Zarr 2 there are none of these.
-    extents = plan.levels[level].shard if plan.zarr_format == 3 else pixels.shape
-    grid = [-(-n // m) for n, m in zip(extents, plan.chunk, strict=True)]
-    fill = np.asarray(fill_scalar(plan), pixels.dtype)
-    empty = np.zeros(grid, bool)
-    for at in np.ndindex(*grid):
-        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(at, plan.chunk, strict=True))
-        empty[at] = _is_all(pixels[region], fill)
-    return np.packbits(empty).tobytes()
-
-
-def _is_all(part: Array, fill: Array) -> bool:
-    first = part[(slice(0, 1),) * part.ndim]  # differs in most chunks
-    return all(same_bits(each, np.broadcast_to(fill, each.shape)) for each in (first, part))
-
-
-def _digest(pixels: Array) -> str:
-    return hashlib.sha256(_bits(pixels).data).hexdigest()
+def _check_digests(findings: _Findings, cell: Cell, level: StoredLevel, pixels: Array) -> None:
+    """Compare the pixels of a level and its empty chunks with the commit record."""
+    key = record_key(cell.stage, cell.number)
+    if _digest(pixels) != level.pixels_sha256:
+        findings.add(key, f"the pixels of level {level.level} are not those that were written")
+        return
+    empty = base64.b64encode(_empty_chunks(findings.checks.plan, level.level, pixels)).decode()
+    if empty != level.empty:
+        findings.add(key, f"the commit record lists other empty chunks at level {level.level}")
 
 
 def _read_object(
-    found: _Findings, level: int, told: StoredObject, region: tuple[slice, ...]
+    findings: _Findings, level: int, stored: StoredObject, region: tuple[slice, ...]
 ) -> Array | None:
-    data = _read(found, told)
+    data = _read_stored(findings, stored)
     if data is None:
         return None
     try:
         shape = tuple(s.stop - s.start for s in region)
-        return decode_object(found.proof.plan, level, data, shape)
+        return decode_object(findings.checks.plan, level, data, shape)
     except CorruptFileError as exc:
-        found.add(told.key, f"cannot be decoded: {exc.message}")
+        findings.add(stored.key, f"cannot be decoded: {exc.message}")
         return None
 
 
-def _read(found: _Findings, told: StoredObject) -> bytes | None:
-    """An object's bytes, if they are there; whether they are those that were stored."""
+def _read_stored(findings: _Findings, stored: StoredObject) -> bytes | None:
+    """Read an object and compare it with its digest; None if it is missing."""
     try:
-        data = found.proof.destination.get(told.key)
+        data = findings.checks.destination.get(stored.key)
     except NotFoundError:
-        found.add(told.key, "missing")
+        findings.add(stored.key, "missing")
         return None
-    found.n_bytes += len(data)
-    if len(data) != told.size_bytes:
-        found.add(told.key, f"{len(data)} bytes instead of {told.size_bytes}")
-    elif hashlib.sha256(data).hexdigest() != told.sha256:
-        found.add(told.key, "its bytes are not those that were stored (SHA-256 differs)")
+    findings.n_bytes += len(data)
+    if len(data) != stored.size_bytes:
+        findings.add(stored.key, f"{len(data)} bytes instead of {stored.size_bytes}")
+    elif hashlib.sha256(data).hexdigest() != stored.sha256:
+        findings.add(stored.key, "its bytes are not those that were stored (SHA-256 differs)")
     return data
 
 
-def _check_original(found: _Findings, told: StoredObject) -> None:
-    if not told.key.startswith(part_key(0).rpartition("/")[0]):
-        found.add(told.key, "is no part of the table of originals")
-        return
-    _read(found, told)
+def _empty_chunks(plan: Plan, level: int, pixels: Array) -> bytes:
+    """Bits of the chunks of a cell, 1 if empty, as `StoredLevel.empty` has them."""
+    # A shard has all its chunks, even those beyond the image; Zarr 2 has no such chunks.
+    extents = plan.levels[level].shard if plan.zarr_format == 3 else pixels.shape
+    grid = [-(-n // m) for n, m in zip(extents, plan.chunk, strict=True)]
+    fill = np.asarray(fill_scalar(plan), pixels.dtype)
+    empty = np.zeros(grid, bool)
+    for index in np.ndindex(*grid):
+        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, plan.chunk, strict=True))
+        empty[index] = _is_all(pixels[region], fill)
+    return np.packbits(empty).tobytes()
 
 
-def _check_levels(found: _Findings, cell: Cell, levels: list[Array | None]) -> None:
-    """Each level must be what the one below it gives."""
-    plan = found.proof.plan
+def _is_all(part: Array, fill: Array) -> bool:
+    first = part[(slice(0, 1),) * part.ndim]  # differs in most chunks, and is quick to compare
+    return all(same_bits(each, np.broadcast_to(fill, each.shape)) for each in (first, part))
+
+
+# -------------------------------------------------------------------------------- comparisons
+
+
+def _check_downsampling(findings: _Findings, cell: Cell, levels: list[Array | None]) -> None:
+    """Check that each level is the downsampled level below it."""
+    plan = findings.checks.plan
+    outputs = plan.outputs(cell)
     below: Array | None
-    stage = plan.stages[cell.stage]
-    if stage.input_level is None:
-        below, rest = levels[0], levels[1:]
+    input_level = plan.stages[cell.stage].input_level
+    if input_level is None:
+        below, levels, outputs = levels[0], levels[1:], outputs[1:]
     else:
-        below, rest = _level_below(found, cell, stage.input_level), levels
-    outputs = plan.outputs(cell)[len(levels) - len(rest) :]
-    for output, pixels in zip(outputs, rest, strict=True):
+        below = _read_level_below(findings, cell, input_level)
+    for output, pixels in zip(outputs, levels, strict=True):
         if below is not None and pixels is not None:
             expected = downsample(below, plan.levels[output.level].factors, plan.method)
             if not same_bits(expected, pixels):
                 key = plan.shard_key(cell.image, output.level, output.shard_index)
-                found.add(key, f"level {output.level} does not follow from the level below it")
+                findings.add(key, f"level {output.level} does not follow from the level below it")
         below = pixels
 
 
-def _level_below(found: _Findings, cell: Cell, level: int) -> Array | None:
-    proof = found.proof
+def _read_level_below(findings: _Findings, cell: Cell, level: int) -> Array | None:
+    checks = findings.checks
     try:
-        return LevelInput(proof.plan, proof.destination, level).read(cell.image, cell.region)
+        return LevelInput(checks.plan, checks.destination, level).read(cell.image, cell.region)
     except (CorruptFileError, NotFoundError):
-        return None  # told of by the cell that stored it
+        return None  # reported by the cell that stored it
 
 
-def _compare(found: _Findings, cell: Cell, pixels: Array | None, record: CommitRecord) -> bool:
-    """Compare level 0 with the source."""
-    proof = found.proof
-    if proof.source is None or cell.stage > 0 or pixels is None:
+def _compare_with_source(
+    findings: _Findings, cell: Cell, pixels: Array | None, record: CommitRecord
+) -> bool:
+    """Compare level 0 with the source; whether it was compared."""
+    checks = findings.checks
+    if checks.source is None or cell.stage > 0 or pixels is None:
         return False
-    if proof.compared is not None and not proof.compared[cell.number]:
+    if checks.sampled is not None and not checks.sampled[cell.number]:
         return False
     etags: dict[str, str | None] = {}
 
     def on_open(index: tuple[int, ...], opened: OpenFile) -> None:
-        if isinstance(proof.source, ImageInput):
-            source = proof.source.source
-            etags[redacted_source_key(source, index)] = opened.etag
+        if isinstance(checks.source, ImageInput):
+            etags[redacted_source_key(checks.source.source, index)] = opened.etag
 
     key = record_key(cell.stage, cell.number)
     try:
-        expected = proof.source.read(cell.image, cell.region, on_open)
+        expected = checks.source.read(cell.image, cell.region, on_open)
     except CloudimgError as exc:
-        found.add(key, f"the source of this cell cannot be read: {exc}")
+        findings.add(key, f"the source of this cell cannot be read: {exc}")
         return False
-    # Whatever the signatures of their URLs were.
-    before = {unsigned(f"https://{name}"): etag for name, etag in record.sources.items()}
-    changed = sorted(
-        name
-        for name, etag in etags.items()
-        if before.get(unsigned(f"https://{name}"), etag) != etag
-    )
+    changed = _changed_files(record, etags)
     if changed:
-        found.add(key, f"source files changed since they were read: {', '.join(changed[:3])}")
+        shown = ", ".join(changed[:3])
+        findings.add(key, f"source files changed since they were migrated: {shown}")
     if not same_bits(expected, pixels):
-        n_wrong = int(np.count_nonzero(_bits(expected) != _bits(pixels)))
-        found.add(key, f"{n_wrong} bytes of its pixels differ from the source's")
+        n_bytes = int(np.count_nonzero(_bits(expected) != _bits(pixels)))
+        findings.add(key, f"{n_bytes} bytes of its pixels differ from the source's")
     return True
+
+
+def _changed_files(record: CommitRecord, etags: dict[str, str | None]) -> list[str]:
+    """Keys of source files whose ETag is no longer the one in the commit record."""
+    # Keys may end in the signature of a URL, which differs each time that a URL is signed.
+    recorded = {unsigned(f"https://{key}"): etag for key, etag in record.sources.items()}
+    return sorted(
+        key for key, etag in etags.items() if recorded.get(unsigned(f"https://{key}"), etag) != etag
+    )
+
+
+def _digest(pixels: Array) -> str:
+    return hashlib.sha256(_bits(pixels).data).hexdigest()
 
 
 def _bits(pixels: Array) -> npt.NDArray[np.uint8]:
@@ -301,5 +348,5 @@ def _bits(pixels: Array) -> npt.NDArray[np.uint8]:
 
 
 def same_bits(first: Array, second: Array) -> bool:
-    """Equal to the bit, so that NaN equals NaN and -0.0 is not 0.0."""
+    """Whether two arrays are equal to the bit: NaN equals NaN, and -0.0 does not equal 0.0."""
     return first.shape == second.shape and np.array_equal(_bits(first), _bits(second))

@@ -1,10 +1,10 @@
-"""`verify`: proof that a copy is whole and right, or a list of what is not."""
+"""`verify`: check that a copy is complete and correct, or list its problems."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,11 +14,12 @@ from dask.utils import format_bytes
 
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError
+from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import JOURNAL, Destination
-from cloudimg.migration.journal.inventory import DONE, Done, RecordsDigest, read_done
-from cloudimg.migration.journal.lease import FOLDER as LEASES
-from cloudimg.migration.journal.records import PLAN, cell_of, read_records
-from cloudimg.migration.journal.state import State, leftovers
+from cloudimg.migration.journal.inventory import END_MARK, EndMark, RecordsDigest, read_end_mark
+from cloudimg.migration.journal.lease import LEASES
+from cloudimg.migration.journal.records import cell_of, read_records
+from cloudimg.migration.journal.state import PLAN, State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.progress import AdvanceCallback, Counter
 from cloudimg.migration.run.contrast import Contrast
@@ -26,42 +27,46 @@ from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.migration.verify.check_cell import Checked, Problem, Proof, check_cell
+from cloudimg.migration.verify.check_cell import CheckedCell, Checks, Problem, check_cell
 
 _MOST_PROBLEMS = 1000
-"""Kept to be told; the rest is counted."""
+"""Problems that are kept for the result; further ones are only counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was found."""
+    """Result of verifying a copy. True if there are no problems; `str` gives a report."""
 
     url: str
+    """URL of the copy, without credentials."""
     n_cells: int
+    """Number of cells (units of work) of the whole migration."""
     n_objects: int
-    """Shards and chunks that were read."""
+    """Number of objects that commit records list: shards (in Zarr 2, chunks) and tables."""
     n_bytes: int
-    """Bytes that were read of them."""
+    """Size of these objects as read, in bytes."""
     n_compared: int
-    """Cells whose pixels were compared with the source."""
+    """Number of cells whose pixels were compared with the source."""
     n_problems: int
+    """Number of problems."""
     problems: tuple[Problem, ...]
-    """The first thousand of them."""
+    """The first thousand problems."""
     seconds: float
+    """Duration in seconds."""
 
     @property
-    def is_right(self) -> bool:
-        """Whether everything is as it must be."""
+    def is_verified(self) -> bool:
+        """Whether there are no problems."""
         return self.n_problems == 0
 
     def __bool__(self) -> bool:
-        return self.is_right
+        return self.is_verified
 
     def __str__(self) -> str:
         compared = f", {self.n_compared} cells compared with the source" if self.n_compared else ""
-        read = f"{self.n_objects} objects, {format_bytes(self.n_bytes)} read{compared}"
-        if self.is_right:
-            return f"{self.url} is whole and right: {read} in {self.seconds:.1f} s"
+        read = f"{self.n_objects} objects ({format_bytes(self.n_bytes)}) read{compared}"
+        if self.is_verified:
+            return f"{self.url} is verified: {read}, no problems, in {self.seconds:.1f} s"
         lines = [f"{self.url}: {self.n_problems} problems ({read})"]
         lines += [f"  {problem}" for problem in self.problems]
         if self.n_problems > len(self.problems):
@@ -71,11 +76,12 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """What to compare a copy with."""
+    """The source that a copy is compared with."""
 
     write_input: WriteInput
+    """The source, opened again."""
     n_sampled: int | None
-    """Cells to compare; None: all."""
+    """Number of cells to compare, chosen at random; None: all."""
 
 
 def verify(
@@ -87,131 +93,164 @@ def verify(
     client: Client | None,
     progress: AdvanceCallback | None,
 ) -> Verification:
-    """Read everything again and hold it against the journal.
+    """Read a copy again and compare it with its journal.
+
+    Parameters
+    ----------
+    destination : Destination
+        The copy.
+    state : State
+        The migration that wrote it.
+    against : Against, optional
+        A source to compare the pixels with.
+    max_bytes : int
+        Memory for cells in flight.
+    client : distributed.Client or callable, optional
+        Cluster that checks the cells; None: this process.
+    progress : callable, optional
+        Called after each cell.
 
     Raises
     ------
+    ArgumentError
+        If the copy cannot have been made from the source.
     StorageError
-        If the store fails; what is wrong with the copy is told in the result.
+        If the store fails. Problems of the copy are part of the result.
     """
-    return _Verifying(destination, state, against, max_bytes, client, progress).run()
+    work = _Verifying(destination, state, max_bytes=max_bytes, client=client)
+    return work.run(against, progress)
 
 
 class _Verifying:
+    """A verification in progress, and what it has found so far."""
+
     def __init__(
-        self,
-        destination: Destination,
-        state: State,
-        against: Against | None,
-        max_bytes: int,
-        client: Client | None,
-        progress: AdvanceCallback | None,
+        self, destination: Destination, state: State, *, max_bytes: int, client: Client | None
     ) -> None:
         self.destination = destination
         self.state = state
         self.plan = state.plan
-        self.against = against
         self.max_bytes = max_bytes
         self.client = client
-        self.progress = progress
         self.problems: list[Problem] = []
         self.n_problems = 0
-        self.n_objects = self.n_bytes = self.n_compared = 0
+        self.n_objects = self.n_bytes = self.n_compared = self.n_documents = 0
         self.contrast = Contrast(state.plan)
         self.records_digest = RecordsDigest(state.plan)
-        self.is_whole = True
+        self.has_all_records = True
 
-    def run(self) -> Verification:
-        began = time.monotonic()
-        done = self._done()
-        proof = Proof(self.plan, self.destination, self._source(), self._sample(), self.state.id)
-        left = sum(
-            mean_cell_bytes(self.plan, stage) * self.plan.n_cells(stage)
-            for stage in range(len(self.plan.stages))
+    def run(self, against: Against | None, progress: AdvanceCallback | None) -> Verification:
+        started = time.monotonic()
+        end_mark = self._read_end_mark()
+        checks = Checks(
+            plan=self.plan,
+            destination=self.destination,
+            source=self._source(against),
+            sampled=self._sampled(against),
+            plan_id=self.state.id,
         )
+        stages = range(len(self.plan.stages))
+        n_bytes = sum(mean_cell_bytes(self.plan, n) * self.plan.n_cells(n) for n in stages)
         if self.client is not None:
-            client_of(self.client)  # before the clock of the progress starts
-        counter = Counter("verifying", self.plan.total_cells, 0, left, self.progress)
-        for stage in range(len(self.plan.stages)):
-            self._stage(proof, stage, counter)
-        if done is not None and self.is_whole and done.records != self.records_digest.digest():
-            what = "the receipts are not those that the migration ended with"
-            self._add(Problem(self.destination.display(DONE), what))
-        self._metadata()
-        self._strangers()
+            client_of(self.client)  # connects before the clock of the progress starts
+        counter = Counter(
+            what="verifying",
+            n_cells=self.plan.total_cells,
+            n_done=0,
+            bytes_left=n_bytes,
+            progress=progress,
+        )
+        for stage in stages:
+            self._check_stage(checks, stage, counter)
+        if end_mark is not None and self.has_all_records:
+            self._compare_end_mark(end_mark)
+        self._check_metadata()
+        self._find_orphaned_objects()
         return Verification(
-            self.destination.url,
-            self.plan.total_cells,
-            self.n_objects,
-            self.n_bytes,
-            self.n_compared,
-            self.n_problems,
-            tuple(self.problems),
-            time.monotonic() - began,
+            url=self.destination.url,
+            n_cells=self.plan.total_cells,
+            n_objects=self.n_objects,
+            n_bytes=self.n_bytes,
+            n_compared=self.n_compared,
+            n_problems=self.n_problems,
+            problems=tuple(self.problems),
+            seconds=time.monotonic() - started,
         )
 
-    def _add(self, problem: Problem) -> None:
-        self.n_problems += 1
-        if len(self.problems) < _MOST_PROBLEMS:
-            self.problems.append(problem)
+    def _add(self, url: str, what: str) -> None:
+        self._add_all([Problem(url, what)])
 
-    def _done(self) -> Done | None:
-        """What the migration said at its end."""
-        what = "the migration was not finished"
+    def _add_all(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.n_problems += 1
+            if len(self.problems) < _MOST_PROBLEMS:
+                self.problems.append(problem)
+
+    # ------------------------------------------------------------------- end mark, source, sample
+
+    def _read_end_mark(self) -> EndMark | None:
+        """The end mark; None, and a problem, if it is missing or of another migration."""
+        what = "there is no end mark: the migration was not finished"
         try:
-            done = read_done(self.destination)
+            end_mark = read_end_mark(self.destination)
         except CorruptFileError as exc:
-            done, what = None, exc.message
-        if done is not None:
-            if (done.plan_id, done.n_cells) == (self.state.id, self.plan.total_cells):
-                return done
-            what = "tells of the end of another migration"
-        self._add(Problem(self.destination.display(DONE), what))
+            end_mark, what = None, exc.message
+        if end_mark is not None:
+            if (end_mark.plan_id, end_mark.n_cells) == (self.state.id, self.plan.total_cells):
+                return end_mark
+            what = "the end mark is of another migration"
+        self._add(self.destination.display(END_MARK), what)
         return None
 
-    def _source(self) -> Input | None:
-        if self.against is None:
+    def _compare_end_mark(self, end_mark: EndMark) -> None:
+        if end_mark.records_digest != self.records_digest.digest():
+            what = "the commit records are not those that the migration finished with"
+            self._add(self.destination.display(END_MARK), what)
+
+    def _source(self, against: Against | None) -> Input | None:
+        """Pixels to compare with; a problem if the source changed since the migration."""
+        if against is None:
             return None
-        write_input = self.against.write_input
+        given, recorded = against.write_input.source, self.state.source
         for name in ("dims", "shape", "dtype"):
-            if write_input.source[name] != self.state.source[name]:
+            if given[name] != recorded[name]:
                 raise ArgumentError(
-                    f"the source to compare with has {name} {write_input.source[name]}, the source"
-                    f" of the copy had {self.state.source[name]}"
+                    f"the source to compare with has {name} {given[name]}, but the copy was made"
+                    f" from one with {name} {recorded[name]}"
                 )
-        # An array that is given is what it is, by whatever name: its pixels are compared.
-        is_array = write_input.source["kind"] == "array"
-        if not is_array and write_input.source["fingerprint"] != self.state.source["fingerprint"]:
-            self._add(Problem(self.destination.url, "the source changed since it was migrated"))
-        return write_input.input
+        # The name of an array may differ between runs: its pixels are compared.
+        if given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
+            self._add(self.destination.url, "the source changed since it was migrated")
+        return against.write_input.pixels
 
-    def _sample(self) -> npt.NDArray[np.bool_] | None:
-        n_cells = self.plan.n_cells(0)
-        if self.against is None or self.against.n_sampled is None:
+    def _sampled(self, against: Against | None) -> npt.NDArray[np.bool_] | None:
+        if against is None or against.n_sampled is None:
             return None
-        chosen = np.zeros(n_cells, bool)
-        chosen[random.sample(range(n_cells), min(n_cells, self.against.n_sampled))] = True
-        return chosen
+        n_cells = self.plan.n_cells(0)
+        sampled = np.zeros(n_cells, bool)
+        sampled[random.sample(range(n_cells), min(n_cells, against.n_sampled))] = True
+        return sampled
 
-    def _stage(self, proof: Proof, stage: int, counter: Counter) -> None:
+    # ----------------------------------------------------------------------------------- cells
+
+    def _check_stage(self, checks: Checks, stage: int, counter: Counter) -> None:
         size = mean_cell_bytes(self.plan, stage)
-        checked_cells = np.zeros(self.plan.n_cells(stage), bool)
+        is_checked = np.zeros(self.plan.n_cells(stage), bool)
 
-        def report(checked: Checked) -> None:
-            checked_cells[checked.number] = True
-            for problem in checked.problems:
-                self._add(problem)
-            self.n_objects += len(checked.keys)
+        def report(checked: CheckedCell) -> None:
+            is_checked[checked.number] = True
+            self._add_all(checked.problems)
+            self.n_objects += checked.n_objects
             self.n_bytes += checked.n_bytes
-            self.n_compared += checked.compared
+            self.n_compared += checked.is_compared
             if checked.record is None:
-                self.is_whole = False
+                self.has_all_records = False
             else:
                 self.contrast.add(checked.record)
                 self.records_digest.add_digest(stage, checked.number, checked.digest)
             counter.add(size)
 
-        work = partial(check_cell, proof, stage)
+        work = partial(check_cell, checks, stage)
         numbers: Iterable[int] = range(self.plan.n_cells(stage))
         if self.client is None:
             in_flight = cells_in_flight(self.plan, self.max_bytes)
@@ -222,61 +261,63 @@ class _Verifying:
                 work,
                 numbers,
                 max_bytes=self.max_bytes,
-                cell_bytes=cell_bytes(self.plan),
+                piece_bytes=cell_bytes(self.plan),
                 report=report,
             )
-        if not checked_cells.all():
+        if not is_checked.all():
+            n_unchecked = int((~is_checked).sum())
             raise CloudimgError(
-                f"{int((~checked_cells).sum())} cells were not looked at, though nobody says why:"
-                " this is a defect of cloudimg"
+                f"{n_unchecked} cells were not checked, and no error was reported for them: this"
+                " is a bug in cloudimg"
             )
 
-    def _metadata(self) -> None:
-        """The metadata must be what plan and receipts make of it, to the byte."""
-        self.n_documents = 0
-        if not self.is_whole:
+    # ------------------------------------------------------------------- metadata and other objects
+
+    def _check_metadata(self) -> None:
+        """Compare the metadata, byte for byte, with what follows from plan and commit records."""
+        if not self.has_all_records:
             return
-        for key, expected in documents(self.plan, self.state.facts, self.contrast.limits()):
+        for key, expected in self._documents():
             self.n_documents += 1
             try:
                 if self.destination.get(key) != expected:
-                    what = "is not the metadata that was written"
-                    self._add(Problem(self.destination.display(key), what))
+                    self._add(self.destination.display(key), "is not the metadata that was written")
             except NotFoundError:
-                self._add(Problem(self.destination.display(key), "missing"))
+                self._add(self.destination.display(key), "missing")
 
-    def _strangers(self) -> None:
-        """Objects that nobody knows of, which a reader would take for chunks."""
+    def _documents(self) -> Iterable[tuple[str, bytes]]:
+        return documents(self.plan, self.state.facts, self.contrast.limits())
+
+    def _find_orphaned_objects(self) -> None:
+        """Report objects that neither plan nor commit records list; readers may use them."""
         for path in leftovers(self.destination):
-            what = "a leftover of a write that was killed: the same migration again takes it away"
-            self._add(Problem(str(path), what))
+            what = "left over from a write that was killed: running the migration again deletes it"
+            self._add(str(path), what)
         listed = []
         for entry in self.destination.list():
             if not entry.key.startswith(f"{JOURNAL}/"):
                 listed.append(entry.key)
             elif not self._is_of_journal(entry.key):
-                what = "does not belong to the journal"
-                self._add(Problem(self.destination.display(entry.key), what))
-        if not self.is_whole:
+                self._add(self.destination.display(entry.key), "does not belong to the journal")
+        if not self.has_all_records:
             return
-        # Where nothing is missing or misnamed, as many as there should be are the same ones.
+        # Without problems nothing is missing: equal numbers mean equal sets.
         if not self.n_problems and len(listed) == self.n_objects + self.n_documents:
             return
-        known = set(self._known())
+        known = set(self._known_keys())
         for key in listed:
             if key not in known:
-                what = "does not belong to the image"
-                self._add(Problem(self.destination.display(key), what))
+                self._add(self.destination.display(key), "does not belong to the image")
 
     def _is_of_journal(self, key: str) -> bool:
         is_lease = key.startswith(f"{LEASES}/")
-        return key in (PLAN, DONE) or is_lease or cell_of(key, self.plan) is not None
+        return key in (PLAN, END_MARK) or is_lease or cell_of(key, self.plan) is not None
 
-    def _known(self) -> Iterable[str]:
+    def _known_keys(self) -> Iterator[str]:
         for stage in range(len(self.plan.stages)):
-            numbers = iter(range(self.plan.n_cells(stage)))
+            numbers = range(self.plan.n_cells(stage))
             for _, record in read_records(self.destination, stage, numbers):
                 if record is not None:
-                    yield from (each.key for each in record.objects())
-        for key, _ in documents(self.plan, self.state.facts, self.contrast.limits()):
+                    yield from (stored.key for stored in record.objects())
+        for key, _ in self._documents():
             yield key

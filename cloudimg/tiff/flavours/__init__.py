@@ -1,5 +1,6 @@
-"""What each vendor's TIFFs say besides pixels: one reader a flavour, all of one signature.
+"""Metadata of TIFFs by flavour: what vendors and programs write besides pixels.
 
-A reader takes a `Source` and gives `Facts`. It may raise whatever broken metadata makes Python
-raise: `cloudimg.tiff.metadata` calls the readers, guards each and joins what they found.
+Each flavour has one reader, which takes a `MetadataSource` and returns `HeaderFacts`. A reader may
+raise any error that broken metadata causes in Python; `cloudimg.tiff.metadata` calls the readers,
+catches these errors and merges the results.
 """

@@ -1,4 +1,4 @@
-"""What any TIFF may say: baseline tags and those of TIFF 6.0's extensions."""
+"""Metadata of any TIFF: tags of TIFF 6.0, baseline and extensions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _JPEG = {6, 7, 33007, 34892}
 
 
 def read_resolution(source: MetadataSource) -> HeaderFacts:
-    """Pixels an inch or a centimetre.
+    """Read the pixel size from the resolution in pixels per inch or centimetre.
 
-    One pixel an inch or a centimetre is what programs write that know no size.
+    Programs that do not know the size write one pixel per inch or centimetre, which is ignored.
     """
     facts = HeaderFacts()
     page = source.keyframe
@@ -37,14 +37,14 @@ def read_resolution(source: MetadataSource) -> HeaderFacts:
 
 
 def read_datetime(source: MetadataSource) -> HeaderFacts:
-    """When the file was made; what knows better has been asked before."""
+    """Read the time when the file was written, which counts if no flavour gives a better one."""
     facts = HeaderFacts()
     facts.put("acquired", iso_time(source.tag(DATETIME)))
     return facts
 
 
 def read_colormap(source: MetadataSource) -> HeaderFacts:
-    """The colours of a palette as they are stored: 3 rows of 2**bits numbers of 16 bits."""
+    """Read the colours of a palette as they are stored: 3 rows of 2**bits 16-bit numbers."""
     facts = HeaderFacts()
     page = source.keyframe
     if page.photometric == _PALETTE:
@@ -54,7 +54,7 @@ def read_colormap(source: MetadataSource) -> HeaderFacts:
 
 
 def read_orientation(source: MetadataSource) -> HeaderFacts:
-    """How the picture would have to be turned, 2 to 8: pixels come as they are stored."""
+    """Read the orientation, 2 to 8, of pixels that are not stored upright; they stay as stored."""
     facts = HeaderFacts()
     orientation = int(source.tag(ORIENTATION))
     if 2 <= orientation <= 8:
@@ -63,7 +63,7 @@ def read_orientation(source: MetadataSource) -> HeaderFacts:
 
 
 def read_samples(source: MetadataSource) -> HeaderFacts:
-    """What the samples of a pixel are, where some are more than colours."""
+    """Read the meaning of the samples of a pixel, if some of them are not colours."""
     facts = HeaderFacts()
     page = source.keyframe
     is_rgb = page.photometric == 6 and page.compression in _JPEG  # decoded to RGB
@@ -75,7 +75,7 @@ def read_samples(source: MetadataSource) -> HeaderFacts:
 
 
 def read_description(source: MetadataSource) -> HeaderFacts:
-    """A short text that somebody wrote for people."""
+    """Read the description if it is a short text for people."""
     facts = HeaderFacts()
     text = source.keyframe.description
     if isinstance(text, str) and len(text) <= _MAX_TEXT and not text.startswith(("<", "{")):

@@ -25,14 +25,14 @@ from cloudimg.tiff.flavours.facts import (
 
 _METRE_UM = 1e6
 _DAY_ZERO = datetime(1899, 12, 30)
-"""Of days as OLE automation counts them."""
+"""Day 0 of OLE automation dates."""
 _EPOCH = re.compile(r"^epoch\s*=\s*[\[{]([^\]}]*)", re.MULTILINE)
 
 
 def read_lsm(source: MetadataSource) -> HeaderFacts:
-    """From CZ_LSMINFO: "LSM File Format Description" of Carl Zeiss, lengths in metres.
+    """Read CZ_LSMINFO (Carl Zeiss, "LSM File Format Description"); lengths are in metres.
 
-    The series beside the image are its thumbnails.
+    The other series of the file are thumbnails.
     """
     facts = HeaderFacts()
     metadata = source.tiff.lsm_metadata
@@ -60,12 +60,12 @@ def read_lsm(source: MetadataSource) -> HeaderFacts:
 
 
 def _since_first(stamps: Sequence[float]) -> list[float]:
-    """Seconds from the first of several times, whose origin nobody knows."""
+    """Seconds since the first of several times, whose origin is unknown."""
     return [stamp - stamps[0] for stamp in stamps] if is_monotone(stamps) else []
 
 
 def read_fluoview(source: MetadataSource) -> HeaderFacts:
-    """From MM_Head: each dimension has a name, a resolution (size of a step) and a unit."""
+    """Read MM_Head: each dimension has a name, a resolution (size of a step) and a unit."""
     facts = HeaderFacts()
     metadata = source.tiff.fluoview_metadata or {}
     for name, _, _, resolution, unit in metadata.get("Dimensions", ()):
@@ -77,9 +77,9 @@ def read_fluoview(source: MetadataSource) -> HeaderFacts:
 
 
 def read_sis(source: MetadataSource) -> HeaderFacts:
-    """From the structure and the text of Olympus Soft Imaging Solutions, as tifffile knows them.
+    """Read the tags of Olympus Soft Imaging Solutions, as tifffile parses them.
 
-    There is no specification; the sizes are metres, as in Bio-Formats' SISReader.
+    There is no specification; sizes are in metres, as in Bio-Formats' SISReader.
     """
     facts = HeaderFacts()
     metadata = source.tiff.sis_metadata or {}
@@ -95,9 +95,9 @@ def read_sis(source: MetadataSource) -> HeaderFacts:
 
 
 def read_scanimage(source: MetadataSource) -> HeaderFacts:
-    """From the frame data of ScanImage 2016 and later ("ScanImage BigTiff Specification").
+    """Read the frame data of ScanImage 2016 and later ("ScanImage BigTiff Specification").
 
-    Lengths are micrometres. Versions before 5 write other names, of which nothing is read.
+    Lengths are in micrometres. Versions before 5 use other names, which are not read.
     """
     import tifffile
 
@@ -107,36 +107,38 @@ def read_scanimage(source: MetadataSource) -> HeaderFacts:
     if not metadata:
         text = page.software if page.software.startswith("SI.") else page.description
         metadata = mapping(tifffile.matlabstr2py(text))
-    known = {name.removeprefix("scanimage.").removeprefix("SI."): v for name, v in metadata.items()}
-    _field_of_view(known, source, facts)
-    step = known.get(
-        "hStackManager.actualStackZStepSize", known.get("hStackManager.stackZStepSize")
+    settings = {
+        name.removeprefix("scanimage.").removeprefix("SI."): v for name, v in metadata.items()
+    }
+    _field_of_view(settings, source, facts)
+    step = settings.get(
+        "hStackManager.actualStackZStepSize", settings.get("hStackManager.stackZStepSize")
     )
     facts.put_size("z", abs(number(step) or 0.0), MICROMETRE)
     # With a fast z drive every volume is a time point, else every frame is.
-    is_volume = known.get("hFastZ.enable") is True
-    rate = positive(known.get("hRoiManager.scan" + ("VolumeRate" if is_volume else "FrameRate")))
-    averaged = positive(known.get("hScan2D.logAverageFactor")) or 1.0
+    is_volume = settings.get("hFastZ.enable") is True
+    rate = positive(settings.get("hRoiManager.scan" + ("VolumeRate" if is_volume else "FrameRate")))
+    averaged = positive(settings.get("hScan2D.logAverageFactor")) or 1.0
     facts.put("time_step_s", positive(averaged / rate) if rate else None)
-    facts.put_channels(_saved_channels(known))
-    motor = known.get("hMotors.motorPosition")
+    facts.put_channels(_saved_channels(settings))
+    motor = settings.get("hMotors.motorPosition")
     if isinstance(motor, list) and len(motor) >= 2:
         facts.put_stage(motor[0], motor[1], MICROMETRE)
     facts.put("acquired", _epoch(page.description))
     return facts
 
 
-def _saved_channels(known: Mapping[str, Any]) -> list[Any]:
-    """Names of the channels that are in the file; Matlab counts from 1, in rows or columns."""
-    names, saved = known.get("hChannels.channelName"), known.get("hChannels.channelSave")
+def _saved_channels(settings: Mapping[str, Any]) -> list[Any]:
+    """Names of the channels in the file; Matlab counts from 1 and writes a row or a column."""
+    names, saved = settings.get("hChannels.channelName"), settings.get("hChannels.channelSave")
     if not isinstance(names, list) or saved is None:
         return []
     return [names[int(channel) - 1] for channel in np.ravel(saved)]
 
 
-def _field_of_view(known: Mapping[str, Any], source: MetadataSource, facts: HeaderFacts) -> None:
-    """Size of a pixel from the corners of the field of view, [x, y] each, in micrometres."""
-    corners = known.get("hRoiManager.imagingFovUm")
+def _field_of_view(settings: Mapping[str, Any], source: MetadataSource, facts: HeaderFacts) -> None:
+    """Read the pixel size from the corners of the field of view, each [x, y] in micrometres."""
+    corners = settings.get("hRoiManager.imagingFovUm")
     if isinstance(corners, list) and len(corners) == 4:
         for at, dim in enumerate("xy"):
             values = [float(corner[at]) for corner in corners]
@@ -144,9 +146,9 @@ def _field_of_view(known: Mapping[str, Any], source: MetadataSource, facts: Head
 
 
 def _epoch(description: str) -> str | None:
-    """The clock at the start: year, month, day, hour, minute, second between brackets."""
-    found = _EPOCH.search(description)
-    parts = re.split(r"[\s,;]+", found.group(1).strip()) if found else []
+    """Time of the start, which is written as [year, month, day, hour, minute, second]."""
+    match = _EPOCH.search(description)
+    parts = re.split(r"[\s,;]+", match.group(1).strip()) if match else []
     if len(parts) != 6:
         return None
     year, month, day, hour, minute = (int(part) for part in parts[:5])

@@ -1,4 +1,4 @@
-"""What readers of metadata take and give, and the checks that every value passes."""
+"""Input and output of the readers of metadata, and the checks that every value passes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 MICROMETRE = "µm"
-"""With U+00B5, as OME-XML's UnitsLength has it."""
+"""Spelled with U+00B5, as in OME-XML's UnitsLength."""
 
-# Spellings that are found in files, by the symbol of OME-XML's UnitsLength.
+# Spellings in files, by the symbol of OME-XML's UnitsLength.
 _SPELLINGS = {
     MICROMETRE: "um micron microns micrometer micrometers micrometre micrometres",
     "nm": "nanometer nanometers nanometre nanometres",
@@ -34,7 +34,7 @@ _TIME = re.compile(
     r"\s*(\d{4})[:/-](\d\d)[:/-](\d\d)[ T]+(\d\d):(\d\d):(\d\d)(\.\d+)? ?(Z|[+-]\d\d:?\d\d)?\s*"
 )
 _UNIT = re.compile(r"[^\W\d_][\w .]{0,31}")
-"""What may be the name of a unit, among what programs write in its place."""
+"""Texts that may be the name of a unit; some programs write other things in its place."""
 _MAGNIFICATION = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]", re.IGNORECASE)
 _MAX_TAG_BYTES = 2**20
 
@@ -44,43 +44,45 @@ class MetadataSource:
     """An image of a file that tifffile parsed."""
 
     tiff: Any
+    """The `tifffile.TiffFile`, or an object with the attributes that the readers use."""
     series: Any
+    """The `tifffile.TiffPageSeries`, or an object with the attributes that the readers use."""
     dims: tuple[str, ...]
     """Names of the axes of `series`, in its order."""
     index: int
-    """Which image of the file."""
+    """Number of the image in the file."""
 
     @property
     def first(self) -> Any:
-        """The first page of the file, which speaks for the file in most flavours."""
+        """First page of the file, which holds the metadata of the file in most flavours."""
         return self.tiff.pages.first
 
     @property
     def keyframe(self) -> Any:
-        """The page that speaks for the image."""
+        """Page whose tags describe all pages of the image."""
         return self.series.keyframe
 
     @property
     def is_main(self) -> bool:
-        """Whether it is the first image, not a label or a thumbnail beside it."""
+        """Whether it is the first image of the file; the others may be labels or thumbnails."""
         return self.index == 0
 
     def dim(self, letter: str) -> str | None:
-        """Name of the axis that has one of tifffile's letters."""
+        """Name of the axis with one of tifffile's letters, None if there is no such axis."""
         at = str(self.series.axes).find(letter)
         return self.dims[at] if 0 <= at < len(self.dims) else None
 
     def length(self, dim: str) -> int | None:
-        """Length of an axis, None where there is none of that name."""
+        """Length of an axis, None if there is no such axis."""
         return int(self.series.shape[self.dims.index(dim)]) if dim in self.dims else None
 
     def tag(self, code: int, page: Any = None) -> Any:
-        """Value of a tag of the keyframe or of another page, None where it is absent.
+        """Value of a tag of the keyframe or of another page, None if it is absent.
 
         Raises
         ------
         ValueError
-            The value is so large that fetching it would cost more than it tells.
+            The value is too large to be worth fetching.
         """
         tag = (self.keyframe if page is None else page).tags.get(code)
         if tag is None:
@@ -92,52 +94,53 @@ class MetadataSource:
 
 @dataclass(slots=True)
 class HeaderFacts:
-    """What was found. Of two findings of the same thing the first one counts."""
+    """Metadata of an image. The first value of each item is kept."""
 
     attrs: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """Size of a pixel and its unit, by dim."""
+    """Pixel size and its unit, by dim."""
     stage: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """Position of the stage and its unit, by dim."""
+    """Stage position and its unit, by dim."""
     coords: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Coordinates, by dim."""
 
     def put(self, name: str, value: Any) -> None:
-        """Note an attribute, unless there is nothing to note."""
+        """Set an attribute, unless the value is None or empty."""
         if value is not None and not (isinstance(value, str | list | dict) and not value):
             self.attrs.setdefault(name, value)
 
     def put_size(self, dim: str, size: Any, unit: str, *, factor: float = 1.0) -> None:
-        """Note the size of a pixel, unless it is none that a pixel can have."""
+        """Set the pixel size, unless it is not a size that a pixel can have."""
         value = positive(size)
         unit = unit_name(unit)
         if value is not None and _UNIT.fullmatch(unit) and positive(value * factor):
             self.sizes.setdefault(dim, (value * factor, unit))
 
     def put_stage(self, x: Any, y: Any, unit: str, *, factor: float = 1.0) -> None:
-        """Note the position of the stage: of one axis alone it says nothing about overlap."""
+        """Set the stage position, if both axes have one: one alone does not locate an image."""
         values = {"x": number(x), "y": number(y)}
         if not self.stage:
-            known = {dim: v * factor for dim, v in values.items() if v is not None}
-            if len(known) == 2:
-                self.stage = {dim: (v, unit_name(unit) or unit) for dim, v in known.items()}
+            lengths = {dim: v * factor for dim, v in values.items() if v is not None}
+            if len(lengths) == 2:
+                self.stage = {dim: (v, unit_name(unit) or unit) for dim, v in lengths.items()}
 
     def put_channels(self, names: Iterable[Any], colors: Iterable[int | None] = ()) -> None:
-        """Note names and colours of channels, where all of them have one."""
+        """Set names and colours of channels, if all of them have one."""
         texts = [str(name).strip() if name is not None else "" for name in names]
         if texts and all(texts):
             self.put("channel_names", texts)
-        known = list(colors)
-        if known and None not in known:
-            self.put("channel_colors", known)
+        all_colors = list(colors)
+        if all_colors and None not in all_colors:
+            self.put("channel_colors", all_colors)
 
     def put_coord(self, dim: str | None, values: Iterable[Any]) -> None:
-        """Note the coordinates of an axis, labels or numbers, if there are any."""
-        known = tuple(values)
-        if dim is not None and known:
-            self.coords.setdefault(dim, known)
+        """Set the coordinates of an axis, labels or numbers, unless there are none."""
+        labels = tuple(values)
+        if dim is not None and labels:
+            self.coords.setdefault(dim, labels)
 
     def add(self, other: HeaderFacts) -> None:
-        """Note what another reader found and nobody has found before."""
+        """Add the items of another reader that are not set yet."""
         for mine, theirs in (
             (self.attrs, other.attrs),
             (self.sizes, other.sizes),
@@ -148,7 +151,7 @@ class HeaderFacts:
 
 
 def number(value: Any) -> float | None:
-    """A finite number from a number or a text, else None."""
+    """Convert a number or a text to a finite number; None if it is not one."""
     if value is None or isinstance(value, bool | bytes | list | tuple | dict):
         return None
     try:
@@ -159,18 +162,18 @@ def number(value: Any) -> float | None:
 
 
 def positive(value: Any) -> float | None:
-    """A finite number above zero, else None."""
+    """Convert a number or a text to a finite number above zero; None if it is not one."""
     result = number(value)
     return result if result is not None and result > 0 else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping as it is, and an empty one for whatever else a file has in its place."""
+    """The value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
 
 
 def unit_name(text: str) -> str:
-    """A unit of length in the spelling of OME-XML; empty for pixels, others as they are."""
+    """A unit of length in the spelling of OME-XML; empty for pixels, other texts unchanged."""
     unit = text.strip(" \t\r\n\0")
     # The Greek letter, the escape that ImageJ writes, and UTF-8 that was read as Latin-1.
     for spelling in ("\u03bc", "\\u00B5", "\\u00b5", "\u00c2\u00b5"):
@@ -179,36 +182,36 @@ def unit_name(text: str) -> str:
 
 
 def micrometres(value: float, unit: str) -> float | None:
-    """A length in micrometres, None where the unit is no length."""
+    """A length in micrometres, None if the unit is not a length."""
     factor = _MICROMETRES.get(unit_name(unit))
     return None if factor is None else value * factor
 
 
 def seconds(value: Any, unit: str) -> float | None:
-    """A time in seconds, None where it is none."""
+    """A time in seconds, None if the value is not a number or the unit not a time."""
     amount = number(value)
     factor = _SECONDS.get(unit.strip(" \0").replace("\u03bc", "\u00b5").lower())
     return None if amount is None or factor is None else amount * factor
 
 
 def iso_time(value: Any) -> str | None:
-    """A time as ISO 8601 writes it, None for what is no time; with a zone only where it has one."""
+    """A time in ISO 8601, with a zone only if it has one; None if the value is not a time."""
     if isinstance(value, datetime):
         return value.isoformat() if value.year > 1 else None
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
     fraction = (fraction or "")[:7]
     text = f"{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}{zone or ''}"
     try:
         return datetime.fromisoformat(text).isoformat()
-    except ValueError:  # cameras that do not know write zeros or blanks
+    except ValueError:  # cameras without a clock write zeros or blanks
         return None
 
 
 def time_of(text: str, *formats: str) -> str | None:
-    """A time in one of the formats of `datetime.strptime`, as ISO 8601."""
+    """Parse a time by the first `datetime.strptime` format that fits, and return it in ISO 8601."""
     for form in formats:
         try:
             return datetime.strptime(text.strip(), form).isoformat()
@@ -218,17 +221,17 @@ def time_of(text: str, *formats: str) -> str | None:
 
 
 def rgba(red: int, green: int, blue: int, alpha: int = 255) -> int:
-    """A colour as OME-XML has it: RGBA in a signed integer of 32 bits."""
+    """A colour as in OME-XML: RGBA in a signed 32-bit integer."""
     return int.from_bytes(bytes((red, green, blue, alpha)), "big", signed=True)
 
 
 def magnification_in(text: Any) -> float | None:
-    """The magnification in the name of an objective, as in "Plan-Apochromat 63x/1.40 Oil"."""
-    found = _MAGNIFICATION.search(text) if isinstance(text, str) else None
-    return positive(found.group(1)) if found else None
+    """Magnification in the name of an objective, as in "Plan-Apochromat 63x/1.40 Oil"."""
+    match = _MAGNIFICATION.search(text) if isinstance(text, str) else None
+    return positive(match.group(1)) if match else None
 
 
 def is_monotone(values: Sequence[float]) -> bool:
-    """Whether numbers rise or fall all along, as coordinates do."""
+    """Whether numbers strictly increase or strictly decrease, as coordinates do."""
     steps = [b - a for a, b in pairwise(values)]
     return all(step > 0 for step in steps) or all(step < 0 for step in steps)

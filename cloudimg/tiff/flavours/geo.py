@@ -1,4 +1,4 @@
-"""Where on Earth: GeoTIFF tags ("OGC GeoTIFF Standard" 1.1) and those of GDAL."""
+"""Georeferencing: GeoTIFF tags ("OGC GeoTIFF Standard" 1.1) and those of GDAL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from xml.sax.saxutils import unescape
 
 from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
-from cloudimg.tiff.flavours.markup import descendants, parse_xml, text_of
+from cloudimg.tiff.markup import descendants, parse_xml, text_of
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
@@ -18,14 +18,14 @@ _USER_DEFINED = 32767
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 # EPSG codes of units of measure.
 _UNITS = {9001: "m", 9002: "foot", 9003: "US survey foot", 9036: "km", 9102: "degree"}
-# Geographic systems in degrees that most files name without naming the unit: WGS 84, ETRS89,
-# NAD27, NAD83. And WGS 84 / UTM and Web Mercator, in metres.
+# Common systems that most files give without their unit. In degrees: WGS 84, ETRS89, NAD27, NAD83.
+# In metres: WGS 84 / UTM and Web Mercator.
 _DEGREES = {4326, 4258, 4267, 4269}
 _METRES = {3857, *range(32601, 32661), *range(32701, 32761)}
 
 
 def read_geo(source: MetadataSource) -> HeaderFacts:
-    """Scale, tiepoints, the affine transformation and the code of the reference system."""
+    """Read scale, tiepoints, affine transformation and the code of the reference system."""
     facts = HeaderFacts()
     scale = _numbers(source.tag(PIXEL_SCALE))
     points = _numbers(source.tag(TIEPOINTS))
@@ -39,7 +39,7 @@ def read_geo(source: MetadataSource) -> HeaderFacts:
     transform = _transform(scale, points, matrix)
     if transform is not None:
         if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
-            # The tags place the centre of the first pixel; the transformation is of its corner.
+            # The tags locate the centre of the first pixel, the attribute its corner.
             a, b, c, d, e, f = transform
             transform = [a, b, c - (a + b) / 2, d, e, f - (d + e) / 2]
         geo["transform"] = transform
@@ -55,11 +55,11 @@ def read_geo(source: MetadataSource) -> HeaderFacts:
 
 
 def _numbers(values: Any) -> list[float]:
-    """Numbers of a tag; nothing where it holds text, or one of them is not finite."""
+    """Numbers of a tag; empty if it holds text, or if one of them is not finite."""
     if values is None or isinstance(values, str | bytes):
         return []
-    found = [number(value) for value in values]
-    return [] if None in found else [value for value in found if value is not None]
+    finite = [n for value in values if (n := number(value)) is not None]
+    return finite if len(finite) == len(values) else []
 
 
 def _transform(
@@ -67,9 +67,9 @@ def _transform(
 ) -> list[float] | None:
     """Six numbers a..f: x = a column + b row + c, y = d column + e row + f.
 
-    From a scale and a tiepoint (I, J, K, X, Y, Z), as section B.6 of the standard has it, or from
-    the matrix. Several tiepoints without a scale are ground control points, which make no affine
-    transformation.
+    Computed from a scale and a tiepoint (I, J, K, X, Y, Z), as in section B.6 of the standard, or
+    from the matrix. Several tiepoints without a scale are ground control points, which do not
+    define an affine transformation.
     """
     if len(scale) >= 2 and scale[0] and scale[1] and len(points) >= 6:
         across, down = scale[0], -abs(scale[1])
@@ -88,10 +88,10 @@ def _transform(
 
 
 def _short_keys(directory: Any) -> dict[int, int]:
-    """The keys whose value stands in the directory itself, four numbers an entry."""
+    """Keys whose value is stored in the GeoKey directory itself; an entry has four numbers."""
     if directory is None or len(directory) < 4:
         return {}
-    stop = min(len(directory), 4 + 4 * int(directory[3]))  # the count is not to be trusted
+    stop = min(len(directory), 4 + 4 * int(directory[3]))  # the count may be wrong
     entries = [directory[i : i + 4] for i in range(4, stop, 4)]
     return {
         int(key): int(value)
@@ -101,7 +101,7 @@ def _short_keys(directory: Any) -> dict[int, int]:
 
 
 def _epsg(keys: dict[int, int]) -> int | None:
-    """Code of the projected system, else of the geographic one; none where the user defines it."""
+    """Code of the projected or else the geographic system; None if it is user-defined."""
     code = keys.get(_GEODETIC_CRS)
     if _PROJECTED_CRS in keys or keys.get(_MODEL_TYPE) == _PROJECTED:
         code = keys.get(_PROJECTED_CRS)
@@ -109,7 +109,7 @@ def _epsg(keys: dict[int, int]) -> int | None:
 
 
 def _unit(keys: dict[int, int], epsg: int | None) -> str | None:
-    """Unit of the reference system, where it is named or everybody knows it."""
+    """Unit of the reference system, if the file gives it or the system is a common one."""
     if keys.get(_MODEL_TYPE) == _GEOGRAPHIC:
         return _UNITS.get(keys.get(_ANGULAR_UNITS, 9102 if epsg in _DEGREES else 0))
     if keys.get(_MODEL_TYPE) == _PROJECTED:
@@ -118,9 +118,9 @@ def _unit(keys: dict[int, int], epsg: int | None) -> str | None:
 
 
 def read_gdal(source: MetadataSource) -> HeaderFacts:
-    """GDAL's XML: what the bands are called, where all of them have a name.
+    """Read the names of the bands from GDAL's XML, if all of them have one.
 
-    Its writer escapes the text of an item, and then the document (gdal/frmts/gtiff).
+    The writer escapes the text of an item, and then the document (gdal/frmts/gtiff).
     """
     facts = HeaderFacts()
     text = source.tag(GDAL_METADATA)
@@ -138,10 +138,10 @@ def read_gdal(source: MetadataSource) -> HeaderFacts:
 
 
 def read_nodata(source: MetadataSource) -> HeaderFacts:
-    """The value of pixels without data: GDAL writes a number as text, and "nan"."""
+    """Read the value of pixels without data; GDAL writes a number as text, or "nan"."""
     facts = HeaderFacts()
     text = str(source.tag(GDAL_NODATA) or "").strip(" \0")
-    # How Microsoft's C library printed infinity and "not a number" until 2015.
+    # Microsoft's C library printed infinity and "not a number" like this until 2015.
     text = text.replace("1.#INF", "inf").replace("1.#QNAN", "nan").replace("1.#IND", "nan")
     if text:
         facts.put("nodata", int(text) if text.lstrip("+-").isdigit() else float(text))

@@ -20,10 +20,10 @@ _NIH_UNITS = {5: "nm", 6: "µm", 7: "mm", 8: "cm", 9: "m", 10: "km", 11: "inch"}
 
 
 def read_imagej(source: MetadataSource) -> HeaderFacts:
-    """From the description's lines and the tag IJMetadata.
+    """Read the lines of the description and the tag IJMetadata.
 
     The resolution tags count pixels per ``unit`` of the description, whatever ResolutionUnit is
-    (`ij.io.TiffDecoder`); ``spacing`` is in the same unit unless ``zunit`` names another.
+    (`ij.io.TiffDecoder`); ``spacing`` is in the same unit unless ``zunit`` is given.
     """
     facts = HeaderFacts()
     metadata = source.tiff.imagej_metadata or {}
@@ -34,7 +34,7 @@ def read_imagej(source: MetadataSource) -> HeaderFacts:
         if across > 0 and down > 0:
             facts.put_size("x", 1 / across, unit)
             facts.put_size("y", 1 / down, str(metadata.get("yunit", unit)))
-    # A negative spacing is a stack that runs downwards.
+    # The spacing of a stack that runs downwards is negative.
     spacing = number(metadata.get("spacing"))
     facts.put_size("z", abs(spacing or 0.0), str(metadata.get("zunit", unit)))
     facts.put("time_step_s", _interval(metadata))
@@ -46,19 +46,19 @@ def read_imagej(source: MetadataSource) -> HeaderFacts:
 
 
 def _interval(metadata: Mapping[str, Any]) -> float | None:
-    """Seconds between frames; ``fps`` is what the animation is shown with, unless it is all."""
+    """Seconds between frames, from ``finterval`` or else from ``fps``, the playback speed."""
     step = positive(seconds(metadata.get("finterval"), str(metadata.get("tunit", "sec"))))
     rate = positive(metadata.get("fps"))
     return step if step is not None or rate is None else positive(1 / rate)
 
 
 def _channels(metadata: Mapping[str, Any], facts: HeaderFacts) -> None:
-    """Colours (the upper end of a lookup table) and the range that each channel is shown with."""
+    """Read colours (the last entry of each lookup table) and display ranges of the channels."""
     count = int(metadata.get("channels", 1))
     tables = metadata.get("LUTs", [])
     tables = tables if isinstance(tables, list) else [tables]
     colors = [rgba(*(int(value) for value in table[:3, 255])) for table in tables]
-    # The upper end of an inverted table is black, which says nothing.
+    # The last entry of an inverted table is black, which is not the colour of the channel.
     if len(colors) == count and rgba(0, 0, 0) not in colors:
         facts.put("channel_colors", colors)
     bounds = [number(bound) for bound in metadata.get("Ranges", ())]
@@ -69,7 +69,7 @@ def _channels(metadata: Mapping[str, Any], facts: HeaderFacts) -> None:
 
 
 def _labels(metadata: Mapping[str, Any], source: MetadataSource, facts: HeaderFacts) -> None:
-    """Labels of slices: names along the axis of a stack that has only one, else a list."""
+    """Read the labels of slices: coordinates if the stack has a single axis, else a list."""
     labels = metadata.get("Labels", [])
     labels = [label.strip("\0 ") for label in ([labels] if isinstance(labels, str) else labels)]
     if len(labels) != len(source.series) or not any(labels):
@@ -84,7 +84,7 @@ def _labels(metadata: Mapping[str, Any], source: MetadataSource, facts: HeaderFa
 
 
 def read_nih(source: MetadataSource) -> HeaderFacts:
-    """From the header of NIH Image, Object Image and Scion Image, as ImageJ's TiffDecoder does."""
+    """Read the header of NIH Image, Object Image and Scion Image, as ImageJ's TiffDecoder does."""
     facts = HeaderFacts()
     header = source.tiff.nih_metadata or {}
     scale, unit = positive(header.get("XScale")), _NIH_UNITS.get(header.get("UnitsID", 0), "")

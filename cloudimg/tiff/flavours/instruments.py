@@ -1,4 +1,4 @@
-"""Electron microscopes, and the cameras and detectors of beamlines."""
+"""Electron microscopes, scientific cameras, and detectors of beamlines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cloudimg.tiff.flavours.facts import (
     seconds,
     time_of,
 )
-from cloudimg.tiff.flavours.markup import children, parse_xml, text_of
+from cloudimg.tiff.markup import children, parse_xml, text_of
 
 _METRE_UM = 1e6
 _SEM_MAGNIFICATION = re.compile(r"([\d.]+)\s*(K?)\s*X?", re.IGNORECASE)
@@ -25,7 +25,7 @@ _EPICS_EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 def read_eer(source: MetadataSource) -> HeaderFacts:
-    """Thermo Fisher EER, tag 65001: the pixel's nominal size at the specimen, in metres."""
+    """Read Thermo Fisher EER, tag 65001: nominal pixel size at the specimen, in metres."""
     facts = HeaderFacts()
     root = parse_xml(source.tag(65001, source.first))
     items = {item.get("name"): (text_of(item), item.get("unit")) for item in children(root, "item")}
@@ -42,7 +42,7 @@ def read_eer(source: MetadataSource) -> HeaderFacts:
 
 
 def read_tvips(source: MetadataSource) -> HeaderFacts:
-    """TVIPS EM-MENU, second version of the header: the distance of pixels in nanometres."""
+    """Read TVIPS EM-MENU, second version of the header: pixel size in nanometres."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.tvips_metadata)
     for dim in "xy":
@@ -52,7 +52,7 @@ def read_tvips(source: MetadataSource) -> HeaderFacts:
 
 
 def read_fei(source: MetadataSource) -> HeaderFacts:
-    """FEI and Thermo Fisher scanning microscopes: sections of a text, lengths in metres."""
+    """Read FEI and Thermo Fisher scanning microscopes: text in sections, lengths in metres."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.fei_metadata)
     for section in ("Scan", "EScan", "IScan"):
@@ -65,7 +65,7 @@ def read_fei(source: MetadataSource) -> HeaderFacts:
 
 
 def read_sem(source: MetadataSource) -> HeaderFacts:
-    """Zeiss SmartSEM: each item has a name, a value and mostly a unit."""
+    """Read Zeiss SmartSEM: each item has a name, a value and usually a unit."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.sem_metadata)
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
@@ -76,21 +76,22 @@ def read_sem(source: MetadataSource) -> HeaderFacts:
     if unit == y_unit:
         facts.put_stage(x, y, unit)
     magnification, thousands = _item(metadata, "ap_mag")
-    found = _SEM_MAGNIFICATION.fullmatch(f"{magnification} {thousands}".strip())
-    if found:
-        facts.put("magnification", positive(float(found[1]) * (1000 if found[2] else 1)))
+    match = _SEM_MAGNIFICATION.fullmatch(f"{magnification} {thousands}".strip())
+    if match:
+        facts.put("magnification", positive(float(match[1]) * (1000 if match[2] else 1)))
     day, hour = _item(metadata, "ap_date")[0], _item(metadata, "ap_time")[0]
     facts.put("acquired", time_of(f"{day} {hour}", "%d %b %Y %H:%M:%S"))
     return facts
 
 
 def _item(metadata: Any, key: str) -> tuple[Any, str]:
+    """Value and unit of an item of SmartSEM."""
     item = metadata.get(key, ())
     return (item[1] if len(item) > 1 else ""), str(item[2] if len(item) > 2 else "")
 
 
 def read_epics(source: MetadataSource) -> HeaderFacts:
-    """EPICS areaDetector: seconds and nanoseconds since 1990, in UTC."""
+    """Read EPICS areaDetector: seconds and nanoseconds since 1990, in UTC."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.epics_metadata)
     elapsed = positive(metadata.get("epicsTSSec"))
@@ -102,7 +103,7 @@ def read_epics(source: MetadataSource) -> HeaderFacts:
 
 
 def read_pilatus(source: MetadataSource) -> HeaderFacts:
-    """Dectris camserver, "PILATUS CBF Header Specification" 1.4: sizes in metres, x first."""
+    """Read Dectris camserver ("PILATUS CBF Header Specification" 1.4): sizes in metres, x first."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.pilatus_metadata)
     for dim, size in zip("xy", metadata.get("Pixel_size", ()), strict=False):
@@ -113,7 +114,7 @@ def read_pilatus(source: MetadataSource) -> HeaderFacts:
 
 
 def read_andor(source: MetadataSource) -> HeaderFacts:
-    """Andor cameras: the time from one frame to the next of a kinetic series, in seconds."""
+    """Read Andor cameras: seconds from one frame of a kinetic series to the next."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.andor_metadata)
     facts.put("time_step_s", positive(metadata.get("KineticCycleTime")))
@@ -121,7 +122,7 @@ def read_andor(source: MetadataSource) -> HeaderFacts:
 
 
 def read_astrotiff(source: MetadataSource) -> HeaderFacts:
-    """FITS keywords in a description: "FITS Standard" 4.0, DATE-OBS is UTC without saying so."""
+    """Read FITS keywords in the description ("FITS Standard" 4.0); DATE-OBS is in UTC, unmarked."""
     facts = HeaderFacts()
     metadata = mapping(source.tiff.astrotiff_metadata)
     facts.put("acquired", iso_time(metadata.get("DATE-OBS")))

@@ -17,17 +17,17 @@ from cloudimg.tiff.flavours.facts import (
     mapping,
     number,
 )
-from cloudimg.tiff.flavours.markup import refuse_document_type
+from cloudimg.tiff.markup import refuse_document_type
 
-# tifffile reads numerators without their sign: what is negative comes out beyond any stage.
+# tifffile reads numerators as unsigned, so that negative positions become impossibly large.
 _LARGEST_STAGE_UM = 1e5
 
 
 def read_stk(source: MetadataSource) -> HeaderFacts:
-    """From the UIC tags ("MetaMorph Stack (STK) Image File Format").
+    """Read the UIC tags ("MetaMorph Stack (STK) Image File Format").
 
-    ZDistance is the distance of a plane from the one before, in micrometres, and AbsoluteZ the
-    position of the drive where AbsoluteZValid says so.
+    ZDistance is the distance of a plane from the previous one, in micrometres, and AbsoluteZ the
+    position of the drive, if AbsoluteZValid is set.
     """
     facts = HeaderFacts()
     metadata = source.tiff.stk_metadata or {}
@@ -40,11 +40,7 @@ def read_stk(source: MetadataSource) -> HeaderFacts:
     if steps and max(steps) - min(steps) <= 1e-6 * abs(max(steps)):
         facts.put_size("z", abs(steps[0]), MICROMETRE)
     facts.put_coord("z", _depths(metadata, steps))
-    created = metadata.get("DatetimeCreated")
-    if created is not None and len(created):
-        facts.put("acquired", iso_time(created[0].astype("datetime64[us]").item()))
-        elapsed = [float(dt / np.timedelta64(1, "s")) for dt in created - created[0]]
-        facts.put_coord("t", elapsed if is_monotone(elapsed) else [])
+    _times(metadata, facts)
     position = metadata.get("StagePosition")
     if position is not None and len(position):
         x, y = (number(value) for value in position[0])
@@ -53,15 +49,24 @@ def read_stk(source: MetadataSource) -> HeaderFacts:
     return facts
 
 
+def _times(metadata: dict[str, Any], facts: HeaderFacts) -> None:
+    """Read the time of the first plane, and the seconds since then of all planes."""
+    created = metadata.get("DatetimeCreated")
+    if created is not None and len(created):
+        facts.put("acquired", iso_time(created[0].astype("datetime64[us]").item()))
+        elapsed = [float(dt / np.timedelta64(1, "s")) for dt in created - created[0]]
+        facts.put_coord("t", elapsed if is_monotone(elapsed) else [])
+
+
 def _numbers(values: Iterable[Any] | None) -> list[float]:
-    """Finite numbers; nothing where any is not finite."""
-    found = [number(value) for value in values] if values is not None else []
-    known = [value for value in found if value is not None]
-    return known if len(known) == len(found) else []
+    """Numbers; empty if any of them is not finite."""
+    converted = [number(value) for value in values] if values is not None else []
+    finite = [value for value in converted if value is not None]
+    return finite if len(finite) == len(converted) else []
 
 
 def _depths(metadata: dict[str, Any], steps: list[float]) -> list[float]:
-    """Positions of the planes: of the drive, else summed from the first plane on."""
+    """Positions of the planes: those of the drive, or else the sum of the distances."""
     absolute = _numbers(metadata.get("AbsoluteZ"))
     is_valid = bool(np.all(metadata.get("AbsoluteZValid", False)))
     if absolute and is_valid and is_monotone(absolute) and max(absolute) < _LARGEST_STAGE_UM:
@@ -70,7 +75,7 @@ def _depths(metadata: dict[str, Any], steps: list[float]) -> list[float]:
 
 
 def read_metaseries(source: MetadataSource) -> HeaderFacts:
-    """From the properties of the first plane, as MetaXpress writes them."""
+    """Read the properties of the first plane, as MetaXpress writes them."""
     facts = HeaderFacts()
     refuse_document_type(source.first.description)
     metadata = source.tiff.metaseries_metadata or {}

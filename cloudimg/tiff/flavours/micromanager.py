@@ -1,4 +1,4 @@
-"""Micro-Manager's image stacks and NDTiff."""
+"""Micro-Manager's image file stacks and NDTiff."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _METADATA_TAG = 51123
 
 
 def read_micromanager(source: MetadataSource) -> HeaderFacts:
-    """From the summary and the tag of the first page ("Micro-Manager File Formats").
+    """Read the summary and the tag of the first page ("Micro-Manager File Formats").
 
-    The summary is written before the acquisition and may say 0; the plane knows better.
+    The summary is written before the acquisition and may hold zeros, so the page comes first.
     """
     facts = HeaderFacts()
     summary = mapping(mapping(source.tiff.micromanager_metadata).get("Summary"))
@@ -52,7 +52,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _from_java(color: Any) -> int | None:
-    """`java.awt.Color.getRGB` gives ARGB; the opacity of a channel is not meant."""
+    """Convert a colour from `java.awt.Color.getRGB` (ARGB); its opacity is ignored."""
     value = number(color)
     if value is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
@@ -15,30 +16,24 @@ from cloudimg.tiff.flavours.facts import (
     positive,
     seconds,
 )
-from cloudimg.tiff.flavours.markup import (
-    Element,
-    child,
-    children,
-    descendants,
-    local_name,
-    parse_xml,
-    text_of,
-)
+from cloudimg.tiff.markup import Element, child, children, descendants, text_of
+from cloudimg.tiff.ome_xml import labels_of, read_ome_xml
 
 _NO_LENGTH = "reference frame"
-"""The schema's default unit of positions, which has no length."""
+"""The schema's default unit of positions, which is not a length."""
 _MAX_LABELS = 2**20
 
 
 def read_ome(source: MetadataSource) -> HeaderFacts:
-    """From an Image: Pixels, Channels, Planes, ObjectiveSettings, and its modulo annotation.
+    """Read an Image element: Pixels, Channel, Plane, ObjectiveSettings and modulo annotation.
 
-    The defaults of units are those of schema 2016-06: micrometres, seconds, and "reference frame"
-    for positions.
+    Default units are those of schema 2016-06: micrometres, seconds, and "reference frame" for
+    positions.
     """
     facts = HeaderFacts()
-    root = parse_xml(source.tiff.ome_metadata or source.first.description)
-    image, is_own = _image_of(root, source)
+    xml = source.tiff.ome_metadata or source.first.description
+    root = read_ome_xml(xml, tiff_data=False).root
+    image, is_whole = _image_of(root, source)
     pixels = child(image, "Pixels")
     if image is None or pixels is None:
         return facts
@@ -51,7 +46,7 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
     facts.put("time_step_s", positive(step))
     facts.put("acquired", iso_time(_acquisition_date(image)))
     facts.put("magnification", _magnification(root, image))
-    if is_own:
+    if is_whole:
         channels = children(pixels, "Channel")
         facts.put_channels(
             [channel.get("Name") for channel in channels],
@@ -63,10 +58,10 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
 
 
 def _image_of(root: Element, source: MetadataSource) -> tuple[Element | None, bool]:
-    """The Image that a series is, and whether the series is all of it.
+    """The Image element of a series, and whether the series is the whole of that image.
 
-    tifffile leaves out images without pixels, so that the number alone may lead astray. One file
-    of a set that is read alone has the pixels of a part of an image.
+    tifffile leaves out images without pixels, so the number of the series does not always identify
+    the element. A file of a multi-file dataset that is read alone has only a part of an image.
     """
     images = [image for image in children(root, "Image") if child(image, "Pixels") is not None]
     if source.series.kind == "ome":
@@ -75,22 +70,22 @@ def _image_of(root: Element, source: MetadataSource) -> tuple[Element | None, bo
         images = [image for image in images if image.get("Name") == source.series.name]
     elif not source.is_main:
         return None, False
-    is_own = len(images) == 1 and source.series.kind in ("ome", "mmstack")
-    return (images[0], is_own) if len(images) == 1 or _is_alike(images) else (None, False)
+    is_whole = len(images) == 1 and source.series.kind in ("ome", "mmstack")
+    return (images[0], is_whole) if len(images) == 1 or _same_sizes(images) else (None, False)
 
 
-def _is_alike(images: list[Element]) -> bool:
-    """Whether images, positions of one acquisition for example, have pixels of the same size."""
+def _same_sizes(images: list[Element]) -> bool:
+    """Whether all images, for example the positions of an acquisition, have the same pixel size."""
     sizes = set()
     for image in images:
         pixels = child(image, "Pixels")
-        known = pixels.attrib.items() if pixels is not None else ()
-        sizes.add(tuple(sorted(pair for pair in known if pair[0].startswith("Physical"))))
+        attrs = pixels.attrib.items() if pixels is not None else ()
+        sizes.add(tuple(sorted(pair for pair in attrs if pair[0].startswith("Physical"))))
     return len(sizes) == 1
 
 
 def _color(text: str | None) -> int | None:
-    """A signed integer of 32 bits, which some programs write without its sign."""
+    """A colour as a signed 32-bit integer, which some programs write as unsigned."""
     value = number(text)
     if value is None or not -(2**31) <= value < 2**32:
         return None
@@ -103,7 +98,7 @@ def _acquisition_date(image: Element) -> str:
 
 
 def _magnification(root: Element, image: Element) -> float | None:
-    """Of the objective that the image names, or of the only one in the file."""
+    """Magnification of the objective that the image refers to, or of the only one in the file."""
     objectives = list(descendants(root, "Objective"))
     settings = child(image, "ObjectiveSettings")
     if settings is None:
@@ -112,14 +107,12 @@ def _magnification(root: Element, image: Element) -> float | None:
         objectives = [each for each in objectives if each.get("ID") == settings.get("ID")]
     if len(objectives) != 1:
         return None
-    found = objectives[0].get("NominalMagnification") or objectives[0].get(
-        "CalibratedMagnification"
-    )
-    return positive(found)
+    nominal = objectives[0].get("NominalMagnification")
+    return positive(nominal or objectives[0].get("CalibratedMagnification"))
 
 
 def _planes(pixels: Element, facts: HeaderFacts) -> None:
-    """Stage position of the first plane; times and depths where each step has exactly one."""
+    """Stage position of the first plane; times and depths if each step has exactly one."""
     planes = children(pixels, "Plane")
     if not planes:
         return
@@ -142,7 +135,7 @@ def _planes(pixels: Element, facts: HeaderFacts) -> None:
 
 
 def _depth(plane: Element, unit: str) -> float | None:
-    """Position along z in the unit of the pixels; without a length as it is written."""
+    """Position along z in `unit`; unchanged if its own unit is not a length."""
     position = number(plane.get("PositionZ"))
     own_unit = plane.get("PositionZUnit", _NO_LENGTH)
     if position is None or own_unit in (_NO_LENGTH, unit):
@@ -151,29 +144,36 @@ def _depth(plane: Element, unit: str) -> float | None:
     return length / one if length is not None and one is not None else None
 
 
-def _in_order(found: dict[str | None, set[float | None]], length: str | None) -> list[float]:
-    """The one value of each step along an axis; nothing where a step has none or several.
+def _in_order(
+    values_by_step: Mapping[str | None, set[float | None]], length: str | None
+) -> list[float]:
+    """The value of each step along an axis; empty if any step has none or several.
 
-    A stage that was not moved says the same of every plane, and is no coordinate.
+    Positions of a stage that did not move are equal for all planes and are not coordinates.
     """
     size = int(length or 0)
-    steps = [found.get(str(i), set()) for i in range(size if size <= len(found) else 0)]
-    values = [value for step in steps for value in step if value is not None]
-    complete = len(values) == len(steps) and all(len(step) == 1 for step in steps)
-    return values if complete and is_monotone(values) else []
+    if size > len(values_by_step):
+        return []
+    values = []
+    for i in range(size):
+        step = values_by_step.get(str(i), set())
+        value = next(iter(step), None)
+        if len(step) != 1 or value is None:
+            return []
+        values.append(value)
+    return values if is_monotone(values) else []
 
 
 def _modulo(root: Element, image: Element, source: MetadataSource, facts: HeaderFacts) -> None:
-    """Coordinates of a dimension that is folded into z, c or t ("6D, 7D and 8D storage")."""
+    """Coordinates of an axis that is folded into z, c or t ("6D, 7D and 8D storage")."""
     import tifffile
 
     linked = {reference.get("ID") for reference in children(image, "AnnotationRef")}
     for annotation in descendants(root, "XMLAnnotation"):
-        name = annotation.get("Namespace", "")
-        if annotation.get("ID") not in linked or not name.endswith("modulo"):
+        if annotation.get("ID") not in linked:
             continue
         for along in annotation.iter():
-            if local_name(along)[:-1] == "ModuloAlong":
+            if along.tag[:-1] == "ModuloAlong":
                 letter = tifffile.TIFF.AXES_CODES.get(along.get("Type", "other"))
                 facts.put_coord(source.dim(letter) if letter else None, _steps(along))
 
@@ -184,4 +184,4 @@ def _steps(along: Element) -> list[float | str]:
     if start is not None and stop is not None and step:
         count = round((stop - start) / step) + 1
         return [start + i * step for i in range(count)] if 0 < count <= _MAX_LABELS else []
-    return [text_of(label) or label.get("Text", "") for label in children(along, "Label")]
+    return list(labels_of(along))

@@ -1,4 +1,4 @@
-"""Slide scanners. Labels and macro images beside the slide get none of the slide's sizes."""
+"""Slide scanners. Label and macro images of a file do not get the sizes of the slide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cloudimg.tiff.flavours.facts import (
     rgba,
     time_of,
 )
-from cloudimg.tiff.flavours.markup import (
+from cloudimg.tiff.markup import (
     Element,
     child,
     children,
@@ -29,7 +29,7 @@ _XMP_TAG = 700
 
 
 def read_svs(source: MetadataSource) -> HeaderFacts:
-    """Aperio: items after bars; MPP is micrometres a pixel, the date is American."""
+    """Read Aperio: items separated by bars; MPP is micrometres per pixel, dates are American."""
     import tifffile
 
     facts = HeaderFacts()
@@ -45,29 +45,22 @@ def read_svs(source: MetadataSource) -> HeaderFacts:
 
 
 def read_scn(source: MetadataSource) -> HeaderFacts:
-    """Leica SCN (namespace .../scn/2010/10/01): the view of an image is in nanometres."""
+    """Read Leica SCN (namespace .../scn/2010/10/01)."""
     facts = HeaderFacts()
     root = parse_xml(source.first.description)
-    # tifffile makes a series of each Pixels with dimensions, in the order of the document.
-    views = [
+    # tifffile makes a series of each pixels element with dimensions, in document order.
+    images = [
         (image, pixels)
         for image in descendants(root, "image")
         for pixels in children(image, "pixels")
         if children(pixels, "dimension")
     ]
-    if source.series.kind != "scn" or source.index >= len(views):
+    if source.series.kind != "scn" or source.index >= len(images):
         return facts
-    image, pixels = views[source.index]
+    image, pixels = images[source.index]
     view = child(image, "view")
     if view is not None:
-        for dim in "xy":
-            extent, count = (
-                positive(element.get(f"size{dim.upper()}")) for element in (view, pixels)
-            )
-            if extent and count:
-                facts.put_size(dim, extent / count, MICROMETRE, factor=1e-3)
-        facts.put_size("z", view.get("spacingZ"), MICROMETRE, factor=1e-3)
-        facts.put_stage(view.get("offsetX"), view.get("offsetY"), MICROMETRE, factor=1e-3)
+        _view(view, pixels, facts)
     objective = next(descendants(image, "objective"), None)
     facts.put("magnification", positive(text_of(objective)))
     facts.put("acquired", iso_time(text_of(child(image, "creationDate"))))
@@ -78,6 +71,16 @@ def read_scn(source: MetadataSource) -> HeaderFacts:
     return facts
 
 
+def _view(view: Element, pixels: Element, facts: HeaderFacts) -> None:
+    """Read the extent and the position of an image, which are in nanometres."""
+    for dim in "xy":
+        extent, count = (positive(element.get(f"size{dim.upper()}")) for element in (view, pixels))
+        if extent and count:
+            facts.put_size(dim, extent / count, MICROMETRE, factor=1e-3)
+    facts.put_size("z", view.get("spacingZ"), MICROMETRE, factor=1e-3)
+    facts.put_stage(view.get("offsetX"), view.get("offsetY"), MICROMETRE, factor=1e-3)
+
+
 def _channels(channels: list[Element], facts: HeaderFacts) -> None:
     facts.put_channels(
         [channel.get("name") for channel in channels],
@@ -86,15 +89,15 @@ def _channels(channels: list[Element], facts: HeaderFacts) -> None:
 
 
 def _hex_color(text: str | None) -> int | None:
-    found = _HEX_COLOR.fullmatch(text or "")
-    return rgba(*(int(part, 16) for part in found.groups())) if found else None
+    match = _HEX_COLOR.fullmatch(text or "")
+    return rgba(*(int(part, 16) for part in match.groups())) if match else None
 
 
 def read_ndpi(source: MetadataSource) -> HeaderFacts:
-    """Hamamatsu, tags as in tifffile's NDPI_TAGS: each page has its own lens and place.
+    """Read Hamamatsu NDPI (tags as in tifffile's NDPI_TAGS): magnification and position of a page.
 
-    Lenses of -1 and -2 are the macro image and the map; offsets from the centre of the slide are
-    nanometres. The size of a pixel is in the resolution tags.
+    A magnification of -1 is the macro image, -2 the map. The position is the offset from the centre
+    of the slide in nanometres. The pixel size is in the resolution tags.
     """
     facts = HeaderFacts()
     facts.put("magnification", positive(source.tag(65421)))
@@ -103,7 +106,7 @@ def read_ndpi(source: MetadataSource) -> HeaderFacts:
 
 
 def read_philips(source: MetadataSource) -> HeaderFacts:
-    """Philips DP: DICOM attributes in XML; PixelSpacing (0028,0030) is mm, rows first."""
+    """Read Philips DP: DICOM attributes in XML; PixelSpacing (0028,0030) is in mm, rows first."""
     facts = HeaderFacts()
     if not source.is_main:
         return facts
@@ -129,13 +132,13 @@ def _is_slide(image: Element) -> bool:
 
 
 def _attribute(element: Element, name: str) -> str:
-    """An attribute of a DataObject, not of the objects in it."""
+    """Attribute of a DataObject itself, not of the objects inside it."""
     attributes = children(element, "Attribute")
     return next((text_of(each) for each in attributes if each.get("Name") == name), "")
 
 
 def read_bif(source: MetadataSource) -> HeaderFacts:
-    """Roche Ventana: ScanRes of the iScan element in XMP is micrometres a pixel."""
+    """Read Roche Ventana BIF: ScanRes of the iScan element in XMP is micrometres per pixel."""
     facts = HeaderFacts()
     if not source.is_main:
         return facts
@@ -153,9 +156,9 @@ def read_bif(source: MetadataSource) -> HeaderFacts:
 
 
 def read_qpi(source: MetadataSource) -> HeaderFacts:
-    """PerkinElmer and Akoya QPTIFF: every page of the image has XML of its channel.
+    """Read PerkinElmer and Akoya QPTIFF: each page of the image has XML about its channel.
 
-    tifffile has read all of them to find the image. The size of a pixel is also in the resolution
+    tifffile has already read the pages to find the image. The pixel size is also in the resolution
     tags of the page, and only there in component data.
     """
     facts = HeaderFacts()
@@ -174,7 +177,7 @@ def read_qpi(source: MetadataSource) -> HeaderFacts:
     if len(roots) == len(source.series):
         names = [text_of(child(root, "Name")) for root in roots]
         stains = [text_of(child(root, "Biomarker")) for root in roots]
-        # A biomarker is what the channel shows, a name the dye that shows it.
+        # The biomarker is what the channel shows, the name is that of the dye.
         facts.put_channels(
             stains if all(stains) else names,
             [_triple(text_of(child(root, "Color"))) for root in roots],
@@ -183,14 +186,14 @@ def read_qpi(source: MetadataSource) -> HeaderFacts:
 
 
 def _triple(text: str) -> int | None:
-    """A colour as three numbers up to 255."""
+    """Convert a colour from three numbers up to 255."""
     parts = [number(part) for part in text.split(",")]
-    known = [int(part) for part in parts if part is not None and 0 <= part <= 255]
-    return rgba(*known) if len(parts) == len(known) == 3 else None
+    levels = [int(part) for part in parts if part is not None and 0 <= part <= 255]
+    return rgba(*levels) if len(parts) == len(levels) == 3 else None
 
 
 def read_indica(source: MetadataSource) -> HeaderFacts:
-    """Indica Labs: names of channels in XML; sizes are in the resolution tags."""
+    """Read Indica Labs: names of channels in XML; pixel sizes are in the resolution tags."""
     facts = HeaderFacts()
     _channels(list(descendants(parse_xml(source.first.description), "channel")), facts)
     return facts

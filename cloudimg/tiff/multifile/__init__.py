@@ -1,7 +1,7 @@
-"""Images spread over several files: which plane lies in which page of which file.
+"""Multi-file datasets: which plane of an image is in which page of which file.
 
-What the metadata of one file says of its siblings, as tables; nothing here fetches, and no table
-proves that a file is there.
+The tables are built from metadata alone. Nothing here reads files, so a table may list files that
+do not exist.
 """
 
 from cloudimg.tiff.multifile.mmstack import mmstack_planes

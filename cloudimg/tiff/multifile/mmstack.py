@@ -1,7 +1,7 @@
 """Micro-Manager's image file stacks: several ``…_MMStack….ome.tif``, each with an index map.
 
 Facts: "Micro-Manager Image File Stacks", https://micro-manager.org/Micro-Manager_Image_File_Stacks,
-and how tifffile 2026.3.3 reads them.
+and tifffile 2026.3.3.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _COLUMNS = {"C": 0, "Z": 1, "T": 2, "R": 3}
 """Columns of an index map by axis; column 4 is the offset of the image's IFD."""
 _LENGTHS = {"C": "Channels", "Z": "Slices", "T": "Frames", "R": "Positions"}
 _NAMES = {"C": "c", "Z": "z", "T": "t", "R": "r"}
-"""The position of the stage is tifffile's R, which a file that is read alone calls so as well."""
+"""Names of the axes; the stage position is R, as tifffile names it in single files."""
 
 
 def mmstack_planes(parts: Mapping[str, Part]) -> PlaneTable:
-    """The planes of a stack from what its files say.
+    """Planes of a stack from the index maps of its files.
 
-    Pages of these files are written the same way: the pixels of the first page of a file are where
-    its IFD says, those of any other one, which tifffile takes for uncompressed, 162 bytes after
-    the start of their IFD. Offsets of 0 stand for images that were never written.
+    The pixels of the first page of a file are where its IFD says. Those of any other page start 162
+    bytes after its IFD and are uncompressed, as tifffile assumes too. Offsets of 0 stand for images
+    that were never written.
 
     Parameters
     ----------
     parts : mapping
-        By file name the summary metadata, of which the first file's count, and the index map: rows
-        of channel, slice, frame, position and offset of the IFD.
+        Summary metadata and index map by file name. The summary of the first file is used. The
+        index map has rows of channel, slice, frame, position and offset of the IFD.
 
     Raises
     ------
     CorruptFileError, LimitError
     """
     if not parts:
-        raise CorruptFileError("a Micro-Manager stack without files")
+        raise CorruptFileError("the Micro-Manager stack has no files")
     name, (summary, _) = next(iter(parts.items()))
     if not isinstance(summary, Mapping):
-        raise CorruptFileError(f"the summary metadata of {name} are no JSON object")
+        raise CorruptFileError(f"the summary metadata of {name} is not a JSON object")
     maps = [_index_map(name, rows) for name, (_, rows) in parts.items()]
     axes = "TR" if summary.get("TimeFirst", True) else "RT"
     axes += "ZC" if summary.get("SlicesFirst", True) else "CZ"
@@ -60,7 +60,7 @@ def mmstack_planes(parts: Mapping[str, Part]) -> PlaneTable:
     written = rows[:, 4] > 0
     rows, files = rows[written], files[written]
     where = np.ravel_multi_index(tuple(rows[:, _COLUMNS[axis]] for axis in axes), shape)
-    # Of an index that comes twice numpy keeps the last: the later file, the larger offset.
+    # numpy keeps the last of several values for one index: the later file, the larger offset.
     file_of[where], page_of[where] = files, rows[:, 4]
     is_rgb = str(summary.get("PixelType", "")).startswith("RGB")
     return make_plane_table(
@@ -77,20 +77,22 @@ def mmstack_planes(parts: Mapping[str, Part]) -> PlaneTable:
 
 
 def _index_map(name: str, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """Rows in the order of the file."""
+    """Rows of an index map in the order of their offsets."""
     if rows.ndim != 2 or rows.shape[1] != 5 or rows.dtype.kind not in "iu":
-        raise CorruptFileError(f"the index map of {name} has no rows of five integers")
+        raise CorruptFileError(f"the index map of {name} does not consist of rows of five integers")
     result = rows.astype(np.int64)
     if (result < 0).any():
-        raise CorruptFileError(f"the index map of {name} has an index below zero")
+        raise CorruptFileError(f"the index map of {name} has a negative number")
     return result[result[:, 4].argsort(kind="stable")]
 
 
 def _number(summary: Mapping[str, Any], key: str, name: str) -> int:
     try:
         return int(summary.get(key, 1))
-    except (TypeError, ValueError, OverflowError):
-        raise CorruptFileError(f"{key} in the summary metadata of {name} is no number") from None
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise CorruptFileError(
+            f"{key} in the summary metadata of {name} is not an integer"
+        ) from exc
 
 
 def _channels(summary: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""NDTiff datasets: one ``NDTiff.index`` beside the TIFFs says where every image is.
+"""NDTiff datasets: an ``NDTiff.index`` beside the TIFFs holds the location of every image.
 
 Facts: "Specification for NDTiff v3.x" in the README of github.com/micro-manager/NDStorage; the
 index file of version 2 is the same.
@@ -19,8 +19,8 @@ from cloudimg.errors import CorruptFileError, LimitError, UnsupportedFormatError
 from cloudimg.tiff.multifile.planes import (
     MAX_PLANES,
     PlaneTable,
+    checked_path,
     count_planes,
-    followed,
     make_plane_table,
 )
 
@@ -38,31 +38,34 @@ _PIXEL_TYPES: Mapping[int, tuple[str, tuple[int, ...]]] = {
 """Type and shape of a pixel by code."""
 _LENGTH = struct.Struct("<I")
 _TAIL_BYTES = 32
-"""Of the eight numbers that end an entry."""
+"""Size of the eight numbers at the end of an entry."""
 _OFFSET, _WIDTH, _HEIGHT, _PIXEL_TYPE, _COMPRESSION = range(5)
 _BATCH = 2**14
-"""How many texts are parsed at once: one call for each takes twice as long."""
+"""Number of texts parsed by one call: a call for each takes twice as long."""
 
 
 @dataclass(slots=True)
 class _Columns:
-    """An index file as it is read."""
+    """The entries of an index file, by column."""
 
     dims: tuple[str, ...] = ()
     positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    """By batch: positions along the axes, a row for each entry."""
+    """Positions along the axes, by batch; an entry is a row."""
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By axis whose positions are texts: numbers in the order of their first entry."""
+    """Numbers of positions that are texts, by axis and text, in the order of their first entry."""
     names: dict[bytes, int] = field(default_factory=dict)
+    """Number of each file name, in the order of their first entry."""
     files: list[int] = field(default_factory=list)
+    """File number of each entry."""
     tails: bytearray = field(default_factory=bytearray)
+    """The numbers at the end of each entry."""
 
 
 def ndtiff_planes(index: bytes) -> PlaneTable:
-    """The planes of a dataset from its index file.
+    """Planes of a dataset from its index file.
 
-    Axes are ordered as tifffile orders them: the one whose position changes least from entry to
-    entry comes first. Positions that are numbers and do not count from zero are coordinates.
+    Axes are in tifffile's order: the one whose position changes least from entry to entry comes
+    first. Numeric positions that do not start at zero become coordinates.
 
     Raises
     ------
@@ -81,9 +84,9 @@ def ndtiff_planes(index: bytes) -> PlaneTable:
     shape = [lengths[i] for i in order]
     where = _flat((positions - low)[:, order], shape)
     file_of, page_of = np.full(total, -1, np.int32), np.zeros(total, np.int64)
-    # An image that was written again has a second entry; numpy keeps the last.
+    # An image that was overwritten has several entries; numpy keeps the last.
     file_of[where], page_of[where] = columns.files, tails[:, _OFFSET]
-    names = [followed(_text(name)) for name in columns.names]
+    names = [checked_path(_text(name)) for name in columns.names]
     return make_plane_table(
         [(_NAMES.get(columns.dims[i], columns.dims[i]) or "page", lengths[i]) for i in order],
         {at: _labels(columns, i, int(low[i]), lengths[i]) for at, i in enumerate(order)},
@@ -98,30 +101,30 @@ def ndtiff_planes(index: bytes) -> PlaneTable:
 
 
 def _read(index: bytes) -> _Columns:
-    """All entries: two texts, each after its length, and eight numbers."""
+    """Read all entries: two texts, each after its length, and eight numbers."""
     columns, texts, at = _Columns(), [], 0
     while at < len(index):
         try:
             (length,) = _LENGTH.unpack_from(index, at)
             if length == 0 and not index[at:].strip(b"\0"):
-                break  # a writer that was stopped leaves what it had set aside
+                break  # allocated by a writer that was stopped
             texts.append(index[at + 4 : at + 4 + length])
             at += 4 + length
             (length,) = _LENGTH.unpack_from(index, at)
-        except struct.error:
-            raise _cut(len(columns.files)) from None
+        except struct.error as exc:
+            raise _truncated(len(columns.files)) from exc
         name = index[at + 4 : at + 4 + length]
         columns.files.append(columns.names.setdefault(name, len(columns.names)))
         at += 4 + length + _TAIL_BYTES
         if at > len(index):
-            raise _cut(len(columns.files) - 1)
+            raise _truncated(len(columns.files) - 1)
         columns.tails += index[at - _TAIL_BYTES : at]
         if len(texts) == _BATCH:
             _add_positions(columns, texts)
             texts = []
             if len(columns.files) > MAX_PLANES:
                 raise LimitError(
-                    f"the index of an NDTiff dataset has more than {MAX_PLANES} images"
+                    f"the index of an NDTiff dataset has more than {MAX_PLANES} entries"
                 )
     _add_positions(columns, texts)
     if not columns.files:
@@ -129,7 +132,7 @@ def _read(index: bytes) -> _Columns:
     return columns
 
 
-def _cut(entry: int) -> CorruptFileError:
+def _truncated(entry: int) -> CorruptFileError:
     return CorruptFileError(f"the index of an NDTiff dataset ends within entry {entry}")
 
 
@@ -137,34 +140,43 @@ def _add_positions(columns: _Columns, texts: Sequence[bytes]) -> None:
     """Parse a batch of positions: JSON objects that all have the same axes."""
     if not texts:
         return
-    try:
-        entries = json.loads(b"[" + b",".join(texts) + b"]")
-    except (ValueError, RecursionError):
-        raise CorruptFileError(
-            "the index of an NDTiff dataset has a position that is no JSON"
-        ) from None
-    if len(entries) != len(texts) or set(map(type, entries)) != {dict}:
-        raise CorruptFileError("the index of an NDTiff dataset has a position that is no object")
-    first = not columns.dims and not columns.positions
-    if first:
+    entries = _objects(texts)
+    if not columns.positions:
         columns.dims = tuple(entries[0])
         columns.labels = {dim: {} for dim, at in entries[0].items() if isinstance(at, str)}
     dims = columns.dims
     if any(len(entry) != len(dims) for entry in entries):
-        raise _odd_axes(dims)
+        raise _different_axes(dims)
     result = np.zeros((len(entries), len(dims)), np.int64)
     for i, dim in enumerate(dims):
         try:
             result[:, i] = _numbers([entry[dim] for entry in entries], columns.labels.get(dim), dim)
-        except KeyError:
-            raise _odd_axes(dims) from None
-        except OverflowError:
-            raise CorruptFileError(f"the axis {dim!r} has a position beyond 64 bits") from None
+        except KeyError as exc:
+            raise _different_axes(dims) from exc
+        except OverflowError as exc:
+            raise CorruptFileError(
+                f"the axis {dim!r} of an NDTiff dataset has a position beyond 64 bits"
+            ) from exc
     columns.positions.append(result)
 
 
+def _objects(texts: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Parse a batch of JSON objects."""
+    try:
+        entries = json.loads(b"[" + b",".join(texts) + b"]")
+    except (ValueError, RecursionError) as exc:
+        raise CorruptFileError(
+            "the index of an NDTiff dataset has a position that is not valid JSON"
+        ) from exc
+    if len(entries) != len(texts) or set(map(type, entries)) != {dict}:
+        raise CorruptFileError(
+            "the index of an NDTiff dataset has a position that is not a JSON object"
+        )
+    return entries  # type: ignore[no-any-return]
+
+
 def _numbers(values: list[Any], labels: dict[str, int] | None, dim: str) -> list[int]:
-    """Positions along an axis; texts are numbered as they come."""
+    """Positions along an axis; texts are numbered in the order of their first entry."""
     if set(map(type, values)) != {int if labels is None else str}:
         raise CorruptFileError(
             f"the axis {dim!r} of an NDTiff dataset has positions that are not all"
@@ -175,40 +187,42 @@ def _numbers(values: list[Any], labels: dict[str, int] | None, dim: str) -> list
     return [labels.setdefault(value, len(labels)) for value in values]
 
 
-def _odd_axes(dims: Sequence[str]) -> UnsupportedFormatError:
+def _different_axes(dims: Sequence[str]) -> UnsupportedFormatError:
     return UnsupportedFormatError(
-        f"some images of an NDTiff dataset have other axes than the first one's ({', '.join(dims)})"
+        f"some images of an NDTiff dataset have other axes than the first one ({', '.join(dims)})"
     )
 
 
 def _pixels(tails: npt.NDArray[np.uint32]) -> tuple[str, tuple[int, ...]]:
-    """Type and shape of the images, which must all be alike."""
+    """Type and shape of the images, which must be the same for all."""
     if tails[:, _COMPRESSION].any():
-        raise UnsupportedFormatError("NDTiff images with compression are not read: none is defined")
+        raise UnsupportedFormatError(
+            "compressed NDTiff images are not supported: the format defines no compression"
+        )
     kinds = np.unique(tails[:, [_HEIGHT, _WIDTH, _PIXEL_TYPE]], axis=0)
     if len(kinds) > 1:
         raise UnsupportedFormatError(
-            f"an NDTiff dataset with images of {len(kinds)} sizes and pixel types"
+            f"the images of an NDTiff dataset differ in size or pixel type ({len(kinds)} kinds)"
         )
     height, width, code = (int(n) for n in kinds[0])
     if not (0 < height < 2**31 and 0 < width < 2**31):
-        raise CorruptFileError(f"an NDTiff dataset with images of {width} x {height} pixels")
+        raise CorruptFileError(f"an NDTiff dataset has images of {width} x {height} pixels")
     if code not in _PIXEL_TYPES:
-        raise UnsupportedFormatError(f"NDTiff images of the unknown pixel type {code}")
+        raise UnsupportedFormatError(f"NDTiff images have the unknown pixel type {code}")
     dtype, samples = _PIXEL_TYPES[code]
     return dtype, (height, width, *samples)
 
 
 def _storage_order(positions: npt.NDArray[np.int64], lengths: Sequence[int]) -> list[int]:
-    """Axes by how much positions change along them from entry to entry, the least first."""
-    # An image that was written again counts where it was first.
+    """Axes by how much their positions change from entry to entry, least first."""
+    # An image that was overwritten counts where it was first.
     firsts = np.sort(np.unique(_flat(positions, lengths), return_index=True)[1])
     changes = np.abs(np.diff(positions[firsts], axis=0)).sum(axis=0)
     return [int(i) for i in np.argsort(changes, kind="stable")]
 
 
 def _flat(positions: npt.NDArray[np.int64], shape: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Numbers of images in C order; a dataset without axes has one image."""
+    """Numbers of images in C order; a dataset without axes has a single image."""
     if not shape:
         return np.zeros(len(positions), np.int64)
     return np.asarray(np.ravel_multi_index(tuple(positions.T), shape), np.int64)
@@ -224,7 +238,7 @@ def _labels(columns: _Columns, axis: int, low: int, length: int) -> tuple[Any, .
 def _text(name: bytes) -> str:
     try:
         return name.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as exc:
         raise CorruptFileError(
-            "the index of an NDTiff dataset has a name that is no UTF-8"
-        ) from None
+            "the index of an NDTiff dataset has a file name that is not UTF-8"
+        ) from exc

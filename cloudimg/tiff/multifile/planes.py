@@ -1,4 +1,4 @@
-"""The table of planes that every kind of set comes to, and the checks that all of them share."""
+"""Table of the planes of a multi-file dataset, and checks common to all kinds of datasets."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ import numpy.typing as npt
 from cloudimg.errors import CorruptFileError, LimitError
 
 MAX_PLANES = 10**7
-"""Of one image; the tables of as many take 120 MB."""
+"""Most planes of one image; their table takes 120 MB."""
 
 _ELSEWHERE = re.compile(r"^/|^[A-Za-z]:|://|::|(?:^|/)\.\.(?:/|$)|(?:^|/)\.?$|[\x00-\x1f\x7f]")
-"""What a name has that is no name of a file below a folder: a root, a drive, a scheme, a chain of
-fsspec's, a step up, a folder; and characters that are in no name."""
+"""Parts of a name that could lead outside its folder: a root, a drive, a scheme, a chain of fsspec
+URLs, a step up; also the end of a folder name, and control characters."""
 _PLAIN = re.compile(r"\w[\w -]*(?:\.[\w -]+)*")
-"""Names that need no closer look, as nearly all."""
+"""Names that need no further check; nearly all are like this."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PlaneTable:
-    """Where the planes of an image are that lies in several files."""
+    """The planes of an image that is stored in several files."""
 
     dims: tuple[str, ...]
-    """Names of the axes before those of a plane, slowest first."""
+    """Names of the leading axes, those before the axes of a plane; slowest first."""
     shape: tuple[int, ...]
-    """Lengths of these axes, all above one."""
+    """Lengths of the leading axes, all above one."""
     plane: tuple[str, ...]
-    """Axes of a page. OME-XML does not tell samples that are interleaved, ``y x s``, from those
-    that are stored plane by plane, ``s y x``: where there is an ``s``, ask the page which it is."""
+    """Axes of a plane. OME-XML does not distinguish interleaved samples, ``y x s``, from samples
+    that are stored plane by plane, ``s y x``: if there is an ``s``, only the page shows which."""
     plane_shape: tuple[int, ...] | None
-    """Expected lengths of the axes of a page; None where the metadata does not tell."""
+    """Expected lengths of the axes of a plane; None if the metadata does not give them."""
     files: tuple[str, ...]
-    """Names relative to the folder of the file that told of the set: itself first, the others in
-    the order that it names them; only those that have a plane of this image."""
+    """Names of the files that have a plane of this image, relative to the folder of the file with
+    the metadata: that file first, then the others in the order in which it lists them."""
     file_of: npt.NDArray[np.int32]
-    """Number in `files` of each plane's file, of shape `shape`; -1 where no file is named."""
+    """Index in `files` of the file of each plane, of shape `shape`; -1 if no file is given."""
     page_of: npt.NDArray[np.int64]
-    """Where in its file each plane is; see `offsets_are`."""
+    """Location of each plane in its file, of shape `shape`; see `offsets_are`."""
     offsets_are: Literal["page", "directory", "pixels"]
-    """What `page_of` counts: pages (IFDs) from the first, or bytes from the start of the file to
-    the IFD or to the uncompressed pixels."""
+    """Meaning of `page_of`: number of the page, or offset in bytes of its IFD ("directory") or of
+    its uncompressed pixels ("pixels")."""
     coords: Mapping[str, tuple[Any, ...]]
-    """Labels by leading dim, where the metadata has some."""
+    """Labels by leading dim, if the metadata has any."""
     name: str
-    """Of the image; empty where it has none."""
+    """Name of the image; empty if it has none."""
     dtype: str | None
-    """numpy's name of the samples' type without byte order, which is that of the file; None where
-    the pages tell it."""
+    """numpy's name of the sample type; None if only the pages give it. The byte order is that of
+    the file."""
 
 
 def make_plane_table(
@@ -61,22 +61,22 @@ def make_plane_table(
     labels: Mapping[int, tuple[Any, ...]],
     tables: tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]],
     names: Sequence[str],
-    **known: Any,
+    **fields: Any,
 ) -> PlaneTable:
-    """A set without axes of length one and without files that are not used.
+    """Make a table without axes of length one and without files that have no plane.
 
     Parameters
     ----------
     axes : sequence of (str, int)
-        Names and lengths of the leading axes, also of those of length one.
+        Names and lengths of all leading axes, also of those of length one.
     labels : mapping
-        Labels by number of the axis; left out where they are not as many as the axis is long.
+        Labels by axis number; dropped if there are more or fewer than the axis is long.
     tables : tuple of array
-        File and page of each plane in the order of the axes; flat.
+        File number and page of each plane, flat and in C order of the axes.
     names : sequence of str
-        File names by number.
-    **known
-        The other fields of `PlaneSet`.
+        File names by file number.
+    **fields
+        The other fields of `PlaneTable`.
 
     Raises
     ------
@@ -86,11 +86,11 @@ def make_plane_table(
     file_of, page_of = tables
     used = np.unique(file_of[file_of >= 0])
     if not len(used):
-        raise CorruptFileError("the metadata of a set of files names no file for any plane")
-    renumbered = np.full(len(names) + 1, -1, np.int32)  # the last one is where -1 looks
+        raise CorruptFileError("the metadata of a multi-file dataset gives no file for any plane")
+    renumbered = np.full(len(names) + 1, -1, np.int32)  # index -1 is the last entry
     renumbered[used] = np.arange(len(used), dtype=np.int32)
     kept = [i for i, (_, length) in enumerate(axes) if length > 1]
-    dims = unique_names([axes[i][0] for i in kept], known["plane"])
+    dims = unique_names([axes[i][0] for i in kept], fields["plane"])
     shape = tuple(axes[i][1] for i in kept)
     coords = {
         dim: labels[i]
@@ -104,24 +104,24 @@ def make_plane_table(
         file_of=renumbered[file_of].reshape(shape),
         page_of=page_of.reshape(shape),
         coords=coords,
-        **known,
+        **fields,
     )
 
 
 def unique_names(names: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
-    """Names of axes, numbered from 2 where one comes again, as those of single files are."""
-    known, result = set(taken), []
+    """Names of axes; repeated names are numbered from 2, as in single files."""
+    used, result = set(taken), []
     for base in names:
         name, n = base, 2
-        while name in known:
+        while name in used:
             name, n = f"{base}{n}", n + 1
-        known.add(name)
+        used.add(name)
         result.append(name)
     return tuple(result)
 
 
-def count_planes(shape: Sequence[int], what: str) -> int:
-    """Product of the lengths of the leading axes.
+def count_planes(shape: Sequence[int], source: str) -> int:
+    """Product of the lengths of the leading axes, which `source` describes.
 
     Raises
     ------
@@ -130,24 +130,24 @@ def count_planes(shape: Sequence[int], what: str) -> int:
     count = math.prod(shape)
     if count > MAX_PLANES:
         sizes = " x ".join(str(n)[:20] for n in shape)
-        raise LimitError(f"{what} describes {sizes} planes; at most {MAX_PLANES} are planned")
+        raise LimitError(f"{source} describes {sizes} planes; the limit is {MAX_PLANES}")
     return count
 
 
-def followed(name: str) -> str:
-    """A file name that a header gives, if it stays below the header's own folder.
+def checked_path(name: str) -> str:
+    """Path of a file that a header refers to, relative to the folder of that header.
 
     Raises
     ------
     CorruptFileError
-        Following it would let a header send requests wherever it likes.
+        The path leads outside that folder: a header must not direct requests elsewhere.
     """
     if _PLAIN.fullmatch(name):
         return name
-    path = name.replace("\\", "/")  # writers on Windows separate folders their way
-    # A client that decodes what it is given must not find more than is checked here.
+    path = name.replace("\\", "/")  # written on Windows
+    # Some clients decode percent escapes, so the decoded path is checked too.
     if _ELSEWHERE.search(path) or _ELSEWHERE.search(unquote(path).replace("\\", "/")):
         raise CorruptFileError(
-            f"the metadata names the file {name[:200]!r}, which is not in its own folder or below"
+            f"the metadata refers to the file {name[:200]!r}, which is not in its own folder"
         )
     return path

@@ -1,4 +1,4 @@
-"""Codecs: what users may write, what metadata says of it, and what is refused."""
+"""Codecs: arguments that are accepted, their metadata, and arguments that are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def link_of(codec: Any, dtype: str = "<u2") -> dict[str, Any]:
     return dict(link)
 
 
-# What users write
+# Arguments
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_bytes_alone(codec: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["|u1", "|b1", "<i2", "<f4", "<u8", "<c8", "<c16"])
 def test_blosc_shuffles_by_the_size_of_the_pixels(dtype: str) -> None:
-    """Chunks shuffled by another size are as readable, only larger: pixels alone show nothing."""
+    """Chunks shuffled by another size can be read as well, so only their size shows the mistake."""
     size = np.dtype(dtype).itemsize
     pixels = np.arange(4096).astype(dtype)
     for codec in (None, {"name": "blosc", "configuration": {"typesize": 7}}):
@@ -102,13 +102,13 @@ def test_the_default_is_smaller_than_zstd_alone() -> None:
     assert sizes[None] < 0.85 * sizes["zstd:1"]
 
 
-def test_blosc_after_a_codec_that_leaves_no_whole_pixels() -> None:
+def test_blosc_after_a_codec_whose_output_is_not_whole_pixels() -> None:
     made = make_codec(["crc32", "blosc"], "<f8", 3)
     pixels = np.arange(33.0)
     np.testing.assert_array_equal(made.decode(made.encode(pixels), "<f8", (33,)), pixels)
 
 
-# Specs, and bytes that stay the same
+# Specs and deterministic bytes
 
 
 @pytest.mark.parametrize("codec", [None, *NAMES, ["crc32", "zstd"]], ids=str)
@@ -122,7 +122,7 @@ def test_specs_travel_as_json(codec: Any) -> None:
 
 
 @pytest.mark.parametrize("level", range(10))
-def test_gzip_does_not_tell_the_time(level: int) -> None:
+def test_gzip_does_not_store_the_time(level: int) -> None:
     # RFC 1952, 2.3.1: MTIME is bytes 4 to 8 of the header.
     assert make_codec(f"gzip:{level}", "<u2", 3).encode(CHUNK)[4:8] == bytes(4)
 
@@ -135,12 +135,12 @@ def test_any_bytes_come_back(data: bytes, codec: Any) -> None:
 
 
 @given(data=st.binary(max_size=200), codec=st.sampled_from([None, "none", "zstd", "gzip", "zlib"]))
-def test_what_is_no_chunk_is_a_corrupt_file(data: bytes, codec: Any) -> None:
+def test_bytes_that_are_not_a_chunk_are_a_corrupt_file(data: bytes, codec: Any) -> None:
     with pytest.raises(CorruptFileError):
         make_codec(codec, "<u2", 3).decode(data, "<u2", CHUNK.shape)
 
 
-# What others make of the metadata
+# Other libraries
 
 
 @pytest.mark.parametrize("codec", BY_OTHERS, ids=str)
@@ -171,11 +171,11 @@ def test_zarr_2_as_numcodecs_reads_it(codec: Any) -> None:
     np.testing.assert_array_equal(np.frombuffer(data, "<u2").reshape(CHUNK.shape), CHUNK)
 
 
-# What is refused
+# Refused arguments
 
 
 @pytest.mark.parametrize("codec", ["zfp", "", " zstd", "none:3", "numcodecs.zstd", {"name": 5}])
-def test_unknown_names_list_the_known(codec: Any) -> None:
+def test_the_message_for_an_unknown_name_lists_the_supported_ones(codec: Any) -> None:
     with pytest.raises(ArgumentError, match="is unknown") as caught:
         make_codec(codec, "<u2", 3)
     assert all(name in str(caught.value) for name in NAMES)
@@ -203,7 +203,7 @@ def test_codecs_that_change_pixels_are_refused_with_the_reason(codec: Any, reaso
 
 
 @pytest.mark.parametrize(
-    ("codec", "said"),
+    ("codec", "message"),
     [
         ("zstd:", "a level"),
         ("zstd:--5", "a level"),
@@ -215,7 +215,7 @@ def test_codecs_that_change_pixels_are_refused_with_the_reason(codec: Any, reaso
         ({"name": "zstd", "configuration": {"level": True}}, "level=True"),
         ({"name": "zstd", "configuration": {"window": 3}}, "window"),
         ({"name": "zstd", "configuration": {"checksum": True}}, "checksum"),
-        ({"name": "zstd", "configuration": [1]}, "no mapping"),
+        ({"name": "zstd", "configuration": [1]}, "not a mapping"),
         ({"name": "blosc", "configuration": {"cname": "brotli"}}, "cname='brotli'"),
         ({"name": "blosc", "configuration": {"shuffle": []}}, "shuffle="),
         ({"name": "blosc", "configuration": {"shuffle": -1}}, "shuffle=-1"),
@@ -224,15 +224,15 @@ def test_codecs_that_change_pixels_are_refused_with_the_reason(codec: Any, reaso
         ({"name": "crc32c", "configuration": {"location": "start"}}, "location"),
         ({"name": "lz4", "configuration": {"level": 3}}, "lz4"),
         ({"configuration": {}}, "no name"),
-        (zarr.codecs.ZstdCodec, r"write ZstdCodec\("),
-        (numcodecs.Blosc, r"write Blosc\("),
+        (zarr.codecs.ZstdCodec, r"pass ZstdCodec\("),
+        (numcodecs.Blosc, r"pass Blosc\("),
         (5, "codec=5"),
         (b"zstd", "zstd"),
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said(codec: Any, said: str) -> None:
-    with pytest.raises(ArgumentError, match=said):
+def test_messages_name_what_is_wrong(codec: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         make_codec(codec, "<u2", 3)
 
 

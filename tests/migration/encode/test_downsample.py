@@ -1,4 +1,4 @@
-"""Levels: each pixel is what its block says, block by block in plain Python, however it is cut."""
+"""Levels equal a block-by-block computation in plain Python, however the image is divided."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def factors_for(data: st.DataObject, pixels: np.ndarray) -> tuple[int, ...]:
 
 
 def naive(pixels: np.ndarray, factors: Any, of_block: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Block by block."""
+    """Reduce block by block."""
     shape = [math.ceil(n / f) for n, f in zip(pixels.shape, factors, strict=True)]
     out = np.empty(shape, pixels.dtype)
     for at in np.ndindex(*shape):
@@ -50,7 +50,7 @@ def most_frequent(block: np.ndarray) -> Any:
 
 
 def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
-    """To the bit: levels are written by whoever comes first."""
+    """Equal bit by bit, since any worker may write a level."""
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     assert found.tobytes() == expected.tobytes(), f"{found!r} is not {expected!r}"
@@ -118,21 +118,21 @@ def test_means_of_floats(pixels: np.ndarray, data: st.DataObject) -> None:
     found = downsample(pixels, factors, "mean")
     expected = naive(pixels, factors, mean)
     assert found.dtype == pixels.dtype
-    one_apart = np.spacing(np.abs(expected))  # sums in double precision may round otherwise
+    one_apart = np.spacing(np.abs(expected))  # sums in double precision may round differently
     assert (np.abs(found.astype("f8") - expected.astype("f8")) <= one_apart + 1e-12).all()
 
 
 @given(
     pixels=st.sampled_from(FLOATS).flatmap(lambda kind: hnp.arrays(kind, SHAPES)), data=st.data()
 )
-def test_nan_and_infinity_spread_and_warn_nobody(pixels: np.ndarray, data: st.DataObject) -> None:
+def test_nan_and_infinity_spread_without_warnings(pixels: np.ndarray, data: st.DataObject) -> None:
     factors = factors_for(data, pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = downsample(pixels, factors, "mean")
 
     def kind_of(block: np.ndarray) -> float:
-        """NaN where it must be NaN, an infinity where only one is there, else 0."""
+        """NaN if it must be NaN, an infinity if there is only one of the two, else 0."""
         has = {math.inf: (block == np.inf).any(), -math.inf: (block == -np.inf).any()}
         if np.isnan(block).any() or all(has.values()):
             return math.nan
@@ -206,7 +206,7 @@ def test_mode_of_objects_with_borders(dtype: str, factors: tuple[int, int]) -> N
     method=st.sampled_from(["mean", "nearest", "mode"]),
     data=st.data(),
 )
-def test_the_cutting_into_cells_does_not_matter(
+def test_the_division_into_cells_does_not_matter(
     pixels: np.ndarray, method: str, data: st.DataObject
 ) -> None:
     factors = factors_for(data, pixels)
@@ -226,7 +226,7 @@ def test_the_cutting_into_cells_does_not_matter(
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0, -0.0, 0.0, 0.0]])
 def test_signed_zeros_do_not_depend_on_their_neighbours(dtype: str, zeros: list[float]) -> None:
-    """Where all blocks are uniform there is a short cut, which must not be seen."""
+    """There is a shortcut if all blocks are uniform, which must give the same result."""
     block = np.array(zeros, dtype)
     alone = downsample(block, block.shape, "mode")
     beside = downsample(np.append(block, np.arange(len(block), dtype=dtype)), block.shape, "mode")
@@ -235,8 +235,8 @@ def test_signed_zeros_do_not_depend_on_their_neighbours(dtype: str, zeros: list[
 
 @pytest.mark.parametrize("method", ["mean", "mode"])
 @pytest.mark.parametrize("dtype", [*FLOATS, "<c8", "<c16"])
-def test_bits_of_nan_do_not_depend_on_the_cutting(dtype: str, method: str) -> None:
-    """A sum of two NaN has the sign of either, as the processor has it: none may be seen."""
+def test_bits_of_nan_do_not_depend_on_the_division(dtype: str, method: str) -> None:
+    """The sign of a sum of two NaN depends on the processor, so it must be cleared."""
     real = f"<f{np.dtype(dtype).itemsize // (1 + dtype.startswith('<c'))}"
     values = np.array([np.nan, -np.nan, 1, np.inf, -np.inf], real)
     pixels = np.random.default_rng(0).choice(values, (64, 148)).view(dtype)
@@ -260,7 +260,7 @@ def test_bits_of_nan_do_not_depend_on_the_cutting(dtype: str, method: str) -> No
 def test_large_arrays_are_worked_on_in_slabs(
     shape: tuple[int, ...], factors: tuple[int, ...], method: str
 ) -> None:
-    """Pieces of a large array, made apart, are those of the whole, and little memory is held."""
+    """Parts computed alone equal those of the whole array, which takes little memory."""
     pixels = np.random.default_rng(3).integers(0, 4, shape, "u2")
     tracemalloc.start()
     found = downsample(pixels, factors, method)

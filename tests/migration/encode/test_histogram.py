@@ -1,4 +1,4 @@
-"""Histograms: cells add up in any order, and limits are ones that a viewer can use."""
+"""Histograms: cells add up in any order, and a viewer can use the limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def only(pixels: Any) -> Histogram:
 
 
 def text_of(histogram: Histogram) -> str:
-    """All there is in it."""
+    """Everything that a histogram contains, as text."""
     return json.dumps(histogram.to_json(), allow_nan=False, sort_keys=True)
 
 
@@ -137,7 +137,7 @@ def test_nan_and_infinity_do_not_count(dtype: str) -> None:
     assert only(beside).limits()[2:] == (0, 99)
 
 
-def test_limits_of_no_pixels_at_all() -> None:
+def test_limits_without_pixels() -> None:
     assert_usable(only(np.zeros((0, 4), "u2")).limits())
     nothing = only(np.full((3, 3), math.nan))
     assert_usable(nothing.limits())
@@ -160,9 +160,9 @@ def test_limits_of_small_integers_are_exact(dtype: str) -> None:
 )
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i4", "<i8"])
 def test_nearly_all_pixels_lie_within_the_limits(dtype: str, low: float, high: float) -> None:
-    """A thousandth at either end may be cut off, not most of the image."""
+    """A thousandth at either end may be clipped, but not most of the image."""
     if dtype[1] == "i" and low != round(low):
-        pytest.skip("no such integers")
+        pytest.skip("there are no such integers")
     pixels = np.linspace(low, high, 20_001).astype(dtype)
     start, end, *_ = only(pixels).limits()
     within = ((pixels >= start) & (pixels <= end)).mean()
@@ -183,7 +183,7 @@ def test_few_hot_pixels_do_not_spread_the_limits(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["<u4", "<i4", "<u8", "<i8", "<f4", "<f8"])
 @pytest.mark.parametrize("value", [1, 200, 1000, 70_001, 2**24 + 1])
 def test_limits_of_images_with_one_value_but_for_a_few(dtype: str, value: int) -> None:
-    """Both limits lie in one bin, whose edges are no whole numbers."""
+    """Both limits are in the same bin, whose edges are fractions."""
     pixels = np.full(20_000, value, dtype)
     pixels[:2] = 0
     pixels[-2:] = 2 * value
@@ -212,7 +212,7 @@ def test_each_channel_has_its_own(axis: int) -> None:
     assert len(found) == 3
 
 
-def test_of_large_images_a_regular_sample_counts() -> None:
+def test_large_images_are_sampled_regularly() -> None:
     pixels = np.random.default_rng(4).integers(0, 4000, (3, 1500, 2100), "u2")
     found = only(pixels)
     assert 2**16 <= found.counts.sum() <= 2**18

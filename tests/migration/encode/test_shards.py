@@ -1,4 +1,4 @@
-"""Bytes of shards and chunks: other libraries read the same pixels, and damage is noticed."""
+"""Bytes of shards and chunks: other libraries read the same pixels, and damage is detected."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def parts(shape: tuple[int, ...], extent: tuple[int, ...]) -> Iterator[tuple[Any
 
 
 def zarr_type(dtype: str) -> str:
-    return np.dtype(dtype).name  # Zarr 3 has NumPy's names
+    return np.dtype(dtype).name  # Zarr 3 uses the names of NumPy
 
 
 def spec_fill(value: Any, dtype: np.dtype[Any]) -> Any:
-    """As JSON of Zarr 3: numbers that JSON has not are texts, complex ones are pairs."""
+    """JSON of a Zarr 3 fill value: strings for numbers that JSON lacks, pairs for complex ones."""
     if dtype.kind == "c":
         part = np.empty(0, dtype).real.dtype
         return [spec_fill(np.real(value), part), spec_fill(np.imag(value), part)]
@@ -90,7 +90,7 @@ def spec_fill(value: Any, dtype: np.dtype[Any]) -> Any:
 def write(
     folder: Path, pixels: np.ndarray, geometry: Geometry, codec: Codec, fill: Any = 0
 ) -> None:
-    """A Zarr 3 array whose shards are ours and whose metadata is as the specification has it."""
+    """Write a Zarr 3 array with our shards and metadata that follows the specification."""
     _, shard, chunk = geometry
     sharding = {
         "chunk_shape": chunk,
@@ -127,7 +127,7 @@ def store(path: Path, data: bytes | bytearray) -> None:
 
 def by_zarr(folder: Path) -> np.ndarray:
     with warnings.catch_warnings():
-        # Names of numcodecs are no part of Zarr 3, as it says each time.
+        # Names of numcodecs are not part of Zarr 3; zarr warns each time.
         warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
         return np.asarray(zarr.open_array(str(folder), mode="r")[...])
 
@@ -223,12 +223,12 @@ def test_chunks_of_zarr_2(tmp_path: Path, dtype: str, codec: Any) -> None:
         assert_same(by_tensorstore(tmp_path, "zarr"), pixels)
 
 
-# Ourselves
+# Round trips
 
 
 @st.composite
 def shards(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
-    """Pixels, and the shapes of a shard that holds them and of its chunks."""
+    """Pixels, and the shapes of a shard that contains them and of its chunks."""
     chunk = draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
     shard = tuple(n * draw(st.integers(1, 3)) for n in chunk)
     shape = tuple(draw(st.integers(1, n)) for n in shard)
@@ -238,7 +238,7 @@ def shards(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...
 
 
 @given(drawn=shards(), codec=st.sampled_from(CODECS), data=st.data())
-def test_pixels_come_back_to_the_bit(drawn: Any, codec: Any, data: st.DataObject) -> None:
+def test_pixels_are_restored_bit_by_bit(drawn: Any, codec: Any, data: st.DataObject) -> None:
     pixels, shard, chunk = drawn
     fill = data.draw(st.sampled_from([0, pixels.flat[0]]))
     made = make_codec(codec, pixels.dtype, 3)
@@ -332,7 +332,7 @@ INDEX_BYTES = 4 * 16 + 4
 
 
 def encoded_for_damage(codec: Any) -> tuple[bytearray, Callable[[bytes | bytearray], np.ndarray]]:
-    """A shard of three chunks and one that is empty, and how it is read."""
+    """A shard of three chunks and an empty one, and a function that reads it."""
     pixels = np.random.default_rng(7).integers(0, 50, SHARD).astype("<u2")
     pixels[4:, :4] = 0
     made = make_codec(codec, "<u2", 3)
@@ -374,7 +374,7 @@ def test_shards_cut_short_or_grown(codec: Any) -> None:
 
 @pytest.mark.parametrize("codec", CODECS, ids=str)
 def test_damaged_chunks_never_end_in_another_error(codec: Any) -> None:
-    """A flipped bit may give other pixels, where no codec has a checksum; nothing worse."""
+    """Without a checksum a flipped bit may give other pixels, but never another kind of error."""
     data, read = encoded_for_damage(codec)
     for at in range(len(data) - INDEX_BYTES):
         for value in (data[at] ^ 1, data[at] ^ 0x80, 0, 0xFF):
@@ -391,7 +391,7 @@ def test_damaged_chunks_never_end_in_another_error(codec: Any) -> None:
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip", "lzma", "zlib"])
-def test_a_chunk_of_zeros_is_no_chunk(codec: str) -> None:
+def test_a_chunk_overwritten_with_zeros_is_corrupt(codec: str) -> None:
     data, read = encoded_for_damage(codec)
     offset, size = struct.unpack_from("<QQ", data, len(data) - INDEX_BYTES + 16)
     data[offset : offset + size] = bytes(size)
@@ -401,19 +401,21 @@ def test_a_chunk_of_zeros_is_no_chunk(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["adler32", "crc32", "fletcher32", "gzip", "bz2", "zlib"])
-def test_codecs_with_checksums_notice_other_pixels(codec: str) -> None:
+def test_codecs_with_checksums_detect_other_pixels(codec: str) -> None:
     data, read = encoded_for_damage(codec)
     for at in range(20, len(data) - INDEX_BYTES, 7):
         damaged = bytearray(data)
         damaged[at] ^= 0x10
         try:
-            assert_same(read(damaged), read(data))  # a byte that says nothing, as a header's time
+            assert_same(
+                read(damaged), read(data)
+            )  # a byte without a meaning, such as the time in a header
         except CorruptFileError:
             continue
 
 
 def forged(data: bytes | bytearray, entries: list[tuple[int, int]]) -> bytes:
-    """The shard with another index, whose checksum is right."""
+    """The shard with another index that has a valid checksum."""
     index = b"".join(struct.pack("<QQ", *entry) for entry in entries)
     return bytes(data[:-INDEX_BYTES]) + index + struct.pack("<I", google_crc32c.value(index))
 
@@ -440,7 +442,9 @@ ABSENT = (2**64 - 1, 2**64 - 1)
         lambda a, b, c, end: [(a[0], a[1] - 1), (b[0] - 1, b[1] + 1), ABSENT, c],
     ],
 )
-def test_an_index_that_lies(codec: str, change: Callable[..., list[tuple[int, int]]]) -> None:
+def test_an_inconsistent_index_is_corrupt(
+    codec: str, change: Callable[..., list[tuple[int, int]]]
+) -> None:
     data, read = encoded_for_damage(codec)
     end = len(data) - INDEX_BYTES
     a, b, _, c = struct.iter_unpack("<QQ", data[end:-4])
@@ -452,14 +456,14 @@ def test_an_index_that_lies(codec: str, change: Callable[..., list[tuple[int, in
 @pytest.mark.parametrize("codec", CODECS, ids=str)
 @pytest.mark.parametrize("length", [8, 300])
 def test_chunks_of_zarr_2_cut_short(codec: Any, length: int) -> None:
-    """Nothing is read beyond the end: what lies there is some other memory."""
+    """Nothing is read beyond the end, where other memory lies."""
     made = make_codec(codec, "<u2", 2)
     pixels = np.random.default_rng(8).integers(0, 50, (length, length)).astype("<u2")
     ((_, data),) = encode_chunks(pixels, pixels.shape, made, 0)
     assert data is not None
     for n in {*range(0, len(data), max(1, len(data) // 300)), len(data) - 1}:
-        with pytest.raises(CorruptFileError):  # what is missing lies right behind
+        with pytest.raises(CorruptFileError):  # the missing bytes follow in the same buffer
             decode_chunk(memoryview(data)[:n], pixels.shape, made, "<u2")
     for shape in ((length, length + 1), (1, length)):
-        with pytest.raises(CorruptFileError, match=f"{pixels.nbytes} bytes where"):
+        with pytest.raises(CorruptFileError, match=f"has {pixels.nbytes} bytes instead of"):
             decode_chunk(data, shape, made, "<u2")

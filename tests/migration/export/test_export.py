@@ -1,4 +1,4 @@
-"""Files made of a copy again, against the originals, as tifffile reads both."""
+"""Files exported from a copy, compared with the originals as tifffile reads both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from tests.test_originals import ome_planes
+from tests.migration.metadata.test_originals import ome_planes
 
 import cloudimg
 from cloudimg.cli.main import main
@@ -42,7 +42,7 @@ def read(path: Path, **options: Any) -> tuple[str, Array]:
 
 
 def same(path: Path, original: Path) -> None:
-    """That two files have the same pixels and description."""
+    """Check that two files have the same pixels and description."""
     axes, pixels = read(path)
     _, expected = read(original)
     assert pixels.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
@@ -151,16 +151,16 @@ def test_from_store_to_store(place: Place) -> None:
         source_options=options,
         target_options=options,
     )
-    told: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
     count = cloudimg.export(
         f"{place.url}/copy.zarr",
         f"{place.url}/back",
         source_options=options,
         target_options=options,
-        progress=lambda what, n: told.append((what, n)),
+        progress=lambda what, n: calls.append((what, n)),
     )
     assert count == 6
-    assert told == [("files", n) for n in range(1, 7)]
+    assert calls == [("files", n) for n in range(1, 7)]
     back = cloudimg.open(f"{place.url}/back/a_{{t}}_{{z}}.tif", storage_options=options)
     np.testing.assert_array_equal(back.read(), image)
 
@@ -232,7 +232,7 @@ def test_mosaics_and_axes_without_a_place_and_missing_files(tmp_path: Path) -> N
         np.testing.assert_array_equal(found, np.squeeze(group[f"{i}/0"][...]))
 
 
-def test_sets_of_files_come_back_by_their_members(tmp_path: Path) -> None:
+def test_multi_file_datasets_come_back_by_their_members(tmp_path: Path) -> None:
     pixels = ome_planes(tmp_path, 5)
     cloudimg.migrate(tmp_path / "c0.ome.tif", tmp_path / "copy.zarr", shards={"c": 1, "z": 2})
     assert cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back") == 2
@@ -245,7 +245,7 @@ def test_sets_of_files_come_back_by_their_members(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "back" / "c0.ome.tif"), pixels)
 
 
-def test_files_that_were_no_tiff_become_some(tmp_path: Path) -> None:
+def test_files_of_other_formats_become_tiff(tmp_path: Path) -> None:
     import imagecodecs
 
     for t in range(2):
@@ -283,7 +283,7 @@ def test_one_ome_tiff_with_all_levels(tmp_path: Path, compression: str | None) -
     for name in ("pixel_size", "pixel_size_unit", "channel_names", "time_step_s"):
         assert image.attrs[name] == before.attrs[name], name
     assert len(image.levels) == 3
-    with pytest.raises(ArgumentError, match=r"image.ome.tif is there already"):
+    with pytest.raises(ArgumentError, match=r"image.ome.tif already exists"):
         cloudimg.export(tmp_path / "copy.zarr", out, **options)
     assert cloudimg.export(tmp_path / "copy.zarr", out, overwrite=True, **options) == 1
 
@@ -301,7 +301,7 @@ def test_all_types_of_ome_tiff(tmp_path: Path, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f2", "i8", "u8"])
-def test_types_that_ome_tiff_has_not(tmp_path: Path, dtype: str) -> None:
+def test_types_that_ome_tiff_lacks(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", some((9, 8), dtype))
     cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
     with pytest.raises(ArgumentError, match=r'no pixels of type .*layout="originals"'):
@@ -356,7 +356,7 @@ def test_names_hold_no_credentials_and_do_not_collide(
 
 
 @pytest.mark.parametrize("key", ["../../evil.tif", "a/../../evil.tif", "//evil.tif", "./evil.tif"])
-def test_no_name_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
+def test_names_stay_in_the_folder(tmp_path: Path, key: str) -> None:
     """Keys of object stores may hold what a file system understands otherwise."""
     (tmp_path / "src").mkdir()
     for t in range(2):
@@ -385,10 +385,10 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_existing_files_are_replaced_only_if_told(small: Path) -> None:
+def test_existing_files_are_replaced_only_on_request(small: Path) -> None:
     (small / "back").mkdir()
     (small / "back" / "a_1.tif").write_bytes(b"precious")
-    with pytest.raises(ArgumentError, match=r"a_1.tif is there already.*overwrite"):
+    with pytest.raises(ArgumentError, match=r"a_1.tif already exists.*overwrite=True"):
         cloudimg.export(small / "copy.zarr", small / "back")
     assert (small / "back" / "a_1.tif").read_bytes() == b"precious"
     assert cloudimg.export(small / "copy.zarr", small / "back", overwrite=True) == 2
@@ -397,9 +397,9 @@ def test_existing_files_are_replaced_only_if_told(small: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["originals", "ome-tiff"])
 @pytest.mark.parametrize("below", ["", "/", "/0", "/deep/er"])
-def test_nothing_is_put_into_the_copy(small: Path, layout: str, below: str) -> None:
+def test_an_export_into_the_copy_is_rejected(small: Path, layout: str, below: str) -> None:
     before = copies.objects(str(small / "copy.zarr"), {})
-    with pytest.raises(ArgumentError, match="lies in the copy"):
+    with pytest.raises(ArgumentError, match="which is part of the copy"):
         cloudimg.export(small / "copy.zarr", f"{small}/copy.zarr{below}", layout=layout)
     assert copies.objects(str(small / "copy.zarr"), {}) == before
     beside = f"{small}/copy.zarr-back"
@@ -422,7 +422,7 @@ def test_arrays_have_no_originals(tmp_path: Path) -> None:
         ({"compression": "jpeg"}, "compression='jpeg' must be one of"),
     ],
 )
-def test_arguments_that_are_none(small: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments(small: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         cloudimg.export(small / "copy.zarr", small / "back", **options)
 
@@ -439,7 +439,7 @@ def _not_finished(folder: Path) -> None:
     ("spoil", "message"),
     [(_no_copy, "was not written by cloudimg"), (_not_finished, "is not finished")],
 )
-def test_copies_that_are_none(small: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_copies_that_are_missing_or_unfinished(small: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(small)
     with pytest.raises(ArgumentError, match=message):
         cloudimg.export(small / "copy.zarr", small / "back")
@@ -447,13 +447,13 @@ def test_copies_that_are_none(small: Path, spoil: Callable[[Path], None], messag
 
 
 @pytest.mark.parametrize("layout", ["originals", "ome-tiff"])
-def test_damaged_copies_are_not_made_files_of(small: Path, layout: str) -> None:
-    """What is missing is not taken for zeros."""
+def test_damaged_copies_are_not_exported(small: Path, layout: str) -> None:
+    """A missing object is not mistaken for an empty one."""
     (shard,) = (path for path in (small / "copy.zarr" / "0" / "c").rglob("*") if path.is_file())
     data = bytearray(shard.read_bytes())
     data[-10] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(CorruptFileError, match="index does not have its checksum"):
+    with pytest.raises(CorruptFileError, match="the checksum of the index does not match"):
         cloudimg.export(small / "copy.zarr", small / "back", layout=layout)
     shard.unlink()
     with pytest.raises(NotFoundError):
@@ -468,12 +468,12 @@ def test_the_command(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for t in range(2):
         same(small / "back" / f"a_{t}.tif", small / f"a_{t}.tif")
     assert main(arguments) != 0
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists: export to another folder, or pass --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--layout", "ome-tiff", "--compression", "none"]) == 0
     assert (small / "back" / "image.ome.tif").exists()
 
 
-def test_many_files_take_little_each(tmp_path: Path) -> None:
+def test_many_files_take_little_memory_each(tmp_path: Path) -> None:
     """Of a set with as many planes the table says each thing once: see the test of the table."""
     ome_planes(tmp_path, 150)
     cloudimg.migrate(tmp_path / "c0.ome.tif", tmp_path / "copy.zarr")
@@ -514,7 +514,7 @@ def write_pages(path: Path, n_pages: int, *, second: int = 0) -> Array:
     return pixels
 
 
-def test_each_page_says_what_it_said(tmp_path: Path) -> None:
+def test_each_page_keeps_its_tags(tmp_path: Path) -> None:
     for t in range(2):
         write_pages(tmp_path / f"a_{t}.tif", 5 + t)
     write_pages(tmp_path / "a_1.tif", 5)
@@ -528,7 +528,7 @@ def test_each_page_says_what_it_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("series", [0, 1])
-def test_no_page_gets_what_another_said(tmp_path: Path, series: int) -> None:
+def test_no_page_gets_the_tags_of_another(tmp_path: Path, series: int) -> None:
     """Of files with several images the table does not say which directory is of which."""
     write_pages(tmp_path / "a.tif", 3, second=2)
     cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr", series=series)
@@ -542,7 +542,7 @@ def test_no_page_gets_what_another_said(tmp_path: Path, series: int) -> None:
         assert not {"ImageDescription", "DateTime", "Software", "65000"} & set(page)
 
 
-def test_one_directory_for_all_pages_is_that_of_the_first(tmp_path: Path) -> None:
+def test_one_ifd_for_all_pages_is_that_of_the_first(tmp_path: Path) -> None:
     """ImageJ writes stacks above 4 GB so: all planes one after the other, and one directory."""
     pixels = some((3, 20, 30))
     tifffile.imwrite(
@@ -562,7 +562,7 @@ def test_one_directory_for_all_pages_is_that_of_the_first(tmp_path: Path) -> Non
     assert times == ["2020:01:02 03:04:05", None, None]
 
 
-def test_members_of_sets_say_what_they_said(tmp_path: Path) -> None:
+def test_members_of_multi_file_datasets_keep_their_tags(tmp_path: Path) -> None:
     ome_planes(tmp_path, 4)
     for c in range(2):
         path = tmp_path / f"c{c}.ome.tif"
@@ -589,7 +589,7 @@ def test_members_of_sets_say_what_they_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f2", "i8", "u8"])
-def test_arrays_that_ome_tiff_has_not_become_a_tiff(tmp_path: Path, dtype: str) -> None:
+def test_arrays_of_types_that_ome_tiff_lacks_become_a_tiff(tmp_path: Path, dtype: str) -> None:
     import dask.array as da
 
     pixels = some((3, 2, 300, 280), dtype)
@@ -614,7 +614,7 @@ def test_arrays_that_ome_tiff_has_not_become_a_tiff(tmp_path: Path, dtype: str) 
     np.testing.assert_array_equal(image.read(), pixels)
 
 
-def test_pages_lie_as_ome_xml_tells(tmp_path: Path) -> None:
+def test_pages_are_ordered_as_in_ome_xml(tmp_path: Path) -> None:
     """In OME-TIFF any page may be any plane: here the last one is the first."""
     pixels = some((2, 3, 8, 9))
     order = [(c, z) for z in (2, 0, 1) for c in (1, 0)]

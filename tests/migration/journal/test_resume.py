@@ -1,4 +1,4 @@
-"""Killed, disturbed and contested: the same call ends with the same bytes, and nothing is lost."""
+"""Killed, failing and concurrent migrations: the same call ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support import copies, seed
 from tests.support.metering import Meter
 
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
-"""Small cells, so that there are many, and a second stage."""
+"""Many small cells, and a second stage."""
 KILLS = int(os.environ.get("CLOUDIMG_TEST_KILLS", "50"))
 
 
 def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """What is killed; runs in a process of its own."""
+    """The call that is killed; runs in a process of its own."""
     cloudimg.migrate(
         source,
         url,
@@ -43,7 +43,7 @@ def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, An
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that begin with cloudimg imported: kills fall into the work, not into imports."""
+    """Processes that start with cloudimg imported, so that kills hit the work, not imports."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["cloudimg", "cloudimg.migration.run.write", "tests.migration.journal.test_resume"]
@@ -112,7 +112,7 @@ def test_only_unfinished_cells_are_done_again(
     meter.latency(0)
     before = copies.objects(url, options)
     finished = [json.loads(data) for key, data in before.items() if "/cells/" in key]
-    done = {
+    stored = {
         item[0] for record in finished for level in record["levels"] for item in level["objects"]
     }
     with meter.measure() as traffic:
@@ -124,8 +124,8 @@ def test_only_unfinished_cells_are_done_again(
             **SHAPE,
         )
     assert result.n_done_before == len(finished) >= 5
-    again = {r.key.removeprefix("copy.zarr/") for r in traffic.requests if r.kind == "put"}
-    assert not again & done
+    rewritten = {r.key.removeprefix("copy.zarr/") for r in traffic.requests if r.kind == "put"}
+    assert not rewritten & stored
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_faults_at_one_request_in_twenty(
         "import sys, json; from tests.migration.journal.test_resume import copy, SHAPE\n"
         "copy(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), SHAPE)"
     )
-    # A process of its own, since the time-out is read once.
+    # In a process of its own, because the time-out is read once.
     environment = {**os.environ, "CLOUDIMG_TIMEOUT_S": "0.5"}
     try:
         subprocess.run(
@@ -181,7 +181,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_two_migrations_to_one_place(
+def test_concurrent_migrations_to_one_destination_are_rejected(
     processes: Any, meter: Meter, bucket: str, archive: str
 ) -> None:
     options = meter.storage_options
@@ -191,7 +191,7 @@ def test_two_migrations_to_one_place(
     first.start()
     while not any("/lease/" in key for key in copies.names(url, options)):
         time.sleep(0.01)
-    with pytest.raises(LeaseError, match=f"another migration writes to {url}"):
+    with pytest.raises(LeaseError, match=f"another migration is writing to {url}"):
         copy(archive, url, options, SHAPE)
     with pytest.raises(LeaseError):
         copy(archive, url, options, {**SHAPE, "overwrite": True})
@@ -203,7 +203,7 @@ def test_two_migrations_to_one_place(
     )
 
 
-def test_many_that_begin_at_once(small: Path) -> None:
+def test_many_migrations_that_start_at_once(small: Path) -> None:
     image, out = cloudimg.open(f"{small}/a_{{z}}.tif"), small / "copy.zarr"
     outcomes: list[Any] = []
 
@@ -225,7 +225,7 @@ def test_many_that_begin_at_once(small: Path) -> None:
 
 @pytest.fixture
 def held(small: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A destination that a process of another machine holds."""
+    """A destination whose lease a process of another machine holds."""
     out = small / "copy.zarr"
     folder = out / ".cloudimg" / "lease"
     folder.mkdir(parents=True)
@@ -236,7 +236,7 @@ def held(small: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     shutil.rmtree(out, ignore_errors=True)
 
 
-def test_a_silent_holder_is_waited_for_then_followed(
+def test_a_lease_without_heartbeat_is_taken_over_after_a_wait(
     small: Path, held: tuple[Path, dict[str, Any]]
 ) -> None:
     out, _ = held
@@ -246,14 +246,14 @@ def test_a_silent_holder_is_waited_for_then_followed(
         out, progress=lambda advance: notes.append(advance.note)
     )
     assert time.monotonic() - begin >= 1
-    told = [note for note in notes if note]
-    assert "process 1 on elsewhere: waiting 1 s" in told[0]
-    assert "taking over" in told[1]
+    waiting, taking_over = (note for note in notes if note)
+    assert "process 1 on elsewhere: waiting 1 s" in waiting
+    assert "taking over" in taking_over
     assert (out / ".cloudimg/lease/00000008.json").exists()
     assert cloudimg.verify(out, against_source=True)
 
 
-def test_a_holder_that_shows_life_is_not_followed(
+def test_a_lease_with_a_heartbeat_is_not_taken_over(
     small: Path, held: tuple[Path, dict[str, Any]]
 ) -> None:
     out, holder = held
@@ -266,14 +266,14 @@ def test_a_holder_that_shows_life_is_not_followed(
     assert not (out / "zarr.json").exists()
 
 
-def test_one_that_was_followed_stores_nothing_more(
+def test_a_migration_that_lost_its_lease_stores_nothing_more(
     small: Path, set_variable: Callable[[str, str], None]
 ) -> None:
-    """As after a long sleep of the machine: another one is at it."""
+    """As after a long sleep of the machine: another migration took over meanwhile."""
     set_variable("CLOUDIMG_LEASE_TTL_S", "0.4")
     out = small / "copy.zarr"
 
-    def follow(advance: Any) -> None:
+    def take_over(advance: Any) -> None:
         if advance.n_done == 1:
             path = out / ".cloudimg/lease/00000002.json"
             path.write_text(json.dumps({"owner": "other", "counter": 0, "ttl_s": 1}))
@@ -281,18 +281,18 @@ def test_one_that_was_followed_stores_nothing_more(
 
     image = cloudimg.open(f"{small}/a_{{z}}.tif")
     with pytest.raises(LeaseError, match="another migration took over"):
-        image.to_zarr(out, chunks=32, shards=32, levels=1, progress=follow, max_mem=30_000)
+        image.to_zarr(out, chunks=32, shards=32, levels=1, progress=take_over, max_mem=30_000)
     assert not (out / "zarr.json").exists()
-    # Its own lease is over, and the other's is not.
+    # Its own lease has ended, the other one has not.
     set_variable("CLOUDIMG_LEASE_TTL_S", "1")
     image.to_zarr(out, chunks=32, shards=32, levels=1)
     assert cloudimg.verify(out, against_source=True)
 
 
-# ------------------------------------------------------------------------------- what went missing
+# ------------------------------------------------------------------------------- missing objects
 
 PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 32, "x": 32}, "levels": 3}
-"""Sixteen cells, and one of a second stage."""
+"""Sixteen cells, and one in a second stage."""
 
 
 @pytest.fixture
@@ -310,25 +310,31 @@ def again(folder: Path, pattern: str = "a_{z}.tif", **arguments: Any) -> Any:
     return cloudimg.migrate(f"{folder}/{pattern}", folder / "copy.zarr", **PARTS, **arguments)
 
 
-RECEIPT = ".cloudimg/cells/0/000000003.json"
+RECORD = ".cloudimg/cells/0/000000003.json"
 LOST = {
     "a shard": ["0/c/1/0/1"],
-    "a shard above": ["1/c/0/0/0"],
-    "shards of one place": ["0/c/1/0/0", "1/c/0/0/0", "2/c/0/0/0"],
-    "a receipt": [RECEIPT],
-    "a receipt of the second stage": [".cloudimg/cells/1/000000000.json"],
-    "a receipt and its shard": [RECEIPT, "0/c/0/1/1"],
-    "the root": ["zarr.json"],
-    "an array": ["1/zarr.json"],
+    "a shard of a higher level": ["1/c/0/0/0"],
+    "shards of one cell": ["0/c/1/0/0", "1/c/0/0/0", "2/c/0/0/0"],
+    "a commit record": [RECORD],
+    "a commit record of the second stage": [".cloudimg/cells/1/000000000.json"],
+    "a commit record and its shard": [RECORD, "0/c/0/1/1"],
+    "the root metadata": ["zarr.json"],
+    "the metadata of an array": ["1/zarr.json"],
     "originals": ["originals/part-000000004.parquet"],
-    "the end": [".cloudimg/done.json"],
-    "the end, the root and a shard": [".cloudimg/done.json", "zarr.json", "0/c/1/0/1"],
-    "the end and a shard above": [".cloudimg/done.json", "2/c/0/0/0"],
+    "the end mark": [".cloudimg/done.json"],
+    "the end mark, the root metadata and a shard": [
+        ".cloudimg/done.json",
+        "zarr.json",
+        "0/c/1/0/1",
+    ],
+    "the end mark and a shard of a higher level": [".cloudimg/done.json", "2/c/0/0/0"],
 }
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_what_a_finished_copy_lost_is_written_again(small: Path, whole: Path, what: str) -> None:
+def test_missing_objects_of_a_finished_copy_are_written_again(
+    small: Path, whole: Path, what: str
+) -> None:
     before = copies.image_of(copies.objects(str(whole), {}))
     for key in LOST[what]:
         (whole / key).unlink()
@@ -342,7 +348,7 @@ def test_what_a_finished_copy_lost_is_written_again(small: Path, whole: Path, wh
     assert "nothing left to do" in str(again(small))
 
 
-def test_a_shard_that_was_cut_short_is_written_again(small: Path, whole: Path) -> None:
+def test_a_truncated_shard_is_written_again(small: Path, whole: Path) -> None:
     path = whole / "0/c/1/0/1"
     data = path.read_bytes()
     for is_done in (True, False):
@@ -353,14 +359,14 @@ def test_a_shard_that_was_cut_short_is_written_again(small: Path, whole: Path) -
         assert path.read_bytes() == data
 
 
-def test_strangers_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:
+def test_foreign_objects_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:
     (whole / "README.txt").write_text("mine")
     done = again(small)
     assert (done.n_objects, done.n_done_before) == (0, done.n_cells)
     assert (whole / "README.txt").read_text() == "mine"
 
 
-def test_leftovers_are_taken_away(small: Path, whole: Path) -> None:
+def test_leftovers_are_deleted(small: Path, whole: Path) -> None:
     leftover = whole / "0/.0.6f1c.cloudimg-part"
     leftover.write_bytes(b"half a shard")
     assert not cloudimg.verify(whole)
@@ -369,7 +375,7 @@ def test_leftovers_are_taken_away(small: Path, whole: Path) -> None:
     assert cloudimg.verify(whole)
 
 
-def test_a_whole_copy_costs_few_requests(meter: Meter, bucket: str, archive: str) -> None:
+def test_a_complete_copy_costs_few_requests(meter: Meter, bucket: str, archive: str) -> None:
     """However many cells it has."""
     options = meter.storage_options
     url = f"s3://{bucket}/copy.zarr"
@@ -384,10 +390,10 @@ def test_a_whole_copy_costs_few_requests(meter: Meter, bucket: str, archive: str
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_what_a_late_worker_of_another_migration_stored(
+def test_objects_that_a_worker_of_another_migration_stored_late(
     small: Path, whole: Path, stage: int
 ) -> None:
-    """Its shards and receipts are done again, and all that was made of them."""
+    """Its cells are done again, and all cells that were made from them."""
     expected = copies.image_of(copies.objects(str(whole), {}))
     other = small / "other"
     other.mkdir()
@@ -402,7 +408,7 @@ def test_what_a_late_worker_of_another_migration_stored(
         shutil.copy(other / "copy.zarr" / name, whole / name)
     shutil.copy(other / "copy.zarr" / key, whole / key)
     assert not cloudimg.verify(whole)
-    if stage == 0:  # made of what the late worker stored, by ourselves
+    if stage == 0:  # a cell that this migration made from what the late worker stored
         shutil.copy(other / "copy.zarr/2/c/0/0/0", whole / "2/c/0/0/0")
     for name in (".cloudimg/done.json", "zarr.json"):
         (whole / name).unlink()
@@ -411,8 +417,8 @@ def test_what_a_late_worker_of_another_migration_stored(
     assert cloudimg.verify(whole, against_source=True)
 
 
-def test_a_late_shard_where_there_shall_be_none(small: Path) -> None:
-    """Of a cell that is empty now: nothing would be stored over it."""
+def test_a_late_shard_of_an_empty_cell(small: Path) -> None:
+    """No object of this migration would overwrite it."""
     for z in range(4):
         tifffile.imwrite(small / f"a_{z}.tif", np.full((64, 64), z, np.uint8))
     again(small)

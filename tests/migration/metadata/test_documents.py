@@ -1,4 +1,4 @@
-"""The metadata of copies: read by other libraries, valid, deterministic, without credentials."""
+"""Metadata of copies: valid, readable by other libraries, deterministic, without credentials."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def stored(folder: Path, plan: Plan, facts: ImageFacts, contrast: Any = None) ->
 def attributes(
     plan: Plan, facts: ImageFacts, path: str = "", contrast: Any = None
 ) -> dict[str, Any]:
-    """Attributes of a group; those of OME-Zarr at the top in either version."""
+    """Attributes of a group, with those of OME-Zarr at the top level in both versions."""
     found = dict(documents(plan, facts, contrast or {}))
     before = f"{path}/" if path else ""
     if plan.zarr_format == 2:
@@ -134,7 +134,7 @@ def validate(group: zarr.Group) -> None:
 
 
 @pytest.mark.parametrize("zarr_format", FORMATS)
-def test_an_image_is_valid_and_read_alike_by_all(tmp_path: Path, zarr_format: int) -> None:
+def test_an_image_is_valid_and_all_libraries_agree(tmp_path: Path, zarr_format: int) -> None:
     shape = (3, 2, 10, 200, 90)
     plan = plan_of("tczyx", shape, zarr_format=zarr_format)
     facts = image_facts(
@@ -194,7 +194,7 @@ def test_all_axes_are_valid(tmp_path: Path, dims: Sequence[str], zarr_format: in
     plan = plan_of(dims, shape, zarr_format=zarr_format)
     folder = stored(tmp_path, plan, ImageFacts())
     validate(zarr.open_group(folder, mode="r"))
-    # Viewers take the type of each axis without asking whether it has one.
+    # Some viewers require a type for each axis.
     types = {axis["name"]: axis["type"] for axis in multiscale(plan, ImageFacts())["axes"]}
     known = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
     assert types == {dim: known.get(dim, types[dim]) for dim in dims}
@@ -222,7 +222,7 @@ def test_every_dtype_is_read_with_its_fill_value(
         array, other = group["0"], opened(folder / "0", zarr_format)
         assert array.dtype == np.dtype(dtype)
         assert other.dtype.numpy_dtype == np.dtype(dtype)
-        # No chunk is stored: all is fill value.
+        # No chunk is stored, so every pixel has the fill value.
         np.testing.assert_array_equal(array[:2, :2], np.full((2, 2), fill, dtype))
         np.testing.assert_array_equal(other[:2, :2].read().result(), np.full((2, 2), fill, dtype))
 
@@ -255,7 +255,7 @@ def test_lead_axes_make_a_collection(tmp_path: Path, zarr_format: int) -> None:
     assert "'C04'" in str(attributes(plan, facts, "5")["cloudimg"])
 
 
-def test_positions_without_labels_are_counted() -> None:
+def test_positions_without_labels_are_numbered() -> None:
     plan = plan_of("yx", (60, 70), lead={"a": 2, "b": 2})
     assert "a=1, b=0" in multiscale(plan, ImageFacts(), "2")["name"]
 
@@ -275,20 +275,20 @@ def test_the_root_comes_last_and_arrays_first(zarr_format: int, lead: dict[str, 
             assert max(arrays) < at < keys.index(f"OME/{group}")
 
 
-def test_many_images_are_described_at_once() -> None:
+def test_images_share_the_documents_of_their_arrays() -> None:
     plan = plan_of("yx", (60, 70), lead={"well": 1000})
     facts = ImageFacts(coords={"well": [f"W{i}" for i in range(1000)]})
     found = documents(plan, facts, {})
     assert len(found) == 3 * 1000 + 1000 + 1 + 1
     arrays = {id(data) for key, data in found if key.count("/") == 2}
-    assert len(arrays) == 3  # those of a level are one object in memory
+    assert len(arrays) == 3  # the documents of a level are the same object in memory
 
 
 # ----------------------------------------------------------------------------- OME-XML
 
 
 @pytest.mark.parametrize("zarr_format", FORMATS)
-def test_ome_xml_is_kept_to_the_letter(tmp_path: Path, zarr_format: int) -> None:
+def test_ome_xml_is_kept_unchanged(tmp_path: Path, zarr_format: int) -> None:
     text = OME_XML.replace("Image:0", "Bild:µ")
     plan = plan_of(zarr_format=zarr_format)
     folder = stored(tmp_path, plan, ImageFacts(ome_xml=text))
@@ -298,7 +298,7 @@ def test_ome_xml_is_kept_to_the_letter(tmp_path: Path, zarr_format: int) -> None
     assert isinstance(group["OME"], zarr.Group)
 
 
-def test_ome_xml_of_other_images_is_not_taken_for_that_of_the_series() -> None:
+def test_ome_xml_of_other_images_gets_another_name() -> None:
     plan = plan_of("yx", (60, 70), lead={"a": 2, "b": 1})
     two = OME_XML.replace('<Image ID="Image:0"/>', '<Image ID="a"/><Image ID="b"/>')
     assert "OME/METADATA.ome.xml" in dict(documents(plan, ImageFacts(ome_xml=two), {}))
@@ -328,7 +328,7 @@ def test_ome_xml_of_other_images_is_not_taken_for_that_of_the_series() -> None:
         ("furlong", None),
     ],
 )
-def test_units_are_words_of_udunits(unit: str, word: str | None) -> None:
+def test_units_are_names_of_udunits(unit: str, word: str | None) -> None:
     attrs = {"pixel_size": {"x": 0.25, "y": 0.5}, "pixel_size_unit": {"x": unit, "y": unit}}
     facts = image_facts("yx", (100, 90), attrs)
     assert units(plan_of(), facts) == {"y": word, "x": word}
@@ -336,7 +336,7 @@ def test_units_are_words_of_udunits(unit: str, word: str | None) -> None:
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf"), None, "1"])
-def test_sizes_that_no_pixel_has_are_left_out(size: Any) -> None:
+def test_impossible_pixel_sizes_are_left_out(size: Any) -> None:
     attrs = {"pixel_size": {"x": size}, "pixel_size_unit": {"x": "µm"}, "time_step_s": size}
     facts = image_facts("tyx", (2, 100, 90), attrs)
     plan = plan_of("tyx", (2, 100, 90))
@@ -344,7 +344,7 @@ def test_sizes_that_no_pixel_has_are_left_out(size: Any) -> None:
     assert units(plan, facts) == {"t": None, "y": None, "x": None}
 
 
-def test_nothing_known_is_nothing_said() -> None:
+def test_unknown_scales_and_units_are_left_out() -> None:
     facts = image_facts("yx", (100, 90))
     assert units(plan_of(), facts) == {"y": None, "x": None}
     assert [scale for scale, _ in transforms(plan_of(), facts)] == [[1, 1], [2, 2], [4, 4]]
@@ -365,17 +365,17 @@ def test_translations_are_where_pixels_come_from(
         "yx", (n, n), factors=[{"y": f, "x": 1} for f in factors], downsampling=method, levels=None
     )
     facts = ImageFacts(scales={"y": (size, "micrometer")}, origins={"y": 7.0})
-    # What a pixel of each level stands for, in pixels of level 0.
+    # Position of each pixel of a level, in pixels of level 0.
     places = np.arange(n, dtype=float)
     for (scale, translation), factor in zip(transforms(plan, facts), [1, *factors], strict=True):
         whole = places[: len(places) // factor * factor].reshape(-1, factor)
         places = whole[:, (factor - 1) // 2] if method == "nearest" else whole.mean(axis=1)
-        told = translation[0] + scale[0] * np.arange(len(places))
-        np.testing.assert_allclose(told, 7.0 + size * places, rtol=1e-9)
+        positions = translation[0] + scale[0] * np.arange(len(places))
+        np.testing.assert_allclose(positions, 7.0 + size * places, rtol=1e-9)
         assert translation[1] == 0
 
 
-def test_how_levels_were_made_is_said() -> None:
+def test_the_downsampling_method_is_documented() -> None:
     for method in ("mean", "nearest", "mode"):
         found = multiscale(plan_of(downsampling=method), ImageFacts())
         assert found["type"] == method
@@ -394,7 +394,7 @@ def test_regular_positions_become_scale_and_origin() -> None:
     assert units(plan, facts) == {"t": "second", "z": "micrometer", "y": None, "x": None}
 
 
-def test_regular_times_of_names_become_a_step() -> None:
+def test_regular_times_from_file_names_become_a_step() -> None:
     start = np.datetime64("2024-05-01T12:00:00", "us")
     times = start + np.arange(3) * np.timedelta64(90, "s")
     facts = image_facts("tyx", (3, 100, 90), {}, {"t": times})
@@ -404,7 +404,7 @@ def test_regular_times_of_names_become_a_step() -> None:
     assert "2024-05-01T12:01:30" in str(attributes(plan, facts)["cloudimg"])
 
 
-def test_irregular_coordinates_are_kept_and_no_scale() -> None:
+def test_irregular_coordinates_are_kept_without_a_scale() -> None:
     coords = {"z": [0.0, 1.0, 5.0], "z_label": np.array(["a", "a", "b"])}
     facts = image_facts("zyx", (3, 100, 90), {}, coords)
     plan = plan_of("zyx", (3, 100, 90))
@@ -414,19 +414,19 @@ def test_irregular_coordinates_are_kept_and_no_scale() -> None:
     assert kept["z_label"] == ["a", "a", "b"]
 
 
-def test_falling_positions_are_not_told_as_rising_ones() -> None:
+def test_decreasing_positions_have_a_scale_and_no_origin() -> None:
     coords = {"z": [9.0, 6.0, 3.0]}
     facts = image_facts("zyx", (3, 100, 90), {}, coords)
     plan = plan_of("zyx", (3, 100, 90))
     (scale, translation), *_ = transforms(plan, facts)
-    # Their distance is told, but no place: an origin and a scale tell of rising ones.
+    # An origin and a scale describe increasing positions only.
     assert (scale[0], translation[0]) == (3, 0)
     own = attributes(plan, facts)["cloudimg"]
     assert own["coordinates"]["z"] == coords["z"]
     assert own["coordinate_attributes"]["z"] == {"units": units(plan, facts)["z"]}
 
 
-def test_positions_2_76_218_are_not_counted_from_zero() -> None:
+def test_positions_2_76_218_are_kept() -> None:
     facts = image_facts(("pos", "y", "x"), (3, 100, 90), {}, {"pos": np.array([2, 76, 218])})
     plan = plan_of(("pos", "y", "x"), (3, 100, 90))
     assert attributes(plan, facts)["cloudimg"]["coordinates"]["pos"] == [2, 76, 218]
@@ -444,7 +444,14 @@ def test_whole_numbers_at_equal_steps_are_kept_short(values: list[int], dtype: s
     assert kept == values
 
 
-def test_an_xarray_gives_its_coordinates() -> None:
+def test_equal_whole_numbers_are_kept_as_labels() -> None:
+    facts = image_facts(("a", "b", "y", "x"), (3, 2, 60, 70), {}, {"a": np.array([7, 7, 7])})
+    plan = plan_of("yx", (60, 70), lead={"a": 3, "b": 2})
+    assert list(facts.coordinates("a")) == [7, 7, 7]
+    assert "a=7, b=1" in multiscale(plan, facts, "5")["name"]
+
+
+def test_coordinates_of_an_xarray_are_used() -> None:
     array = xarray.DataArray(
         np.zeros((2, 2, 100, 90), "u2"),
         dims=("t", "c", "y", "x"),
@@ -483,7 +490,7 @@ def channels_of(plan: Plan, facts: ImageFacts, contrast: Any = None) -> list[dic
     return found
 
 
-def test_channels_have_labels_of_names_where_headers_say_none() -> None:
+def test_channels_without_names_in_headers_are_labelled_by_coordinates() -> None:
     plan = plan_of("cyx", (2, 100, 90))
     facts = image_facts("cyx", (2, 100, 90), {}, {"c": np.array(["DAPI", "GFP"])})
     assert [c["label"] for c in channels_of(plan, facts)] == ["DAPI", "GFP"]
@@ -491,7 +498,7 @@ def test_channels_have_labels_of_names_where_headers_say_none() -> None:
     assert [c["label"].split()[-1] for c in channels_of(plan, facts)] == ["405", "488"]
 
 
-def test_names_of_other_channels_are_not_taken() -> None:
+def test_names_for_another_number_of_channels_are_ignored() -> None:
     plan = plan_of("cyx", (3, 100, 90))
     facts = image_facts("cyx", (3, 100, 90), {"channel_names": ["only"], "channel_colors": [-1]})
     found = channels_of(plan, facts)
@@ -508,7 +515,7 @@ def test_samples_are_red_green_and_blue() -> None:
     assert [c["color"] for c in found] == ["FF0000", "00FF00", "0000FF"] * 2
 
 
-def test_without_pixels_that_say_more_limits_are_those_of_the_dtype() -> None:
+def test_contrast_limits_default_to_the_range_of_the_dtype() -> None:
     for dtype, expected in (("|u1", (0, 255)), ("<i2", (-(2**15), 2**15 - 1)), ("<f4", (0, 1))):
         (channel,) = channels_of(plan_of(dtype=dtype), ImageFacts())
         assert (channel["window"]["start"], channel["window"]["end"]) == expected
@@ -526,7 +533,7 @@ def test_contrast_of_a_constant_image_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zarr_format", FORMATS)
-def test_bytes_are_the_same_after_the_journal(zarr_format: int) -> None:
+def test_facts_restored_from_the_journal_give_the_same_bytes(zarr_format: int) -> None:
     shape = (2, 3, 100, 90)
     facts = image_facts(
         "tcyx",
@@ -559,7 +566,7 @@ def test_no_document_has_credentials(lead: dict[str, int], zarr_format: int) -> 
     assert any(b"host/a_{c}.tif" in data for _, data in found)
 
 
-def test_what_headers_hold_is_json_for_strict_readers(tmp_path: Path) -> None:
+def test_attributes_of_headers_are_json_for_strict_readers(tmp_path: Path) -> None:
     attrs = {
         "description": "half \ud800 a pair",
         "bytes": b"\xff\x00",
@@ -573,7 +580,7 @@ def test_what_headers_hold_is_json_for_strict_readers(tmp_path: Path) -> None:
         raise AssertionError(name)
 
     found = json.loads((folder / "zarr.json").read_text("utf-8"), parse_constant=refuse)
-    json.dumps(found, ensure_ascii=False).encode("utf-8")  # no halves of pairs in it
+    json.dumps(found, ensure_ascii=False).encode("utf-8")  # it contains no unpaired surrogates
     kept = found["attributes"]["cloudimg"]["attributes"]
     assert kept["nested"] == {"when": "2024-01-01T00:00", "set": [1, 2]}
     validate(zarr.open_group(folder, mode="r"))
@@ -589,7 +596,7 @@ json_like = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(value=json_like)
-def test_everything_becomes_json_and_stays_it(value: Any) -> None:
+def test_plain_json_is_stable(value: Any) -> None:
     once = to_plain(value)
     assert to_plain(json.loads(json.dumps(once, allow_nan=False))) == once
 
@@ -600,7 +607,7 @@ def test_everything_becomes_json_and_stays_it(value: Any) -> None:
 def xarray_facts(
     array: xarray.DataArray, dims: str | Sequence[str] | None = None
 ) -> tuple[Plan, ImageFacts]:
-    """Plan and facts of a copy of an array whose axes get other names."""
+    """Plan and facts of a copy of an array whose axes are renamed."""
     names = tuple(dims) if dims is not None else tuple(str(dim) for dim in array.dims)
     axes_mapping = AxesMapping(names, array.shape)
     facts = facts_of_array(axes_mapping, name=None, provenance={}, xarray=array, dims=names)
@@ -654,7 +661,7 @@ def test_axes_of_other_names_give_scale_and_unit(tmp_path: Path) -> None:
     own = own_of(plan, facts)
     assert own["coordinate_attributes"]["x"] == {"units": "degrees_east"}
     assert own["coordinate_attributes"]["station"] == {"dims": ["z"]}
-    # What had the name of an axis before gives way to it.
+    # Coordinates that have the new name of an axis are renamed.
     assert own["coordinates"]["z"] == [0.0, 5.0, 10.0]
     assert (own["coordinates"]["z_"], own["coordinates"]["x_"]) == (4, 5)
     cloudimg.to_zarr(array, tmp_path / "copy.zarr", dims="zyx")
@@ -667,8 +674,8 @@ def test_axes_of_other_names_give_scale_and_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "scale", "origin"),
     [
-        ([9.0, 7.5, 6.0], 1.5, 0),  # falling
-        ([10.0, 12.1, 13.9], 1.95, 10),  # nearly even: jitter of a stage or a clock
+        ([9.0, 7.5, 6.0], 1.5, 0),  # decreasing
+        ([10.0, 12.1, 13.9], 1.95, 10),  # nearly equidistant: jitter of a stage or a clock
         ([0.0, 1.0, 5.0], 1, 0),
         ([0.0, 5.0, 0.0], 1, 0),
     ],
@@ -685,7 +692,7 @@ def test_units_are_kept_whatever_the_coordinates(
     own = own_of(plan, facts)
     assert own["coordinates"]["z"] == values
     assert own["coordinate_attributes"]["z"] == {"units": "um", "axis": "Z"}
-    # On the axis it would be the unit of a distance that nobody knows.
+    # On the axis it would be the unit of an unknown distance.
     assert units(plan, facts)["z"] == (None if scale == 1 else "micrometer")
 
 
@@ -708,12 +715,12 @@ def test_nearly_even_positions_do_not_replace_the_distance_of_the_header() -> No
     assert transforms(plan, facts)[0] == ([10, 2, 1, 1], [0, 5, 0, 0])
 
 
-def test_a_single_position_is_told_and_no_distance(tmp_path: Path) -> None:
+def test_a_single_position_gives_an_origin_and_no_scale(tmp_path: Path) -> None:
     facts = image_facts("tyx", (1, 100, 90), {}, {"t": [37.5]})
     plan = plan_of("tyx", (1, 100, 90))
     assert transforms(plan, facts)[0] == ([1, 1, 1], [37.5, 0, 0])
     assert units(plan, facts)["t"] == "second"
-    assert "t" not in facts.scales  # which exports would tell as a time step
+    assert "t" not in facts.scales  # exports would write it as a time step
     array = xarray.DataArray(
         np.zeros((1, 100, 90), "u2"),
         dims=("t", "y", "x"),
@@ -737,7 +744,7 @@ def test_units_of_times(unit: str, word: str | None) -> None:
     assert own_of(plan, facts)["coordinate_attributes"]["t"] == {"units": unit}
 
 
-def test_durations_have_an_origin_and_falling_times_none() -> None:
+def test_durations_have_an_origin_and_decreasing_times_have_none() -> None:
     later = np.array([30, 35, 40], "m8[s]").astype("m8[ns]")
     start = np.datetime64("2024-01-01", "ns")
     for times, origin in ((later, 30), (start + later, 0), (start - later, 0)):
@@ -749,7 +756,7 @@ def test_durations_have_an_origin_and_falling_times_none() -> None:
         assert units(plan, facts)["t"] == "second"
 
 
-def test_coordinates_of_several_axes_are_kept_or_missed_aloud(tmp_path: Path) -> None:
+def test_coordinates_along_several_axes_are_kept_or_noted(tmp_path: Path) -> None:
     times = np.array([["2024-01-01", "2024-01-02"]], "M8[ns]")
     array = xarray.DataArray(
         np.zeros((1, 2, 300, 400), "u2"),
@@ -775,20 +782,20 @@ def test_coordinates_of_several_axes_are_kept_or_missed_aloud(tmp_path: Path) ->
         "the coordinate wide (x 400, y 300)",
     ]
     assert own["notes"][2].endswith("64 KiB each: huge")
-    told: list[str] = []
+    notes: list[str] = []
     done = cloudimg.to_zarr(
         array,
         tmp_path / "copy.zarr",
         dims="tcyx",
-        progress=lambda advance: told.append(advance.note),
+        progress=lambda advance: notes.append(advance.note),
     )
     assert done.notes == facts.notes
-    assert [note for note in told if note] == [f"note: {note}" for note in facts.notes]
+    assert [note for note in notes if note] == [f"note: {note}" for note in facts.notes]
     assert str(done).splitlines()[1:] == [f"note: {note}" for note in facts.notes]
 
 
-def test_one_place_of_an_axis_that_is_gone(tmp_path: Path) -> None:
-    """Of ``array.isel(t=0, c=0)`` xarray keeps where that is."""
+def test_scalar_coordinates_of_dropped_axes(tmp_path: Path) -> None:
+    """``array.isel(t=0, c=0)`` keeps the coordinates of the dropped axes as scalars."""
     array = xarray.DataArray(
         np.zeros((2, 2, 40, 50), "u2"),
         dims=("t", "c", "y", "x"),
@@ -818,7 +825,7 @@ def labels_of(copy: Path) -> list[str]:
         (["N0", None, "N2"], ["channel 7", "channel 8", "channel 9"]),
     ],
 )
-def test_each_file_names_its_channel(
+def test_channels_are_named_by_the_headers_of_their_files(
     tmp_path: Path, names: list[str | None], expected: list[str]
 ) -> None:
     for i, name in enumerate(names):
@@ -831,7 +838,7 @@ def test_each_file_names_its_channel(
     assert labels_of(tmp_path / "copy.zarr") == expected
 
 
-def test_a_broken_header_is_told_by_its_cell(tmp_path: Path) -> None:
+def test_a_broken_header_is_reported_by_its_cell(tmp_path: Path) -> None:
     pixels = np.zeros((40, 50), "u2")
     for c in range(2):
         tifffile.imwrite(tmp_path / f"a{c}.ome.tif", pixels, metadata={"Channel": {"Name": "N"}})
@@ -842,7 +849,7 @@ def test_a_broken_header_is_told_by_its_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("names", "first"), [([0, 1], "0 red"), (["DAPI", "GFP"], "DAPI red")])
-def test_colours_of_several_files_are_told_apart(
+def test_colours_of_several_files_have_distinct_labels(
     tmp_path: Path, names: list[Any], first: str
 ) -> None:
     for name in names:

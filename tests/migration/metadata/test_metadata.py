@@ -1,7 +1,7 @@
-"""What files say besides pixels, flavour by flavour: through `cloudimg.open`, as a user sees it.
+"""Attributes and coordinates of each flavour of TIFF, as `cloudimg.open` returns them.
 
-Files are written by tifffile or by hand after the documents that the readers name; real ones of
-the corpus are compared with what is read from their bytes without this package.
+Files are written with tifffile, or by hand following the documents that the readers cite. Real
+files of the corpus are compared with values that are read from their bytes without this package.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def doubles(code: int, *values: float) -> tuple[Any, ...]:
 
 
 def subset(attrs: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    """Of the attributes those that are expected, to be shown whole where they differ."""
+    """The attributes that are expected, so that a failure shows all of them."""
     return {name: attrs.get(name) for name in expected}
 
 
 # Any TIFF
 
 
-def test_a_plain_file_says_how_it_is_stored_and_nothing_else(tmp_path: Path) -> None:
+def test_a_plain_file_has_only_attributes_of_its_encoding(tmp_path: Path) -> None:
     image = cloudimg.open(str(put(tmp_path, compression="zlib")))
     assert image.attrs == {
         "kind": "uniform",
@@ -117,7 +117,7 @@ def test_time_of_the_file(tmp_path: Path, written: str, read: str | None) -> Non
     assert "metadata_problem" not in attrs
 
 
-def test_palette_comes_as_it_is_stored(tmp_path: Path) -> None:
+def test_the_palette_is_unchanged(tmp_path: Path) -> None:
     palette = np.random.default_rng(1).integers(0, 2**16, (3, 256), np.uint16)
     pixels = PLANE.astype(np.uint8)
     for byteorder in "<>":
@@ -127,7 +127,7 @@ def test_palette_comes_as_it_is_stored(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, palette)
 
 
-def test_what_samples_mean_and_how_pixels_lie(tmp_path: Path) -> None:
+def test_meaning_of_samples_and_orientation(tmp_path: Path) -> None:
     pixels = np.zeros((16, 24, 4), np.uint8)
     for kind, name in (("assocalpha", "associated"), ("unassalpha", "unassociated")):
         attrs = attrs_of(tmp_path, pixels, photometric="rgb", extrasamples=[kind])
@@ -171,14 +171,14 @@ def test_tags_that_place_the_centre_of_a_pixel(tmp_path: Path) -> None:
     assert attrs["pixel_size_unit"] == {"x": "degree", "y": "degree"}
 
 
-def test_map_that_is_turned(tmp_path: Path) -> None:
+def test_rotated_map(tmp_path: Path) -> None:
     matrix = doubles(34264, 1, 2, 0, 100, 3, -4, 0, 200, 0, 0, 0, 0, 0, 0, 0, 1)
     attrs = attrs_of(tmp_path, extratags=[matrix, geo_keys((1024, 1), (3072, 32633))])
     assert attrs["geo"]["transform"] == [1, 2, 100, 3, -4, 200]
     assert "pixel_size" not in attrs
 
 
-def test_map_whose_unit_nobody_knows_has_no_size_of_pixels(tmp_path: Path) -> None:
+def test_map_with_an_unknown_unit_has_no_pixel_size(tmp_path: Path) -> None:
     resolution = {"resolution": (72, 72), "resolutionunit": "inch"}
     attrs = attrs_of(tmp_path, extratags=[SCALE, TIEPOINT, geo_keys((1024, 1))], **resolution)
     assert attrs["geo"]["pixel_scale"] == [10, 20, 0]
@@ -461,7 +461,7 @@ def test_nih_image(tmp_path: Path) -> None:
 
 
 def patched(path: Path, code: int, dtype: int, count: int) -> None:
-    """Change the type and the count that a tag says it has: some count items of several words."""
+    """Change the type and count of a tag, since some flavours count items of several words."""
     with tifffile.TiffFile(path) as tiff:
         at = tiff.pages.first.tags[code].offset
     data = bytearray(path.read_bytes())
@@ -470,7 +470,7 @@ def patched(path: Path, code: int, dtype: int, count: int) -> None:
 
 
 def stk_file(folder: Path, steps: list[int], milliseconds: list[int]) -> Path:
-    """A MetaMorph stack: planes one after the other, and the UIC tags."""
+    """A MetaMorph stack: contiguous planes and the UIC tags."""
     n = len(steps)
     uic1 = [3, 1, 4, 0, 5, 0, 6, 0]  # pairs of identifier and value or offset
     uic2 = [
@@ -626,7 +626,7 @@ def test_scanimage(tmp_path: Path) -> None:
 
 
 def micromanager_file(folder: Path, summary: dict[str, Any], plane: dict[str, Any]) -> Path:
-    """An NDTiff 2, whose summary stands between the header and the first directory."""
+    """An NDTiff 2, with its summary between the header and the first IFD."""
     text, own = json.dumps(summary).encode(), json.dumps(plane).encode()
     head = struct.pack("<4I", 483729, 2, 2355492, len(text)) + text
     pixels, meta = 8 + len(head), 8 + len(head) + PLANE.nbytes
@@ -954,7 +954,7 @@ def test_detectors(tmp_path: Path) -> None:
     assert attrs_of(tmp_path, description=fits)["acquired"] == "2021-03-04T05:06:07.500000"
 
 
-# What is broken
+# Broken metadata
 
 
 @pytest.mark.parametrize(
@@ -976,7 +976,7 @@ def test_broken_metadata_leaves_the_image_readable(
     image = cloudimg.open(str(put(tmp_path, **options)))
     np.testing.assert_array_equal(image.read(), PLANE)
     if which in ("andor", "geotiff"):
-        assert "metadata_problem" not in image.attrs  # nothing to read is no problem
+        assert "metadata_problem" not in image.attrs  # there is nothing to read
     else:
         assert image.attrs["metadata_problem"].startswith(f"{which}: ")
 
@@ -1002,7 +1002,7 @@ def corpus_files(corpus: Path) -> Iterator[tuple[Path, cloudimg.Image]]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON could hold a value."""
+    """Whether JSON can represent a value."""
     if isinstance(value, dict):
         return all(isinstance(name, str) and is_plain(item) for name, item in value.items())
     if isinstance(value, list):
@@ -1010,7 +1010,7 @@ def is_plain(value: Any) -> bool:
     return type(value) in (str, int, float, bool)
 
 
-def test_every_file_says_only_what_can_be(corpus: Path) -> None:
+def test_attributes_of_every_file_are_plausible(corpus: Path) -> None:
     logging.disable(logging.CRITICAL)  # tifffile logs every oddity of every hostile file
     n_known, problems = 0, []
     try:
@@ -1030,7 +1030,7 @@ def test_every_file_says_only_what_can_be(corpus: Path) -> None:
     finally:
         logging.disable(logging.NOTSET)
     assert n_known > 200
-    # Palettes that are shorter than their pixels allow, and a companion file that is not there.
+    # Palettes with too few entries for their pixels, and a missing companion file.
     expected = ["90b2a82bfa2d5387cc8a201900dc70b46306ae85-2", "invalid-palette-ref.tiff"]
     expected += ["multifile-Z1.ome.tiff", "multifile-Z3.ome.tiff"]
     assert sorted(problems) == sorted(expected)
@@ -1056,7 +1056,7 @@ def test_thumbnails_of_metaxpress_against_their_own_bytes(corpus: Path) -> None:
     assert n_planes >= 19
 
 
-# What GDAL 3.10.3 says of the same files: geotransform, code, nodata.
+# Geotransform, EPSG code and nodata of the same files according to GDAL 3.10.3.
 MAPS = {
     "blacha_cogeotiff/DEM_BS28_2016_1000_1141.tif": (
         [1.0, 0.0, 1679616.531, 0.0, -1.0, 5362324.281],

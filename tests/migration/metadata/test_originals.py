@@ -1,4 +1,4 @@
-"""What is kept of the originals: their tags, from bytes that were read anyway, and the table."""
+"""The table of originals, and the tags in it, which are read from bytes fetched before."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from cloudimg.migration.metadata.tags import FileTags, file_tags
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange, with_extents
 from cloudimg.reading.source import Source
-from cloudimg.tiff import SparseFile
-from cloudimg.tiff.parsed import ParsedImage
+from cloudimg.tiff import ParsedImage, SparseFile
 from tests.conftest import WebServer
 from tests.support import copies, seed
 from tests.support.metering import Meter
@@ -38,7 +37,7 @@ PALETTE = RNG.integers(0, 2**16, (3, 256), np.uint16)
 
 
 def opened_files(url: str | Path, **options: Any) -> tuple[Source, dict[Any, OpenFile]]:
-    """Every file of an image, as its reading opens it."""
+    """Every file of an image, as the source opens it."""
     source = cloudimg.open(str(url), **options)._opened.sources[0]
     found: dict[Any, OpenFile] = {}
     whole = tuple(slice(0, n, 1) for n in source.shape)
@@ -58,9 +57,7 @@ def tags_of(path: Path) -> FileTags:
 
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("bigtiff", [False, True])
-def test_tags_are_told_by_name_with_their_values(
-    tmp_path: Path, byteorder: str, bigtiff: bool
-) -> None:
+def test_tags_have_names_and_values(tmp_path: Path, byteorder: str, bigtiff: bool) -> None:
     path = tmp_path / "a.tif"
     own: list[Any] = [
         (65000, 2, 0, "text", True),
@@ -98,7 +95,7 @@ def test_tags_are_told_by_name_with_their_values(
     json.dumps(found.tags, allow_nan=False)
 
 
-def test_of_further_directories_only_differences_are_told(tmp_path: Path) -> None:
+def test_further_ifds_have_only_differing_tags(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as tiff:
         for i in range(4):
@@ -117,16 +114,16 @@ def test_of_further_directories_only_differences_are_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("n_pages", [1, 3])
-def test_files_of_one_size_are_told_apart(tmp_path: Path, n_pages: int) -> None:
-    """What is known of the file before is used for those that say the same, and for no others."""
+def test_different_files_of_the_same_size_have_their_own_tags(tmp_path: Path, n_pages: int) -> None:
+    """The tags of the previous file are reused only for files with the same tags."""
     pixels = RNG.integers(0, 9, (n_pages, 8, 9), np.uint8)
 
     def write(name: str, **differing: Any) -> Path:
-        said = {"description": "first", "datetime": "2026:01:02 03:04:05", "software": "scope"}
+        tags = {"description": "first", "datetime": "2026:01:02 03:04:05", "software": "scope"}
         with tifffile.TiffWriter(tmp_path / name) as tiff:
             for i, plane in enumerate(pixels):
                 last = i == n_pages - 1
-                tiff.write(plane, metadata=None, **(said | (differing if last else {})))
+                tiff.write(plane, metadata=None, **(tags | (differing if last else {})))
         return tmp_path / name
 
     paths = [
@@ -162,8 +159,8 @@ def test_nothing_is_fetched_for_tags(meter: Meter, bucket: str) -> None:
 
 
 @given(data=st.data())
-def test_what_is_not_here_is_not_told_and_not_asked_for(data: st.DataObject) -> None:
-    """Whatever part of a file is here: what is told is so, and what is missing is marked."""
+def test_tags_of_partly_fetched_files_are_correct_or_marked(data: st.DataObject) -> None:
+    """Values are correct and missing ones are marked, whatever was fetched; nothing is fetched."""
     whole = _many_pages()
     size = len(whole)
     file = SparseFile(size, _refuse, in_flight=1, limit_bytes=2**30, url="a.tif")
@@ -171,7 +168,8 @@ def test_what_is_not_here_is_not_told_and_not_asked_for(data: st.DataObject) -> 
         start = data.draw(st.integers(0, size))
         file.add(start, whole[start : data.draw(st.integers(start, size))])
     file.add(0, whole[: data.draw(st.sampled_from([0, 8, 300, 2000]))])
-    found = file_tags(OpenFile("a.tif", ParsedImage((), (), {}, {}, 1, False), file, None, size))
+    parsed = ParsedImage(dims=(), levels=(), attrs={}, coords={}, depends_on_name=False)
+    found = file_tags(OpenFile("a.tif", parsed, file, None, size))
     with tifffile.TiffFile(io.BytesIO(whole)) as tiff:
         pages = [{tag.name: tag.value for tag in page.tags} for page in tiff.pages]
     if found is None:
@@ -201,14 +199,14 @@ def _many_pages() -> bytes:
 
 
 def _refuse(ranges: Any) -> Any:
-    raise AssertionError(f"{ranges} were asked for")
+    raise AssertionError(f"{ranges} were requested")
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def test_files_that_are_no_tiff_have_no_tags(tmp_path: Path) -> None:
+def test_files_that_are_not_tiff_have_no_tags(tmp_path: Path) -> None:
     import imagecodecs
 
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((8, 9), np.uint8)))
@@ -220,7 +218,7 @@ def test_files_that_are_no_tiff_have_no_tags(tmp_path: Path) -> None:
 
 
 def test_tags_are_cheap(tmp_path: Path) -> None:
-    """0.25 ms a file and 0.13 ms a further directory on the machine this was written on."""
+    """It took 0.25 ms per file and 0.13 ms per further IFD on the author's machine."""
     n_pages = 300
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((n_pages, 8, 8), np.uint8))
     _, found = opened_files(tmp_path / "a.tif")
@@ -234,11 +232,11 @@ def _seconds(opened: OpenFile) -> float:
     return time.perf_counter() - begin
 
 
-# Where files lie
+# Positions of files
 
 
 @given(data=st.data())
-def test_files_fill_the_image_once(data: st.DataObject) -> None:
+def test_files_cover_the_image_exactly_once(data: st.DataObject) -> None:
     layout = data.draw(layouts())
     counts = np.zeros(layout.shape, int)
     grid = [0] * layout.n_fields
@@ -296,7 +294,7 @@ ROWS = st.fixed_dictionaries(
 
 @settings(max_examples=50)
 @given(rows=st.lists(ROWS, min_size=1, max_size=5))
-def test_rows_come_back_as_they_were(rows: list[dict[str, Any]]) -> None:
+def test_rows_are_restored_unchanged(rows: list[dict[str, Any]]) -> None:
     data = part_bytes(rows)
     assert data == part_bytes(rows)
     file = pq.ParquetFile(io.BytesIO(data))
@@ -309,7 +307,7 @@ def test_rows_come_back_as_they_were(rows: list[dict[str, Any]]) -> None:
     assert file.read().to_pylist() == expected
 
 
-def test_the_table_tells_of_each_file_once(tmp_path: Path) -> None:
+def test_the_table_has_one_row_per_file(tmp_path: Path) -> None:
     image = seed.write(lambda key, data: (tmp_path / key).write_bytes(data), (40, 56))
     out = tmp_path / "copy.zarr"
     cloudimg.migrate(f"{tmp_path}/{seed.PATTERN}", out, shards={"t": 1, "c": 1}, levels=1)
@@ -329,7 +327,7 @@ def test_the_table_tells_of_each_file_once(tmp_path: Path) -> None:
 
 
 def ome_planes(folder: Path, n_planes: int) -> np.ndarray[Any, Any]:
-    """One file for each of two channels."""
+    """A multi-file dataset with one file for each of two channels."""
     pixels = RNG.integers(0, 2**16, (2, n_planes, 8, 9), np.uint16)
     data = "".join(
         f'<TiffData FirstC="{c}" IFD="0" PlaneCount="{n_planes}">'
@@ -354,7 +352,7 @@ def ome_planes(folder: Path, n_planes: int) -> np.ndarray[Any, Any]:
     return pixels
 
 
-def test_members_of_sets_have_a_row_for_each_plane(tmp_path: Path) -> None:
+def test_files_of_multifile_datasets_have_a_row_per_plane(tmp_path: Path) -> None:
     pixels = ome_planes(tmp_path, 6)
     out = tmp_path / "copy.zarr"
     cloudimg.migrate(tmp_path / "c0.ome.tif", out, shards={"z": 3, "c": 2}, chunks={"z": 1})
@@ -364,15 +362,15 @@ def test_members_of_sets_have_a_row_for_each_plane(tmp_path: Path) -> None:
         region = tuple(map(slice, row["region_start"], row["region_stop"]))
         page = tifffile.imread(row["key"], key=row["page"], is_ome=False)
         np.testing.assert_array_equal(pixels[region].squeeze(), page)
-    # What is said of a file stands once in each of the two parts.
+    # The texts of a file are once in each of the two parts.
     for name in ("c0.ome.tif", "c1.ome.tif"):
-        told = [row for row in rows if row["key"].endswith(name) and row["tags"] is not None]
-        assert [row["page"] for row in told] == [0, 3]
-        assert all(row["description"].startswith("<?xml") for row in told)
+        complete = [row for row in rows if row["key"].endswith(name) and row["tags"] is not None]
+        assert [row["page"] for row in complete] == [0, 3]
+        assert all(row["description"].startswith("<?xml") for row in complete)
 
 
-def test_members_with_many_planes_are_looked_at_once(tmp_path: Path) -> None:
-    """Each plane has a row; were each row to walk all directories, 300 planes took 20 s."""
+def test_files_with_many_planes_are_parsed_once(tmp_path: Path) -> None:
+    """If each row parsed all IFDs, 300 planes would take 20 s."""
     ome_planes(tmp_path, 300)
     source, found = opened_files(tmp_path / "c0.ome.tif")
     assert len(found) == 600
@@ -381,7 +379,7 @@ def test_members_with_many_planes_are_looked_at_once(tmp_path: Path) -> None:
     again = [original_row(source, index, found[index]) for index in sorted(found)]
     assert time.perf_counter() - begin < 1
     assert again == rows
-    # One text for all rows: memory does not grow with planes times directories.
+    # All rows share one text, so memory does not grow with planes times IFDs.
     assert len({id(row["further_tags"]) for row in rows}) == 2
     assert len(part_bytes(rows)) < 40_000
 
@@ -423,7 +421,7 @@ def two_images(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("series", [0, 1])
-def test_images_that_are_left_out_are_told(
+def test_images_that_are_left_out_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], series: int
 ) -> None:
     url, out = two_images(tmp_path), tmp_path / "copy.zarr"
@@ -432,10 +430,10 @@ def test_images_that_are_left_out_are_told(
     assert main([*words, "--dry-run"]) == 0
     assert note in capsys.readouterr().out.splitlines()
     assert main(words) == 0
-    told = capsys.readouterr()
-    assert f"cloudimg: {note}" in told.err.splitlines()
-    assert note in told.out.splitlines()
-    # Whoever comes later finds it in the copy, and hears it again.
+    captured = capsys.readouterr()
+    assert f"cloudimg: {note}" in captured.err.splitlines()
+    assert note in captured.out.splitlines()
+    # The note is stored in the copy, and a later run prints it again.
     own = json.loads((out / "zarr.json").read_text())["attributes"]["cloudimg"]
     assert own["provenance"]["images_left_out"] == 1
     assert own["provenance"]["image"] == series
@@ -446,7 +444,7 @@ def test_images_that_are_left_out_are_told(
     assert list(found.to_json()["notes"]) == own["notes"]
 
 
-def test_one_image_a_file_is_nothing_to_tell(tmp_path: Path) -> None:
+def test_files_with_one_image_have_no_note(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 8, 9), np.uint16), photometric="minisblack")
     done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
     assert done.notes == ()
@@ -455,8 +453,8 @@ def test_one_image_a_file_is_nothing_to_tell(tmp_path: Path) -> None:
     assert "images_left_out" not in own["provenance"]
 
 
-def test_other_images_of_a_set_are_told(tmp_path: Path) -> None:
-    """Each of two files has an image, and both tell of both."""
+def test_other_images_of_a_multifile_dataset_are_noted(tmp_path: Path) -> None:
+    """Each of two files has an image, and the headers of both describe both."""
     images = "".join(
         f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16"'
         f' SizeX="9" SizeY="8" SizeZ="2" SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="2">'
@@ -481,8 +479,8 @@ def test_other_images_of_a_set_are_told(tmp_path: Path) -> None:
     assert both.notes == ()
 
 
-def test_attributes_that_are_too_large_are_told(tmp_path: Path) -> None:
-    """The table has them still, as tags."""
+def test_attributes_that_are_too_large_are_noted(tmp_path: Path) -> None:
+    """The table still has them as tags."""
     palette = RNG.integers(0, 2**16, (3, 2**16), np.uint16)
     pixels = np.zeros((8, 9), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=palette)

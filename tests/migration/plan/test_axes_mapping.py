@@ -1,6 +1,6 @@
-"""Axes of a source and those of OME-Zarr: what is cut from either is the same pixels.
+"""`AxesMapping`: a region of the source and the same region of the images have the same pixels.
 
-The reference is one transposition of the whole image, of which regions are then cut.
+The reference transposes the whole image once and slices regions from the result.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ FURTHER = ("well", "pos", "angle")
 
 @st.composite
 def sources(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Axes in any order, with up to three that OME-Zarr does not know."""
+    """Axes in any order, with up to three that OME-Zarr does not define."""
     others = draw(st.sets(st.sampled_from(("t", "c", "s", "z", *FURTHER)), max_size=5))
     dims = tuple(draw(st.permutations(sorted(others | {"y", "x"}))))
     return dims, tuple(draw(st.integers(1, 4)) for _ in dims)
 
 
 def image_of(shape: tuple[int, ...], dtype: str = "<i4") -> np.ndarray:
-    """Each pixel has a value of its own."""
+    """Pixels that all have different values."""
     return np.arange(math.prod(shape)).reshape(shape).astype(dtype)
 
 
 def reference(dims: tuple[str, ...], pixels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """All images, stacked along a first axis, and their dims: by what the rules say, at once."""
+    """Dims of the images, and all images stacked along a first axis, computed from the rules."""
     length = dict(zip(dims, pixels.shape, strict=True))
     further = [dim for dim in dims if dim not in ("t", "c", "s", "z", "y", "x")]
     colors = [dim for dim in ("c", "s") if dim in dims]
@@ -53,12 +53,12 @@ def reference(dims: tuple[str, ...], pixels: np.ndarray) -> tuple[tuple[str, ...
 
 
 def draw_region(data: st.DataObject, shape: Any, alignment: Any) -> tuple[slice, ...]:
-    """A region that is not empty, of whole grains."""
+    """A region that is not empty and is a multiple of the alignment."""
     region = []
-    for length, of in zip(shape, alignment, strict=True):
-        start = data.draw(st.integers(0, length // of - 1))
-        stop = data.draw(st.integers(start + 1, length // of))
-        region.append(slice(start * of, stop * of))
+    for length, unit in zip(shape, alignment, strict=True):
+        start = data.draw(st.integers(0, length // unit - 1))
+        stop = data.draw(st.integers(start + 1, length // unit))
+        region.append(slice(start * unit, stop * unit))
     return tuple(region)
 
 
@@ -71,7 +71,7 @@ def test_axes_follow_the_rules(source: Any) -> None:
     assert (axes.n_images, *axes.shape) == images.shape
     assert axes.n_images * math.prod(axes.shape) == math.prod(shape)
     assert 2 <= len(axes.dims) <= 5
-    assert all(n % of == 0 for n, of in zip(axes.shape, axes.alignment, strict=True))
+    assert all(n % unit == 0 for n, unit in zip(axes.shape, axes.alignment, strict=True))
     positions = [axes.lead_index(image) for image in range(axes.n_images)]
     assert positions == list(np.ndindex(*axes.lead_shape))
     again = pickle.loads(pickle.dumps(axes))
@@ -98,7 +98,7 @@ def test_regions_of_the_source_have_the_pixels_of_the_images(
     dims, shape = source
     axes, pixels = AxesMapping(dims, shape), image_of(shape)
     _, images = reference(dims, pixels)
-    # Samples of a pixel come together, as everywhere.
+    # The samples of a pixel are never split.
     alignment = [n if dim == "s" else 1 for dim, n in zip(dims, shape, strict=True)]
     region = draw_region(data, shape, alignment)
     chosen, inside = axes.to_plan(region)
@@ -108,7 +108,7 @@ def test_regions_of_the_source_have_the_pixels_of_the_images(
 
 
 @given(source=sources(), data=st.data())
-def test_there_and_back(source: Any, data: st.DataObject) -> None:
+def test_regions_map_to_the_source_and_back(source: Any, data: st.DataObject) -> None:
     dims, shape = source
     axes = AxesMapping(dims, shape)
     image = data.draw(st.integers(0, axes.n_images - 1))
@@ -119,23 +119,25 @@ def test_there_and_back(source: Any, data: st.DataObject) -> None:
 
 
 @given(source=sources(), data=st.data())
-def test_cuts_of_the_source_are_cuts_of_the_image(source: Any, data: st.DataObject) -> None:
+def test_boundaries_of_the_source_become_boundaries_of_the_images(
+    source: Any, data: st.DataObject
+) -> None:
     dims, shape = source
     axes = AxesMapping(dims, shape)
-    # Samples lie together in a segment, as everywhere but in planar files.
+    # The samples of a pixel are in the same segment, except in planar files.
     boundaries = [
         np.array([0, n])
         if dim == "s"
         else np.array(sorted({0, n} | data.draw(st.sets(st.integers(0, n)))))
         for dim, n in zip(dims, shape, strict=True)
     ]
-    for dim, length, of, found in zip(
+    for dim, length, unit, found in zip(
         axes.dims, axes.shape, axes.alignment, axes.boundaries(boundaries), strict=True
     ):
         assert found.dtype == np.int64
         assert (found[0], found[-1]) == (0, length)
         assert (np.diff(found) > 0).all()
-        expected = boundaries[dims.index(dim)] * of if dim in dims else np.array([0, length])
+        expected = boundaries[dims.index(dim)] * unit if dim in dims else np.array([0, length])
         np.testing.assert_array_equal(found, expected)
 
 
@@ -168,14 +170,16 @@ def test_samples_are_the_fastest_of_the_channels() -> None:
 
 @pytest.mark.parametrize("dims", [*list(permutations("yxs")), ("c", "y", "x", "s")])
 @pytest.mark.parametrize("part", [slice(0, 1), slice(1, 3), slice(2, 3), slice(0, 2)])
-def test_pixels_are_not_cut_through(dims: tuple[str, ...], part: slice) -> None:
+def test_regions_that_split_pixels_are_refused(dims: tuple[str, ...], part: slice) -> None:
     axes = AxesMapping(dims, [3 if dim == "s" else 2 for dim in dims])
-    with pytest.raises(ArgumentError, match=f"channels {part.start}-{part.stop} .* 3 samples"):
+    with pytest.raises(
+        ArgumentError, match=f"channels {part.start}-{part.stop} split pixels of 3 samples"
+    ):
         axes.to_source(0, (part, slice(0, 2), slice(0, 2)))
 
 
 @pytest.mark.parametrize("dtype", [">u2", ">f8", "<u2", ">c16", "|u1", "bool"])
-def test_pixels_come_little_endian(dtype: str) -> None:
+def test_pixels_are_little_endian(dtype: str) -> None:
     pixels = image_of((3, 2, 4), dtype)
     found = AxesMapping("cyx", pixels.shape).from_source_pixels(pixels)
     assert found.dtype == np.dtype(dtype).newbyteorder("<")

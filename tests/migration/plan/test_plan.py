@@ -1,6 +1,6 @@
-"""The plan of a migration: every object belongs to one cell, little is read twice, the same always.
+"""Plans: every object belongs to one cell, little is read twice, and the result is deterministic.
 
-Plans are grids, so that most is checked along one axis at a time, at the sizes of real images.
+Plans are grids, so most properties are checked along one axis at a time, at sizes of real images.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudimg.api.copies import dry_run, migrate
+from cloudimg.api.migrations import dry_run, migrate
 from cloudimg.errors import ArgumentError
-from cloudimg.migration.plan.cells import LEAST_BYTES, MOST_BYTES, Amplification
+from cloudimg.migration.plan.choose_cells import LEAST_BYTES, MOST_BYTES, Amplification
 from cloudimg.migration.plan.make_plan import amplification, make_plan
 from cloudimg.migration.plan.plan import Output, Plan, fill_scalar
 from cloudimg.migration.plan.request import WriteRequest
@@ -44,20 +44,20 @@ def plan_of(
     shape: Sequence[int],
     dtype: Any = "u2",
     boundaries: Any = None,
-    **asked: Any,
+    **requested: Any,
 ) -> Plan:
     return make_plan(
         tuple(dims),
         shape,
         dtype,
-        request=WriteRequest(**asked),
+        request=WriteRequest(**requested),
         codec={"name": "none"},
         boundaries=boundaries,
     )
 
 
 def every(length: int, step: int) -> np.ndarray:
-    """Cuts at the multiples of a step."""
+    """Boundaries at the multiples of a step."""
     return np.append(np.arange(0, length, step), length)
 
 
@@ -70,20 +70,24 @@ def images(draw: st.DrawFn, lengths: dict[str, Any] = LENGTHS) -> tuple[tuple[st
 
 @st.composite
 def requests(draw: st.DrawFn, dims: tuple[str, ...], longest: int) -> dict[str, Any]:
-    """Chunks, shards and factors that can be, each sometimes left out."""
-    asked: dict[str, Any] = {"zarr_format": draw(st.sampled_from([3, 2]))}
+    """Valid chunks, shards and factors, each sometimes left out."""
+    requested: dict[str, Any] = {"zarr_format": draw(st.sampled_from([3, 2]))}
     if draw(st.booleans()):
-        asked["chunks"] = {dim: draw(st.integers(1, longest if dim in "yx" else 2)) for dim in dims}
-        if asked["zarr_format"] == 3 and draw(st.booleans()):
+        requested["chunks"] = {
+            dim: draw(st.integers(1, longest if dim in "yx" else 2)) for dim in dims
+        }
+        if requested["zarr_format"] == 3 and draw(st.booleans()):
             of_chunks = st.integers(1, 4)
-            asked["shards"] = {dim: n * draw(of_chunks) for dim, n in asked["chunks"].items()}
+            requested["shards"] = {
+                dim: n * draw(of_chunks) for dim, n in requested["chunks"].items()
+            }
     if draw(st.booleans()):
-        asked["factors"] = {dim: draw(st.integers(1, 3)) for dim in dims} | {"y": 2}
-    return asked
+        requested["factors"] = {dim: draw(st.integers(1, 3)) for dim in dims} | {"y": 2}
+    return requested
 
 
 def along(plan: Plan, stage: int, axis: int) -> Iterator[tuple[slice, tuple[Output, ...]]]:
-    """The cells of a stage along an axis, at the end of all others: read and written there."""
+    """What the cells of a stage along an axis read and write, at the end of all other axes."""
     grid = plan.stages[stage].grid
     index = [n - 1 for n in grid]
     for place in range(grid[axis]):
@@ -101,7 +105,7 @@ def assert_tiles(parts: Sequence[slice], length: int) -> None:
 
 
 def check(plan: Plan) -> None:
-    """All that must hold for any plan."""
+    """Check everything that must hold for any plan."""
     written = [
         number for stage in plan.stages for number in range(stage.first_level, stage.last_level + 1)
     ]
@@ -140,7 +144,7 @@ def check_axis(plan: Plan, number: int, axis: int) -> None:
             assert part.stop - part.start <= shard
 
 
-# What holds for every plan
+# Properties of every plan
 
 
 @MANY
@@ -169,11 +173,11 @@ def test_cells_are_of_32_to_64_mib_where_the_image_is_large_enough(
 @given(image=images(SMALL), data=st.data())
 def test_every_object_and_pixel_belongs_to_one_cell(image: Any, data: st.DataObject) -> None:
     dims, shape = image
-    asked = data.draw(requests(dims, 8)) | {"chunks": dict.fromkeys(dims, 3)}
-    if asked["zarr_format"] == 3:
-        asked["shards"] = {dim: 3 * data.draw(st.sampled_from([1, 2, 4, 9])) for dim in dims}
+    requested = data.draw(requests(dims, 8)) | {"chunks": dict.fromkeys(dims, 3)}
+    if requested["zarr_format"] == 3:
+        requested["shards"] = {dim: 3 * data.draw(st.sampled_from([1, 2, 4, 9])) for dim in dims}
     lead = {"lead_dims": ("well", "f"), "lead_shape": (2, 1)}
-    plan = make_plan(dims, shape, "u2", request=WriteRequest(**asked), codec={}, **lead)
+    plan = make_plan(dims, shape, "u2", request=WriteRequest(**requested), codec={}, **lead)
     keys: Counter[str] = Counter()
     covered = [np.zeros((plan.n_images, *level.shape), int) for level in plan.levels]
     for number in range(len(plan.stages)):
@@ -216,7 +220,7 @@ def keys_of(plan: Plan, image: int, output: Output) -> Iterator[str]:
 
 
 @st.composite
-def cuts_of(draw: st.DrawFn, length: int) -> np.ndarray:
+def boundaries_of(draw: st.DrawFn, length: int) -> np.ndarray:
     inside = draw(st.sets(st.integers(1, max(1, length - 1)), max_size=12))
     return np.array(sorted({0, length, *(n for n in inside if n < length)}))
 
@@ -225,9 +229,9 @@ def cuts_of(draw: st.DrawFn, length: int) -> np.ndarray:
 @given(data=st.data())
 def test_amplification_equals_counting(data: st.DataObject) -> None:
     shape = (data.draw(st.integers(1, 40)), data.draw(st.integers(1, 60)))
-    boundaries = [data.draw(cuts_of(n)) for n in shape]
-    asked = {"chunks": 3, "shards": {dim: 3 * data.draw(st.integers(1, 7)) for dim in "yx"}}
-    plan = plan_of("yx", shape, "u1", boundaries, **asked)
+    boundaries = [data.draw(boundaries_of(n)) for n in shape]
+    requested = {"chunks": 3, "shards": {dim: 3 * data.draw(st.integers(1, 7)) for dim in "yx"}}
+    plan = plan_of("yx", shape, "u1", boundaries, **requested)
     read = 0
     for number in range(plan.n_cells(0)):
         region = plan.cell(0, number).region
@@ -271,12 +275,12 @@ def test_no_other_cell_of_powers_of_two_is_better(
             assert chosen <= cost(cell) + 2e-4
 
 
-def test_cuts_must_span_the_image() -> None:
-    with pytest.raises(ArgumentError, match="from 0 to 100"):
+def test_boundaries_must_span_the_image() -> None:
+    with pytest.raises(ArgumentError, match="length 100 must run from 0 to 100"):
         plan_of("yx", (100, 100), boundaries=[every(100, 10), every(90, 10)])
 
 
-# What is chosen
+# Choices
 
 
 def test_of_a_large_plane_most_levels_come_from_one_read() -> None:
@@ -346,7 +350,9 @@ def test_samples_of_a_pixel_stay_together() -> None:
         "cyx", (600, 3000, 3000), "u1", request=WriteRequest(), codec={}, alignment=(3, 1, 1)
     )
     assert plan.stages[0].cell[0] % 3 == 0
-    with pytest.raises(ArgumentError, match=r"multiple of 3, the samples of a pixel: take 6"):
+    with pytest.raises(
+        ArgumentError, match=r"multiple of 3, the number of samples of a pixel: use 6"
+    ):
         make_plan(
             "cyx",
             (600, 3000, 3000),
@@ -357,7 +363,7 @@ def test_samples_of_a_pixel_stay_together() -> None:
         )
 
 
-def test_cells_follow_slabs_that_are_no_power_of_two() -> None:
+def test_cells_follow_segments_whose_length_is_not_a_power_of_two() -> None:
     boundaries = [every(1000, 10), every(1000, 1000), every(1000, 1000)]
     plan = plan_of("tyx", (1000, 1000, 1000), "u2", boundaries)
     assert amplification(plan, boundaries) == 1.0
@@ -402,7 +408,7 @@ def test_the_plan_of_a_million_cells_is_made_at_once() -> None:
     assert len(json.dumps(plan.to_json())) < 5000
 
 
-def test_five_long_axes_take_no_time_either() -> None:
+def test_the_plan_of_five_long_axes_is_made_at_once() -> None:
     shape = (1_000_000, 4, 1000, 100_000, 100_000)
     boundaries = [every(10**6, 1), every(4, 1), every(1000, 1), every(10**5, 7), every(10**5, 512)]
     boundaries[0] = np.delete(boundaries[0], 5)  # not regular
@@ -466,41 +472,47 @@ def test_requests_survive_json() -> None:
     assert again.to_json() == request.to_json()
 
 
-# What cannot be
+# Invalid requests
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
         ({"chunks": 0}, "chunks=0"),
         ({"chunks": (1, -4, 4)}, "chunks=-4"),
         ({"chunks": {"y": 2.5}}, "2.5"),
         ({"chunks": "64"}, "'64'"),
-        ({"chunks": (64, 64)}, r"2 chunks for the 3 dims \('z', 'y', 'x'\)"),
-        ({"chunks": {"q": 4}}, r"\['q'\], the image has \('z', 'y', 'x'\)"),
+        ({"chunks": (64, 64)}, r"chunks= has 2 numbers for the 3 dims \('z', 'y', 'x'\)"),
+        ({"chunks": {"q": 4}}, r"\['q'\], but the image has \('z', 'y', 'x'\)"),
         ({"shards": {"q": 4}}, r"\['q'\]"),
         ({"shards": True}, "True"),
-        ({"chunks": 100, "shards": 250}, "250 along y is no multiple of the chunk, 100: take 300"),
-        ({"chunks": 100, "shards": 1250}, "1250 along y .* take 1300"),
-        ({"shards": {"x": 300}}, "300 along x .* 256: take 512"),
+        (
+            {"chunks": 100, "shards": 250},
+            "250 along y is not a multiple of the chunk, 100: use 300",
+        ),
+        ({"chunks": 100, "shards": 1250}, "1250 along y .* use 1300"),
+        ({"shards": {"x": 300}}, "300 along x .* 256: use 512"),
         ({"chunks": {"z": 1}, "shards": {"z": 50, "y": 2**15, "x": 2**15}}, "stored at once"),
-        ({"shards": 512, "zarr_format": 2}, "Zarr 2 has none"),
+        ({"shards": 512, "zarr_format": 2}, "Zarr 2 has no shards"),
         ({"factors": {"y": 0}}, r"factors\['y'\]=0"),
         ({"factors": -2}, "factors=-2"),
         ({"factors": {"w": 2}}, r"\['w'\]"),
-        ({"factors": [{"y": 2}, {"z": 1}]}, "step 2: level 2 would be as large.*ask for 2 levels"),
+        (
+            {"factors": [{"y": 2}, {"z": 1}]},
+            "step 2 of factors=: level 2 would be as large.*request 2 levels",
+        ),
         ({"factors": [{"y": 2}], "levels": 4}, "levels=4"),
         ({"levels": 0}, "levels=0"),
         ({"levels": 2.0}, "levels=2.0"),
-        ({"levels": 40}, "ask for 18 levels"),
+        ({"levels": 40}, "request 18 levels"),
         ({"zarr_format": 4}, "must be 3 or 2"),
         ({"downsampling": "cubic"}, "mean, nearest, mode"),
     ],
 )
-def test_arguments_that_cannot_be(asked: dict[str, Any], message: str) -> None:
+def test_impossible_arguments_are_refused(requested: dict[str, Any], message: str) -> None:
     shape = (50, 100_000, 100_000) if "stored" in message or "18" in message else (50, 1200, 1200)
     with pytest.raises(ArgumentError, match=message):
-        plan_of("zyx", shape, **asked)
+        plan_of("zyx", shape, **requested)
 
 
 def test_images_without_pixels_are_refused() -> None:
@@ -508,7 +520,7 @@ def test_images_without_pixels_are_refused() -> None:
         plan_of("yx", (0, 5))
 
 
-# What a migration would take
+# Estimates
 
 
 def archive(folder: Path) -> str:
@@ -522,11 +534,11 @@ def archive(folder: Path) -> str:
 @pytest.mark.parametrize("zarr_format", [3, 2])
 def test_the_estimate_is_what_is_written(tmp_path: Path, zarr_format: int) -> None:
     source, copy = archive(tmp_path), tmp_path / "copy"
-    asked: dict[str, Any] = {"zarr_format": zarr_format, "chunks": 128}
+    requested: dict[str, Any] = {"zarr_format": zarr_format, "chunks": 128}
     if zarr_format == 3:
-        asked["shards"] = {"t": 1, "y": 256, "x": 256}
-    expected = dry_run(source, **asked)
-    migrate(source, str(copy), **asked)
+        requested["shards"] = {"t": 1, "y": 256, "x": 256}
+    expected = dry_run(source, **requested)
+    migrate(source, str(copy), **requested)
     files = [path for path in copy.rglob("*") if path.is_file()]
     arrays = [path for path in files if path.relative_to(copy).parts[0].isdigit()]
     objects = [path for path in arrays if not path.name.startswith((".z", "zarr.json"))]

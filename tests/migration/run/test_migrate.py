@@ -1,4 +1,4 @@
-"""Copies to OME-Zarr: every pixel, every level, by every reader; and no object too many."""
+"""Copies to OME-Zarr: every pixel of every level, by several readers, with no extra objects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def options_of(place: Place) -> dict[str, Any]:
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Other people's readers warn of what they are going to change."""
+    """Ignore the deprecation warnings of other readers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -203,7 +203,7 @@ def test_objects_are_exactly_what_was_planned(meter: Meter, bucket: str) -> None
         "shards": {"t": 1, "c": 1, "z": 5, "y": 120, "x": 168},
     }
     source, url = f"s3://{bucket}/src/{seed.PATTERN}", f"s3://{bucket}/copy.zarr"
-    promised = cloudimg.dry_run(source, storage_options=options, **arguments)
+    expected = cloudimg.dry_run(source, storage_options=options, **arguments)
     with meter.measure() as traffic:
         done = cloudimg.migrate(
             source, url, source_options=options, target_options=options, **arguments
@@ -214,25 +214,27 @@ def test_objects_are_exactly_what_was_planned(meter: Meter, bucket: str) -> None
     records = [key for key in puts if "/cells/" in key]
     tables = [key for key in puts if key.startswith("originals/")]
     marks = {".cloudimg/plan.json", ".cloudimg/done.json", ".cloudimg/lease/00000001.json"}
-    assert len(shards) == len(set(shards)) == promised.objects == done.n_objects == 8 * 3
+    assert len(shards) == len(set(shards)) == expected.objects == done.n_objects == 8 * 3
     assert sorted(metadata) == ["0/zarr.json", "1/zarr.json", "2/zarr.json", "zarr.json"]
-    assert len(metadata) == promised.metadata_objects
-    assert len(records) == len(set(records)) == promised.cells == 8
+    assert len(metadata) == expected.metadata_objects
+    assert len(records) == len(set(records)) == expected.cells == 8
     assert len(tables) == 8
     assert set(puts) == {*shards, *metadata, *records, *tables, *marks}
-    assert promised.journal_objects == len(records) + len(tables) + len(marks)
+    assert expected.journal_objects == len(records) + len(tables) + len(marks)
     assert [r.key for r in traffic.requests if r.method == "POST"] == []
-    # The root's metadata come after everything that they promise.
+    # The metadata of the root is stored after everything else.
     assert puts.index("zarr.json") > max(map(puts.index, [*shards, *records, *metadata[:-1]]))
     source_bytes = sum(
         r.bytes_sent for r in traffic.requests if r.kind == "get" and r.key.startswith("src/")
     )
-    assert promised.amplification == 1.0
-    assert promised.source_bytes is not None
-    assert source_bytes <= 1.02 * promised.source_bytes
+    assert expected.amplification == 1.0
+    assert expected.source_bytes is not None
+    assert source_bytes <= 1.02 * expected.source_bytes
 
 
-def test_what_cells_cut_is_read_as_often_as_the_dry_run_said(meter: Meter, bucket: str) -> None:
+def test_segments_cut_by_cells_are_read_as_often_as_the_dry_run_estimates(
+    meter: Meter, bucket: str
+) -> None:
     """One large compressed strip a file, cut by shards of half of it."""
     rng = np.random.default_rng(3)
     for z in range(4):
@@ -245,8 +247,8 @@ def test_what_cells_cut_is_read_as_often_as_the_dry_run_said(meter: Meter, bucke
         "shards": {"z": 1, "y": 256, "x": 1024},
     }
     source = f"s3://{bucket}/src/a_{{z}}.tif"
-    promised = cloudimg.dry_run(source, storage_options=options, **arguments)
-    assert promised.amplification == 4.0
+    expected = cloudimg.dry_run(source, storage_options=options, **arguments)
+    assert expected.amplification == 4.0
     with meter.measure() as traffic:
         cloudimg.migrate(
             source,
@@ -258,8 +260,8 @@ def test_what_cells_cut_is_read_as_often_as_the_dry_run_said(meter: Meter, bucke
     sent = sum(
         r.bytes_sent for r in traffic.requests if r.kind == "get" and r.key.startswith("src/")
     )
-    assert promised.bytes_to_read is not None
-    assert 0.9 * promised.bytes_to_read <= sent <= 1.02 * promised.bytes_to_read
+    assert expected.bytes_to_read is not None
+    assert 0.9 * expected.bytes_to_read <= sent <= 1.02 * expected.bytes_to_read
 
 
 def test_levels_above_come_from_a_second_pass(tmp_path: Path) -> None:
@@ -287,7 +289,7 @@ def test_empty_chunks_and_missing_files_take_no_room(tmp_path: Path) -> None:
     assert image.shape == (64, 128)
     image.to_zarr(out, chunks=32, shards=32, levels=1)
     stored = sorted(path.name for path in (out / "0" / "c").rglob("*") if path.is_file())
-    assert len(stored) == 8  # zeros are no fill value here
+    assert len(stored) == 8  # zero is not the fill value here
     holed = tmp_path / "holed"
     holed.mkdir()
     for y, x in ((0, 0), (1, 1)):
@@ -359,7 +361,7 @@ def test_what_xarray_knows_is_kept(tmp_path: Path) -> None:
     assert attributes["cloudimg"]["attributes"] == {"operator": "nobody"}
 
 
-def test_a_dask_array_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+def test_an_interrupted_migration_of_a_dask_array_is_resumed(tmp_path: Path) -> None:
     calls = []
 
     def block(values: Any, block_id: tuple[int, ...] = ()) -> Any:
@@ -384,7 +386,7 @@ def test_a_dask_array_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 
 
 def test_one_request_at_a_time(meter: Meter, bucket: str) -> None:
-    """No thread waits for others that it keeps from running."""
+    """No thread waits for another that it prevents from running."""
     seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))
     code = (
         "import json, sys, cloudimg\n"

@@ -1,4 +1,4 @@
-"""What cannot be written: an error of ours before anything is read, and nothing is lost."""
+"""Refused and failing migrations: the right error, before anything is read, and nothing lost."""
 
 from __future__ import annotations
 
@@ -102,37 +102,46 @@ def source_reads(traffic: Traffic) -> list[str]:
 BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "chunks that do not divide shards": (
         {"chunks": {"y": 20, "x": 20}, "shards": {"y": 50, "x": 40}},
-        r"50 along y is no multiple of the chunk, 20: take 60",
+        r"50 along y is not a multiple of the chunk, 20: use 60",
     ),
-    "shards without chunks": ({"chunks": {"x": 32}, "shards": {"x": 48}}, "take 64"),
-    "negative chunks": ({"chunks": -1}, "chunks=-1 must be a whole number from 1 on"),
-    "chunks of zero": ({"chunks": {"y": 0}}, r"chunks\['y'\]=0 must be a whole number"),
-    "chunks of a half": ({"chunks": 32.5}, "chunks=32.5 must be a whole number"),
-    "chunks of a float": ({"chunks": (1, 1, 32.0, 32)}, "chunks=32.0 must be a whole number"),
-    "chunks of True": ({"chunks": True}, "chunks=True must be a whole number"),
+    "shards without chunks": ({"chunks": {"x": 32}, "shards": {"x": 48}}, "use 64"),
+    "negative chunks": ({"chunks": -1}, "chunks=-1 must be a positive whole number"),
+    "chunks of zero": ({"chunks": {"y": 0}}, r"chunks\['y'\]=0 must be a positive whole number"),
+    "chunks of a half": ({"chunks": 32.5}, "chunks=32.5 must be a positive whole number"),
+    "chunks of a float": (
+        {"chunks": (1, 1, 32.0, 32)},
+        "chunks=32.0 must be a positive whole number",
+    ),
+    "chunks of True": ({"chunks": True}, "chunks=True must be a positive whole number"),
     "chunks of text": ({"chunks": "32"}, "chunks='32' must be a number, a tuple or a mapping"),
-    "chunks of too few": ({"chunks": (32, 32)}, "2 chunks for the 4 dims"),
-    "chunks of NaN": ({"chunks": float("nan")}, "chunks=nan must be a whole number"),
+    "chunks of too few": ({"chunks": (32, 32)}, "chunks= has 2 numbers for the 4 dims"),
+    "chunks of NaN": ({"chunks": float("nan")}, "chunks=nan must be a positive whole number"),
     "chunks of objects": ({"chunks": object()}, "chunks="),
-    "chunks along c": ({"chunks": {"c": 1}}, r"chunks name \['c'\], the image has"),
-    "chunks along 1": ({"chunks": {1: 1, "q": 3}}, "chunks name"),
-    "shards along w": ({"shards": {"w": 1}}, r"shards name \['w'\], the image has"),
-    "negative shards": ({"shards": {"y": -64}}, r"shards\['y'\]=-64 must be a whole number"),
+    "chunks along c": ({"chunks": {"c": 1}}, r"chunks= names \['c'\], but the image has"),
+    "chunks along 1": ({"chunks": {1: 1, "q": 3}}, "chunks= names"),
+    "shards along w": ({"shards": {"w": 1}}, r"shards= names \['w'\], but the image has"),
+    "negative shards": (
+        {"shards": {"y": -64}},
+        r"shards\['y'\]=-64 must be a positive whole number",
+    ),
     "shards of text": ({"shards": "auto"}, "shards='auto' must be"),
-    "shards in Zarr 2": ({"shards": 64, "zarr_format": 2}, "Zarr 2 has none"),
-    "factors of zero": ({"factors": 0}, "factors=0 must be a whole number"),
-    "negative factors": ({"factors": {"y": -2}}, r"factors\['y'\]=-2 must be a whole number"),
-    "factors of a half": ({"factors": [1.5]}, "factors=1.5 must be a whole number"),
-    "factors along q": ({"factors": {"q": 2}}, r"factors name \['q'\]"),
-    "factors of nothing": ({"factors": [{"y": 1}]}, "would be as large as the one below it"),
-    "factors of text": ({"factors": "2"}, "factors='2' must be a whole number"),
+    "shards in Zarr 2": ({"shards": 64, "zarr_format": 2}, "Zarr 2 has no shards"),
+    "factors of zero": ({"factors": 0}, "factors=0 must be a positive whole number"),
+    "negative factors": (
+        {"factors": {"y": -2}},
+        r"factors\['y'\]=-2 must be a positive whole number",
+    ),
+    "factors of a half": ({"factors": [1.5]}, "factors=1.5 must be a positive whole number"),
+    "factors along q": ({"factors": {"q": 2}}, r"factors= names \['q'\]"),
+    "factors of nothing": ({"factors": [{"y": 1}]}, "would be as large as the level below it"),
+    "factors of text": ({"factors": "2"}, "factors='2' must be a positive whole number"),
     "factors and other levels": ({"factors": [2, 2], "levels": 2}, "factors= has 2 steps"),
-    "no levels": ({"levels": 0}, "levels=0 must be a whole number"),
-    "negative levels": ({"levels": -1}, "levels=-1 must be a whole number"),
-    "levels of a float": ({"levels": 2.0}, "levels=2.0 must be a whole number"),
-    "levels of True": ({"levels": True}, "levels=True must be a whole number"),
-    "levels of text": ({"levels": "3"}, "levels='3' must be a whole number"),
-    "too many levels": ({"levels": 99}, "would be as large as the one below it"),
+    "no levels": ({"levels": 0}, "levels=0 must be a positive whole number"),
+    "negative levels": ({"levels": -1}, "levels=-1 must be a positive whole number"),
+    "levels of a float": ({"levels": 2.0}, "levels=2.0 must be a positive whole number"),
+    "levels of True": ({"levels": True}, "levels=True must be a positive whole number"),
+    "levels of text": ({"levels": "3"}, "levels='3' must be a positive whole number"),
+    "too many levels": ({"levels": 99}, "would be as large as the level below it"),
     "zarr_format": ({"zarr_format": 4}, "zarr_format=4 must be 3 or 2"),
     "zarr_format of text": ({"zarr_format": "3"}, "zarr_format='3' must be 3 or 2"),
     "zarr_format of True": ({"zarr_format": True}, "zarr_format=True must be 3 or 2"),
@@ -140,29 +149,32 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "downsampling": ({"downsampling": "median"}, "must be one of mean, nearest, mode"),
     "downsampling of a number": ({"downsampling": 2}, "must be one of mean, nearest, mode"),
     "downsampling of a list": ({"downsampling": ["mean"]}, "must be one of mean, nearest, mode"),
-    "codec": ({"codec": "zstdd"}, "codec 'zstdd' is unknown: take one of .*zstd"),
-    "lossy codec": ({"codec": "zfpy"}, "may give back other pixels than were written"),
-    "another lossy codec": ({"codec": {"id": "fixedscaleoffset"}}, "may give back other pixels"),
-    "jpeg": ({"codec": {"name": "imagecodecs_jpeg"}}, "is unknown: take one of"),
-    "level of codec": ({"codec": "zstd:high"}, "after the colon comes a level"),
-    "large level of codec": ({"codec": "zstd:99"}, "level=99 is no number from"),
-    "option of codec": ({"codec": {"name": "zstd", "configuration": {"lvl": 1}}}, "lvl is unknown"),
+    "codec": ({"codec": "zstdd"}, "codec 'zstdd' is unknown: use one of .*zstd"),
+    "lossy codec": ({"codec": "zfpy"}, "may return other pixels than were written"),
+    "another lossy codec": ({"codec": {"id": "fixedscaleoffset"}}, "may return other pixels"),
+    "jpeg": ({"codec": {"name": "imagecodecs_jpeg"}}, "is unknown: use one of"),
+    "level of codec": ({"codec": "zstd:high"}, "the colon must be followed by a level"),
+    "large level of codec": ({"codec": "zstd:99"}, "level=99 must be an integer from"),
+    "option of codec": (
+        {"codec": {"name": "zstd", "configuration": {"lvl": 1}}},
+        "unknown parameter lvl",
+    ),
     "codec without name": ({"codec": {"level": 3}}, "has no name"),
-    "codec of a number": ({"codec": 5}, "codec=5 is no name"),
+    "codec of a number": ({"codec": 5}, "codec=5 is not a name"),
     "codec with odd configuration": ({"codec": {"name": "zstd", "configuration": 5}}, "codec"),
-    "codec of None in a list": ({"codec": ["zstd", 7]}, "codec=7 is no name"),
-    "name of a number": ({"name": 7}, "name=7 must be a text"),
-    "name of bytes": ({"name": b"a"}, "name=b'a' must be a text"),
-    "little memory": ({"max_mem": 1000, "shards": {"y": 64, "x": 64}}, "or smaller shards"),
-    "memory of 0": ({"max_mem": 0}, "max_mem=0 is no size such as"),
-    "negative memory": ({"max_mem": -5}, "max_mem=-5 is no size"),
-    "memory of a float": ({"max_mem": 1e9}, "max_mem=1000000000.0 is no size"),
-    "memory of text": ({"max_mem": "lots"}, "max_mem='lots' is no size"),
-    "memory of an odd unit": ({"max_mem": "2XB"}, "max_mem='2XB' is no size"),
-    "memory without number": ({"max_mem": "GB"}, "max_mem='GB' is no size"),
-    "memory of infinity": ({"max_mem": "infGB"}, "max_mem='infGB' is no size"),
-    "memory of NaN": ({"max_mem": "nan"}, "max_mem='nan' is no size"),
-    "memory of True": ({"max_mem": True}, "max_mem=True is no size"),
+    "codec of None in a list": ({"codec": ["zstd", 7]}, "codec=7 is not a name"),
+    "name of a number": ({"name": 7}, "name=7 must be a string"),
+    "name of bytes": ({"name": b"a"}, "name=b'a' must be a string"),
+    "little memory": ({"max_mem": 1000, "shards": {"y": 64, "x": 64}}, "or use smaller shards"),
+    "memory of 0": ({"max_mem": 0}, "max_mem=0 must be a positive size in bytes, such as"),
+    "negative memory": ({"max_mem": -5}, "max_mem=-5 must be a positive size"),
+    "memory of a float": ({"max_mem": 1e9}, "max_mem=1000000000.0 must be a positive size"),
+    "memory of text": ({"max_mem": "lots"}, "max_mem='lots' must be a positive size"),
+    "memory of an odd unit": ({"max_mem": "2XB"}, "max_mem='2XB' must be a positive size"),
+    "memory without number": ({"max_mem": "GB"}, "max_mem='GB' must be a positive size"),
+    "memory of infinity": ({"max_mem": "infGB"}, "max_mem='infGB' must be a positive size"),
+    "memory of NaN": ({"max_mem": "nan"}, "max_mem='nan' must be a positive size"),
+    "memory of True": ({"max_mem": True}, "max_mem=True must be a positive size"),
     "overwrite": ({"overwrite": "yes"}, "overwrite='yes' must be True or False"),
     "resume": ({"resume": 1}, "resume=1 must be True or False"),
     "progress": ({"progress": 3}, "progress=3"),
@@ -185,11 +197,11 @@ def test_shards_larger_than_can_be_stored(tmp_path: Path) -> None:
     import dask.array as da
 
     array = da.zeros((100_000, 100_000), chunks=10_000, dtype="u2")
-    with pytest.raises(ArgumentError, match="at most 4294967296 are stored at once"):
+    with pytest.raises(ArgumentError, match="at most 4294967296 can be stored at once"):
         cloudimg.to_zarr(array, tmp_path / "copy.zarr", chunks=1000, shards=100_000)
-    with pytest.raises(ArgumentError, match=r"chunks .* at most 4294967296 are stored at once"):
+    with pytest.raises(ArgumentError, match=r"chunks .* at most 4294967296 can be stored at once"):
         cloudimg.to_zarr(array, tmp_path / "copy.zarr", chunks=100_000)
-    with pytest.raises(ArgumentError, match=r"max_mem=.* is too little.*smaller shards"):
+    with pytest.raises(ArgumentError, match=r"too little memory: .*max_mem= or use smaller shards"):
         cloudimg.to_zarr(array, tmp_path / "a.zarr", chunks=1000, shards=20_000, max_mem="1GB")
     assert list(tmp_path.rglob("*.json")) == []
 
@@ -209,7 +221,7 @@ def test_shards_larger_than_can_be_stored(tmp_path: Path) -> None:
         lambda: None,
     ],
 )
-def test_what_is_no_image(tmp_path: Path, made: Callable[[], Any]) -> None:
+def test_arrays_that_cannot_be_written(tmp_path: Path, made: Callable[[], Any]) -> None:
     with pytest.raises((ArgumentError, UnsupportedFormatError)):
         cloudimg.to_zarr(made(), tmp_path / "copy.zarr")
     assert not list(tmp_path.rglob("*.json"))
@@ -232,7 +244,7 @@ def test_sources_that_cannot_be_opened(tmp_path: Path) -> None:
         cloudimg.migrate(f"{tmp_path}/b_{{z}}.tif", out)
     with pytest.raises(ArgumentError):
         cloudimg.migrate(f"{tmp_path}/b_{{z.tif", out)
-    assert not out.exists() or files_in(out) == {}  # and so the next call may have it
+    assert not out.exists() or files_in(out) == {}  # so that the next call can use it
     (tmp_path / "b_0.tif").write_bytes(seed.encode(pixels_of(0, 0)))
     cloudimg.migrate(f"{tmp_path}/b_{{z}}.tif", out)
     assert cloudimg.verify(out, against_source=True)
@@ -263,7 +275,9 @@ def test_a_foreign_folder(source: str, tmp_path: Path) -> None:
     (out / "zarr.json").write_text("{}")
     before = files_in(tmp_path)
     for arguments in ({}, {"resume": False}):
-        with pytest.raises(ArgumentError, match="did not write: write to another place, or pass"):
+        with pytest.raises(
+            ArgumentError, match="did not write: choose another destination, or pass"
+        ):
             cloudimg.migrate(source, out, **arguments)
         assert files_in(tmp_path) == before
     with pytest.raises(ArgumentError, match="levels=0"):
@@ -326,7 +340,7 @@ def test_the_folder_of_the_source_by_another_name(source: str, tmp_path: Path) -
 
 
 def test_what_links_lead_to_is_not_deleted(source: str, tmp_path: Path) -> None:
-    """Of something foreign that is overwritten."""
+    """When foreign contents are overwritten."""
     out = tmp_path / "copy.zarr"
     out.mkdir()
     (out / "folder").symlink_to(tmp_path / "source")
@@ -406,7 +420,7 @@ def test_a_chain_of_urls(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_s3_that_answers_403(meter: Meter, bucket: str, archive: str, status: int) -> None:
-    """Known before the first byte of the source is asked for."""
+    """Known before the first byte of the source is requested."""
     meter.faults([{"match": "^PUT", "status": status}])
     url = f"s3://{bucket}/copy.zarr"
     with meter.measure() as traffic, pytest.raises(AccessDeniedError, match=url):
@@ -419,7 +433,7 @@ def test_s3_that_answers_403(meter: Meter, bucket: str, archive: str, status: in
 
 
 def test_a_plan_that_cannot_be_stored(meter: Meter, bucket: str, archive: str) -> None:
-    """The first cells are being read by then; nothing is stored, and nothing stays."""
+    """The first cells are being read by then. Nothing else is stored, and nothing is left."""
     meter.faults([{"match": r"^PUT .*plan\.json", "status": 403}])
     with meter.measure() as traffic, pytest.raises(AccessDeniedError, match=r"plan\.json"):
         migrate(meter, archive, f"s3://{bucket}/copy.zarr")
@@ -438,8 +452,10 @@ def test_s3_that_may_not_be_listed(meter: Meter, bucket: str, archive: str) -> N
     assert source_reads(traffic) == []
 
 
-def test_a_plan_that_is_stored_while_one_looks(meter: Meter, bucket: str, archive: str) -> None:
-    """It was not there when it was asked for, and is when everything is listed: not foreign."""
+def test_a_plan_that_is_stored_during_the_inspection(
+    meter: Meter, bucket: str, archive: str
+) -> None:
+    """It was missing when it was requested, and exists when everything is listed: not foreign."""
     url = f"s3://{bucket}/copy.zarr"
     migrate(meter, archive, url)
     meter.faults([{"match": r"^GET .*/plan\.json", "status": 404, "times": 1}])
@@ -452,7 +468,7 @@ def test_a_bucket_that_is_not_there(meter: Meter, archive: str) -> None:
     assert source_reads(traffic) == []
 
 
-# ------------------------------------------------------------------------------ a source that goes
+# -------------------------------------------------------------------------- a source that changes
 
 
 def records(meter: Meter, url: str) -> int:
@@ -481,7 +497,7 @@ def test_a_source_that_vanishes_and_comes_back(meter: Meter, bucket: str, archiv
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_file_that_cannot_be_had_for_a_while(
+def test_a_file_that_cannot_be_read_for_a_while(
     meter: Meter, bucket: str, archive: str, status: int
 ) -> None:
     url = f"s3://{bucket}/copy.zarr"
@@ -516,7 +532,7 @@ def test_a_file_changed_between_two_runs(meter: Meter, bucket: str, archive: str
 
 @pytest.mark.parametrize("name", ["a_0_0.tif", "a_1_3.tif"])
 def test_a_file_changed_during_the_run(meter: Meter, bucket: str, archive: str, name: str) -> None:
-    """Whether it was read before or will be later."""
+    """Whether it was read before the change or after."""
     url = f"s3://{bucket}/copy.zarr"
 
     def change(advance: Any) -> None:
@@ -537,22 +553,22 @@ def test_a_file_changed_during_the_run(meter: Meter, bucket: str, archive: str, 
 def test_a_file_of_a_list_changed_during_the_run(
     meter: Meter, bucket: str, archive: str, missing: str
 ) -> None:
-    """Which no store lists, so that versions are known of those alone that were looked at."""
+    """A list of URLs is not listed in the store: only opened files have known versions."""
     urls = [f"s3://{bucket}/src/a_{t}_{z}.tif" for t in range(2) for z in range(4)]
 
     def change(advance: Any) -> None:
         if advance.n_done == 3:
             meter.put(bucket, "src/a_0_0.tif", seed.encode(pixels_of(5, 5)))
 
-    options = {"storage_options": meter.storage_options}
+    options = meter.storage_options
     with pytest.raises(ChangedError):
         cloudimg.migrate(
             urls,
             f"s3://{bucket}/copy.zarr",
-            **options,
+            source_options=options,
+            target_options=options,
             missing=missing,
             progress=change,
-            **options,
             chunks=64,
             shards={"file": 1, "y": 64, "x": 128},
             max_mem=120_000,
@@ -628,7 +644,9 @@ def test_no_resuming(source: str, tmp_path: Path) -> None:
     out = tmp_path / "copy.zarr"
     interrupted(source, out)
     before = copies.image_of(files_in(out))
-    with pytest.raises(ArgumentError, match="not finished: pass resume to go on with it, or"):
+    with pytest.raises(
+        ArgumentError, match="unfinished migration: pass resume=True to continue it, or"
+    ):
         cloudimg.migrate(source, out, resume=False, **SLOWLY)
     assert copies.image_of(files_in(out)) == before
     done = cloudimg.migrate(source, out, **SLOWLY)
@@ -709,7 +727,7 @@ except CloudimgError as exc:
 
 
 def test_files_that_may_not_be_so_large(source: str, tmp_path: Path) -> None:
-    """As a full disk would have it, which needs no rights to be made."""
+    """Like a full disk, but without the rights to mount one."""
     out = tmp_path / "copy.zarr"
     answer = subprocess.run(
         [sys.executable, "-c", LIMITED, source, str(out), "10000"],
@@ -773,8 +791,8 @@ def test_secrets_are_stored_nowhere(meter: Meter, bucket: str, archive: str) -> 
         url, against_source=True, storage_options=options, source_options=options
     )
     assert proof
-    promised = cloudimg.dry_run(archive, storage_options=options, **CELLS)
-    texts = [repr(done), str(done), repr(proof), str(proof), repr(promised), str(promised), *notes]
+    expected = cloudimg.dry_run(archive, storage_options=options, **CELLS)
+    texts = [repr(done), str(done), repr(proof), str(proof), repr(expected), str(expected), *notes]
     found = copies.objects(url, options)
     texts.append(parquet_texts(found))
     assert all(SECRET.encode() not in data for data in found.values())
@@ -809,12 +827,12 @@ def test_signed_urls(httpd: WebServer, bucket: str, tmp_path: Path) -> None:
     texts = [repr(done), str(done), parquet_texts(found)]
     assert f"{bucket}/a_0.tif" in texts[-1]
     assert "***" in json.loads((out / ".cloudimg/plan.json").read_text())["source"]["urls"][0]
-    with pytest.raises(ArgumentError, match="the source's URL had secrets") as caught:
+    with pytest.raises(ArgumentError, match="the source's URL contained credentials") as caught:
         cloudimg.verify(out, against_source=True)
     texts.append(str(caught.value))
     proof = cloudimg.verify(out, against_source=cloudimg.open(urls))
     assert proof, str(proof)
-    again = cloudimg.migrate(urls, out, levels=1)  # the same call is known again
+    again = cloudimg.migrate(urls, out, levels=1)  # counts as the same call
     assert again.n_objects == 0
     with pytest.raises(ArgumentError) as caught:
         cloudimg.migrate(urls[:1], out, levels=1)
@@ -876,7 +894,7 @@ def test_urls_that_are_signed_anew(
     with pytest.raises(ArgumentError, match="the source's files changed since"):
         cloudimg.migrate(signed(4), out, **arguments)
     text = str(cloudimg.verify(out, against_source=cloudimg.open(signed(5))))
-    assert "source files changed since they were read" in text
+    assert "source files changed since they were migrated" in text
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -1,4 +1,4 @@
-"""Copies made by a real cluster of processes: the same bytes, whoever dies on the way."""
+"""Copies made by a real cluster of processes: the same bytes, whichever process dies."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_cluster_writes_the_same_bytes(
     )
     assert proof, str(proof)
     address = client.scheduler.address
-    store = ["--endpoint-url", meter.endpoint, "--storage-options", '{"key": "x", "secret": "y"}']
+    store = ["--endpoint-url", meter.endpoint, "--source-options", '{"key": "x", "secret": "y"}']
     words = ["--chunks", "32", "--shards", "t=1,c=1,z=5,y=32,x=96", "--levels", "4"]
     url = f"s3://{bucket}/command.zarr"
     assert main(["migrate", archive, url, "--scheduler", address, *words, *store]) == 0
@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed(client: Client, meter: Meter, bucket: str, arch
     )
 
 
-def test_what_goes_wrong_on_a_worker_is_told(client: Client, meter: Meter, bucket: str) -> None:
+def test_an_error_on_a_worker_is_raised(client: Client, meter: Meter, bucket: str) -> None:
     image = seed.expected()
     for z in range(3):
         data = seed.encode(image[0, 0, z], compression="zlib")
@@ -136,23 +136,23 @@ def test_what_travels_is_small(meter: Meter, bucket: str, archive: str) -> None:
     write_input = cloudimg.open(archive, storage_options=meter.storage_options).write_input(None)
     from cloudimg.migration.encode.codecs import make_codec
     from cloudimg.migration.plan.request import WriteRequest
-    from cloudimg.migration.run.write import plan_for
+    from cloudimg.migration.run.planning import plan_for
 
     plan = plan_for(write_input, WriteRequest(), make_codec(None, write_input.dtype, 3).spec)
     destination = open_destination(f"s3://{bucket}/copy.zarr", meter.storage_options)
-    job = Job(plan, write_input.input, destination, LeaseView(destination, 1, "owner", 60))  # type: ignore[arg-type]
+    job = Job(plan, write_input.pixels, destination, LeaseView(destination, 1, "owner", 60))  # type: ignore[arg-type]
     assert len(pickle.dumps(job)) < 10_000
 
 
 def test_a_scheduler_that_is_not_there(
     meter: Meter, bucket: str, archive: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = ["--endpoint-url", meter.endpoint, "--storage-options", '{"key": "x", "secret": "y"}']
+    store = ["--endpoint-url", meter.endpoint, "--source-options", '{"key": "x", "secret": "y"}']
     words = ["migrate", archive, f"s3://{bucket}/copy.zarr", "--scheduler", "nonsense://x", *store]
     assert main(words) == 1
     assert "no scheduler answers at nonsense://x" in capsys.readouterr().err
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and answers nobody
+        taken.bind(("127.0.0.1", 0))  # does not answer
         words[4] = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         began = time.monotonic()
         assert main(words) == 1

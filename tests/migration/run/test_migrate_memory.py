@@ -1,6 +1,6 @@
-"""Memory of a migration: bounded by what it was given, whatever the size of the archive.
+"""Memory of a migration: bounded by max_mem, whatever the size of the archive.
 
-``CLOUDIMG_TEST_MEMORY_GB=4 pytest -rP tests/test_migrate_memory.py`` is the long run.
+``CLOUDIMG_TEST_MEMORY_GB=4 pytest -rP tests/migration/run/test_migrate_memory.py`` is the long run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ print(peak() - before)
 
 
 def peak_bytes(meter: Meter, source: str, out: str, **arguments: Any) -> int:
-    """The peak of a migration in a fresh process, over the interpreter's own and its libraries."""
+    """Peak memory of a migration in a new process, without the interpreter and its libraries."""
     options = json.dumps(meter.storage_options)
     done = subprocess.run(
         [sys.executable, "-c", CHILD, source, out, options, json.dumps(arguments)],
@@ -49,7 +49,7 @@ def peak_bytes(meter: Meter, source: str, out: str, **arguments: Any) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("max_mem", ["1GB", "512MB"])
-def test_the_peak_is_within_what_was_given(meter: Meter, bucket: str, max_mem: str) -> None:
+def test_the_peak_is_within_max_mem(meter: Meter, bucket: str, max_mem: str) -> None:
     rng = np.random.default_rng(0)
     data = seed.encode(rng.integers(0, 4096, (2048, 2048)).astype(np.uint16))
     n_files = int(SIZE_GB * 2**30 / len(data)) // 16 * 16

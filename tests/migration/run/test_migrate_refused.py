@@ -1,4 +1,4 @@
-"""Copies that would not be what they seem: refused, before anything is lost."""
+"""Copies that would be wrong or would destroy their source are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE = (4, 60, 60)
 
 
 def lying(dtype: str, give: Any) -> da.Array:
-    """An array that says `dtype`, and whose blocks `give` makes."""
+    """An array that declares `dtype`, and whose blocks `give` makes."""
     pixels = np.arange(np.prod(SHAPE), dtype=dtype).reshape(SHAPE)
     return da.from_array(pixels, chunks=(1, 60, 60)).map_blocks(give, dtype=dtype)
 
@@ -38,8 +38,10 @@ def lying(dtype: str, give: Any) -> da.Array:
     ],
     ids=["other kind", "other size", "other shape"],
 )
-def test_blocks_that_are_not_what_the_array_says(tmp_path: Path, dtype: str, give: Any) -> None:
-    with pytest.raises(ArgumentError, match="the Dask array says that a block is"):
+def test_blocks_that_differ_from_what_the_array_declares(
+    tmp_path: Path, dtype: str, give: Any
+) -> None:
+    with pytest.raises(ArgumentError, match="the Dask array declares a block of"):
         cloudimg.to_zarr(lying(dtype, give), tmp_path / "copy.zarr")
 
 
@@ -59,7 +61,7 @@ def test_an_array_read_from_the_destination(
     url = "copy.zarr" if is_relative else str(tmp_path / "copy.zarr")
     pixels = np.arange(3600, dtype="u2").reshape(60, 60)
     cloudimg.to_zarr(pixels, url)
-    with pytest.raises(ArgumentError, match="computed from what lies in"):
+    with pytest.raises(ArgumentError, match="computed from objects in"):
         cloudimg.to_zarr(da.from_zarr(url, component="0") + 1, url, overwrite=True)
     assert np.array_equal(zarr.open_group(url, mode="r")["0"][...], pixels)
     other = np.arange(3600, 7200, dtype="u2").reshape(60, 60)
@@ -71,7 +73,7 @@ def test_files_in_the_destination_that_an_array_is_made_of(tmp_path: Path) -> No
     for z in range(3):
         (tmp_path / f"a_{z}.tif").write_bytes(seed.encode(np.full((32, 32), z, "u2")))
     array = cloudimg.imread(str(tmp_path / "a_{z}.tif"))
-    with pytest.raises(ArgumentError, match="computed from what lies in"):
+    with pytest.raises(ArgumentError, match="computed from objects in"):
         cloudimg.to_zarr(array * 2, tmp_path, dims="zyx", overwrite=True)
     assert len(list(tmp_path.glob("*.tif"))) == 3
 
@@ -136,10 +138,10 @@ def slow_second(file: Any, url: str) -> Any:
 
 
 class _EnoughError(Exception):
-    """Of the test, to stop a migration."""
+    """Raised to stop a migration."""
 
 
-def test_cells_that_nobody_waits_for_do_not_end_in_the_next_copy(
+def test_cells_of_a_stopped_migration_do_not_end_up_in_the_next_copy(
     client: Client, tmp_path: Path
 ) -> None:
     for t in range(2):

@@ -1,4 +1,4 @@
-"""`verify` against copies that were damaged on purpose: whatever was done to them is told."""
+"""`verify` on copies that were damaged on purpose: all damage is reported."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.support.metering import Meter
 SHAPE = (2, 96, 160)
 ARGUMENTS: dict[str, Any] = {"chunks": 32, "levels": 3}
 """Two images of several cells; the third level comes from a second pass."""
+NOT_FINISHED = "there is no end mark: the migration was not finished"
 SHARDS = {"z": 1, "y": 64, "x": 64}
 
 
@@ -41,7 +42,7 @@ def make(folder: Path, out: Path, zarr_format: int, seed_number: int = 1) -> Non
 
 @pytest.fixture(scope="module", params=[3, 2], ids=["zarr 3", "zarr 2"])
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy that nobody may touch."""
+    """A copy that tests must not change."""
     folder = tmp_path_factory.mktemp("original")
     make(folder / "source", folder / "copy.zarr", request.param)
     return folder / "copy.zarr"
@@ -62,11 +63,11 @@ def shards(copy: Path) -> list[str]:
     return sorted(keys)
 
 
-def told(out: Path | str, **arguments: Any) -> dict[str, str]:
-    """What is wrong, by the name of the object; at least something is."""
+def problems_of(out: Path | str, **arguments: Any) -> dict[str, str]:
+    """Problems by key of the object; there must be at least one."""
     proof = cloudimg.verify(out, **arguments)
     assert not proof
-    assert not proof.is_right
+    assert not proof.is_verified
     assert proof.n_problems == len(proof.problems) > 0
     report = str(proof)
     assert report.startswith(f"{proof.url}: {proof.n_problems} problems (")
@@ -91,7 +92,7 @@ def swap(first: Path, second: Path) -> None:
 
 
 def change_json(path: Path, change: Callable[[Any], None]) -> None:
-    """Change what a part of the journal says, and seal it as if it had always said so."""
+    """Change an object of the journal, and seal it as if it had been written so."""
     found = json.loads(path.read_text())
     del found["sha256"]
     change(found)
@@ -105,16 +106,17 @@ def plan_id(copy: Path) -> str:
 # ------------------------------------------------------------------------------------------- intact
 
 
-def test_an_intact_copy_is_right(copy: Path, shards: list[str]) -> None:
+def test_an_intact_copy_is_verified(copy: Path, shards: list[str]) -> None:
     plain = cloudimg.verify(copy)
     assert plain is not None
-    assert bool(plain) is plain.is_right is True
+    assert bool(plain) is plain.is_verified is True
     assert (plain.n_problems, plain.problems, plain.n_compared) == (0, (), 0)
     tables = list((copy / "originals").iterdir())
     assert plain.n_objects == len(shards) + len(tables)
     stored = [*(copy / key for key in shards), *tables]
     assert plain.n_bytes == sum(path.stat().st_size for path in stored)
-    assert "whole and right" in str(plain)
+    assert str(plain).startswith(f"{copy} is verified: {plain.n_objects} objects (")
+    assert ", no problems, in " in str(plain)
     assert "compared" not in str(plain)
     n_cells = len(list((copy / ".cloudimg/cells/0").iterdir()))
     whole = cloudimg.verify(copy, against_source=True)
@@ -143,7 +145,7 @@ def test_a_flipped_byte_anywhere_in_a_shard(copy: Path, shards: list[str], level
     # The first and the last bytes, the index of the chunks at the end, and between.
     for at in {0, size // 3, size // 2, size - 70, size - 20, size - 1}:
         flip(copy / key, at)
-        assert "SHA-256 differs" in told(copy)[key], at
+        assert "SHA-256 differs" in problems_of(copy)[key], at
         flip(copy / key, at)
     assert cloudimg.verify(copy)
 
@@ -154,7 +156,7 @@ def test_a_truncated_shard(copy: Path, shards: list[str]) -> None:
         whole = (copy / key).read_bytes()
         for left in (0, 3, len(whole) // 2, len(whole) - 1):
             (copy / key).write_bytes(whole[:left])
-            assert f"{left} bytes instead of {len(whole)}" in told(copy)[key]
+            assert f"{left} bytes instead of {len(whole)}" in problems_of(copy)[key]
         (copy / key).write_bytes(whole)
 
 
@@ -162,36 +164,36 @@ def test_a_shard_that_grew(copy: Path, shards: list[str]) -> None:
     path = copy / shards[0]
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"\0")
-    assert f"{size + 1} bytes instead of {size}" in told(copy)[shards[0]]
+    assert f"{size + 1} bytes instead of {size}" in problems_of(copy)[shards[0]]
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_missing_shard(copy: Path, shards: list[str], level: int) -> None:
     key = next(each for each in shards if each.startswith(f"{level}/"))
     (copy / key).unlink()
-    assert told(copy) == {key: "missing"}
+    assert problems_of(copy) == {key: "missing"}
 
 
 def test_two_swapped_shards(copy: Path, shards: list[str]) -> None:
     for level in range(2):
         first, *_, second = (each for each in shards if each.startswith(f"{level}/"))
         swap(copy / first, copy / second)
-        assert {first, second} <= told(copy).keys()
+        assert {first, second} <= problems_of(copy).keys()
         swap(copy / first, copy / second)
 
 
-def test_shards_swapped_with_their_receipts(copy: Path, shards: list[str]) -> None:
-    """Each fits what is said of it, but neither lies in its place."""
+def test_shards_swapped_with_their_commit_records(copy: Path, shards: list[str]) -> None:
+    """Each shard matches its record, but neither is in its place."""
     first, second = (copy / ".cloudimg/cells/0" / f"{n:09d}.json" for n in (0, 1))
     if not second.exists():
         pytest.skip("so small an image is one cell in Zarr 2")
     swap(first, second)
-    found = told(copy)
+    found = problems_of(copy)
     for path in (first, second):
-        assert "no receipt of cell" in found[str(path.relative_to(copy))]
+        assert "not a commit record of cell" in found[str(path.relative_to(copy))]
     for path, number in ((first, 0), (second, 1)):
         change_json(path, lambda record, number=number: record.update(number=number))
-    found = told(copy)
+    found = problems_of(copy)
     for path in (first, second):
         assert "objects of other cells" in found[str(path.relative_to(copy))]
 
@@ -210,14 +212,14 @@ def test_a_stale_shard_of_another_migration(
 ) -> None:
     key = next(each for each in shards if each.startswith(f"{level}/"))
     shutil.copy(stale / key, copy / key)
-    found = told(copy)
+    found = problems_of(copy)
     assert "SHA-256 differs" in found[key] or "bytes instead of" in found[key]
     assert "does not follow from the level below" in found[key]
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_stale_level_whose_checksums_fit(copy: Path, stale: Path, level: int) -> None:
-    """Objects and receipts of a level belong together, but not to the level below."""
+    """Objects and commit records of a level match, but not the level below."""
     shutil.rmtree(copy / f"{level}")
     shutil.copytree(stale / f"{level}", copy / f"{level}")
     for path in sorted((copy / ".cloudimg/cells").rglob("*.json")):
@@ -230,22 +232,22 @@ def test_a_stale_level_whose_checksums_fit(copy: Path, stale: Path, level: int) 
             ]
 
         change_json(path, change)
-    found = told(copy)
-    assert "not those that the migration ended with" in found.pop(".cloudimg/done.json")
+    found = problems_of(copy)
+    assert "not those that the migration finished with" in found.pop(".cloudimg/done.json")
     assert all("does not follow from the level below" in what for what in found.values()), found
     levels = {key[0] for key in found}
-    # What lies above was made of what was there before.
+    # The level above was made from the pixels that were there before.
     assert levels == ({"1", "2"} if level == 1 else {"2"})
 
 
 def test_a_stale_level_0_is_found_by_the_source(copy: Path, stale: Path) -> None:
-    """All of it from elsewhere, but the plan: right in itself."""
+    """Everything but the plan is of another migration, and consistent."""
     for name in ("0", "1", "2", "originals", ".cloudimg/cells"):
         shutil.rmtree(copy / name)
         shutil.copytree(stale / name, copy / name)
     for path in (copy / ".cloudimg/cells").rglob("*.json"):
         change_json(path, lambda record: record.update(plan=plan_id(copy)))
-    found = told(copy, against_source=True)
+    found = problems_of(copy, against_source=True)
     wrong = [what for what in found.values() if "differ from the source's" in what]
     assert len(wrong) == len(list((copy / ".cloudimg/cells/0").iterdir()))
 
@@ -269,7 +271,7 @@ def test_changed_metadata(copy: Path, shards: list[str]) -> None:
             if changed == whole:
                 continue
             path.write_bytes(changed)
-            assert told(copy) == {key: "is not the metadata that was written"}
+            assert problems_of(copy) == {key: "is not the metadata that was written"}
         path.write_bytes(whole)
 
 
@@ -277,57 +279,57 @@ def test_missing_metadata(copy: Path, shards: list[str]) -> None:
     for key in metadata_of(copy, shards):
         whole = (copy / key).read_bytes()
         (copy / key).unlink()
-        assert told(copy) == {key: "missing"}
+        assert problems_of(copy) == {key: "missing"}
         (copy / key).write_bytes(whole)
     assert cloudimg.verify(copy)
 
 
-def test_strangers(copy: Path, shards: list[str]) -> None:
-    """Readers would take them for chunks, or for metadata."""
+def test_orphaned_objects(copy: Path, shards: list[str]) -> None:
+    """Readers would mistake them for chunks or metadata."""
     beyond = shards[0].rpartition("/")[0] + "/99"
     for key in (beyond, "README.txt", "9/c/0", "originals/part-9.parquet"):
         path = copy / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"hello")
-        assert told(copy) == {key: "does not belong to the image"}
+        assert problems_of(copy) == {key: "does not belong to the image"}
         path.unlink()
     assert cloudimg.verify(copy)
 
 
-def test_a_stranger_in_the_place_of_a_missing_object(copy: Path, shards: list[str]) -> None:
-    """As many objects as there should be, but not the same ones."""
+def test_an_orphaned_object_in_place_of_a_missing_one(copy: Path, shards: list[str]) -> None:
+    """The number of objects is right, but not which they are."""
     beyond = shards[0].rpartition("/")[0] + "/99"
     (copy / shards[0]).rename(copy / beyond)
-    assert told(copy) == {shards[0]: "missing", beyond: "does not belong to the image"}
+    assert problems_of(copy) == {shards[0]: "missing", beyond: "does not belong to the image"}
 
 
-def test_a_stranger_where_an_empty_chunk_is(tmp_path: Path) -> None:
+def test_an_orphaned_object_in_place_of_an_empty_chunk(tmp_path: Path) -> None:
     pixels = np.zeros((64, 128), np.uint8)
     pixels[:, 64:] = 7
     out = tmp_path / "copy.zarr"
     cloudimg.to_zarr(pixels, out, chunks=64, shards=64, levels=1)
     assert not (out / "0/c/0/0").exists()
     shutil.copy(out / "0/c/0/1", out / "0/c/0/0")
-    assert told(out) == {"0/c/0/0": "does not belong to the image"}
+    assert problems_of(out) == {"0/c/0/0": "does not belong to the image"}
 
 
 # -------------------------------------------------------------------------------------- the journal
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_a_missing_receipt(copy: Path, stage: int) -> None:
+def test_a_missing_commit_record(copy: Path, stage: int) -> None:
     key = f".cloudimg/cells/{stage}/000000000.json"
     if not (copy / key).exists():
         pytest.skip("so small an image is one cell in Zarr 2")
     (copy / key).unlink()
-    assert told(copy) == {key: "there is no receipt: the cell was not finished"}
+    assert problems_of(copy) == {key: "there is no commit record: the cell was not finished"}
 
 
-def test_a_damaged_receipt(copy: Path) -> None:
+def test_a_damaged_commit_record(copy: Path) -> None:
     key = ".cloudimg/cells/0/000000000.json"
     for content in (b"", b"{", b"[]", b"7", b"{}", b"\xff\xfe", b'{"stage": 0, "number": 0}'):
         (copy / key).write_bytes(content)
-        found = told(copy)
+        found = problems_of(copy)
         assert list(found) == [key]
         assert "is damaged" in found[key]
 
@@ -372,8 +374,8 @@ def _other_histograms(record: Any) -> None:
     record["histograms"] = record["histograms"][:0]
 
 
-def test_a_receipt_that_tells_something_else(copy: Path) -> None:
-    """Also one that no version of ours would write: told of, and nothing read elsewhere."""
+def test_a_commit_record_that_was_changed(copy: Path) -> None:
+    """Also to values that cloudimg never writes: reported, and nothing is read elsewhere."""
     path = copy / ".cloudimg/cells/0/000000000.json"
     whole = path.read_bytes()
     for change in (
@@ -389,7 +391,7 @@ def test_a_receipt_that_tells_something_else(copy: Path) -> None:
         _other_histograms,
     ):
         change_json(path, change)
-        told(copy, against_source=True)
+        problems_of(copy, against_source=True)
         path.write_bytes(whole)
 
 
@@ -410,8 +412,8 @@ def test_a_histogram_that_cannot_be_read(copy: Path, original: Path) -> None:
     shards = SHARDS if zarr_format == 3 else None
     for change in (_broken_histogram, _histogram_of_odd_length):
         change_json(path, change)
-        assert "is damaged" in told(copy)[".cloudimg/cells/0/000000000.json"]
-        # The copy ended without, so that its cell is done again.
+        assert "is damaged" in problems_of(copy)[".cloudimg/cells/0/000000000.json"]
+        # Without its end mark the copy is not finished, so the cell is done again.
         (copy / ".cloudimg/done.json").unlink()
         cloudimg.migrate(source, copy, zarr_format=zarr_format, shards=shards, **ARGUMENTS)
         assert path.read_bytes() == whole
@@ -432,22 +434,22 @@ def test_flipped_bytes_of_the_journal(copy: Path, name: str) -> None:
             with pytest.raises(CorruptFileError, match=r"plan\.json is damaged"):
                 cloudimg.verify(copy)
         else:
-            found = told(copy)
+            found = problems_of(copy)
             assert list(found) == [key], at
             assert "is damaged" in found[key]
     (copy / key).write_bytes(whole)
     assert cloudimg.verify(copy)
 
 
-def test_a_receipt_of_another_migration(copy: Path, stale: Path) -> None:
-    """A late worker's: shards and receipt fit each other, and the receipt names another plan."""
+def test_a_commit_record_of_another_migration(copy: Path, stale: Path) -> None:
+    """Of a late worker: shards and record match each other, but the record names another plan."""
     key = ".cloudimg/cells/0/000000000.json"
     shutil.copy(stale / key, copy / key)
     for level in json.loads((stale / key).read_bytes())["levels"]:
         for name, _, _ in level["objects"]:
             shutil.copy(stale / name, copy / name)
     assert plan_id(stale) != plan_id(copy)
-    assert "the receipt is of another migration" in told(copy)[key]
+    assert "the commit record is of another migration" in problems_of(copy)[key]
 
 
 def test_plans_have_the_same_name_on_every_machine(original: Path, tmp_path: Path) -> None:
@@ -477,18 +479,18 @@ def _fewer_cells(done: Any) -> None:
     done["n_cells"] -= 1
 
 
-def test_receipts_that_were_written_later(copy: Path) -> None:
-    """Sealed, and of the right plan: but not what the migration ended with."""
+def test_commit_records_that_were_written_later(copy: Path) -> None:
+    """Sealed and of the same plan, but not those that the migration finished with."""
     path, end = copy / ".cloudimg/cells/0/000000000.json", copy / ".cloudimg/done.json"
     whole, whole_end = path.read_bytes(), end.read_bytes()
     for change in (_other_etag, _less):
         change_json(path, change)
-        what = "the receipts are not those that the migration ended with"
-        assert told(copy) == {".cloudimg/done.json": what}
+        what = "the commit records are not those that the migration finished with"
+        assert problems_of(copy) == {".cloudimg/done.json": what}
         path.write_bytes(whole)
     for change in (_end_of_another, _fewer_cells):
         change_json(end, change)
-        assert told(copy) == {".cloudimg/done.json": "tells of the end of another migration"}
+        assert problems_of(copy) == {".cloudimg/done.json": "the end mark is of another migration"}
         end.write_bytes(whole_end)
 
 
@@ -499,10 +501,10 @@ def _other_empty_chunks(record: Any) -> None:
     level["empty"] = base64.b64encode(bits).decode()
 
 
-def test_empty_chunks_are_those_that_receipts_tell_of(copy: Path, tmp_path: Path) -> None:
+def test_empty_chunks_are_those_of_the_commit_records(copy: Path, tmp_path: Path) -> None:
     key = ".cloudimg/cells/0/000000000.json"
     change_json(copy / key, _other_empty_chunks)
-    assert told(copy)[key] == "the receipt tells of other empty chunks at level 1"
+    assert problems_of(copy)[key] == "the commit record lists other empty chunks at level 1"
     pixels = np.zeros((70, 200), "f4")
     pixels[40:, 100:] = 3
     pixels[0, 0] = -0.0
@@ -512,24 +514,26 @@ def test_empty_chunks_are_those_that_receipts_tell_of(copy: Path, tmp_path: Path
         assert cloudimg.verify(out)
 
 
-def test_strangers_in_the_journal(copy: Path) -> None:
+def test_orphaned_objects_in_the_journal(copy: Path) -> None:
     for name in ("cells/0/999999999.json", "cells/0/0.json", "cells/7/000000000.json", "notes"):
         path = copy / ".cloudimg" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"{}")
-        assert told(copy) == {f".cloudimg/{name}": "does not belong to the journal"}
+        assert problems_of(copy) == {f".cloudimg/{name}": "does not belong to the journal"}
         path.unlink()
 
 
 def test_leftovers_of_writes_that_were_killed(copy: Path) -> None:
     name = "0/.0.6f1c.cloudimg-part"
     (copy / name).write_bytes(b"half a shard")
-    found = told(copy)
+    found = problems_of(copy)
     assert list(found) == [name]
-    assert "leftover" in found[name]
+    assert "left over from a write that was killed" in found[name]
 
 
-def test_a_place_that_is_being_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_destination_that_is_being_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "copy.zarr"
     cloudimg.to_zarr(np.ones((64, 64), np.uint8), out)
 
@@ -540,9 +544,9 @@ def test_a_place_that_is_being_cleared(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr("cloudimg.migration.journal.destination.Destination.delete", interrupt)
         with pytest.raises(KeyboardInterrupt):
             cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out, overwrite=True)
-    with pytest.raises(ArgumentError, match="being cleared by an overwriting"):
+    with pytest.raises(ArgumentError, match="a migration with overwrite=True was interrupted"):
         cloudimg.verify(out)
-    with pytest.raises(ArgumentError, match="being cleared by an overwriting"):
+    with pytest.raises(ArgumentError, match="a migration with overwrite=True was interrupted"):
         cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out)
     cloudimg.to_zarr(np.zeros((64, 64), np.uint8), out, overwrite=True)
     assert cloudimg.verify(out)
@@ -566,10 +570,12 @@ def test_a_damaged_table_of_originals(copy: Path) -> None:
     size = parts[0].stat().st_size
     for at in (0, size // 2, size - 1):
         flip(parts[0], at)
-        assert told(copy) == {key: "its bytes are not those that were stored (SHA-256 differs)"}
+        assert problems_of(copy) == {
+            key: "its bytes are not those that were stored (SHA-256 differs)"
+        }
         flip(parts[0], at)
     parts[0].unlink()
-    assert told(copy) == {key: "missing"}
+    assert problems_of(copy) == {key: "missing"}
 
 
 def test_an_unfinished_migration(tmp_path: Path) -> None:
@@ -585,23 +591,23 @@ def test_an_unfinished_migration(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"chunks": 32, "shards": 32, "levels": 1, "max_mem": 20_000}
     with pytest.raises(KeyboardInterrupt):
         image.to_zarr(out, progress=stop, **arguments)
-    found = told(out)
-    assert found.pop(".cloudimg/done.json") == "the migration was not finished"
+    found = problems_of(out)
+    assert found.pop(".cloudimg/done.json") == NOT_FINISHED
     assert 0 < len(found) <= 5
-    assert set(found.values()) == {"there is no receipt: the cell was not finished"}
+    assert set(found.values()) == {"there is no commit record: the cell was not finished"}
     image.to_zarr(out, **arguments)
     assert cloudimg.verify(out, against_source=True)
 
 
-def test_everything_but_the_last_word(copy: Path, shards: list[str]) -> None:
-    """Killed just before its end: all cells are there, and still it is not finished."""
+def test_everything_but_the_end_mark(copy: Path, shards: list[str]) -> None:
+    """Killed just before its end: all cells are done, but the migration is not finished."""
     roots = (
         ("zarr.json",) if (copy / "zarr.json").exists() else (".zattrs", ".zgroup", ".zmetadata")
     )
     for key in (*roots, ".cloudimg/done.json"):
         (copy / key).unlink(missing_ok=True)
-    found = told(copy)
-    assert found.pop(".cloudimg/done.json") == "the migration was not finished"
+    found = problems_of(copy)
+    assert found.pop(".cloudimg/done.json") == NOT_FINISHED
     assert found.keys() <= set(roots)
     assert found[roots[0]] == "missing"
 
@@ -625,10 +631,10 @@ def replace_pixel(path: Path) -> None:
 def test_a_source_with_other_pixels(own: tuple[Path, Path]) -> None:
     source, out = own
     replace_pixel(source / "a_1.tif")
-    assert cloudimg.verify(out)  # which does not look at the source
+    assert cloudimg.verify(out)  # which does not read the source
     text = str(cloudimg.verify(out, against_source=True))
     assert "the source changed since it was migrated" in text
-    assert "source files changed since they were read" in text
+    assert "source files changed since they were migrated" in text
     assert "a_1.tif" in text
     assert "1 bytes of its pixels differ from the source's" in text
     assert text.count("pixels differ") == 1
@@ -677,7 +683,7 @@ def test_samples_of_the_source(own: tuple[Path, Path]) -> None:
     assert text.count("pixels differ from the source's") == 2
 
 
-def test_samples_that_cannot_be(original: Path) -> None:
+def test_invalid_samples(original: Path) -> None:
     samples: list[Any] = [0, -1, 0.0, 1.5, -0.5, float("nan"), "all", True, [1]]
     for sample in samples:
         with pytest.raises(ArgumentError, match="sample="):
@@ -690,21 +696,21 @@ def test_arrays_to_compare_with(tmp_path: Path) -> None:
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     out = tmp_path / "copy.zarr"
     cloudimg.to_zarr(pixels, out, levels=1, identity="a")
-    with pytest.raises(ArgumentError, match="pass it as against_source="):
+    with pytest.raises(ArgumentError, match="pass the array as against_source="):
         cloudimg.verify(out, against_source=True)
     assert cloudimg.verify(out, against_source=pixels)
     wrong = pixels.copy()
     wrong[3, 3] += 1
     assert "1 bytes of its pixels differ" in str(cloudimg.verify(out, against_source=wrong))
     for other, what in ((pixels[:, 1:], "shape"), (pixels.astype("u4"), "dtype")):
-        with pytest.raises(ArgumentError, match=f"has {what}"):
+        with pytest.raises(ArgumentError, match=f"the source to compare with has {what}"):
             cloudimg.verify(out, against_source=other)
     with pytest.raises(ArgumentError):
         cloudimg.verify(out, against_source="elsewhere")
 
 
 def test_arrays_by_another_name(tmp_path: Path) -> None:
-    """What is given is compared, whatever it is called."""
+    """Arrays are compared by their pixels, not by their names."""
     import dask.array as da
 
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
@@ -756,7 +762,7 @@ def test_on_s3(meter: Meter, bucket: str) -> None:
     (first, *_, last) = sorted(key for key in found if key.startswith("0/c/"))
     meter.put(bucket, f"copy.zarr/{first}", found[last])
     meter.delete(bucket, f"copy.zarr/{last}")
-    wrong = told(url, storage_options=options)
+    wrong = problems_of(url, storage_options=options)
     assert "SHA-256 differs" in wrong[first] or "bytes instead of" in wrong[first]
     assert wrong[last] == "missing"
     for key in (first, last):
@@ -764,7 +770,7 @@ def test_on_s3(meter: Meter, bucket: str) -> None:
     assert cloudimg.verify(url, storage_options=options)
     meter.put(bucket, "src/a_1.tif", seed.encode(pixels + 1))
     text = str(cloudimg.verify(url, against_source=True, **both))
-    assert "source files changed since they were read" in text
+    assert "source files changed since they were migrated" in text
     assert "differ from the source's" in text
     meter.faults([{"match": "^GET .*/0/c/", "status": 403}])
     with pytest.raises(cloudimg.errors.AccessDeniedError, match=r"copy\.zarr/0/c/"):

@@ -1,0 +1,237 @@
+"""Make copies: `to_zarr`, `migrate`, and `dry_run`, which only reports the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from cloudimg.api.images import open
+from cloudimg.distributed.run import once
+from cloudimg.errors import ArgumentError
+from cloudimg.image.image import Image
+from cloudimg.migration.options import (
+    WRITE_DEFAULTS,
+    DryRunOptions,
+    MigrateOptions,
+    WriteOptions,
+)
+from cloudimg.migration.run.arguments import make_request, memory, write_to_url
+from cloudimg.migration.run.estimate import Estimate, estimate
+from cloudimg.migration.run.planning import plan_for
+from cloudimg.migration.run.result import Migration
+from cloudimg.migration.run.write_input import WriteInput, write_input_of_array
+from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.options import (
+    FILE_OPTIONS,
+    OPEN_DEFAULTS,
+    URL,
+    OpenOptions,
+    StorageOptions,
+    URLs,
+)
+
+if TYPE_CHECKING:
+    from cloudimg.api.images import Pixels
+    from cloudimg.opening.options import Client
+
+
+@takes_keywords(WriteOptions, WRITE_DEFAULTS)
+def to_zarr(
+    x: Pixels,
+    url: URL,
+    *,
+    dims: Sequence[str] | None = None,
+    identity: str | None = None,
+    **options: Unpack[WriteOptions],
+) -> Migration:
+    """Write an image to a sharded OME-Zarr, or continue an interrupted migration.
+
+    The stored bytes depend only on the image and the arguments. They are planned first, and the
+    plan is stored. Each cell of the plan is then read once and writes its shards at several
+    levels, one request per shard. If the process is killed, the same call continues and ends with
+    the same bytes. `verify` checks the result. Concurrent migrations to one destination are
+    rejected.
+
+    Parameters
+    ----------
+    x : Image, dask.array.Array, xarray.DataArray or ndarray
+        The image to write.
+    url : str or path
+        Folder for the OME-Zarr: in S3 (``s3://``), Google Cloud (``gs://``), Azure, or local.
+    dims : sequence of str, optional
+        Names of the axes of an array without names; by default the last ones of t, c, z, y, x.
+    identity : str, optional
+        A name for the content of a Dask array, if the array's own name differs between runs. An
+        interrupted migration is continued only if the identity is the same.
+    zarr_format : {3, 2}
+        3 is OME-Zarr 0.5 with shards, 2 is OME-Zarr 0.4 for older programs.
+    chunks : tuple, mapping by dim or int, optional
+        Shape of the chunks that viewers read; a single number is for y and x. By default 256 x 256
+        or 64 x 64 x 64, depending on the shape of the image.
+    shards : tuple, mapping by dim or int, optional
+        Shape of the stored objects at level 0, a multiple of `chunks`. By default chosen so that
+        an object holds 32 to 64 MiB and few pixels are read twice.
+    levels : int, optional
+        Number of resolution levels, including level 0.
+    factors : mapping by dim, or list of them, optional
+        Downsampling factors from each level to the next. By default 2 along y and x, and along z
+        if the image is about as deep as it is wide.
+    downsampling : {"mean", "nearest", "mode"}
+        "mean" is for images, "nearest" and "mode" are for labels.
+    codec : str, mapping or codec of zarr, optional
+        Compression, such as "zstd", "zstd:9", "blosc", "none" or
+        ``{"name": ..., "configuration": ...}``.
+    name : str, optional
+        Name of the image in viewers.
+    max_mem : int or str, optional
+        Limit of memory for cells in flight, such as "2GB"; on a cluster, of each worker.
+    overwrite : bool
+        Delete what is at `url` if it is anything but this migration. An interrupted call with
+        ``overwrite=True`` continues like any other.
+    resume : bool
+        Whether to continue an unfinished migration. With False it is an error.
+    client : distributed.Client, optional
+        Dask cluster whose workers write the cells. A function that returns a client is called once
+        there is work for it.
+    progress : bool or callable
+        True prints a progress line; a function is called with an `Advance`.
+    storage_options : mapping, optional
+        Options of fsspec for the store of `url`.
+
+    Returns
+    -------
+    Migration
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is invalid, or `url` holds a migration with other arguments or of another
+        source, or anything that cloudimg did not write.
+    LeaseError
+        If another process is writing to `url`.
+    StorageError, FormatError, GridError, ChangedError
+        Finished cells are kept; the same call continues from there.
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> import numpy as np
+    >>> done = cloudimg.to_zarr(
+    ...     np.zeros((10, 512, 512), np.uint16), "/tmp/zeros.ome.zarr", dims=("z", "y", "x")
+    ... )  # doctest: +SKIP
+    >>> bool(cloudimg.verify("/tmp/zeros.ome.zarr"))  # doctest: +SKIP
+    True
+    """
+    if isinstance(x, Image):
+        if dims is not None or identity is not None:
+            raise ArgumentError("dims= and identity= are for arrays: an Image has its own")
+        return x.to_zarr(url, **options)
+
+    def array_input(name: str | None) -> WriteInput:
+        return write_input_of_array(x, dims=dims, name=name, identity=identity)
+
+    return write_to_url(array_input, url, options, options.get("storage_options"))
+
+
+@takes_keywords(MigrateOptions, {**OPEN_DEFAULTS, **WRITE_DEFAULTS})
+def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migration:
+    """Open files and write them to a sharded OME-Zarr.
+
+    Unlike ``open(source).to_zarr(url)``, checks that `url` can be written before the source is
+    opened.
+
+    Parameters
+    ----------
+    source : str, path or sequence of them
+        A URL pattern, a glob, a file or a list of files; see `cloudimg.open`.
+    url : str or path
+        Folder for the OME-Zarr; see `cloudimg.to_zarr`.
+    source_options, target_options : mapping, optional
+        Options of fsspec for the store of `source` and for that of `url`.
+    axes, dims, mosaic, series, missing, fill_value, validate, palette, imread
+        See `cloudimg.open`.
+    zarr_format, chunks, shards, levels, factors, downsampling, codec, name
+        See `cloudimg.to_zarr`.
+    max_mem, overwrite, resume, client, progress
+        See `cloudimg.to_zarr`.
+
+    Returns
+    -------
+    Migration
+
+    Raises
+    ------
+    ArgumentError, LeaseError, StorageError, FormatError, GridError, ChangedError
+        See `cloudimg.to_zarr`.
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> done = cloudimg.migrate(
+    ...     "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif",
+    ...     "s3://lab/exp.ome.zarr",
+    ...     progress=True,
+    ... )  # doctest: +SKIP
+    """
+    # Opening and writing share one client; a function that returns one is called once.
+    client = once(options.get("client"))
+    given = {**options, "client": client}
+    opening = _open_options(given, options.get("source_options"), client)
+
+    def image_input(name: str | None) -> WriteInput:
+        return open(source, **opening).write_input(name)
+
+    return write_to_url(image_input, url, given, options.get("target_options"))
+
+
+@takes_keywords(DryRunOptions, {**OPEN_DEFAULTS, **WRITE_DEFAULTS})
+def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
+    """Report what `migrate` would read, write and cost, and write nothing.
+
+    Parameters
+    ----------
+    source : str, path or sequence of them
+        A URL pattern, a glob, a file or a list of files; see `cloudimg.open`.
+    storage_options : mapping, optional
+        Options of fsspec for the store of `source`.
+    prices : mapping, optional
+        Dollars per thousand requests, by kind: "put", "get", "list".
+    axes, dims, mosaic, series, missing, fill_value, validate, palette, imread
+        See `cloudimg.open`.
+    max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
+        See `cloudimg.to_zarr`.
+
+    Returns
+    -------
+    Estimate
+        ``str()`` of it is a report; `Estimate.to_json` has the numbers.
+
+    Raises
+    ------
+    ArgumentError, StorageError, FormatError, GridError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> estimate = cloudimg.dry_run("s3://lab/exp/img_{t}_{z}.tif", levels=4)  # doctest: +SKIP
+    >>> print(estimate)  # doctest: +SKIP
+    """
+    from cloudimg.migration.encode.codecs import make_codec
+
+    request = make_request(options)
+    opening = _open_options(options, options.get("storage_options"), None)
+    write_input = open(source, **opening).write_input(request.name)
+    spec = make_codec(request.codec, write_input.dtype, request.zarr_format).spec
+    return estimate(
+        plan_for(write_input, request, spec),
+        write_input,
+        max_bytes=memory(options.get("max_mem"), None),
+        prices=options.get("prices"),
+    )
+
+
+def _open_options(
+    given: Mapping[str, Any], storage_options: StorageOptions | None, client: Client | None
+) -> OpenOptions:
+    chosen = {name: given[name] for name in FILE_OPTIONS if name in given}
+    return cast(OpenOptions, {**chosen, "storage_options": storage_options, "client": client})

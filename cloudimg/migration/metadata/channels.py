@@ -1,0 +1,65 @@
+"""Names and colours of channels. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudimg.migration.plan.axes_mapping import AxesMapping
+
+_RGB = ("red", "green", "blue", "alpha")
+_RGB_COLORS = ("FF0000", "00FF00", "0000FF", "FFFFFF")
+
+
+def channels_of(
+    axes_mapping: AxesMapping, attrs: Mapping[str, Any], coords: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and colours of the channels of each image; empty if they are unknown.
+
+    Parameters
+    ----------
+    axes_mapping : AxesMapping
+    attrs : mapping
+        Attributes of the headers.
+    coords : sequence or None
+        Coordinates along the channel axis of the source.
+    """
+    names = tuple(str(each) for each in attrs.get("channel_names") or ())
+    colors = tuple(_hex(each) for each in attrs.get("channel_colors") or ())
+    if "c" not in axes_mapping.dims:
+        return names[:1], colors[:1]
+    n_channels = axes_mapping.shape[axes_mapping.dims.index("c")]
+    names = _distinct(names, coords)
+    if "s" in axes_mapping.source_dims and axes_mapping.n_samples in (3, 4):
+        names, colors = _samples(names, coords, axes_mapping.n_samples, n_channels)
+    return (
+        names if len(names) == n_channels else (),
+        colors if len(colors) == n_channels else (),
+    )
+
+
+def _samples(
+    names: tuple[str, ...], coords: Any, n_samples: int, n_channels: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and colours of the samples of each channel of the source: "GFP red" and so on."""
+    n_source = n_channels // n_samples
+    if len(names) != n_source:
+        labels = range(n_source) if coords is None or len(coords) != n_source else coords
+        names = tuple(map(str, labels)) if n_source > 1 else ("",)
+    return (
+        tuple(f"{name} {sample}".strip() for name in names for sample in _RGB[:n_samples]),
+        _RGB_COLORS[:n_samples] * n_source,
+    )
+
+
+def _distinct(names: tuple[str, ...], coords: Any) -> tuple[str, ...]:
+    """Names of channels, preceded by their coordinates if several channels share a name."""
+    labels = () if coords is None else tuple(map(str, coords))
+    if len(set(names)) == len(names) or len(set(labels)) != len(names):
+        return names
+    return tuple(f"{label} {name}" for label, name in zip(labels, names, strict=True))
+
+
+def _hex(color: Any) -> str:
+    """RRGGBB of an RGBA color as OME stores it, a signed integer."""
+    return f"{(int(color) & 0xFFFFFFFF) >> 8:06X}"

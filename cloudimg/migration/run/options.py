@@ -1,0 +1,24 @@
+"""`RunOptions`: how a migration runs, apart from what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudimg.distributed.run import Client
+from cloudimg.migration.progress import AdvanceCallback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The arguments of a migration that do not change what is written."""
+
+    max_bytes: int
+    """Memory for cells in bytes; on a cluster, of each worker."""
+    overwrite: bool
+    """Whether to delete other contents of the destination."""
+    resume: bool
+    """Whether to continue an unfinished migration."""
+    client: Client | None
+    """Client of the Dask cluster that does the cells; None for this process."""
+    progress: AdvanceCallback | None
+    """Called after every cell."""

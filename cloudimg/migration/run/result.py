@@ -1,0 +1,45 @@
+"""`Migration`: what a migration returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dask.utils import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """Result of a migration. `str` gives a short report."""
+
+    url: str
+    """URL of the copy, without credentials."""
+    n_cells: int
+    """Number of cells (units of work) of the whole migration."""
+    n_done_before: int
+    """Number of cells that earlier runs had already finished."""
+    n_objects: int
+    """Number of shards (in Zarr 2, chunks) that this run stored."""
+    n_bytes: int
+    """Size of these objects as stored, in bytes."""
+    seconds: float
+    """Duration of this run, in seconds."""
+    notes: tuple[str, ...] = ()
+    """What the source contains that the copy does not."""
+    only_metadata: bool = False
+    """Whether all cells were finished before, and this run only wrote the metadata."""
+
+    def __str__(self) -> str:
+        if self.only_metadata:
+            summary = (
+                f"{self.url} is complete: all cells were finished before, this run wrote the"
+                " metadata"
+            )
+        elif self.n_done_before == self.n_cells:
+            summary = f"{self.url} is complete: nothing left to do"
+        else:
+            before = f" ({self.n_done_before} finished before)" if self.n_done_before else ""
+            summary = (
+                f"{self.url}: {self.n_cells} cells{before}, stored {self.n_objects} objects"
+                f" ({format_bytes(self.n_bytes)}) in {self.seconds:.1f} s"
+            )
+        return "\n".join([summary, *(f"note: {note}" for note in self.notes)])

@@ -1,0 +1,87 @@
+"""What is kept of the header of a file once it has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.reader import Reader
+
+Index = tuple[int, ...]
+"""Index of a file in the grid."""
+_COMPARED_ATTRS = ("stage_position", "stage_position_unit", "pixel_size", "pixel_size_unit")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderSummary:
+    """The part of a header that is compared with other headers."""
+
+    dims: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    """Shapes by level."""
+    dtype: np.dtype[Any]
+    attrs: Mapping[str, Any]
+    """Stage position and pixel size."""
+
+    @classmethod
+    def of(cls, opened: OpenFile) -> Self:
+        """Summarize the header of a file."""
+        parsed = opened.parsed
+        return cls(
+            parsed.dims,
+            tuple(level.shape for level in parsed.levels),
+            parsed.levels[0].dtype,
+            {name: parsed.attrs[name] for name in _COMPARED_ATTRS if name in parsed.attrs},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The header of one file; small, because there may be a million."""
+
+    key: str
+    url: str
+    """URL without credentials."""
+    dims: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    """Shapes by level."""
+    dtype: np.dtype[Any]
+    etag: str | None
+    size_bytes: int
+    attrs: Mapping[str, Any]
+    """Attributes; see `cloudimg.Image.attrs`."""
+
+    @classmethod
+    def of(cls, reader: Reader, key: str, opened: OpenFile) -> Self:
+        """Return what is kept of an open file."""
+        levels = opened.parsed.levels
+        return cls(
+            key=key,
+            url=reader.store.location.display(key),
+            dims=opened.parsed.dims,
+            shapes=tuple(level.shape for level in levels),
+            dtype=levels[0].dtype,
+            etag=opened.etag,
+            size_bytes=opened.size_bytes,
+            attrs=opened.parsed.attrs,
+        )
+
+    @classmethod
+    def from_summary(
+        cls, reader: Reader, key: str, summary: HeaderSummary, size_bytes: int
+    ) -> Self:
+        """Return the header of a file that another process read and summarized."""
+        return cls(
+            key=key,
+            url=reader.store.location.display(key),
+            dims=summary.dims,
+            shapes=summary.shapes,
+            dtype=summary.dtype,
+            etag=None,
+            size_bytes=size_bytes,
+            attrs=summary.attrs,
+        )

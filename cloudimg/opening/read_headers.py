@@ -1,0 +1,150 @@
+"""Choose the files whose headers must be read at open, and read them.
+
+The first header stands for all files. Where files are concatenated, the last file along each such
+axis may be shorter, so its header is read too. ``validate="all"`` reads every header, in this
+process or on the workers of a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
+
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.distributed.run import Client
+from cloudimg.errors import FormatError, StorageError
+from cloudimg.opening.header import Header, HeaderSummary, Index
+from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, read_on_cluster
+from cloudimg.opening.options import OpenArguments
+from cloudimg.reading.layout import Axis, Layout
+from cloudimg.reading.reader import Reader
+from cloudimg.settings import settings
+from cloudimg.storage import engine, map_ahead
+
+HeaderOrError = Header | FormatError
+
+
+def key_at(reader: Reader, grid: FileGrid, index: Index) -> str:
+    """Return the key of the file at an index."""
+    return reader.store.location.key_of(grid.keys(index))
+
+
+def start_edge_headers(
+    reader: Reader, grid: FileGrid, first_index: Index
+) -> dict[Index, Future[HeaderOrError]]:
+    """Start reading the headers at the edges of a mosaic before the first header is known.
+
+    Every page has y and x, so fields of these names are concatenated whatever the first header
+    contains; this saves a round trip.
+    """
+    edges = (
+        grid.last_along(i, grid.shape[i] - 1)
+        for i, name in enumerate(grid.fields)
+        if name in ("y", "x") and grid.shape[i] > 1
+    )
+    return {
+        edge: engine().fetch(partial(_read_header, reader, grid, edge))
+        for edge in edges
+        if edge is not None and edge != first_index
+    }
+
+
+def other_headers(
+    reader: Reader,
+    grid: FileGrid,
+    layout: Layout,
+    started: Mapping[Index, Future[HeaderOrError]],
+    arguments: OpenArguments,
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Yield the headers besides the first one that are needed: at edges, or of all files.
+
+    Parameters
+    ----------
+    reader : Reader
+    grid : FileGrid
+    layout : Layout
+    started : mapping
+        Headers that are being read already, by index.
+    arguments : OpenArguments
+
+    Raises
+    ------
+    StorageError, ClusterError
+    """
+    validate_all, client = arguments.validate == "all", arguments.client
+    first_index = grid.first()
+
+    def report(n_read: int) -> None:
+        if arguments.progress is not None:
+            arguments.progress("headers read", n_read)
+
+    if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
+        return _headers_by_workers(client, reader, grid, first_index, report)
+    if validate_all:
+        wanted = [index for index in grid.files() if index != first_index]
+    else:
+        ends = (end for axis in layout.axes for end in _ends(grid, axis, first_index))
+        wanted = [end for end in dict.fromkeys(ends) if end != first_index]
+    return _headers_at(reader, grid, wanted, started, report)
+
+
+def _ends(grid: FileGrid, axis: Axis, first_index: Index) -> Iterator[Index]:
+    """Yield the files whose lengths along an axis must be known besides the first file's."""
+    if axis.field is None or axis.is_stacked or axis.count == 1:
+        return
+    last = grid.last_along(axis.field, axis.count - 1)
+    if last is not None:
+        yield last
+    if first_index[axis.field] == axis.count - 1:
+        # Because of missing files the first file is at the edge, so another one before the edge
+        # must stand for the rest.
+        before = (grid.last_along(axis.field, i) for i in range(axis.count - 1))
+        yield from islice((index for index in before if index is not None), 1)
+
+
+def _headers_at(
+    reader: Reader,
+    grid: FileGrid,
+    wanted: Sequence[Index],
+    started: Mapping[Index, Future[HeaderOrError]],
+    report: Callable[[int], None],
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Yield headers, many read at a time."""
+
+    def start(index: Index) -> Future[HeaderOrError]:
+        return started.get(index) or engine().fetch(partial(_read_header, reader, grid, index))
+
+    # The bound limits the memory of headers that wait to be yielded.
+    headers = map_ahead(start, wanted, n_ahead=4 * settings().max_requests)
+    for n_read, (index, header) in enumerate(zip(wanted, headers, strict=True), 2):
+        report(n_read)
+        yield index, header
+
+
+def _read_header(reader: Reader, grid: FileGrid, index: Index) -> HeaderOrError:
+    key = key_at(reader, grid, index)
+    try:
+        return Header.of(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
+    except FormatError as exc:
+        return exc
+
+
+def _headers_by_workers(
+    client: Client,
+    reader: Reader,
+    grid: FileGrid,
+    first_index: Index,
+    report: Callable[[int], None],
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Yield all headers but the first one, read by the workers of a cluster."""
+    for index, summary, size in read_on_cluster(client, reader, grid, report=report):
+        if index == first_index:
+            continue
+        if isinstance(summary, StorageError):
+            raise summary
+        if isinstance(summary, HeaderSummary):
+            yield index, Header.from_summary(reader, key_at(reader, grid, index), summary, size)
+        else:
+            yield index, summary

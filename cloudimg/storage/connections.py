@@ -1,0 +1,157 @@
+"""The connections of this process: the backends of each location, shared by its stores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.settings import settings
+from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
+from cloudimg.storage.failures import cause_text
+from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.urls import Location, redact
+
+_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_", "FSSPEC_", "SSL_CERT_")
+"""Prefixes of the environment variables that determine endpoints and credentials."""
+
+_lock = threading.Lock()
+_backends: dict[tuple[Location, str, str], list[Backend]] = {}
+_is_forked = False
+"""Whether this process was forked from one with connections. It does not have obstore's threads,
+so calls of obstore would never return."""
+
+
+def shared_backends(location: Location, options: Mapping[str, Any], identity: str) -> list[Backend]:
+    """The backends that can serve a location, fastest first.
+
+    Stores with equal location and options share them, as long as the environment is the same: a
+    store created later uses the endpoints and credentials of its own time.
+
+    Parameters
+    ----------
+    location : Location
+    options : mapping
+        fsspec's ``storage_options``.
+    identity : str
+        Digest of the options.
+    """
+    key = (location, identity, _environment_digest())
+    with _lock:
+        if key not in _backends:
+            _backends[key] = _make_backends(location, options)
+        return _backends[key]
+
+
+def forget_connections() -> None:
+    """Make the next requests create new connections."""
+    _backends.clear()
+
+
+def _environment_digest() -> str:
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(_VARIABLES))
+    return hashlib.sha256(repr(variables).encode()).hexdigest()
+
+
+def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
+    slow = _LateFsspec(location, options)
+    if location.before or location.after or settings().backend == "fsspec":
+        return [slow]
+    if location.protocol == "file":
+        return [slow] if options else [LocalBackend()]
+    try:
+        fast = _fast_backend(location, options)
+        return [slow] if fast is None else [fast, slow]
+    except NotMappableError:
+        return [slow]
+    except CloudimgError:
+        raise
+    except Exception as exc:  # noqa: BLE001
+        url = location.display(location.root)
+        failure = ArgumentError(
+            f"cannot connect to {url}: {type(exc).__name__}: {redact(str(exc))}",
+            url=url,
+            cause=cause_text(exc),
+        )
+    raise failure
+
+
+def _fast_backend(location: Location, options: Mapping[str, Any]) -> Backend | None:
+    """The obstore backend, or None if there is none for the protocol.
+
+    Raises
+    ------
+    NotMappableError
+        If it cannot express the location or the options.
+    """
+    if _is_forked or _is_configured_in_fsspec(location.protocol):
+        return None
+    # obstore is imported only for a location that needs it.
+    if location.protocol == "s3":
+        from cloudimg.storage.obstore_backend import S3Backend
+
+        return S3Backend(options, location.root, location.display)
+    if location.protocol in ("http", "https") and not options:
+        from cloudimg.storage.obstore_backend import HTTPBackend
+
+        return HTTPBackend(location.protocol, location.root, location.display)
+    return None
+
+
+def _is_configured_in_fsspec(protocol: str) -> bool:
+    """Whether fsspec's own configuration has options for the protocol, which only it can apply."""
+    folder = Path(os.environ.get("FSSPEC_CONFIG_DIR", "~/.config/fsspec")).expanduser()
+    if not folder.is_dir() and not any(name.startswith("FSSPEC_") for name in os.environ):
+        return False  # without importing fsspec
+    import fsspec.config
+
+    return bool(fsspec.config.conf.get(protocol))
+
+
+class _LateFsspec:
+    """The fsspec backend, created when first needed: importing s3fs takes half a second."""
+
+    def __init__(self, location: Location, options: Mapping[str, Any]) -> None:
+        self._location, self._options = location, options
+        self._lock = threading.Lock()
+        self._created: Backend | None = None
+
+    def _backend(self) -> Backend:
+        with self._lock:
+            if self._created is None:
+                from cloudimg.storage.fsspec_backend import FsspecBackend
+
+                self._created = FsspecBackend(self._location, self._options)
+            return self._created
+
+    def get(self, key: str, start: int | None, stop: int | None) -> Blob:
+        return self._backend().get(key, start, stop)
+
+    def info(self, key: str) -> Entry:
+        return self._backend().info(key)
+
+    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+        return self._backend().list_objects(folder, stem, depth)
+
+    def put(self, key: str, data: Data) -> None:
+        self._backend().put(key, data)
+
+    def create(self, key: str, data: Data) -> bool:
+        return self._backend().create(key, data)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._backend().delete(keys)
+
+
+def _forget_after_fork() -> None:
+    global _lock, _is_forked  # a lock that another thread of the parent held would never open
+    _lock = threading.Lock()
+    _is_forked = _is_forked or bool(_backends)
+    forget_connections()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

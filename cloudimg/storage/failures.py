@@ -1,0 +1,117 @@
+"""Errors of the storage package, made from the exceptions of other libraries.
+
+Exceptions of botocore, aiohttp, obstore, gcsfs and fsspec may hold signed URLs, or headers with
+credentials. Our errors therefore keep only their redacted text (`CloudimgError.cause`), and are
+raised after the ``except`` block has ended: inside it Python would keep the foreign exception as
+``__context__``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from cloudimg.errors import (
+    AccessDeniedError,
+    NoRoomError,
+    NotFoundError,
+    ServerError,
+    StorageError,
+)
+from cloudimg.storage.urls import redact
+
+
+class WrongRegionError(StorageError):
+    """The bucket is in another region than the request was signed for."""
+
+
+Kind = type[StorageError]
+
+_KIND_OF_STATUS: Mapping[int, Kind] = {
+    401: AccessDeniedError,
+    403: AccessDeniedError,
+    404: NotFoundError,
+    413: NoRoomError,
+    507: NoRoomError,
+    # Temporary; 409: another request for the same object was in progress.
+    **dict.fromkeys((408, 409, 425, 429), ServerError),
+}
+_NO_ROOM_CODES = (
+    "quota",
+    "toolarge",
+    "storagefull",
+    "insufficientstorage",
+    "insufficientcapacity",
+)
+_MESSAGES: Mapping[Kind, str] = {
+    NoRoomError: "no room to write {url}{detail}: the store or disk is full, a quota is used up, or"
+    " the object is too large; free some space and try again",
+    NotFoundError: "not found: {url}{detail}",
+    AccessDeniedError: "access denied: cannot {action} {url}{detail}",
+    WrongRegionError: "{url} is in another region or at another endpoint{detail}",
+    StorageError: "the server refused to {action} {url}{detail}",
+    ServerError: "the server failed to {action} {url}{detail}",
+}
+"""Message of each kind of error; where several kinds apply, the first one is raised."""
+
+_LONGEST_CAUSE = 2000  # characters: an error page of a proxy can be long
+_HEADER_SECRETS = re.compile(
+    r"(?i)((?:authorization|cookie|x-amz-security-token)['\"]?\s*[:=]\s*)[^\r\n]*"
+    r"|(\b(?:bearer|basic)\s+)\S+"
+)
+_XML_ELEMENT = re.compile(
+    r"<(?!(?:Code|Message|RequestId|HostId|Region|Endpoint)>)([A-Z]\w*)>[^<]*"
+)
+"""Elements of an error document. S3 quotes the key ID, signature and signed headers of a request
+in some of them."""
+
+
+def kind_of_response(status: int | None, code: str | None) -> Kind | None:
+    """The kind of error for an HTTP status and a store's error code; None without a status.
+
+    The code decides whether a store is full, because statuses differ: QuotaExceeded (Ceph, with
+    403), EntityTooLarge (S3, with 400), XMinioStorageFull (MinIO). See also RFC 9110 and RFC 4918.
+    """
+    if code is not None and any(word in code.lower() for word in _NO_ROOM_CODES):
+        return NoRoomError
+    if status is None:
+        return None
+    return _KIND_OF_STATUS.get(status, StorageError if 400 <= status < 500 else ServerError)
+
+
+def most_specific(kinds: Iterable[Kind | None]) -> Kind | None:
+    """The kind of error to raise where an exception has the marks of several."""
+    present = set(kinds)
+    return next((kind for kind in _MESSAGES if kind in present), None)
+
+
+def storage_error(
+    kind: Kind, url: str, action: str, detail: str, cause: str | None = None
+) -> StorageError:
+    """An error of a kind, with its usual message.
+
+    Parameters
+    ----------
+    kind : type
+        `StorageError`, or a subclass of it.
+    url : str
+        The object, without credentials.
+    action : str
+        The request: ``"read"``, ``"write"`` or ``"delete"``.
+    detail : str
+        What the server or the operating system reported, beginning with a space; may be empty.
+    cause : str, optional
+        See `cause_text`.
+    """
+    text = _MESSAGES[kind].format(url=url, action=action, detail=detail)
+    return kind(text, url=url, cause=cause)
+
+
+def cause_text(exc: BaseException) -> str:
+    """Type and text of a library's exception, without credentials."""
+    name = type(exc).__name__
+    if isinstance(exc, ValueError):
+        return name  # HTTP clients quote an invalid header, which may be a token
+    text = _HEADER_SECRETS.sub(r"\1\2***", redact(str(exc)))
+    text = _XML_ELEMENT.sub(r"<\1>***", text)
+    return f"{name}: {text}"[:_LONGEST_CAUSE]

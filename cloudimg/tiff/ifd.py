@@ -1,0 +1,181 @@
+"""One image file directory (IFD) in bytes already fetched: its extent and what it points at.
+
+Parses only as much as is needed to know which bytes the parser will read next; tifffile reads the
+values. Layouts: TIFF 6.0, section 2, and the BigTIFF design of Aware Systems.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+Buffer = bytes | memoryview
+Range = tuple[int, int]
+"""Half-open range of bytes of a file."""
+Have = Callable[[int, int], Buffer | None]
+"""Returns the bytes of a half-open range, or None unless all of them have been fetched."""
+
+_SUBIFDS = 330
+_PARSED = {273, 279, 324, 325, _SUBIFDS, 347}
+"""Tags whose values the parser reads for every page: segments, SubIFDs, JPEG tables."""
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
+_MAX_TAGS = 4096
+"""A larger count is taken for noise, as tifffile does."""
+_MAX_VALUE_BYTES = 4 * 2**20
+_NEAR_BYTES = 16 * 2**10
+_GAP_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Byte order and offset width of a TIFF."""
+
+    order: str
+    """``<`` or ``>``."""
+    is_big: bool
+    """BigTIFF, with offsets of 8 bytes."""
+
+    @property
+    def count_bytes(self) -> int:
+        return 8 if self.is_big else 2
+
+    @property
+    def entry_bytes(self) -> int:
+        return 20 if self.is_big else 12
+
+    @property
+    def offset_bytes(self) -> int:
+        return 8 if self.is_big else 4
+
+    @property
+    def key_bytes(self) -> int:
+        """Length of the tag count and of the first tag's code, type and count."""
+        return self.count_bytes + self.entry_bytes - self.offset_bytes
+
+    def unpack_offset(self, data: Buffer) -> int:
+        return int(struct.unpack(f"{self.order}{'Q' if self.is_big else 'L'}", data)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ifd:
+    """Extent of one IFD and what it points at."""
+
+    start_bytes: int
+    next_bytes: int
+    """Offset of the next IFD of the chain, 0 after the last."""
+    codes: tuple[int, ...]
+    """Codes of all tags."""
+    values: tuple[tuple[int, int, int], ...]
+    """Code, start and stop of values stored outside the IFD, for tags read for every page. Very
+    long values are left out: a broken header must not cause the file to be fetched many times."""
+    extent: Range
+    """From the first to the last byte of the IFD and of the values stored near it."""
+    sub_ifd: int
+    """Offset of the SubIFD if there is exactly one, else 0; more are among `values`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialFile:
+    """A TIFF of which some byte ranges have been fetched."""
+
+    have: Have
+    dialect: Dialect
+    size_bytes: int
+    """Size of the whole file."""
+    in_flight: int
+    """Maximum number of concurrent requests."""
+
+    def ifd(self, start_bytes: int) -> Ifd | None:
+        """See `read_ifd`."""
+        return read_ifd(self.have, self.dialect, start_bytes)
+
+    def clip(self, start_bytes: int, stop_bytes: int) -> Range:
+        """The part of a range that lies within the file."""
+        return max(0, start_bytes), min(stop_bytes, self.size_bytes)
+
+
+def read_dialect(head: Buffer) -> tuple[Dialect, int] | None:
+    """The dialect of a file and the offset of its first IFD; None for any other layout."""
+    order = {b"II": "<", b"MM": ">"}.get(bytes(head[:2]))
+    if order is None or len(head) < 16:
+        return None
+    version = struct.unpack(f"{order}H", head[2:4])[0]
+    if version == 42:
+        return Dialect(order, False), Dialect(order, False).unpack_offset(head[4:8])
+    if version == 43 and struct.unpack(f"{order}HH", head[4:8]) == (8, 0):
+        return Dialect(order, True), Dialect(order, True).unpack_offset(head[8:16])
+    return None
+
+
+def read_ifd(have: Have, dialect: Dialect, start: int) -> Ifd | None:
+    """Read the IFD at an offset; None if its bytes have not been fetched or are not an IFD."""
+    counted = have(start, start + dialect.count_bytes)
+    if counted is None:
+        return None
+    n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
+    if not 0 < n_tags <= _MAX_TAGS:
+        return None
+    first = start + dialect.count_bytes
+    last = first + n_tags * dialect.entry_bytes
+    stop = last + dialect.offset_bytes
+    data = have(first, stop)
+    if data is None:
+        return None
+    codes, values, near, sub_ifd = [], [], [], 0
+    for code, count, n_bytes, value in _entries(dialect, data[: last - first]):
+        codes.append(code)
+        if n_bytes <= dialect.offset_bytes:
+            if code == _SUBIFDS and count == 1:
+                sub_ifd = value
+            continue
+        if code in _PARSED and n_bytes <= _MAX_VALUE_BYTES:
+            values.append((code, value, value + n_bytes))
+        if start - _NEAR_BYTES <= value and value + n_bytes <= last + _NEAR_BYTES:
+            near.append((value, value + n_bytes))
+    return Ifd(
+        start_bytes=start,
+        next_bytes=dialect.unpack_offset(data[-dialect.offset_bytes :]),
+        codes=tuple(codes),
+        values=tuple(values),
+        extent=_extended((start, stop), near),
+        sub_ifd=sub_ifd,
+    )
+
+
+def _entries(dialect: Dialect, data: Buffer) -> Iterator[tuple[int, int, int, int]]:
+    """Code, count and size in bytes of each tag, and its value or the offset of it."""
+    layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
+    for code, kind, count, value in struct.iter_unpack(layout, data):
+        yield code, count, _TYPE_BYTES.get(kind, 0) * count, value
+
+
+def _extended(extent: Range, near: list[Range]) -> Range:
+    """A range extended by those adjacent to its ends; beyond a gap, pixels may lie between."""
+    low, high = extent
+    for first, last in sorted(near):
+        if low <= first <= high + _GAP_BYTES:
+            high = max(high, last)
+    for first, last in sorted(near, reverse=True):
+        if last <= high and first < low <= last + _GAP_BYTES:
+            low = first
+    return low, high
+
+
+def sub_ifds(file: PartialFile, ifd: Ifd) -> list[int]:
+    """Offsets of the SubIFDs of an IFD, as far as they have been fetched."""
+    if ifd.sub_ifd:
+        return [ifd.sub_ifd]
+    for code, start, stop in ifd.values:
+        if code == _SUBIFDS:
+            data = file.have(start, stop)
+            width = file.dialect.offset_bytes
+            # In a BigTIFF, SubIFD offsets may be 4 or 8 bytes wide; only the file's own width is
+            # understood here.
+            if data is None or len(data) % width:
+                return []
+            return [
+                file.dialect.unpack_offset(data[i : i + width]) for i in range(0, len(data), width)
+            ]
+    return []

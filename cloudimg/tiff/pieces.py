@@ -1,0 +1,120 @@
+"""How the pages of a level are stored, and the pieces of a file that a region is read in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cloudimg.tiff.geometry import PlaneShape
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where the segments of one page are stored."""
+
+    offsets: Sequence[int]
+    """Offset in bytes of each segment, or of the pixels if `is_plain`."""
+    bytecounts: Sequence[int]
+    """Size in bytes of each segment."""
+    is_plain: bool
+    """The whole page is one uncompressed C-order array at ``offsets[0]``."""
+    jpegtables: bytes | None = None
+    """Tables that all segments of the page share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLayout:
+    """How pages divide into segments (tiles or strips), and how their pixels are stored."""
+
+    plane_shape: PlaneShape
+    """Separate samples, depth, height, width, contiguous samples of a page."""
+    segment_shape: tuple[int, int, int]
+    """Depth, height and width of a segment."""
+    segment_grid: tuple[int, int, int, int]
+    """Number of segments along separate samples, depth, height and width."""
+    is_tiled: bool
+    """Tiles at the edges are stored whole; the last strip is as short as the page requires."""
+    is_compressed: bool
+    has_reversed_bits: bool
+    """The lowest bit of each byte is stored first (FillOrder 2)."""
+    pixel_bits: int
+    """Bits of the contiguous samples of one pixel, as stored."""
+    dtype: np.dtype[Any]
+    """Stored samples, in the byte order of the file."""
+
+    @classmethod
+    def of(cls, keyframe: Any, plane_shape: PlaneShape) -> PageLayout:
+        """The layout that a `tifffile.TiffPage` declares."""
+        if keyframe.is_tiled:
+            segment_shape = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
+        else:
+            segment_shape = 1, min(keyframe.rowsperstrip, plane_shape[2]), keyframe.imagewidth
+        grid = (math.ceil(n / m) for n, m in zip(plane_shape[1:4], segment_shape, strict=True))
+        bits = keyframe.bitspersample
+        return cls(
+            plane_shape=plane_shape,
+            segment_shape=segment_shape,
+            segment_grid=(plane_shape[0], *grid),
+            is_tiled=keyframe.is_tiled,
+            is_compressed=keyframe.compression != 1,
+            has_reversed_bits=keyframe.fillorder == 2,
+            pixel_bits=sum(bits) if isinstance(bits, tuple) else bits * plane_shape[4],
+            dtype=np.dtype(keyframe.parent.byteorder + keyframe._dtype.char),
+        )
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Stored size of one pixel of a plain page."""
+        return self.plane_shape[4] * self.dtype.itemsize
+
+    def segment_bytes(self, index: int) -> int:
+        """Size of a segment before compression."""
+        depth, height, width = self.segment_shape
+        if not self.is_tiled:
+            _, _, n_high, n_wide = self.segment_grid
+            row = index // n_wide % n_high
+            height = min(height, self.plane_shape[2] - row * height)
+        return depth * height * math.ceil(width * self.pixel_bits / 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a page that are fetched and decoded together."""
+
+    start_bytes: int
+    stop_bytes: int
+    page: int
+    """Number of the page."""
+    page_index: tuple[int, ...]
+    """Index of the page in the output, along the page axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillPiece(Piece):
+    """A page of which segments are not stored; it comes before the other pieces of its page.
+
+    Holds no bytes (start = stop). The whole page is filled; stored segments then overwrite it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPiece(Piece):
+    """One stored segment."""
+
+    segment: int
+    """Index of the segment in its page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsPiece(Piece):
+    """Rows of a plain page."""
+
+    sample: int
+    """Index of the separate sample."""
+    depth: int
+    rows: range
+    columns: range

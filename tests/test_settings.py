@@ -1,0 +1,142 @@
+"""Settings: parsing of each environment variable, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from cloudimg.errors import ArgumentError
+from cloudimg.settings import LONGEST_LEASE_TTL_S, DecodeLimits, Settings, parse_bytes, settings
+
+SIZES = ("max_bytes_in_flight", "max_header_bytes", "max_segment_bytes")
+INTEGERS = ("max_requests", "decode_threads", "attempts")
+SECONDS = ("timeout_s", "lease_ttl_s", "worker_timeout_s")
+
+
+def parsed(name: str, text: str) -> Any:
+    return getattr(Settings.from_environment({f"CLOUDIMG_{name.upper()}": text}), name)
+
+
+def refused(name: str, text: str) -> str:
+    """The message for an invalid value, which names the variable and the value."""
+    variable = f"CLOUDIMG_{name.upper()}"
+    with pytest.raises(ArgumentError) as caught:
+        Settings.from_environment({variable: text})
+    message = str(caught.value)
+    assert message.startswith(f"{variable}={text!r} must be ")
+    return message
+
+
+def test_every_variable_is_tested_here() -> None:
+    assert {each.name for each in fields(Settings)} == {*SIZES, *INTEGERS, *SECONDS, "backend"}
+
+
+def test_defaults() -> None:
+    defaults = Settings.from_environment({})
+    assert defaults == Settings()
+    assert (
+        Settings.from_environment(
+            {f"CLOUDIMG_{each.name.upper()}": " " for each in fields(Settings)}
+        )
+        == Settings()
+    )
+    assert defaults.max_requests == 512
+    assert defaults.max_bytes_in_flight == 256 * 2**20
+    assert defaults.attempts == 6
+    assert defaults.timeout_s == 20
+    assert defaults.decode_threads == os.cpu_count()
+    assert defaults.max_header_bytes == 256 * 2**20
+    assert defaults.max_segment_bytes == 512 * 2**20
+    assert defaults.lease_ttl_s == LONGEST_LEASE_TTL_S == 60
+    assert defaults.worker_timeout_s == 600
+    assert defaults.backend == ""
+    assert Settings.from_environment({"CLOUDIMG_MAX_REQUEST": "5", "MAX_REQUESTS": "5"}) == defaults
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1000000000", 10**9),
+        ("1e9", 10**9),
+        ("1GB", 10**9),
+        ("64 MiB", 64 * 2**20),
+        (" 1.5kB ", 1500),
+        ("1", 1),
+    ],
+)
+def test_sizes(name: str, text: str, size: int) -> None:
+    value = parsed(name, text)
+    assert value == size
+    assert type(value) is int
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("text", ["0", "-5", "0.5", "2**30", "1 QB", "many", "inf", "nan", "1e999"])
+def test_sizes_that_are_refused(name: str, text: str) -> None:
+    assert refused(name, text).endswith(
+        'must be a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'
+    )
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers(name: str) -> None:
+    assert parsed(name, "1") == 1
+    assert parsed(name, " 40 ") == 40
+    for text in ("0", "-1", "1.5", "1e3", "1GB", "²", "four"):
+        assert refused(name, text).endswith("must be a positive integer")
+
+
+@pytest.mark.parametrize("name", SECONDS)
+def test_seconds(name: str) -> None:
+    assert parsed(name, "0.5") == 0.5
+    assert parsed(name, "60") == 60
+    for text in ("0", "-1", "nan", "inf", "1 min", "5s", "1e400"):
+        assert "must be a positive number" in refused(name, text)
+
+
+def test_bounds_of_seconds() -> None:
+    assert refused("lease_ttl_s", "60.5").endswith("must be a positive number up to 60")
+    assert refused("worker_timeout_s", "1e10").endswith(
+        "must be a positive number up to 2.14748e+09"
+    )
+    assert parsed("timeout_s", "1e10") == 1e10
+
+
+def test_backend() -> None:
+    assert parsed("backend", "fsspec") == "fsspec"
+    for text in ("obstore", "FSSPEC"):
+        assert refused("backend", text).endswith('must be "fsspec" or unset')
+
+
+def test_limits_of_decoding() -> None:
+    variables = {"CLOUDIMG_MAX_HEADER_BYTES": "1e6", "CLOUDIMG_MAX_SEGMENT_BYTES": "2MB"}
+    limits = Settings.from_environment(variables).limits
+    assert limits == DecodeLimits(header_bytes=10**6, segment_bytes=2 * 10**6)
+    assert Settings().limits == DecodeLimits()
+
+
+def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.cache_clear()
+    try:
+        monkeypatch.setenv("CLOUDIMG_ATTEMPTS", "3")
+        first = settings()
+        assert first.attempts == 3
+        monkeypatch.setenv("CLOUDIMG_ATTEMPTS", "wrong")
+        assert settings() is first
+        settings.cache_clear()
+        with pytest.raises(ArgumentError, match="CLOUDIMG_ATTEMPTS='wrong' must be a positive int"):
+            settings()
+    finally:
+        settings.cache_clear()
+
+
+def test_sizes_of_arguments() -> None:
+    for value, size in ((5, 5), ("2GB", 2 * 10**9), ("1e9", 10**9), ("64 MiB", 64 * 2**20)):
+        assert parse_bytes("max_mem", value) == size
+    for wrong in (0, -1, True, 1.5, "", " ", None, b"5", "much"):
+        with pytest.raises(ArgumentError, match=r"max_mem=.* must be a positive size in bytes"):
+            parse_bytes("max_mem", wrong)  # type: ignore[arg-type]
