@@ -1,4 +1,4 @@
-"""Files of thousands of pages: the cost of opening them, and that prefetching keeps pixels right."""
+"""Files of thousands of pages: the cost of opening them, and that prefetching changes no pixels."""
 
 from __future__ import annotations
 

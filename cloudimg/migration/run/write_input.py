@@ -23,7 +23,7 @@ from cloudimg.migration.run.inputs import ImageInput, Input
 from cloudimg.opening.coordinates import coordinates
 from cloudimg.opening.open_files import Opened, list_sources, open_sources
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
-from cloudimg.reading.source import make_token
+from cloudimg.reading.source import Source, make_token
 from cloudimg.storage import Location, engine, map_ahead, redact, unsigned
 
 _LAST_DIMS = ("t", "c", "z", "y", "x")
@@ -285,13 +285,8 @@ def _channels_of_files(opened: Opened) -> dict[str, Any]:
     indices = _one_file_per_channel(opened, axis.field)
     if not indices:
         return {}
-    reader = source.reader
-    keys = [reader.store.location.key_of(source.files.keys(index)) for index in indices]
-    opened_files = map_ahead(
-        lambda key: engine().fetch(partial(reader.headers.open, key)), keys, n_ahead=len(keys)
-    )
     try:
-        attrs = [opened_file.parsed.attrs for opened_file in opened_files]
+        attrs = _attrs_of_files(source, indices)
     except FormatError:
         return {}  # the cell that reads the file reports that it is corrupt
     joined = {
@@ -301,6 +296,16 @@ def _channels_of_files(opened: Opened) -> dict[str, Any]:
     if len(joined["channel_names"]) != axis.length:
         return {}
     return {key: values for key, values in joined.items() if len(values) == axis.length}
+
+
+def _attrs_of_files(source: Source, indices: Sequence[tuple[int, ...]]) -> list[Mapping[str, Any]]:
+    """Read the headers of some files for their attributes."""
+    reader = source.reader
+    keys = [reader.store.location.key_of(source.files.keys(index)) for index in indices]
+    opened_files = map_ahead(
+        lambda key: engine().fetch(partial(reader.headers.open, key)), keys, n_ahead=len(keys)
+    )
+    return [opened_file.parsed.attrs for opened_file in opened_files]
 
 
 def _one_file_per_channel(opened: Opened, field: int) -> list[tuple[int, ...]]:

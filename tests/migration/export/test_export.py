@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from tests.migration.metadata.test_originals import ome_planes
 
 import cloudimg
 from cloudimg.cli.main import main
@@ -20,6 +19,7 @@ from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.metadata.originals import part_bytes, part_key
 from tests.conftest import Place, WebServer
+from tests.migration.metadata.test_originals import ome_planes
 from tests.support import copies, seed
 from tests.support.metering import Meter
 
@@ -439,7 +439,9 @@ def _not_finished(folder: Path) -> None:
     ("spoil", "message"),
     [(_no_copy, "was not written by cloudimg"), (_not_finished, "is not finished")],
 )
-def test_copies_that_are_missing_or_unfinished(small: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_copies_that_are_missing_or_unfinished(
+    small: Path, spoil: Callable[[Path], None], message: str
+) -> None:
     spoil(small)
     with pytest.raises(ArgumentError, match=message):
         cloudimg.export(small / "copy.zarr", small / "back")
@@ -468,7 +470,9 @@ def test_the_command(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for t in range(2):
         same(small / "back" / f"a_{t}.tif", small / f"a_{t}.tif")
     assert main(arguments) != 0
-    assert "already exists: export to another folder, or pass --overwrite" in capsys.readouterr().err
+    assert (
+        "already exists: export to another folder, or pass --overwrite" in capsys.readouterr().err
+    )
     assert main([*arguments, "--layout", "ome-tiff", "--compression", "none"]) == 0
     assert (small / "back" / "image.ome.tif").exists()
 
