@@ -15,6 +15,7 @@
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
+    │   ├── WrongRegionError   the bucket is in another region or at another endpoint
     │   ├── ServerError        5xx, throttling, connection reset, timeout: after all retries
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
@@ -131,6 +132,10 @@ class AccessDeniedError(StorageError, PermissionError):
 
 class NoRoomError(StorageError):
     """The store or disk is full, a quota is used up, or the object is too large."""
+
+
+class WrongRegionError(StorageError):
+    """The bucket is in another region, or at another endpoint, than the request was sent to."""
 
 
 class ServerError(StorageError):

@@ -101,7 +101,7 @@ def parse_bytes(what: str, value: int | str) -> int:
     ArgumentError
     """
     size = 0
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and value.strip()[:1].isdecimal():  # "GB" alone is not a size
         # Imported only for a text: it takes as long as importing NumPy.
         from dask.utils import parse_bytes as parse
 

@@ -75,7 +75,9 @@ def test_sizes(name: str, text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("text", ["0", "-5", "0.5", "2**30", "1 QB", "many", "inf", "nan", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["0", "-5", "0.5", "2**30", "1 QB", "GB", "many", "inf", "nan", "1e999"]
+)
 def test_sizes_that_are_refused(name: str, text: str) -> None:
     assert refused(name, text).endswith(
         'must be a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'

@@ -17,13 +17,9 @@ from cloudimg.errors import (
     NotFoundError,
     ServerError,
     StorageError,
+    WrongRegionError,
 )
 from cloudimg.storage.urls import redact
-
-
-class WrongRegionError(StorageError):
-    """The bucket is in another region than the request was signed for."""
-
 
 Kind = type[StorageError]
 
@@ -48,7 +44,8 @@ _MESSAGES: Mapping[Kind, str] = {
     " the object is too large; free some space and try again",
     NotFoundError: "not found: {url}{detail}",
     AccessDeniedError: "access denied: cannot {action} {url}{detail}",
-    WrongRegionError: "{url} is in another region or at another endpoint{detail}",
+    WrongRegionError: "{url} is in another region or at another endpoint{detail}; name the region"
+    " with storage_options={{'client_kwargs': {{'region_name': ...}}}}",
     StorageError: "the server refused to {action} {url}{detail}",
     ServerError: "the server failed to {action} {url}{detail}",
 }

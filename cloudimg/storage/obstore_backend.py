@@ -19,10 +19,10 @@ import obstore
 from obstore import exceptions
 from obstore.store import HTTPStore, S3Store
 
+from cloudimg.errors import WrongRegionError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
-from cloudimg.storage.failures import WrongRegionError
 from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate
 
 T = TypeVar("T")

@@ -6,11 +6,10 @@ import re
 
 from obstore import exceptions
 
-from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError
+from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, WrongRegionError
 from cloudimg.storage.base import NotMappableError
 from cloudimg.storage.failures import (
     Kind,
-    WrongRegionError,
     cause_text,
     kind_of_response,
     most_specific,

@@ -25,6 +25,7 @@ from cloudimg.errors import (
     NotFoundError,
     ServerError,
     StorageError,
+    WrongRegionError,
 )
 from cloudimg.storage import Store, fsspec_errors, obstore_errors, split_url
 from cloudimg.storage.connections import forget_connections
@@ -300,8 +301,8 @@ def test_kinds_of_errors_of_fsspec(exc: Exception, kind: type[StorageError], wor
         ("status code: 403: <Code>QuotaExceeded</Code>", NoRoomError, "(403, QuotaExceeded)"),
         ("status code: 413", NoRoomError, "(413)"),
         ("status code: 412", StorageError, "the server refused to write s3://b/k (412)"),
-        ("status code: 301 <Code>PermanentRedirect</Code>", StorageError, "another region"),
-        ("status code: 400 <Code>AuthorizationHeaderMalformed</Code>", StorageError, "another reg"),
+        ("status code: 301 <Code>PermanentRedirect</Code>", WrongRegionError, "another region"),
+        ("status code: 400 <Code>AuthorizationHeaderMalformed</Code>", WrongRegionError, "ano"),
         ("status code: 409", ServerError, "the server failed to write s3://b/k (409)"),
         ("status code: 503 <Message>Slow down</Message>", ServerError, "(503, Slow down)"),
         ("connect: Connection refused", ServerError, "(connection refused)"),
@@ -311,6 +312,6 @@ def test_kinds_of_errors_of_fsspec(exc: Exception, kind: type[StorageError], wor
 )
 def test_kinds_of_errors_of_obstore(text: str, kind: type[StorageError], words: str) -> None:
     error = obstore_errors.translate(exceptions.GenericError(text), "s3://b/k", "write", "-hint")
-    assert isinstance(error, kind)
+    assert type(error) is kind
     assert words in str(error)
     assert error.cause == f"GenericError: {text}"

@@ -1,0 +1,622 @@
+"""Every code block of the documentation runs as it stands, and its tables agree with the code.
+
+The blocks of a page run in the order of the page: Python in one process and namespace, commands of
+the shell between them. A block of text is the output of the block before it, or a picture that is
+compared with the code.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import requests
+import tifffile
+import yaml
+
+from cloudimg import errors
+from cloudimg.cli import main as command_line
+from cloudimg.settings import Settings
+from tests.conftest import REPOSITORY
+from tests.support import seed
+from tests.support.fargate import account, cloud, fargate
+
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "benchmarks/README.md"),
+    *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))),
+)
+"""Pages whose blocks run."""
+LINKING = (*PAGES, "CHANGELOG.md", "DESIGN.md", "terraform/README.md")
+"""Pages whose links are followed."""
+LONGEST_README = 118
+"""Lines that somebody reads in five minutes."""
+ON_CLUSTER = "docs/clusters.md"
+BIN = Path(sys.executable).parent
+BLOCK = re.compile(
+    r"^(?:<!-- command: (?P<name>\w+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)\n```$",
+    re.DOTALL | re.MULTILINE,
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+RUN_ELSEWHERE = {
+    "cloudimg demo": "tests/test_readme.py::test_the_demo_command_in_a_fresh_copy",
+    "--only files --runs 1": "tests/test_readme.py::test_the_benchmark_command",
+    "--cluster cluster.json --workers 4": (
+        "tests/cluster/test_ecs.py::test_a_migration_on_a_cluster_of_its_own"
+    ),
+    ".venv/bin/pytest tests/reading/": "tests/test_docs.py::test_one_module_can_be_tested_alone",
+    "python benchmarks/read.py --help": "tests/test_docs.py::test_options_of_benchmarks_exist",
+    ".venv/bin/pre-commit run": "tests/test_docs.py::test_the_hooks_are_the_checks_of_ci",
+    "pip install -e '.[test]'": ".ci/run",
+    "pytest -n 2 --dist loadfile": ".ci/run",
+    "bash .ci/run": ".github/workflows/ci.yml",
+}
+"""Shell blocks by a text in them, and what runs them instead of `test_page`."""
+COMPARED_ELSEWHERE = {
+    "CloudimgError\n": "tests/test_docs.py::test_the_tree_of_errors_is_that_of_the_code",
+    "cli/ ": "tests/test_docs.py::test_the_layers_are_those_that_are_checked",
+}
+"""Text blocks that are no output, by their beginning, and what compares them with the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    page: str
+    line: int
+    """Number of lines before the code."""
+    language: str
+    code: str
+    name: str
+    """The name in the comment before the block; mostly empty."""
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        return any(text in self.code for text in RUN_ELSEWHERE)
+
+    @property
+    def is_compared_elsewhere(self) -> bool:
+        return self.language == "text" and self.code.startswith(tuple(COMPARED_ELSEWHERE))
+
+
+def read(page: str) -> str:
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[Block]:
+    text = read(page)
+    return [
+        Block(
+            page,
+            text[: found.start("code")].count("\n"),
+            found["language"],
+            found["code"],
+            found["name"] or "",
+        )
+        for found in BLOCK.finditer(text)
+    ]
+
+
+def runnable(page: str) -> list[Block]:
+    return [
+        block
+        for block in blocks(page)
+        if block.language in ("sh", "python") and not block.runs_elsewhere
+    ]
+
+
+def first_column(page: str, heading: str) -> list[str]:
+    """First cells of the table below a heading, without its head."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", read(page), re.M | re.S)
+    assert found, heading
+    rows = re.findall(r"^\| *(.*?) *\|", found[1], re.MULTILINE)
+    return [row.strip("`") for row in rows[2:]]
+
+
+# --------------------------------------------------------------------------- what the pages read
+
+PIXELS = """
+import numpy as np
+from tests.support import seed
+
+image = seed.expected()
+pyramid = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96)
+colormap = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+indices = np.arange(6, dtype=np.uint8).reshape(2, 3)
+frame = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
+"""
+
+
+def pixels() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    exec(PIXELS, made)
+    return made
+
+
+def pyramid_file(pyramid: Any) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, ome=True) as writer:
+        sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        writer.write(pyramid, subifds=1, tile=(16, 16), metadata=sizes)
+        writer.write(pyramid[::2, ::2], subfiletype=1, tile=(16, 16))
+    return file.getvalue()
+
+
+def small_files() -> Iterator[tuple[str, bytes]]:
+    """Keys and contents of the bucket ``lab``, apart from the acquisition in ``exp/``."""
+    made = pixels()
+    frame = made["frame"]
+    yield "slides/slide.ome.tif", pyramid_file(made["pyramid"])
+    palette = {"photometric": "palette", "colormap": made["colormap"]}
+    yield "slides/labels.tif", seed.encode(made["indices"], **palette)
+    for t in range(3):
+        yield f"raw/frame_{t}.raw", (frame + t).tobytes()
+        file = io.BytesIO()
+        np.savez(file, frame=frame + t)
+        yield f"raw/frame_{t}.npz", file.getvalue()
+    for t in range(2):
+        yield f"times/20260301T12{t}000.tif", seed.encode(frame + t)
+        yield f"pages/t{t}.tif", seed.encode(np.stack([frame, frame + 1, frame + 2]))
+    for t, z in ((0, 0), (0, 1), (1, 0)):
+        yield f"holes/t{t}_z{z}.tif", seed.encode(frame + z)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for z in range(2):
+            archive.writestr(f"plane_{z}.tif", seed.encode(frame + z))
+    yield "planes.zip", file.getvalue()
+
+
+def fill_s3(client: Any) -> None:
+    for bucket, rights in (("lab", "private"), ("public", "public-read")):
+        client.create_bucket(Bucket=bucket)
+        seed.write(
+            lambda key, data, bucket=bucket, rights=rights: client.put_object(
+                Bucket=bucket, Key=f"exp/{key}", Body=data, ACL=rights
+            )
+        )
+    for key, data in small_files():
+        client.put_object(Bucket="lab", Key=key, Body=data)
+
+
+def fill_gcs(endpoint: str) -> None:
+    frame = pixels()["frame"]
+    with requests.Session() as session:
+        session.post(f"{endpoint}/storage/v1/b", json={"name": "lab"}).raise_for_status()
+        for well, f, z in itertools.product(("B03", "C11"), (1, 2), (0, 1, 2)):
+            session.post(
+                f"{endpoint}/upload/storage/v1/b/lab/o",
+                params={
+                    "uploadType": "media",
+                    "name": f"plate/plate_{well}_F{f:03d}_Z{z}.tif",
+                },
+                data=seed.encode(frame + z),
+                headers={"Content-Type": "image/tiff"},
+            ).raise_for_status()
+
+
+def s3_client(environment: Mapping[str, str]) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def keys_of(client: Any) -> set[str]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="lab")
+    return {listed["Key"] for page in pages for listed in page.get("Contents", [])}
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    environment: Mapping[str, str]
+    client: Any
+    keys: frozenset[str]
+    """Keys in the bucket ``lab`` before a page runs."""
+
+
+@pytest.fixture(scope="module")
+def filled(moto: str, gcs: str) -> Iterator[Stores]:
+    environment = {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "docs",
+        "AWS_SECRET_ACCESS_KEY": "docs",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "STORAGE_EMULATOR_HOST": gcs,
+    }
+    with closing(s3_client(environment)) as client:
+        fill_s3(client)
+        fill_gcs(gcs)
+        yield Stores(environment, client, frozenset(keys_of(client)))
+
+
+@pytest.fixture
+def stores(filled: Stores) -> Iterator[Stores]:
+    """What the pages read, without what other pages have written."""
+    yield filled
+    for key in keys_of(filled.client) - filled.keys:
+        filled.client.delete_object(Bucket="lab", Key=key)
+
+
+# ------------------------------------------------------------------------------- running a page
+
+CHECKS: Mapping[str, str] = {
+    "README.md": """
+assert a.shape == (2, 2, 10, 48, 72), a
+assert (a[0, 1, 4].compute() == image[0, 1, 4]).all()
+assert (a.compute() == image).all()
+assert "mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif" in output("cloudimg info")
+assert "s3://lab/exp.ome.zarr: 1 cells" in output("cloudimg migrate")
+assert "s3://lab/exp.ome.zarr is verified: " in output("cloudimg verify")
+client.close()
+""",
+    "docs/open.md": """
+import pathlib
+assert a.shape == (2, 2, 10, 48, 72), a
+assert (a[0, 1, 4].compute() == image[0, 1, 4]).all()
+assert (a.compute() == image).all()
+assert planes.dims == two.dims == ("file", "y", "x")
+assert (planes.read() == image[0, 0, :, :16, :24]).all()
+assert (two.read() == [frame, frame + 1]).all()
+assert (zipped.compute() == [frame, frame + 1]).all()
+assert list(times.astype("datetime64[s]").astype(str)) == [
+    "2026-03-01T12:00:00", "2026-03-01T12:10:00"
+]
+assert pages.dims == ("t", "z", "y", "x")
+assert (pages.read() == [[frame, frame + 1, frame + 2]] * 2).all()
+assert tiles.dims == ("tile_x", "tile_y", "t", "c", "z", "y", "x")
+assert (tiles.read()[2, 1] == image[..., 16:32, 48:72]).all()
+assert img.dims == ("well", "f", "z", "y", "x")
+assert list(img.coords["well"]) == ["B03", "C11"]
+assert (window == (frame + np.arange(3)[:, None, None].astype("u2"))).all()
+assert array.chunksize == (2, 2, 1, 16, 24)
+assert labelled.dims == ("f", "z", "y", "x")
+assert holes.missing == ({"t": 1, "z": 1},)
+assert (holes.read()[1, 1] == 7).all()
+assert (holes.read()[0, 1] == frame + 1).all()
+assert (public.compute() == image).all()
+assert pathlib.Path("exp.png").read_bytes().startswith(b"\\x89PNG")
+""",
+    "docs/files.md": """
+assert (overview == pyramid[::2, ::2]).all()
+assert slide.levels[-1].downsampling == (2.0, 2.0)
+assert slide.attrs["pixel_size"] == {"x": 0.5, "y": 0.5}
+assert slide.attrs["pixel_size_unit"] == {"x": "µm", "y": "µm"}
+assert (colours.compute() == colormap.T[indices]).all()
+assert (raw[2].compute() == frame + 2).all()
+assert (frames.compute() == [frame, frame + 1, frame + 2]).all()
+""",
+    "docs/migrate.md": """
+import pathlib, tifffile, zarr
+def level_0(url):
+    store = zarr.storage.FsspecStore.from_url(url, read_only=True)
+    return zarr.open_group(store, mode="r")["0"][...]
+assert "s3://lab/exp.ome.zarr is verified: " in output("cloudimg verify")
+assert (level_0("s3://lab/exp.ome.zarr") == image).all()
+assert (level_0("s3://lab/cells.ome.zarr") == image).all()
+assert (level_0("s3://lab/half.ome.zarr") == image // 2).all()
+assert (level_0("s3://lab/public.ome.zarr") == image).all()
+again = cloudimg.imread("s3://lab/files-again/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+assert (again.compute() == image).all()
+(path,) = pathlib.Path("tiffs").iterdir()
+assert (tifffile.imread(path).reshape(image.shape) == image).all()
+""",
+    "docs/errors-and-settings.md": """
+printed = output("mydatum")
+assert printed.startswith("nothing matches s3://lab/exp/mydatum_{z}.tif"), printed
+assert "; the nearest names there: s3://lab/exp/mydata_" in printed
+""",
+    ON_CLUSTER: """
+assert (means == image.mean(axis=(3, 4))).all()
+copied = cloudimg.verify("s3://lab/by-client.ome.zarr", against_source=True)
+assert copied, str(copied)
+assert output("ome.zarr --cluster cluster.json --workers 2").startswith("s3://lab/exp.ome.zarr: 1")
+assert brightest == image.max()
+lines = output("cloudimg cluster up").splitlines()
+assert lines[0].startswith("main is running"), lines
+assert "workers: 2 running, 0 starting" in lines
+assert lines[-2].startswith("s3://lab/exp.ome.zarr is verified: "), lines
+assert lines[-1] == "main is stopped", lines
+""",
+}
+"""Python that runs after the blocks of a page; ``output(text)`` is what the block that contains a
+text has printed."""
+
+RUNNER = """
+import contextlib, io, json, subprocess, sys
+
+def run(blocks):
+    namespace, outputs = {"__name__": "__main__"}, []
+    for page, line, language, code in blocks:
+        if language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile("\\n" * line + code, page, "exec"), namespace)
+            outputs.append(out.getvalue())
+        else:
+            done = subprocess.run(["bash", "-euc", code], stdout=subprocess.PIPE, text=True)
+            assert done.returncode == 0, f"{page}, line {line}: {code}\\n{done.stdout}"
+            outputs.append(done.stdout)
+    return namespace, outputs
+
+if __name__ == "__main__":
+    with open("page.json") as file:
+        given = json.load(file)
+    namespace, outputs = run(given["blocks"])
+    codes = [code for *_, code in given["blocks"]]
+    def output(text):
+        (found,) = (out for code, out in zip(codes, outputs) if text in code)
+        return found
+    exec(compile(given["checks"], "checks", "exec"), {**namespace, "output": output})
+    with open("outputs.json", "w") as file:
+        json.dump(outputs, file)
+"""
+
+
+def run_page(page: str, environment: Mapping[str, str], folder: Path) -> None:
+    """Run the blocks of a page in a folder, check the results, and compare the outputs shown."""
+    steps = [(each.page, each.line, each.language, each.code) for each in runnable(page)]
+    given = {"blocks": steps, "checks": PIXELS + CHECKS[page]}
+    (folder / "page.json").write_text(json.dumps(given))
+    (folder / "run_page.py").write_text(RUNNER)
+    answer = subprocess.run(
+        [sys.executable, "run_page.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            **environment,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY),
+        },
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    outputs = iter(json.loads((folder / "outputs.json").read_text()))
+    printed = ""
+    for block in blocks(page):
+        if block in runnable(page):
+            printed = next(outputs)
+        elif block.language == "text" and not block.is_compared_elsewhere:
+            assert anywhere(printed) == anywhere(block.code + "\n"), f"{page}, line {block.line}"
+
+
+def anywhere(text: str) -> str:
+    """A text without what depends on the machine."""
+    return re.sub(r"\d+ cells at once", "N cells at once", text)
+
+
+@pytest.mark.parametrize("page", [page for page in CHECKS if page != ON_CLUSTER])
+def test_page(page: str, stores: Stores, tmp_path: Path) -> None:
+    """In one process, one block after the other, with the stores found in the environment."""
+    run_page(page, stores.environment, tmp_path)
+
+
+@pytest.mark.slow
+def test_clusters(tmp_path: Path) -> None:
+    """On an account of AWS whose tasks run as processes on this machine."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with cloud(tmp_path / "recording") as endpoint, account(endpoint) as aws:
+        with closing(s3_client(aws.environment)) as client:
+            fill_s3(client)
+        (tmp_path / "cluster.json").write_text(json.dumps(aws.description))
+        with fargate(aws, logs) as tasks:
+            try:
+                run_page(ON_CLUSTER, aws.environment, tmp_path)
+            except AssertionError:
+                print(tasks.logs())
+                raise
+            assert aws.tasks() == []
+            assert aws.parameters() == []
+
+
+# ---------------------------------------------------------------------------------- every block
+
+
+def test_every_block_runs_or_is_compared() -> None:
+    for page in PAGES:
+        found = blocks(page)
+        assert read(page).count("```") == 2 * len(found), page
+        assert {block.language for block in found} <= {"sh", "python", "text"}, page
+        assert not runnable(page) or page in CHECKS, page
+        for before, block in zip([None, *found], found, strict=False):
+            if block.language == "text" and not block.is_compared_elsewhere:
+                assert before in runnable(page), f"{page}, line {block.line}: output of what?"
+
+
+def test_what_runs_elsewhere_exists() -> None:
+    shown = [block for page in PAGES for block in blocks(page)]
+    for text, where in {**RUN_ELSEWHERE, **COMPARED_ELSEWHERE}.items():
+        assert any(text in block.code for block in shown), text
+        path, _, function = where.partition("::")
+        assert f"def {function}(" in read(path) or not function, where
+
+
+def test_named_commands_are_in_the_readme() -> None:
+    named = [(block.page, block.name) for page in PAGES for block in blocks(page) if block.name]
+    assert named == [("README.md", name) for name in ("demo", "benchmark", "test")]
+
+
+def test_one_module_can_be_tested_alone() -> None:
+    (command,) = (
+        block.code
+        for block in blocks("CONTRIBUTING.md")
+        if block.code.startswith(".venv/bin/pytest tests/reading/")
+    )
+    answer = subprocess.run(
+        ["bash", "-euc", command.replace(".venv/bin", str(BIN))],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout
+    assert " passed" in answer.stdout
+
+
+def test_commands_of_contributing_are_those_of_the_readme() -> None:
+    commands = [block.code for block in blocks("CONTRIBUTING.md")]
+    (test,) = (block.code for block in blocks("README.md") if block.name == "test")
+    venv, install, everything = test.split(" && ")
+    assert f"{venv}\n{install.replace(' -q', '')}" in commands
+    assert everything in commands
+    assert f'{everything} -m "not slow"' in commands
+
+
+def test_options_of_benchmarks_exist() -> None:
+    text = " ".join(read("benchmarks/README.md").replace("\\\n", " ").split())
+    used: dict[str, set[str]] = {}
+    for script, options in re.findall(r"benchmarks/(\w+)\.py((?: +[^`#|]+)?)", text):
+        used.setdefault(script, set()).update(re.findall(r"(?<!\S)--[\w-]+", options))
+    assert {"read", "migrate", "cluster"} <= used.keys()
+    for script, names in used.items():
+        path = REPOSITORY / "benchmarks" / f"{script}.py"
+        assert path.exists()
+        if names:
+            command = [sys.executable, str(path), "--help"]
+            shown = subprocess.run(
+                command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+            ).stdout
+            assert names <= set(re.findall(r"--[\w-]+", shown)), script
+
+
+# ----------------------------------------------------------------------- what pages say of the code
+
+
+def heading_anchors(page: str) -> set[str]:
+    """Anchors of headings, as GitHub makes them."""
+    text = BLOCK.sub("", read(page))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in LINK.findall(BLOCK.sub("", read(page))):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = ((REPOSITORY / page).parent / name).resolve() if name else REPOSITORY / page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in heading_anchors(str(path.relative_to(REPOSITORY))), target
+
+
+def test_the_index_lists_all_pages() -> None:
+    listed = LINK.findall(read("docs/README.md"))
+    pages = [path.name for path in (REPOSITORY / "docs").glob("*.md") if path.name != "README.md"]
+    assert set(pages) <= set(listed)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) <= LONGEST_README
+
+
+def test_settings_are_those_of_the_code() -> None:
+    listed = first_column("docs/errors-and-settings.md", "Settings")
+    named = set(re.findall(r"`(CLOUDIMG_(?!TEST)\w+)`", "".join(map(read, PAGES))))
+    assert set(listed) == {f"CLOUDIMG_{each.name.upper()}" for each in fields(Settings)}
+    assert named == set(listed)
+    package = REPOSITORY / "cloudimg"
+    # The variables of the machines of a cluster are not settings, and no user sets them.
+    paths = [path for path in package.rglob("*.py") if path.parent.name != "cluster"]
+    code = "".join(path.read_text() for path in paths)
+    assert set(re.findall(r"\bCLOUDIMG_[A-Z_]+[A-Z]\b", code)) <= named
+
+
+def test_default_settings_are_those_of_the_code() -> None:
+    rows = re.findall(
+        r"^\| `CLOUDIMG_(\w+)` \| (\S*) ?\|", read("docs/errors-and-settings.md"), re.M
+    )
+    defaults = Settings()
+    assert len(rows) == len(fields(Settings))
+    for name, shown in rows:
+        expected = "cores" if name == "DECODE_THREADS" else f"{getattr(defaults, name.lower())}"
+        assert shown == expected.removesuffix(".0"), name
+
+
+def test_the_tree_of_errors_is_that_of_the_code() -> None:
+    (tree,) = (
+        block.code
+        for block in blocks("docs/errors-and-settings.md")
+        if block.code.startswith("CloudimgError\n")
+    )
+    shown: dict[str, str] = {}
+    above: list[str] = []
+    for line in tree.splitlines():
+        found = re.match(r"([│├└─ ]*)(\w+)(?:.*\(also (\w+)\))?", line)
+        assert found, line
+        depth = len(found[1]) // 4
+        above[depth:] = [found[2]]
+        shown[found[2]] = " ".join(filter(None, (above[depth - 1] if depth else "", found[3])))
+    expected = {
+        each.__name__: " ".join(base.__name__ for base in each.__bases__)
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.CloudimgError)
+    }
+    expected["CloudimgError"] = ""
+    assert shown == expected
+
+
+def test_exit_codes_are_those_of_the_command() -> None:
+    documented = re.findall(r"^(\d+) ", command_line.__doc__ or "", re.MULTILINE)
+    assert first_column("docs/errors-and-settings.md", "Exit codes") == documented
+
+
+def test_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert sorted(first_column("docs/README.md", "Installation")) == sorted(
+        project["optional-dependencies"]
+    )
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    (picture,) = (block.code for block in blocks("CONTRIBUTING.md") if block.language == "text")
+    shown = [
+        [name.strip(" /") for name in line.split("   ")[0].split("|")]
+        for line in picture.splitlines()
+    ]
+    (house, *_) = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    checked = [
+        [name.strip().removeprefix("cloudimg.") for name in layer.split("|")]
+        for layer in house["layers"]
+    ]
+    named = [[name for name in layer if not name.startswith("__")] for layer in checked]
+    assert shown == [layer for layer in named if layer]
+
+
+def test_the_hooks_are_the_checks_of_ci() -> None:
+    (checks,) = re.findall(r"^for check in (.*); do$", read(".ci/run"), re.MULTILINE)
+    (local,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert local["repo"] == "local"
+    entries = [hook["entry"] for hook in local["hooks"]]
+    assert entries == [f".venv/bin/{check}" for check in re.findall(r'"([^"]+)"', checks)]
+    assert {hook["language"] for hook in local["hooks"]} == {"system"}
+
+
+def test_the_workflow_runs_ci_on_supported_versions() -> None:
+    (job,) = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"].values()
+    versions = job["strategy"]["matrix"]["python-version"]
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert project["requires-python"] == f">={versions[0]}"
+    assert all(isinstance(version, str) for version in versions)
+    assert job["steps"][-1]["run"] == "bash .ci/run"
