@@ -1,3 +1,3 @@
-"""The version of cloudimg, as `pyproject.toml` has it."""
+"""The version of cloudimg, which the package's metadata is made from."""
 
 __version__ = "0.1.0"

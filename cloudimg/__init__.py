@@ -81,14 +81,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("cluster", "errors"):
-        return importlib.import_module(f"cloudimg.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cloudimg' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value  # so that this function runs once per name
-    return value
+if not TYPE_CHECKING:  # type checkers know the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in ("cluster", "errors"):
+            return importlib.import_module(f"cloudimg.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'cloudimg' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = value  # so that this function runs once per name
+        return value
 
 
 def __dir__() -> list[str]:

@@ -26,7 +26,8 @@
         ├── UnsupportedFormatError  valid, but no decoder exists for it
         └── LimitError         decoding would exceed a limit
 
-All of them pickle with all their attributes, so that they reach the client from a Dask worker.
+All of them pickle with all their attributes and notes, so that they reach the client from a Dask
+worker.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class CloudimgError(Exception):
         return f"{self.message} [{', '.join(where)}]" if where else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.url, self.byte_range, self.cause)
+        arguments = (type(self), self.message, self.url, self.byte_range, self.cause)
+        notes = getattr(self, "__notes__", None)
+        return _rebuild, arguments, {"__notes__": list(notes)} if notes else None
 
 
 def _rebuild(

@@ -10,25 +10,27 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
 
 LONGEST_LEASE_TTL_S = 60.0
-_HEADER_BYTES = 256 * 2**20
-_SEGMENT_BYTES = 512 * 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeLimits:
-    """Limits on the memory that the header of a file can make us allocate."""
-
-    header_bytes: int = _HEADER_BYTES
-    """Most bytes of a file that are fetched as its header."""
-    segment_bytes: int = _SEGMENT_BYTES
-    """Most bytes that a segment, or a file of another format, may decode to."""
+SIZE = 'a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'
+"""What `parse_bytes` accepts, for messages."""
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d\d?)?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(
+    rf"(?P<number>{_NUMBER.pattern})\s*(?P<unit>(?:[kmgtp]i?)?b?)", re.ASCII | re.IGNORECASE
+)
+_UNITS = {
+    "": 1,
+    **{prefix: 1000**n for n, prefix in enumerate("kmgtp", 1)},
+    **{f"{prefix}i": 1024**n for n, prefix in enumerate("kmgtp", 1)},
+}
+"""Without the B: Dask too takes ``"1G"`` for ``"1GB"``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +47,16 @@ class Settings:
     """Attempts for each request before a server error is raised."""
     timeout_s: float = 20
     """Seconds without a byte after which a request fails."""
-    max_header_bytes: int = _HEADER_BYTES
-    """See `DecodeLimits`."""
-    max_segment_bytes: int = _SEGMENT_BYTES
-    """See `DecodeLimits`."""
+    max_header_bytes: int = 256 * 2**20
+    """Bytes of a file that may be fetched as its header."""
+    max_segment_bytes: int = 512 * 2**20
+    """Bytes that one segment, or one file of another format, may decode to."""
     lease_ttl_s: float = LONGEST_LEASE_TTL_S
     """Seconds without a heartbeat after which another machine's migration is taken over."""
     worker_timeout_s: float = 600
     """Seconds without workers after which work on a Dask cluster fails."""
     backend: str = ""
     """``"fsspec"`` to read and write everything through fsspec; empty for the default."""
-
-    @property
-    def limits(self) -> DecodeLimits:
-        """Limits on what headers may claim."""
-        return DecodeLimits(
-            header_bytes=self.max_header_bytes, segment_bytes=self.max_segment_bytes
-        )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -90,6 +85,8 @@ def settings() -> Settings:
 def parse_bytes(what: str, value: int | str) -> int:
     """A positive number of bytes, from a number or a text such as ``"2GB"`` or ``"1e9"``.
 
+    With a unit, as in ``"1.1 GiB"``, it is rounded down, but not to 0.
+
     Parameters
     ----------
     what : str
@@ -101,22 +98,24 @@ def parse_bytes(what: str, value: int | str) -> int:
     ArgumentError
     """
     size = 0
-    if isinstance(value, str) and value.strip()[:1].isdecimal():  # "GB" alone is not a size
-        # Imported only for a text: it takes as long as importing NumPy.
-        from dask.utils import parse_bytes as parse
-
-        try:
-            size = int(parse(value))
-        except (ValueError, OverflowError):
-            size = 0
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match:
+            unit = match["unit"].lower().removesuffix("b")
+            exact = _exact(match["number"]) * _UNITS[unit]
+            size = int(exact) if unit or exact.denominator == 1 else 0
     elif hasattr(value, "__index__") and not isinstance(value, bool):
         size = int(value)
     if size <= 0:
-        raise ArgumentError(
-            f"{what}={value!r} must be a positive size in bytes, such as 1000000000,"
-            ' "1e9", "1GB" or "64 MiB"'
-        )
+        raise ArgumentError(f"{what}={value!r} must be {SIZE}")
     return size
+
+
+def _exact(number: str) -> Fraction:
+    try:
+        return Fraction(number)
+    except ValueError:  # more digits than Python converts
+        return Fraction(0)
 
 
 def _positive_number(name: str, text: str, largest: float = math.inf) -> float:
@@ -131,9 +130,10 @@ def _positive_number(name: str, text: str, largest: float = math.inf) -> float:
 
 
 def _positive_integer(name: str, text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
+    value = _exact(text) if _NUMBER.fullmatch(text) else Fraction(0)
+    if value <= 0 or value.denominator > 1:
         raise ArgumentError(f"{name}={text!r} must be a positive integer")
-    return int(text)
+    return int(value)
 
 
 def _backend(name: str, text: str) -> str:

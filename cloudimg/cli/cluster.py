@@ -7,6 +7,7 @@ from typing import Any
 
 from cloudimg.cli.messages import notice
 from cloudimg.errors import ClusterError
+from cloudimg.text import counted
 
 
 def up(args: argparse.Namespace) -> str:
@@ -48,7 +49,8 @@ def _connected_workers(info: dict[str, Any]) -> list[str]:
     threads = sum(worker["nthreads"] for worker in workers)
     memory = sum(worker["memory_limit"] or 0 for worker in workers)
     return [
-        f"connected: {len(workers)} workers, {threads} threads, {format_bytes(memory)} of memory"
+        f"connected: {counted(len(workers), 'worker')}, {counted(threads, 'thread')},"
+        f" {format_bytes(memory)} of memory"
     ]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.cli.clients import Line, add_cluster_options, client_for
-from cloudimg.cli.messages import notice
+from cloudimg.cli.messages import notice, option_names, speak_options
 from cloudimg.cli.stores import (
     add_opening,
     add_store,
@@ -19,6 +20,7 @@ from cloudimg.cli.stores import (
     url_options,
 )
 from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.text import counted
 
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance
@@ -44,7 +46,10 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         estimate = cloudimg.dry_run(
             args.url, storage_options=url_options(args), prices=dict(args.price), **planned
         )
-        yield from [json.dumps(estimate.to_json())] if args.json else estimate.lines()
+        if args.json:
+            yield json.dumps(estimate.to_json())
+        else:
+            yield from replace(estimate, notes=_spoken(args, estimate.notes)).lines()
         return
     if args.json or args.price:
         raise ArgumentError("--json and --price need --dry-run")
@@ -57,10 +62,11 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
             overwrite=args.overwrite,
             resume=args.resume,
             client=client,
-            progress=_progress(line),
+            progress=_progress(args, line),
             **planned,
         )
-        yield str(done)  # before the cluster is stopped, which may fail
+        # Before the cluster is stopped, which may fail.
+        yield str(replace(done, notes=_spoken(args, done.notes)))
 
 
 def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
@@ -83,12 +89,12 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source_options=args.source_options or storage_options,
             max_mem=args.max_mem,
             client=client,
-            progress=_progress(line),
+            progress=_progress(args, line),
         )
     line("")
     yield str(verification)
     if not verification:
-        raise CloudimgError(f"{verification.n_problems} problems in {verification.url}")
+        raise CloudimgError(f"{counted(verification.n_problems, 'problem')} in {verification.url}")
 
 
 def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
@@ -105,14 +111,20 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
         target_options=target_options(args),
         progress=lambda what, count: line(f"{what}: {count}"),
     )
-    yield f"{count} files written to {args.out}"
+    yield f"{counted(count, 'file')} written to {args.out}"
 
 
-def _progress(line: Line) -> Callable[[Advance], None]:
+def _spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes of the library in terms of the command's options."""
+    names, urls = option_names(args), [args.url, getattr(args, "out", None)]
+    return tuple(speak_options(note, names, urls) for note in notes)
+
+
+def _progress(args: argparse.Namespace, line: Line) -> Callable[[Advance], None]:
     def show(advance: Advance) -> None:
         if advance.note:
             line("")
-            notice(advance.note)
+            notice(*_spoken(args, [advance.note]))
         else:
             line(advance.line())
 
@@ -156,7 +168,7 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
         help="options of fsspec for DST; default: those of SRC if both have one"
         " protocol")  # fmt: skip
     add_cluster_options(parser)
-    add_opening(parser, missing="raise", options_name="--source-options")
+    add_opening(parser, missing="raise", options_name="--source-options", url_name="SRC")
 
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +185,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     add("--source-options", metavar="JSON", type=json_object, default={},
         help="options of fsspec for the source; default: those of COPY")  # fmt: skip
     add_cluster_options(parser)
-    add_store(parser)
+    add_store(parser, url_name="COPY")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +205,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add("--target-options", metavar="JSON", type=json_object, default={},
         help="options of fsspec for FOLDER; default: those of COPY if both have one"
         " protocol")  # fmt: skip
-    add_store(parser, "--source-options")
+    add_store(parser, "--source-options", url_name="COPY")
 
 
 def _by_axis(text: str) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from cloudimg.errors import CloudimgError
+from cloudimg.text import counted
 
 if TYPE_CHECKING:
     from cloudimg.opening.options import OpenOptions
@@ -57,13 +58,13 @@ def folder_lines(facts: Mapping[str, Any]) -> list[str]:
     n_objects, n_images, proposals = facts["objects"], facts["images"], facts["proposals"]
     lines = [
         facts["url"],
-        f"  {_count(n_objects, 'object')}, {n_images or 'none'} named like images",
+        f"  {counted(n_objects, 'object')}, {n_images or 'none'} named like images",
     ]
     if facts["truncated"]:
         lines.append("  more objects follow, which the patterns may not cover")
     lines.append("proposed patterns")
     for proposal in proposals[:_PROPOSALS_SHOWN]:
-        lines.append(f"  {_count(proposal['files'], 'file')}  {proposal['pattern']}")
+        lines.append(f"  {counted(proposal['files'], 'file')}  {proposal['pattern']}")
     if len(proposals) > _PROPOSALS_SHOWN:
         lines.append(f"  and {len(proposals) - _PROPOSALS_SHOWN} more")
     return lines
@@ -113,7 +114,8 @@ def _axes(facts: Mapping[str, Any]) -> list[str]:
     for dim, length in zip(facts["dims"], facts["shape"], strict=True):
         labels = facts["labels"].get(dim, [])
         row = f"{dim:<{width}} {length:>6}  {_abridged(labels)}".rstrip()
-        rows.append(row + (f" ({len(labels)} files)" if 0 < len(labels) < length else ""))
+        files = f" ({counted(len(labels), 'file')})" if 0 < len(labels) < length else ""
+        rows.append(row + files)
     return rows
 
 
@@ -136,7 +138,3 @@ def _abridged(labels: Sequence[Any]) -> str:
 
 def _times(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -62,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     signal.signal(number, _interrupt)
             # Python delivers Ctrl-C to the main thread between two bytecodes only, and a call into
             # a store may block for long: the work is done in another thread.
-            ThreadPoolExecutor(1).submit(args.run, args, progress).result()
+            worker = ThreadPoolExecutor(1, "cloudimg-command")
+            try:
+                worker.submit(args.run, args, progress).result()
+            finally:
+                worker.shutdown(wait=False)
         else:
             args.run(args, progress)
         progress.clear()

@@ -37,12 +37,12 @@ _FIXED = {
     "max_bytes=math.inf": "--yes",
     "mosaic=False": "--no-mosaic",
     "overwrite=True": "--overwrite",
-    "resume=False": "--no-resume",
 }
 _FIELD = re.compile(r"\{(\w+)[:}]")
 _WORD_START = r"(?<![\w/.,&?%#=-])"  # not within a word, a path, or the query of a URL
 _PLAIN_VALUE = re.compile(r"-?(?>\w+(?:[.*]+\w+)*)(?!\()")  # 3, True, 2**30; not f(x)
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_CLOSING = {"{": "}", "[": "]"}
 _NO_VALUE = re.compile(r"[\s,;:.?)]|$")
 
 
@@ -103,8 +103,9 @@ def speak_options(
             parts.append(options[match["word"]])
         elif match["name"]:
             value, at = _value(text, at)
-            shown = None if value is None else _as_argument(match["name"], value)
-            parts.append(match[0] if shown is None else f"{options[match['name']]}{shown}")
+            option = options[match["name"]]
+            shown = None if value is None else _as_argument(match["name"], option, value)
+            parts.append(match[0] if shown is None else f"{option}{shown}")
             at = match.end() if shown is None else at
         else:
             parts.append(match[0])
@@ -125,27 +126,32 @@ def _value(text: str, start: int) -> tuple[Any, int]:
         return ast.literal_eval(match[0]), match.end()
     if match := _PLAIN_VALUE.match(text, start):
         return match[0], match.end()
-    if text[start] == "{":
-        for closing in re.finditer("}", text[start:]):
+    if text[start] in _CLOSING:
+        for closing in re.finditer(_CLOSING[text[start]], text[start:]):
             stop = start + closing.end()
             try:
                 return ast.literal_eval(text[start:stop]), stop
-            except (ValueError, SyntaxError):
-                continue  # a brace within a string or an inner mapping
+            except (ValueError, SyntaxError, TypeError):
+                continue  # a bracket within a string or an inner value
     return None, start
 
 
-def _as_argument(name: str, value: Any) -> str | None:
+def _as_argument(name: str, option: str, value: Any) -> str | None:
     """What follows an option on the command line; None where it has no such form."""
     if value is _NOTHING:
         return ""
     if value in ("True", "False"):
         return None  # an option without a value, and not one of `_FIXED`
-    if not isinstance(value, Mapping):
+    if isinstance(value, list) and name != "codec":
+        if name != "factors":
+            return None
+        # The option is given once per step.
+        return f" {option}".join(str(_as_argument(name, option, step)) for step in value)
+    if not isinstance(value, Mapping | list):
         return f" {shlex.quote(str(value))}"
     if name == "codec" or name.endswith("_options"):
         return f" {shlex.quote(json.dumps(value, default=lambda _: '...'))}"
-    pairs = [f"{key}={each}" for key, each in value.items()]
+    pairs = [f"{key}={each}" for key, each in dict(value).items()]
     return " " + (" " if name == "axes" else ",").join(pairs)
 
 

@@ -6,13 +6,17 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cloudimg
 from cloudimg.cli import cluster, copies
 from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.stores import add_opening, open_options
+from cloudimg.errors import ArgumentError
+from cloudimg.opening.keywords import close_matches
+from cloudimg.settings import SIZE, parse_bytes
 from cloudimg.storage import redact
+from cloudimg.text import counted
 
 # Packages that take long to import (Dask, moto) are imported by the command that needs them.
 
@@ -80,21 +84,40 @@ def run_cluster(args: argparse.Namespace, progress: ProgressLine) -> None:
         print(printable(line))
 
 
+_LONG_OPTION = re.compile(r"--[a-z][a-z-]*")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(redact(message)))
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what this command does not have: a command's parser is called by this method."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._unrecognized(rest))
+        return found, rest
+
+    def _unrecognized(self, rest: Sequence[str]) -> str:
+        """A message that repeats names only: the value after a misspelt option may be a secret."""
+        known = sorted({name[2:] for name in _LONG_OPTION.findall(self.format_usage())})
+        advice = {}
+        for name in dict.fromkeys(text.partition("=")[0] for text in rest if text[:1] == "-"):
+            close = [f"--{each}" for each in close_matches(name.lstrip("-"), known)]
+            if close or _LONG_OPTION.fullmatch(name) or re.fullmatch("-[A-Za-z]", name):
+                advice[name] = f"did you mean {' or '.join(close)}?" if close else ""
+        if not advice:
+            return counted(len(rest), "argument too many", "arguments too many")
+        if len(advice) == 1:
+            ((name, text),) = advice.items()
+            return f"unrecognized option {name}" + (f"; {text}" if text else "")
+        options = (f"{name} ({text})" if text else name for name, text in advice.items())
+        return f"unrecognized options {', '.join(options)}"
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line; ``run`` of the result is the function of its command."""
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest:
-        # Names only: the value after a misspelt option may be a secret.
-        names = [text.split("=")[0] for text in rest if text.startswith("-")]
-        what = f"unknown: {', '.join(names)}" if names else f"{len(rest)} arguments too many"
-        parser.error(what)
-    return args
+    return _parser().parse_args(argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,8 +192,8 @@ def _add_preview(parser: argparse.ArgumentParser) -> None:
         choices=["max", "mean"],
         help="project all planes along z instead of showing one",
     )
-    add("--max-bytes", metavar="N", type=_positive, default=2**30,
-        help="limit of bytes to decode; default: %(default)s")  # fmt: skip
+    add("--max-bytes", metavar="SIZE", type=_size, default=2**30,
+        help="limit of bytes to decode, such as 2GB; default: %(default)s")  # fmt: skip
     add("--yes", action="store_true", help="decode any number of bytes")
     add_opening(parser)
     parser.set_defaults(run=run_preview)
@@ -206,6 +229,13 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError("must be a positive integer")
     return int(text)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes("max_bytes", text)
+    except ArgumentError:
+        raise argparse.ArgumentTypeError(f"must be {SIZE}") from None
 
 
 def _positions(text: str) -> list[tuple[str, int]]:

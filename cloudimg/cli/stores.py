@@ -23,6 +23,7 @@ def add_opening(
     *,
     missing: str = "fill",
     options_name: str = "--storage-options",
+    url_name: str = "URL",
 ) -> None:
     """Add the options that decide how files form an image, and those of the files' store."""
     group = parser.add_argument_group("how files form an image")
@@ -42,14 +43,18 @@ def add_opening(
     )
     add("--validate", choices=["first", "all"], default="first",
         help="headers to read on opening; default: %(default)s")  # fmt: skip
-    add_store(parser, options_name)
+    add_store(parser, options_name, url_name)
 
 
-def add_store(parser: argparse.ArgumentParser, options_name: str = "--storage-options") -> None:
-    """Add the options of the store of the first URL."""
+def add_store(
+    parser: argparse.ArgumentParser,
+    options_name: str = "--storage-options",
+    url_name: str = "URL",
+) -> None:
+    """Add the options of the store of the first URL, whose name in the usage is given."""
     add = parser.add_argument_group("store").add_argument
     add(options_name, dest="url_options", metavar="JSON", type=json_object, default={},
-        help="options of fsspec for the store of the first URL")  # fmt: skip
+        help=f"options of fsspec for the store of {url_name}")  # fmt: skip
     add("--anon", action="store_true", help="access the store without credentials")
     add("--endpoint-url", metavar="URL", help="endpoint of an S3-compatible server or emulator")
     parser.set_defaults(url_options_name=options_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,8 @@ from typing import Any
 
 from cloudimg.cluster.launcher import Launcher
 from cloudimg.errors import ArgumentError
-from cloudimg.storage.urls import redact
+from cloudimg.operating_system import require_posix
+from cloudimg.storage.failures import cause_text, hide_secrets
 
 OUTPUT = "cloudimg_cluster"
 """Name of the output of ``terraform/aws`` and ``terraform/gcp``."""
@@ -89,10 +91,13 @@ def read_description(source: DescriptionSource) -> Mapping[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     text = _terraform_output(path) if path.is_dir() else _read_text(path)
+    invalid = None
     try:
         content = json.loads(text)
-    except ValueError as exc:
-        raise ArgumentError(f"{path} is not valid JSON: {exc}") from exc
+    except ValueError as exc:  # not chained, because it holds the text
+        invalid = ArgumentError(f"{path} is not valid JSON: {exc}", cause=cause_text(exc))
+    if invalid is not None:
+        raise invalid
     if not isinstance(content, dict):
         raise ArgumentError(f"{path} is not a JSON object")
     return content
@@ -101,8 +106,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ArgumentError(f"{path} cannot be read: {exc}") from exc
+    except (OSError, UnicodeDecodeError) as exc:  # not chained: the latter holds the content
+        error = ArgumentError(f"{path} cannot be read: {exc}", cause=cause_text(exc))
+    raise error
 
 
 def _terraform_output(folder: Path) -> str:
@@ -112,7 +118,8 @@ def _terraform_output(folder: Path) -> str:
             f"{folder} is a folder, and its Terraform output cannot be read because terraform is"
             " not installed: pass a file with the output instead"
         )
-    try:
+    finished = None
+    with contextlib.suppress(subprocess.TimeoutExpired):  # which holds the output
         finished = subprocess.run(
             [program, f"-chdir={folder}", "output", "-json", OUTPUT],
             capture_output=True,
@@ -120,20 +127,28 @@ def _terraform_output(folder: Path) -> str:
             check=False,
             timeout=_TERRAFORM_TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired as exc:
+    if finished is None:
         raise ArgumentError(
-            f"`terraform output` in {folder} did not finish within {_TERRAFORM_TIMEOUT_S} s"
-        ) from exc
+            f"`terraform output` in {folder} did not finish within {_TERRAFORM_TIMEOUT_S} s",
+            cause="TimeoutExpired",
+        )
     if finished.returncode:
         raise ArgumentError(
             f"the Terraform module in {folder} has no output {OUTPUT!r} (was it applied?):"
-            f" {redact(finished.stderr.strip())}"
+            f" {hide_secrets(finished.stderr.strip())}"
         )
     return finished.stdout
 
 
 def launcher_of(description: Mapping[str, Any], job: str) -> Launcher:
-    """Launcher of a job in the cloud that a description is for."""
+    """Launcher of a job in the cloud that a description is for.
+
+    Raises
+    ------
+    ArgumentError
+        On an operating system that has no clusters.
+    """
+    require_posix("clusters")
     if description["kind"] == "aws-ecs":
         from cloudimg.cluster.ecs import EcsLauncher
 

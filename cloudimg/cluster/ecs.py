@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from cloudimg.cluster.foreign_errors import text_of
 from cloudimg.cluster.launcher import Addresses, Fleet
 from cloudimg.cluster.tls import Tls
 from cloudimg.errors import ClusterError
+from cloudimg.storage.failures import cause_text, hide_secrets, is_about_credentials
 from cloudimg.storage.urls import redact
+from cloudimg.text import counted
 
 T = TypeVar("T")
 
@@ -147,7 +148,8 @@ class EcsLauncher:
         n_left = len(self._list("RUNNING"))
         if n_left:
             reasons = "; ".join(dict.fromkeys(failures)) or "ECS gives no reason"
-            raise ClusterError(f"{n_left} tasks of {self._job} are still running: {reasons}")
+            left = counted(n_left, f"task of {self._job} is", f"tasks of {self._job} are")
+            raise ClusterError(f"{left} still running: {reasons}")
 
     def _stop_task(self, arn: str) -> str:
         """Stop a task, unless it is gone; return why that failed, or an empty text."""
@@ -270,8 +272,8 @@ def _clients(region: str) -> tuple[Any, Any]:
         ecs = session.create_client("ecs", region_name=region, config=config)
         return ecs, session.create_client("ssm", region_name=region, config=config)
     except (BotoCoreError, ValueError) as exc:
-        message = f"cannot create a client for AWS: {redact(str(exc))}"
-        error = ClusterError(message, cause=text_of(exc))
+        message = f"cannot create a client for AWS: {hide_secrets(str(exc))}"
+        error = ClusterError(message, cause=cause_text(exc))
     raise error
 
 
@@ -288,14 +290,21 @@ def _call(request: Callable[[], T], action: str) -> T:
     try:
         return request()
     except ClientError as exc:
-        error = ClusterError(_refusal(exc.response.get("Error", {}), action), cause=text_of(exc))
+        error = ClusterError(_refusal(exc.response.get("Error", {}), action), cause=cause_text(exc))
     except BotoCoreError as exc:
-        error = ClusterError(f"{action} failed: {redact(str(exc))}", cause=text_of(exc))
+        cause = cause_text(exc)
+        message = f"{action} failed: {cause}"
+        if is_about_credentials(exc):
+            message = (
+                f"{action}: no valid AWS credentials ({cause}): log in again, for example with"
+                " `aws sso login`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+            )
+        error = ClusterError(message, cause=cause)
     raise error
 
 
 def _refusal(error: Mapping[str, Any], action: str) -> str:
-    code, text = error.get("Code", ""), redact(error.get("Message", ""))
+    code, text = error.get("Code", ""), hide_secrets(error.get("Message", ""))
     if code == "ParameterAlreadyExists":
         return (
             "there is already a job of this name: choose another name, or stop it with"

@@ -6,7 +6,6 @@ Errors become ClusterErrors that do not repeat what was sent, because that may b
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import tempfile
 import threading
@@ -15,10 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cloudimg.cluster.foreign_errors import text_of
+from cloudimg.cluster.kubernetes_private import call_raw
 from cloudimg.cluster.manifests import Manifest
 from cloudimg.errors import ArgumentError, ClusterError
-from cloudimg.storage.urls import redact
+from cloudimg.storage.failures import cause_text, hide_secrets
 
 _ROLE = "roles/container.developer"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -94,9 +93,7 @@ class KubernetesApi:
             arguments["namespace"] = self._description["namespace"]
         request, endpoint = f"{verb} {kind}", self._description["endpoint"]
         try:
-            # Not decoded by the client, which would log all bodies at level DEBUG, Secrets too.
-            answer = call(**arguments, _preload_content=False, _request_timeout=_TIMEOUT_S)
-            decoded: Manifest = json.loads(answer.data)
+            decoded: Manifest = json.loads(call_raw(call, arguments, _TIMEOUT_S))
             return decoded
         except ApiException as exc:
             if exc.status == accepted:
@@ -104,21 +101,21 @@ class KubernetesApi:
             message = _refusal(exc, request, self._description["project"])
             cause = f"ApiException: {exc.status} {exc.reason}"
         except HTTPError as exc:
-            reason = redact(str(getattr(exc, "reason", None) or exc))
+            reason = hide_secrets(str(getattr(exc, "reason", None) or exc))
             message = (
                 f"{request}: Kubernetes does not answer at {endpoint}: {reason}. Is this machine's"
                 " address within the module's admin_cidr?"
             )
-            cause = text_of(exc)
+            cause = cause_text(exc)
         except GoogleAuthError as exc:  # some of these are ValueErrors too
             message = (
                 f"{request}: no valid Google credentials ({type(exc).__name__}): run `{_LOGIN}`,"
                 " or name a file in GOOGLE_APPLICATION_CREDENTIALS"
             )
-            cause = type(exc).__name__  # its text may hold the answer of the token server
+            cause = cause_text(exc)
         except ValueError as exc:
             message = f"{request}: the server at {endpoint} is not Kubernetes; is it a proxy?"
-            cause = type(exc).__name__
+            cause = cause_text(exc)
         raise ClusterError(message, cause=cause)
 
 
@@ -188,10 +185,13 @@ def connect(description: Mapping[str, Any]) -> Any:
 
 def _write_authority(encoded: str) -> Path:
     """Write the certificate authority of the cluster, which is not a secret, to a file."""
+    pem, cause = b"", None
     try:
         pem = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise ArgumentError("ca_certificate must be PEM encoded as base64") from exc
+    except ValueError as exc:
+        cause = cause_text(exc)
+    if not pem:
+        raise ArgumentError("ca_certificate must be PEM encoded as base64", cause=cause)
     with tempfile.NamedTemporaryFile(prefix="cloudimg-gke-", suffix=".pem", delete=False) as file:
         file.write(pem)
     return Path(file.name)

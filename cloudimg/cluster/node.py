@@ -28,6 +28,7 @@ from typing import Any
 
 from cloudimg.cluster.launcher import DEATH_TIMEOUT_S, SCHEDULER_PORT
 from cloudimg.cluster.tls import Tls
+from cloudimg.operating_system import require_posix
 
 _ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 """Answers with the public address of the caller, which a task on Fargate cannot see itself."""
@@ -52,7 +53,13 @@ def main(arguments: Sequence[str]) -> None:
     ----------
     arguments : sequence of str
         ``["scheduler"]``, or ``["worker", ADDRESS]``.
+
+    Raises
+    ------
+    ArgumentError
+        On an operating system where a process cannot become another.
     """
+    require_posix("nodes of a cluster")
     role, *rest = arguments or [""]
     if (role, len(rest)) not in {("scheduler", 0), ("worker", 1)}:
         raise SystemExit("usage: python -m cloudimg.cluster.node scheduler | worker ADDRESS")

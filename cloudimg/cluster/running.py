@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cloudimg.cluster.foreign_errors import text_of
 from cloudimg.cluster.launcher import Addresses, Launcher
 from cloudimg.cluster.tls import Tls
 from cloudimg.errors import CloudimgError, ClusterError
+from cloudimg.storage.failures import cause_text
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -158,7 +158,7 @@ def _connect_to(address: str, tls: Tls) -> Client:
         error = ClusterError(
             f"the scheduler is running, but does not answer at {address}. Is this machine's"
             " address within the module's admin_cidr?",
-            cause=text_of(exc),
+            cause=cause_text(exc),
         )
     raise error
 
@@ -173,7 +173,7 @@ def _replace_lost_workers(
         except CloudimgError as exc:
             problems = (str(exc),)
         except Exception as exc:  # noqa: BLE001, the work goes on with the workers that are left
-            problems = (text_of(exc),)
+            problems = (cause_text(exc),)
         for problem in problems:
             if problem not in reported and not is_over.is_set():
                 say(f"{launcher.job}: {problem}")

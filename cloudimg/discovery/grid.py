@@ -64,7 +64,7 @@ class Keys:
         return self.pattern.join([texts[index[axis]] for axis, texts in self.texts])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileGrid:
     """Files arranged along the axes that a pattern names."""
 

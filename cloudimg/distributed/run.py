@@ -109,11 +109,8 @@ def _run_on_cluster(
     piece_bytes: int,
     report: Callable[[T], None],
 ) -> None:
-    from distributed.protocol.pickle import dumps
-
     workers = Workers(client)
-    # Dask's own pickle: the work may hold a reader that is defined in the user's notebook.
-    pickled: bytes = dumps(work)
+    pickled = _pickled(work)
     job = hashlib.sha256(pickled).hexdigest()[:16]
     # Unpickled by a task, so that Dask can make it again if the worker that holds it is lost.
     shared = client.submit(pickle.loads, pickled, key=f"cloudimg-job-{job}", pure=True)
@@ -152,6 +149,19 @@ def _run_on_cluster(
             client.cancel(pending)
             drain(client, job)
         raise
+
+
+def _pickled(work: Callable[[int], object]) -> bytes:
+    """Pickle work, which may hold a reader that is defined in the user's notebook."""
+    import cloudpickle
+
+    # Pickle is faster, but knows functions by name only, and no worker has this ``__main__``.
+    with suppress(pickle.PicklingError, TypeError, AttributeError):
+        pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        if b"__main__" not in pickled:
+            return pickled
+    by_value: bytes = cloudpickle.dumps(work)
+    return by_value
 
 
 def drain(client: distributed.Client, job: str) -> None:

@@ -8,9 +8,9 @@ process.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 import uuid
-from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudimg.__about__ import __version__
@@ -139,13 +139,11 @@ class Workers:
         """
         from distributed import CancelledError, KilledWorker
 
-        gathering = asyncio.run_coroutine_threadsafe(
-            _gather(self._client, futures), cast(Any, self._client.loop).asyncio_loop
-        )
+        gathering = _start_gathering(self._client, futures)
         try:
             # Even now results can be lost together with their workers; Dask computes them again.
             while not gathering.done():
-                wait([gathering], _RECOUNT_S)
+                concurrent.futures.wait([gathering], _RECOUNT_S)
                 self.recount()
             return gathering.result()
         except KilledWorker as exc:
@@ -160,9 +158,28 @@ class Workers:
         raise error
 
 
-async def _gather(client: Client, futures: list[Future[T]]) -> list[T]:
-    results: list[T] = await client.gather(futures, asynchronous=True)
-    return results
+def _start_gathering(
+    client: Client, futures: list[Future[T]]
+) -> concurrent.futures.Future[list[T]]:
+    """Collect results in the thread of the client; cancelling what is returned ends that."""
+    gathered: concurrent.futures.Future[list[T]] = concurrent.futures.Future()
+    loop = cast(Any, client.loop)
+
+    async def gather() -> None:
+        task = asyncio.ensure_future(client.gather(futures, asynchronous=True))
+        gathered.add_done_callback(lambda _: loop.add_callback(task.cancel))
+        await asyncio.wait([task])
+        if not gathered.set_running_or_notify_cancel():
+            return
+        if task.cancelled():
+            gathered.set_exception(concurrent.futures.CancelledError())
+        elif (exc := task.exception()) is not None:
+            gathered.set_exception(exc)
+        else:
+            gathered.set_result(task.result())
+
+    loop.add_callback(gather)
+    return gathered
 
 
 def _count_threads(client: Client) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -29,6 +29,7 @@ class Format:
     """In lower case, with the dot; ``.nii.gz`` counts as one."""
     magic: tuple[tuple[int, bytes], ...]
     """Offsets and the bytes there; any one of them identifies the format."""
+    _: KW_ONLY
     measure: Callable[[bytes], sizes.Factors | None] | None = None
     """Returns factors of the decoded size in bytes that a header declares; None: unknown."""
     sample_counts: tuple[int, ...] | None = (3, 4)
@@ -71,7 +72,7 @@ def register_format(
         If nothing identifies the format, or an argument is wrong.
     """
     if not isinstance(name, str) or not name:
-        raise ArgumentError(f"name={name!r} must be a text")
+        raise ArgumentError(f"name={name!r} must be a string that is not empty")
     if not callable(read):
         raise ArgumentError(f"read={read!r} must be callable with a binary file and a URL")
     texts = [extensions] if isinstance(extensions, str) else list(extensions)
@@ -85,7 +86,7 @@ def register_format(
 
 def _as_extension(text: Any) -> str:
     if not isinstance(text, str) or not text.strip(".") or "/" in text:
-        raise ArgumentError(f"extension {text!r} must be a text such as '.img'")
+        raise ArgumentError(f"extension {text!r} must be a string such as '.img'")
     return "." + text.lower().removeprefix(".")
 
 
@@ -163,69 +164,92 @@ _BUILT_IN = (
         decoders.read_png,
         (".png", ".apng"),
         ((0, b"\x89PNG\r\n\x1a\n"),),
-        sizes.png,
-        _PIXELS_OR_PAGES,
+        measure=sizes.png,
+        sample_counts=_PIXELS_OR_PAGES,
     ),
     Format(
         "JPEG",
         decoders.read_jpeg,
         (".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".ljpg"),
         ((0, b"\xff\xd8\xff"),),
-        sizes.jpeg,
-        None,
+        measure=sizes.jpeg,
+        sample_counts=None,
     ),
     Format(
         "JPEG 2000",
         _codec("JPEG2K"),
         (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".jph", ".jhc"),
         ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")),
-        sizes.jpeg2000,
-        None,
+        measure=sizes.jpeg2000,
+        sample_counts=None,
     ),
     Format(
         "JPEG XL",
         _codec("JPEGXL"),
         (".jxl",),
         ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL \r\n\x87\n")),
-        sizes.jpeg_xl,
-        _PIXELS_OR_PAGES,
+        measure=sizes.jpeg_xl,
+        sample_counts=_PIXELS_OR_PAGES,
     ),
     Format("JPEG XR", decoders.refuse_jpeg_xr, (".jxr", ".wdp", ".hdp"), ((0, b"II\xbc"),)),
-    Format("WebP", decoders.read_webp, (".webp",), ((8, b"WEBPVP8"),), sizes.webp, None),
+    Format(
+        "WebP",
+        decoders.read_webp,
+        (".webp",),
+        ((8, b"WEBPVP8"),),
+        measure=sizes.webp,
+        sample_counts=None,
+    ),
     Format(
         "AVIF",
         _codec("AVIF"),
         (".avif", ".avifs"),
         _brands(b"avif", b"avis"),
-        sizes.heif,
-        _PIXELS_OR_PAGES,
+        measure=sizes.heif,
+        sample_counts=_PIXELS_OR_PAGES,
     ),
     Format(
         "HEIF",
         _codec("HEIF"),
         (".heic", ".heif", ".hif"),
         _brands(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
-        sizes.heif,
-        _PIXELS_OR_PAGES,
+        measure=sizes.heif,
+        sample_counts=_PIXELS_OR_PAGES,
     ),
-    Format("BMP", decoders.read_bmp, (".bmp", ".dib"), ((0, b"BM"),), sizes.bmp, None),
-    Format("GIF", _codec("GIF"), (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), sizes.gif, None),
-    Format("QOI", decoders.read_qoi, (".qoi",), ((0, b"qoif"),), sizes.qoi, None),
+    Format(
+        "BMP",
+        decoders.read_bmp,
+        (".bmp", ".dib"),
+        ((0, b"BM"),),
+        measure=sizes.bmp,
+        sample_counts=None,
+    ),
+    Format(
+        "GIF",
+        _codec("GIF"),
+        (".gif",),
+        ((0, b"GIF87a"), (0, b"GIF89a")),
+        measure=sizes.gif,
+        sample_counts=None,
+    ),
+    Format(
+        "QOI", decoders.read_qoi, (".qoi",), ((0, b"qoif"),), measure=sizes.qoi, sample_counts=None
+    ),
     Format(
         "Radiance HDR",
         _codec("RGBE"),
         (".hdr", ".rgbe"),
         ((0, b"#?RADIANCE"), (0, b"#?RGBE")),
-        sizes.rgbe,
-        None,
+        measure=sizes.rgbe,
+        sample_counts=None,
     ),
     Format(
         "PNM",
         plain.read_pnm,
         (".pgm", ".ppm", ".pnm"),
         tuple((0, b"P%d%c" % (kind, gap)) for kind in (2, 3, 5, 6) for gap in b" \n\r\t"),
-        sizes.pnm,
-        None,
+        measure=sizes.pnm,
+        sample_counts=None,
     ),
-    Format("NPY", plain.read_npy, (".npy",), ((0, b"\x93NUMPY"),), sizes.npy),
+    Format("NPY", plain.read_npy, (".npy",), ((0, b"\x93NUMPY"),), measure=sizes.npy),
 )

@@ -21,6 +21,7 @@ from cloudimg.opening.options import URL, OpenArguments, URLs
 from cloudimg.pattern import Label
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.reading.source import Source
+from cloudimg.text import counted
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -291,7 +292,8 @@ class Image:
     def _source(self, level: int) -> Source:
         sources = self._opened.sources
         if not isinstance(level, int) or not -len(sources) <= level < len(sources):
-            raise ArgumentError(f"level={level!r}, but there are {len(sources)} levels")
+            found = counted(len(sources), "level")
+            raise ArgumentError(f"level={level!r}, but the image has {found}")
         return sources[level]
 
     def _file(self, index: tuple[int, ...]) -> File:

@@ -126,7 +126,7 @@ def contrast(pixels: Reals, dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def stretch(pixels: Array, low: Array | float, high: Array | float) -> Reals:
-    """Return the light of pixels: 0 up to `low`, 1 from `high`, linear between them."""
+    """Return the brightness of pixels: 0 up to `low`, 1 from `high`, linear between them."""
     light: Reals = ((pixels - low) / (high - low)).clip(0, 1)
     return light
 

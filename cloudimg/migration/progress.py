@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from dask.utils import format_bytes
 
+from cloudimg.text import counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
@@ -46,7 +48,7 @@ class Advance:
         left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
         percent = 100 * self.n_done // max(1, self.n_cells)
         return (
-            f"{self.what}: {self.n_done} of {self.n_cells} cells ({percent} %),"
+            f"{self.what}: {self.n_done} of {counted(self.n_cells, 'cell')} ({percent} %),"
             f" {format_bytes(int(self.rate))}/s{left}"
         )
 

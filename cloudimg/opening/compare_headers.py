@@ -55,7 +55,7 @@ def compare_headers(
         error: CloudimgError | None
         if isinstance(header, Header):
             header = _with_omitted_axes(header, first, layout)
-            error = _difference_from_first(header, first, layout)
+            error = _difference_from_first(header, first, layout, advise=not collect)
             if error is None:
                 headers[index] = header
                 continue
@@ -89,7 +89,8 @@ def neighbour_mismatches(
     """Yield an error for each file whose lengths differ from those of its neighbours."""
     for index, header in headers.items():
         for level, layout in enumerate(layouts):
-            error = _difference(header, level, layout.file_shape(index), first)
+            shape = layout.file_shape(index)
+            error = _difference(header, level, shape, first, advise=False)
             if error is not None:
                 yield error
                 break
@@ -105,7 +106,9 @@ def _with_omitted_axes(header: Header, first: Header, layout: Layout) -> Header:
     return replace(header, dims=first.dims, shapes=shapes)
 
 
-def _difference_from_first(header: Header, first: Header, layout: Layout) -> MismatchError | None:
+def _difference_from_first(
+    header: Header, first: Header, layout: Layout, *, advise: bool
+) -> MismatchError | None:
     """Return the error for a file that differs from the first other than along joined axes."""
     shape = list(first.shapes[0])
     if len(header.shapes[0]) == len(shape):
@@ -117,12 +120,12 @@ def _difference_from_first(header: Header, first: Header, layout: Layout) -> Mis
             f"{header.url} has {len(header.shapes)} levels, {first.url} has {len(first.shapes)}",
             url=header.url,
         )
-    return _difference(header, 0, tuple(shape), first)
+    return _difference(header, 0, tuple(shape), first, advise=advise)
 
 
 def _difference(
-    header: Header, level: int, shape: tuple[int, ...], first: Header
+    header: Header, level: int, shape: tuple[int, ...], first: Header, *, advise: bool
 ) -> MismatchError | None:
     expected = Expected(first.dims, shape, first.dtype, first.url)
     comparison = Comparison(FileShape(header.dims, header.shapes[level], header.dtype), expected)
-    return None if comparison.fits else comparison.error(header.url)
+    return None if comparison.fits else comparison.error(header.url, advise=advise)

@@ -9,6 +9,7 @@ from typing import Any
 
 from cloudimg.errors import CorruptFileError, FormatError, LimitError, NotFoundError
 from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.headers import HeaderReader
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
@@ -87,7 +88,7 @@ def _describe_by(reader: Reader, key: str) -> DatasetDescription | None:
         if membership is None or membership.planes is None:
             return None
         return DatasetDescription(membership.planes, membership.ome_xml)
-    blob = reader.store.get(key, 0, settings().max_header_bytes)
+    blob = reader.store.get(key, 0, reader.headers.limits.header_bytes)
     url = reader.store.location.display(key)
     if blob.size_bytes is not None and blob.size_bytes > len(blob.data):
         raise LimitError(
@@ -96,23 +97,25 @@ def _describe_by(reader: Reader, key: str) -> DatasetDescription | None:
             url=url,
         )
     try:
-        return _parse_companion(bytes(blob.data), key, url, reader.headers.context.series)
+        return _parse_companion(bytes(blob.data), key, url, reader.headers)
     except FormatError as exc:
         if url in exc.message:
             raise
         raise type(exc)(f"{url}: {exc.message}", url=url) from exc
 
 
-def _parse_companion(data: bytes, key: str, url: str, series: int) -> DatasetDescription | None:
+def _parse_companion(
+    data: bytes, key: str, url: str, headers: HeaderReader
+) -> DatasetDescription | None:
     if key.rpartition("/")[2] == NDTIFF_INDEX:
         return DatasetDescription(ndtiff_planes(data), "")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise CorruptFileError(f"{url} is not OME-XML: it is not UTF-8", url=url) from exc
-    check_description(text, url, settings().limits)
+    check_description(text, url, headers.limits)
     check_ome(text, url)
-    planes = ome_planes(text, "", series)
+    planes = ome_planes(text, "", headers.context.series)
     return DatasetDescription(planes, text) if planes is not None else None
 
 

@@ -19,6 +19,7 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import engine
+from cloudimg.text import counted
 
 _SHOWN = 10
 _MAX_VERSIONS = 16
@@ -131,4 +132,7 @@ def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]
 def _mismatch(errors: Sequence[CloudimgError], n_files: int) -> MismatchError:
     shown = "; ".join(error.message for error in errors[:_SHOWN])
     more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-    return MismatchError(f"{len(errors)} of {n_files} files do not fit the grid: {shown}{more}")
+    files = counted(
+        len(errors), f"of {n_files} files does not fit", f"of {n_files} files do not fit"
+    )
+    return MismatchError(f"{files} the grid: {shown}{more}")

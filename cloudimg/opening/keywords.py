@@ -12,6 +12,9 @@ from cloudimg.errors import UnknownArgumentError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_LEAST_SIMILARITY = 0.6
+_SIMILARITY_MARGIN = 0.1
+"""Names that are less similar than the most similar one by more than this are not meant."""
 
 
 def takes_keywords(
@@ -20,7 +23,7 @@ def takes_keywords(
     """Decorate a public function to refuse unknown keywords.
 
     The signature lists the keys of the `TypedDict` of ``**options``, so that editors and `help`
-    show them. The error for an unknown keyword names the closest one.
+    show them. The error for an unknown keyword names the closest ones.
 
     Parameters
     ----------
@@ -44,7 +47,8 @@ def takes_keywords(
                     name,
                     inspect.Parameter.KEYWORD_ONLY,
                     default=defaults.get(name),
-                    annotation=kind,
+                    # As it is written; the names in it are imported for type checkers only.
+                    annotation=getattr(kind, "__forward_arg__", kind),
                 )
                 for name, kind in options.__annotations__.items()
             ]
@@ -77,6 +81,14 @@ def refuse_unknown(given: Collection[str], known: Collection[str], function: str
     """
     for name in given:
         if name not in known:
-            closest = difflib.get_close_matches(name, known, 1, 0.6)
-            advice = f"did you mean {closest[0]}=?" if closest else f"it has {', '.join(known)}"
+            closest = " or ".join(f"{each}=" for each in close_matches(name, known))
+            advice = f"did you mean {closest}?" if closest else f"it has {', '.join(known)}"
             raise UnknownArgumentError(f"{function}() has no argument {name}=; {advice}")
+
+
+def close_matches(name: str, known: Collection[str]) -> list[str]:
+    """At most three names that one may have meant, the most similar first; often only one."""
+    similarity = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in known}
+    least = max(_LEAST_SIMILARITY, max(similarity.values(), default=0) - _SIMILARITY_MARGIN)
+    close = [each for each in known if similarity[each] >= least]
+    return sorted(close, key=similarity.__getitem__, reverse=True)[:3]

@@ -31,6 +31,7 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import arrange
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import Entry, engine
+from cloudimg.text import counted
 from cloudimg.tiff import describe_ome
 from cloudimg.tiff.multifile import PlaneTable
 
@@ -115,10 +116,13 @@ def _present(
         absent = [n for n, entry in zip(planes.files, entries, strict=True) if entry is None]
         shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         where = (
-            f"{len(absent)} files are missing: {shown}" if absent else "no file is named for them"
+            f"{counted(len(absent), 'file is', 'files are')} missing: {shown}"
+            if absent
+            else "no file is named for them"
         )
+        planes_of = f"of {present.size} planes of the multi-file dataset"
         raise MissingFilesError(
-            f"{n_missing} of {present.size} planes of the multi-file dataset are missing: {where};"
+            f"{counted(n_missing, f'{planes_of} is', f'{planes_of} are')} missing: {where};"
             ' pass missing="fill" to read them as a constant, or a list, [url], to read this file'
             " alone"
         )
@@ -175,7 +179,8 @@ def _validate(reader: Reader, grid: FileGrid, planes: PlaneTable, first: Header)
         shown = "; ".join(problems[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise MismatchError(
-            f"{len(problems)} pages or files do not fit the multi-file dataset: {shown}{more}"
+            f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
+            f" multi-file dataset: {shown}{more}"
         )
 
 

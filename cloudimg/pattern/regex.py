@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from re import _constants, _parser  # type: ignore[attr-defined]  # the only way into a regex
+from collections.abc import Callable, Sequence
 
 from cloudimg.errors import PatternError
+from cloudimg.pattern.regex_parser import FINAL, REPEATS, parse, parts, width
 
 FLAGS = re.ASCII | re.DOTALL
 # No store has longer keys (S3 and GCS stop at 1,024 bytes), and int() refuses 4,300 digits.
@@ -19,20 +19,12 @@ ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 Fail = Callable[[str, str], PatternError]  # from what is wrong and what to write instead
 
 _FORMAT_LIKE = re.compile(r"(?!\.+\Z)[ <>=^#,_.\d-]*[bcdeEfFgGnosxX]?", re.ASCII)
-_REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
-_KEEPS = (
-    _constants.POSSESSIVE_REPEAT,
-    _constants.ATOMIC_GROUP,
-    _constants.ASSERT,
-    _constants.ASSERT_NOT,
-)
 
 
 @functools.lru_cache(maxsize=1024)
 def width_of(regex: str) -> tuple[int, int]:
     """Return how many characters a regex takes, at least and at most."""
-    low, high = _parser.parse(regex, FLAGS).getwidth()
-    return low, high
+    return width(regex, FLAGS)
 
 
 def user_regex(spec: str, fail: Fail) -> str:
@@ -80,27 +72,18 @@ def _nests_repeats(regex: str) -> bool:
     """Whether a repeat stands in another, as in ``(a+)+``: both could share out a text anew.
 
     A repeat with a fixed number or of one at most has no choice, and there is none left in what
-    `_KEEPS` names, as it is never entered again.
+    `FINAL` names, as it is never entered again.
     """
-    pending = [(_parser.parse(regex, FLAGS), False)]  # parts, and whether a repeat is around them
+    pending = [(parse(regex, FLAGS), False)]  # parts, and whether a repeat is around them
     while pending:
         part, inside = pending.pop()
         for op, value in part:
-            repeats = op in _REPEATS and value[1] > max(value[0], 1)
+            repeats = op in REPEATS and value[1] > max(value[0], 1)
             if repeats and inside:
                 return True
-            around = repeats or (inside and op not in _KEEPS)
-            pending += [(each, around) for each in _parts(value)]
+            around = repeats or (inside and op not in FINAL)
+            pending += [(each, around) for each in parts(value)]
     return False
-
-
-def _parts(value: object) -> Iterator[_parser.SubPattern]:
-    """Yield the regexes in what the parser gives with an operator: branches are in a list."""
-    if isinstance(value, _parser.SubPattern):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _parts(each)
 
 
 def _takes_slash(atom: str) -> bool:

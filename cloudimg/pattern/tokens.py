@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from cloudimg.errors import PatternError
 from cloudimg.pattern.fields import Field
@@ -33,6 +33,7 @@ class Token:
     source: str  # as written in the pattern; for a literal the text that it stands for
     at: int
     regex: str
+    _: KW_ONLY
     star: str = ""  # "*" or "**"
     field: Field | None = None
     spec: str = ""

@@ -71,12 +71,22 @@ class Comparison:
             if actual != wanted
         )
 
-    def error(self, url: str) -> MismatchError:
-        """Return the error for a file of a grid that does not fit."""
+    def error(self, url: str, *, advise: bool = True) -> MismatchError:
+        """Return the error for a file of a grid that does not fit.
+
+        Parameters
+        ----------
+        url : str
+        advise : bool
+            Say what to do, as is right for an error that is not part of a list.
+        """
+        advice = (
+            '. Leave it out of the pattern, or pass validate="all" to list every file that does'
+            " not fit"
+        )
         return MismatchError(
             f"{url} does not fit the grid: {self.differences} (expected from the first file,"
-            f" {self.expected.first_url}). Leave it out of the pattern, or pass"
-            ' validate="all" to list every file that does not fit',
+            f" {self.expected.first_url}){advice if advise else ''}",
             url=url,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from cloudimg.formats import Format, ReadFunction
+from cloudimg.operating_system import run_after_fork
 from cloudimg.tiff import ParsedImage, SparseFile
 
 _CACHED_BYTES = 128 * 2**20
@@ -23,6 +23,7 @@ class OpenFile:
         url: str,
         parsed: ParsedImage,
         file: SparseFile,
+        *,
         etag: str | None,
         size_bytes: int,
         decoder: Format | ReadFunction | None = None,
@@ -101,4 +102,4 @@ class HeaderCache:
 
 HEADER_CACHE = HeaderCache(_CACHED_BYTES)
 """The cache of this process."""
-os.register_at_fork(after_in_child=HEADER_CACHE.forget)
+run_after_fork(HEADER_CACHE.forget)

@@ -18,6 +18,7 @@ from cloudimg.reading.whole_file import decode_whole
 from cloudimg.settings import settings
 from cloudimg.storage import Blob, Store, engine, map_ahead
 from cloudimg.tiff import (
+    DecodeLimits,
     Offsets,
     ParsedImage,
     ParseRequest,
@@ -76,6 +77,14 @@ class HeaderReader:
     store: Store
     context: ReadContext
 
+    @property
+    def limits(self) -> DecodeLimits:
+        """Limits of this process on what headers may declare."""
+        chosen = settings()
+        return DecodeLimits(
+            header_bytes=chosen.max_header_bytes, segment_bytes=chosen.max_segment_bytes
+        )
+
     def using(self, **changes: Any) -> HeaderReader:
         """Return a reader with a changed context."""
         return replace(self, context=replace(self.context, **changes))
@@ -130,17 +139,17 @@ class HeaderReader:
             size,
             partial(self._windows, key, blob.etag, size),
             in_flight=settings().max_requests,
-            limit_bytes=settings().max_header_bytes,
+            limit_bytes=self.limits.header_bytes,
             url=url,
         )
         decoder = self._decoder_of(key, bytes(blob.data[:FORMAT_BYTES]))
         if decoder is not None:
             whole = blob if blob.is_whole else self._whole(key, blob, size)
-            parsed = decode_whole(decoder, whole.data, url, settings().max_segment_bytes)
-            return OpenFile(url, parsed, file, blob.etag, size, decoder)
+            parsed = decode_whole(decoder, whole.data, url, self.limits.segment_bytes)
+            return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
         file.add(blob.start_bytes, blob.data)
         parsed = self._parse_tiff(file, size, url, key.rsplit("/", 1)[-1], metadata)
-        return OpenFile(url, parsed, file, blob.etag, size)
+        return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
 
     def _parse_tiff(
         self, file: SparseFile, size_bytes: int, url: str, name: str, metadata: bool
@@ -158,7 +167,7 @@ class HeaderReader:
             palette=context.palette,
             metadata=metadata,
             member=context.member,
-            limits=settings().limits,
+            limits=self.limits,
         )
         template = _templates.get(request)
         parsed = template.matching(file, kind, url) if template is not None else None

@@ -85,7 +85,7 @@ class Reader:
         StorageError, FormatError, MismatchError
             The first failure; the outputs are then undefined.
         """
-        run = ReadRun(engine(), on_open)
+        run = ReadRun(engine(), self.headers.limits, on_open)
         for task in tasks:
             run.start(run.engine.fetch, partial(self._read_file, run, task))
         run.wait()

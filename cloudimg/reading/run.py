@@ -8,6 +8,7 @@ from typing import Any
 
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.storage import Engine
+from cloudimg.tiff import DecodeLimits
 
 OnOpen = Callable[[tuple[int, ...], OpenFile], None]
 """Called from many threads with the index in the grid and the header of each file that is opened.
@@ -20,13 +21,14 @@ class ReadRun:
     Parameters
     ----------
     engine : Engine
+    limits : DecodeLimits
     on_open : callable, optional
         Called for each file that is opened.
     """
 
-    def __init__(self, engine: Engine, on_open: OnOpen | None) -> None:
+    def __init__(self, engine: Engine, limits: DecodeLimits, on_open: OnOpen | None) -> None:
         self.engine = engine
-        self.limits = engine.settings.limits
+        self.limits = limits
         self.on_open = on_open
         self.failed = False
         """Whether a step failed; later steps then stop early."""

@@ -23,6 +23,7 @@ from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
 from cloudimg.reading.reader import FileTask, Reader, allocate
 from cloudimg.reading.run import OnOpen
+from cloudimg.text import counted
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,7 @@ def _unpacked(packed: bytes) -> bytes:
     return zlib.decompress(packed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Source:
     """One level of an image.
 
@@ -174,6 +175,6 @@ def missing_files(n_missing: int, examples: Sequence[str]) -> MissingFilesError:
     """Return the error for missing files in a grid."""
     shown = ", ".join(examples) + (", ..." if n_missing > len(examples) else "")
     return MissingFilesError(
-        f'{n_missing} files of the grid are missing: {shown}; pass missing="fill" (and'
-        " fill_value=) to read them as a constant, or narrow the pattern"
+        f"{counted(n_missing, 'file of the grid is', 'files of the grid are')} missing: {shown};"
+        ' pass missing="fill" (and fill_value=) to read them as a constant, or narrow the pattern'
     )

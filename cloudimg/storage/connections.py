@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import settings
 from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
-from cloudimg.storage.failures import cause_text
+from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.local import LocalBackend
-from cloudimg.storage.urls import Location, redact
+from cloudimg.storage.urls import Location
 
-_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "CLOUDIMG_", "FSSPEC_", "SSL_CERT_")
+_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_", "SSL_CERT_")
 """Prefixes of the environment variables that determine endpoints and credentials."""
 
 _lock = threading.Lock()
-_backends: dict[tuple[Location, str, str], list[Backend]] = {}
+_backends: dict[tuple[Location, str, str, str], list[Backend]] = {}
 _is_forked = False
 """Whether this process was forked from one with connections. It does not have obstore's threads,
 so calls of obstore would never return."""
@@ -29,8 +30,8 @@ so calls of obstore would never return."""
 def shared_backends(location: Location, options: Mapping[str, Any], identity: str) -> list[Backend]:
     """The backends that can serve a location, fastest first.
 
-    Stores with equal location and options share them, as long as the environment is the same: a
-    store created later uses the endpoints and credentials of its own time.
+    Stores with equal location and options share them, as long as the variables that determine
+    endpoints and credentials are the same: a store created later uses those of its own time.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def shared_backends(location: Location, options: Mapping[str, Any], identity: st
     identity : str
         Digest of the options.
     """
-    key = (location, identity, _environment_digest())
+    key = (location, identity, settings().backend, _environment_digest())
     with _lock:
         if key not in _backends:
             _backends[key] = _make_backends(location, options)
@@ -73,7 +74,7 @@ def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backe
     except Exception as exc:  # noqa: BLE001
         url = location.display(location.root)
         failure = ArgumentError(
-            f"cannot connect to {url}: {type(exc).__name__}: {redact(str(exc))}",
+            f"cannot connect to {url}: {type(exc).__name__}: {hide_secrets(str(exc))}",
             url=url,
             cause=cause_text(exc),
         )
@@ -154,4 +155,4 @@ def _forget_after_fork() -> None:
     forget_connections()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+run_after_fork(_forget_after_fork)

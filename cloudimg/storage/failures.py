@@ -1,9 +1,9 @@
-"""Errors of the storage package, made from the exceptions of other libraries.
+"""Errors made from the exceptions of other libraries, without their credentials.
 
-Exceptions of botocore, aiohttp, obstore, gcsfs and fsspec may hold signed URLs, or headers with
-credentials. Our errors therefore keep only their redacted text (`CloudimgError.cause`), and are
-raised after the ``except`` block has ended: inside it Python would keep the foreign exception as
-``__context__``.
+Exceptions of botocore, aiohttp, obstore, gcsfs, fsspec, google-auth and kubernetes may hold signed
+URLs, headers with credentials, or the answer of a token server. Our errors therefore keep only
+their redacted text (`CloudimgError.cause`), and are raised after the ``except`` block has ended:
+inside it Python would keep the foreign exception as ``__context__``.
 """
 
 from __future__ import annotations
@@ -52,10 +52,33 @@ _MESSAGES: Mapping[Kind, str] = {
 """Message of each kind of error; where several kinds apply, the first one is raised."""
 
 _LONGEST_CAUSE = 2000  # characters: an error page of a proxy can be long
-_HEADER_SECRETS = re.compile(
-    r"(?i)((?:authorization|cookie|x-amz-security-token)['\"]?\s*[:=]\s*)[^\r\n]*"
-    r"|(\b(?:bearer|basic)\s+)\S+"
+CREDENTIAL_NAMES = ("Auth", "Credential", "Login", "Refresh", "SSO", "Token")
+"""Parts of the names of exceptions about credentials."""
+_CREDENTIAL_MODULES = ("google.auth", "google.oauth2", "oauthlib", "azure.identity")
+_HIDDEN = r"(?!\*\*\*)"  # by `redact`, which keeps the rest of a query
+_ALL_TO_END_OF_LINE = r"(?:authorization|cookie)[\w.-]{0,64}"
+_SECRET_NAME = (
+    r"(?:key|secret|token|passwo?r?d|passphrase|credential|signature|connection[ _-]?string"
+    r"|(?:(?<![a-z])|(?<=%[0-9a-f]{2}))(?:auth|pwd|sas|sig)(?![a-z]))"
+    r"(?![\w.]{0,64}(?:error|exception)\b)[\w.-]{0,64}"
 )
+_EQUALS = (
+    r"\\*['\"]?\]?\s*(?:[:=]+>?|%3[ad]|,\s*\\*['\"]?value\\*['\"]?\s*[:=])\s*"
+    r"|\\*['\"]\s*,\s*(?=[bru]{0,2}\\*['\"])"
+)
+"""What is between a name and its value: also ``('name', 'value')`` and ``"name": NAME, "value":``.
+Backslashes are before the quotes in a text that is quoted itself."""
+_VALUE = (
+    r"[bru]{0,2}(?P<quote>\\*(?:\"\"\"|'''|['\"]))(?:(?!(?P=quote))(?:\\.|.))*(?:(?P=quote))?"
+    r"|[\[({].*"  # up to the end of the text, because expressions cannot count brackets
+    r"|[^\r\n]+"
+)
+_NAMED_SECRET = re.compile(
+    rf"(?is)({_ALL_TO_END_OF_LINE}(?:{_EQUALS})){_HIDDEN}(?:[\[({{].*|[^\r\n]+)"
+    rf"|({_SECRET_NAME}(?:{_EQUALS})){_HIDDEN}(?:{_VALUE})"
+)
+_SCHEME = re.compile(r"(?i)(\b(?:bearer|basic)\s+)\S+")
+_PRIVATE_KEY = re.compile(r"(?s)-----BEGIN [\w ]*KEY-----.*?(?:-----END [\w ]*-----|\Z)")
 _XML_ELEMENT = re.compile(
     r"<(?!(?:Code|Message|RequestId|HostId|Region|Endpoint)>)([A-Z]\w*)>[^<]*"
 )
@@ -105,10 +128,33 @@ def storage_error(
 
 
 def cause_text(exc: BaseException) -> str:
-    """Type and text of a library's exception, without credentials."""
+    """Type and text of a library's exception, without credentials.
+
+    Only the type for a ValueError, because HTTP clients quote an invalid header, and for an
+    exception about credentials, which may hold the answer of a token server.
+    """
     name = type(exc).__name__
-    if isinstance(exc, ValueError):
-        return name  # HTTP clients quote an invalid header, which may be a token
-    text = _HEADER_SECRETS.sub(r"\1\2***", redact(str(exc)))
-    text = _XML_ELEMENT.sub(r"<\1>***", text)
-    return f"{name}: {text}"[:_LONGEST_CAUSE]
+    if isinstance(exc, ValueError) or is_about_credentials(exc):
+        return name
+    return f"{name}: {hide_secrets(str(exc))}"[:_LONGEST_CAUSE]
+
+
+def is_about_credentials(exc: BaseException) -> bool:
+    """Whether an exception comes from a library, or has the name of one, for credentials."""
+    return any(mark in type(exc).__name__ for mark in CREDENTIAL_NAMES) or any(
+        base.__module__.startswith(_CREDENTIAL_MODULES) for base in type(exc).__mro__
+    )
+
+
+def hide_secrets(text: str) -> str:
+    """Remove credentials from a library's text: what `redact` removes, and secrets by their names.
+
+    A value without quotes is removed up to the end of its line: it may hold any character.
+    """
+    text = redact(_PRIVATE_KEY.sub("***", text))
+    text = _SCHEME.sub(r"\1***", _NAMED_SECRET.sub(_hide_value, text))
+    return _XML_ELEMENT.sub(r"<\1>***", text)
+
+
+def _hide_value(secret: re.Match[str]) -> str:
+    return f"{secret[1] or secret[2]}***"

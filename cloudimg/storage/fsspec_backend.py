@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from cloudimg.errors import ArgumentError, NotFoundError, StorageError
 from cloudimg.settings import settings
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
-from cloudimg.storage.failures import cause_text
+from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.fsspec_errors import translate
+from cloudimg.storage.fsspec_private import strip_protocol
 from cloudimg.storage.fsspec_reading import range_header, range_reader
 from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting
-from cloudimg.storage.urls import Location, redact
+from cloudimg.storage.urls import Location
 
 F = TypeVar("F")
 
@@ -32,9 +33,11 @@ class FsspecBackend:
     def __init__(self, location: Location, options: Mapping[str, Any]) -> None:
         self._location = location
         self._fs = _filesystem(location, options)
+        kinds = {base.__name__ for base in type(self._fs).mro()}
         # Members of an archive share one handle of the archive and its table of contents.
-        archive = any(base.__name__ == "AbstractArchiveFileSystem" for base in type(self._fs).mro())
+        archive = "AbstractArchiveFileSystem" in kinds
         self._one_at_a_time: Any = threading.Lock() if archive else contextlib.nullcontext()
+        self._lists_by_prefix = bool(kinds & {"S3FileSystem", "GCSFileSystem"})
         self._read_range = range_reader(type(self._fs))
         self._writing = FsspecWriting(self._fs, self._run)
 
@@ -94,7 +97,7 @@ class FsspecBackend:
         path = self._path(folder)
         try:
             self._fs.invalidate_cache()
-            if self._location.protocol in _LISTS_BY_PREFIX and hasattr(self._fs, "_lsdir"):
+            if self._lists_by_prefix:
                 return self._find_by_prefix(path.rstrip("/"), stem)
             if depth == 1:
                 return {item["name"]: item for item in self._fs.ls(path, detail=True)}
@@ -167,7 +170,7 @@ class FsspecBackend:
             return f"{location.protocol}://{key}"
         if location.protocol in _LISTS_BY_PREFIX:
             return key
-        return str(self._fs._strip_protocol(f"{location.protocol}://{key}"))
+        return strip_protocol(self._fs, f"{location.protocol}://{key}")
 
     def _key(self, name: str) -> str:
         location = self._location
@@ -198,7 +201,7 @@ def _filesystem(location: Location, options: Mapping[str, Any]) -> Any:
         names = {location.protocol, *location.before.split("::"), *_protocols(location.after)}
         protocols = ", ".join(sorted(name for name in names if name))
         failure = ArgumentError(
-            f"cannot open {protocols}: {redact(str(exc))}", cause=cause_text(exc)
+            f"cannot open {protocols}: {hide_secrets(str(exc))}", cause=cause_text(exc)
         )
     except Exception as exc:  # noqa: BLE001
         failure = translate(exc, location.display(location.root))

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, StorageError
 from cloudimg.storage.failures import (
+    CREDENTIAL_NAMES,
     Kind,
     cause_text,
+    hide_secrets,
     kind_of_response,
     most_specific,
     storage_error,
 )
-from cloudimg.storage.urls import redact
 
 _TEMPORARY_TYPES = (TimeoutError, ConnectionError, asyncio.IncompleteReadError)
 _TEMPORARY_NAMES = {
@@ -31,7 +32,6 @@ _TEMPORARY_NAMES = {
     "ResponseStreamingError",
     "ServerDisconnectedError",
 }
-_CREDENTIAL_NAMES = ("Credential", "GoogleAuth", "RefreshError", "Auth")
 _HINTS: Mapping[Kind, str] = {
     AccessDeniedError: "; check that storage_options or the environment hold credentials for it"
 }
@@ -63,7 +63,7 @@ def translate(exc: BaseException, url: str, action: str = "read") -> StorageErro
     # Only a request reveals wrong options, so their names must be shown. The text of a ValueError
     # is not: HTTP clients quote an invalid header, which may be a token.
     shows_text = isinstance(exc, TypeError) or type(exc).__module__.startswith("botocore")
-    reason = redact(str(exc)) if shows_text else name
+    reason = hide_secrets(str(exc)) if shows_text else name
     return StorageError(f"cannot {action} {url}: {reason}", url=url, cause=cause)
 
 
@@ -103,7 +103,7 @@ def _is_refusal(exc: BaseException) -> bool:
     return (
         isinstance(exc, PermissionError)
         or is_403_of_gcsfs
-        or any(mark in name for mark in _CREDENTIAL_NAMES)
+        or any(mark in name for mark in CREDENTIAL_NAMES)
     )
 
 

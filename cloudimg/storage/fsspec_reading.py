@@ -12,7 +12,8 @@ from typing import Any
 
 from cloudimg.storage.base import Blob, NotMappableError
 from cloudimg.storage.fsspec_errors import status_and_code
-from cloudimg.storage.fsspec_writing import is_zonal
+from cloudimg.storage.gcsfs_private import call, is_zonal
+from cloudimg.storage.s3fs_private import call_s3
 
 RangeReader = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
 """Requests a path from a filesystem, with a Range header."""
@@ -47,7 +48,7 @@ async def _read_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
     bucket, key, version = fs.split_path(path)
     more = {"VersionId": version} if version else {}
     try:
-        response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **header, **more)
+        response = await call_s3(fs, "get_object", Bucket=bucket, Key=key, **header, **more)
     except OSError as exc:
         if status_and_code(exc)[0] == 416:
             return Blob(b"", 0, None, None)
@@ -61,7 +62,7 @@ async def _read_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
     if await is_zonal(fs, fs.split_path(path)[0]):
         raise NotMappableError  # Rapid Storage is read by gRPC, which only cat_file supports
     try:
-        headers, data = await fs._call("GET", fs.url(path), headers=header)
+        headers, data = await call(fs, "GET", fs.url(path), headers=header)
     except Exception as exc:
         if status_and_code(exc)[0] == 416:
             return Blob(b"", 0, None, None)

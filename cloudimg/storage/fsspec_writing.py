@@ -7,14 +7,18 @@ fsspec's own ``pipe_file`` is not enough: above a few MB it splits an upload int
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from cloudimg.storage import adlfs_private, gcsfs_private
 from cloudimg.storage.base import Data
 from cloudimg.storage.fsspec_errors import status_and_code
+from cloudimg.storage.fsspec_private import rm_file
 from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.s3fs_private import call_s3
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -99,7 +103,7 @@ class FsspecWriting:
         async def delete(path: str) -> None:
             async with slots:
                 try:
-                    await self._fs._rm_file(path)
+                    await rm_file(self._fs, path)
                 except FileNotFoundError:
                     return
 
@@ -118,30 +122,34 @@ async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> None:
     bucket, key, _ = fs.split_path(path)
     more = {"IfNoneMatch": "*"} if create else {}
     try:
-        # Adds s3_additional_kwargs: encryption, ACL and the like.
-        await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
+        await call_s3(fs, "put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
     except OSError as exc:
         if create and status_and_code(exc)[0] == 412:
             raise FileExistsError(path) from exc  # which `create` handles
         raise
 
 
-async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
-    from gcsfs.core import UnclosableBytesIO
+class _UnclosableBytes(io.BytesIO):
+    """Bytes that stay open when aiohttp closes them, because gcsfs sends them again in retries."""
 
+    def close(self) -> None:
+        self.seek(0)
+
+
+async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
     bucket, key, _ = fs.split_path(path)
-    mode = "create" if create else "overwrite"
-    if len(data) < _LARGE_BYTES or await is_zonal(fs, bucket):  # gcsfs writes to zonal ones by gRPC
-        await fs._pipe_file(path, bytes(data), mode=mode)
+    if len(data) < _LARGE_BYTES or await gcsfs_private.is_zonal(fs, bucket):
+        await gcsfs_private.pipe_file(fs, path, bytes(data), create=create)
         return
     # gcsfs itself would split it into parts, or send it as bytes, about which aiohttp warns.
-    await fs._call(
+    await gcsfs_private.call(
+        fs,
         "POST",
-        f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o",
+        f"{fs.base.removesuffix('/storage/v1/')}/upload/storage/v1/b/{quote(bucket)}/o",
         uploadType="media",
         name=key,
         headers={"Content-Type": "application/octet-stream"},
-        data=UnclosableBytesIO(data),
+        data=_UnclosableBytes(data),
         json_out=True,
         **({"ifGenerationMatch": "0"} if create else {}),
     )
@@ -149,25 +157,11 @@ async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
 
 async def _send_azure(fs: Any, path: str, data: Data, create: bool) -> None:
     try:
-        # `overwrite` and not fsspec's `mode`, which older versions of adlfs accept and ignore.
-        await fs._pipe_file(path, bytes(data), overwrite=not create)
+        await adlfs_private.pipe_file(fs, path, bytes(data), create=create)
     except Exception as exc:
         if create and type(exc).__name__ == "ResourceExistsError":
             raise FileExistsError(path) from exc  # which `create` handles
         raise
-
-
-async def is_zonal(fs: Any, bucket: str) -> bool:
-    """Whether a bucket is in Rapid Storage.
-
-    Requested once: without the permission to find out, gcsfs itself repeats it for each request.
-    """
-    if not hasattr(fs, "_is_zonal_bucket"):
-        return False
-    known: dict[str, bool] = fs.__dict__.setdefault("_cloudimg_zonal", {})
-    if bucket not in known:
-        known[bucket] = bool(await fs._is_zonal_bucket(bucket))
-    return known[bucket]
 
 
 _SENDERS: dict[str, Sender] = {

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import AccessDeniedError, NoRoomError, NotFoundError, StorageError
+from cloudimg.operating_system import BINARY, NONBLOCK, read_at
 from cloudimg.storage.base import Blob, Data, Entry
 from cloudimg.storage.failures import storage_error
 
@@ -21,11 +22,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalBackend:
-    """Reads with ``pread``, so that threads need no lock."""
+    """Opens a file for each read, so that threads need no lock."""
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         try:
-            handle = os.open(key, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would block
+            handle = os.open(key, os.O_RDONLY | BINARY | NONBLOCK)
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
@@ -206,7 +207,7 @@ def _create_in_place(key: str, data: Data) -> bool:
 
 def _write_new(name: str, data: Data) -> None:
     """Write a file that does not exist yet; leave none if that fails."""
-    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | BINARY, 0o666)
     try:
         _write(handle, data)
     except BaseException:
@@ -263,7 +264,7 @@ def _sync_folder(folder: str) -> None:
 def _read(handle: int, first: int, last: int) -> bytes:
     parts = []
     while first < last:
-        part = os.pread(handle, last - first, first)
+        part = read_at(handle, last - first, first)
         if not part:
             break
         parts.append(part)

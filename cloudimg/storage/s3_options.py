@@ -7,6 +7,7 @@ an option has no exact counterpart, `translate` returns None, and s3fs makes the
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -154,17 +155,31 @@ def _endpoint(session: Any, options: Mapping[str, Any], region: str | None) -> _
 
 
 def _configured_endpoint(session: Any) -> str | None:
-    """URL of the endpoint in the environment or a profile, if any."""
-    from botocore.configprovider import ConfiguredEndpointProvider
+    """URL of the endpoint in the environment or a profile, if any.
 
+    In the order of the AWS SDKs: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    endpoint: str | None = ConfiguredEndpointProvider(
-        full_config=session.full_config,
-        scoped_config=session.get_scoped_config(),
-        client_name="s3",
-    ).provide()
-    return endpoint
+    scoped = session.get_scoped_config()
+    found = (
+        os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or _services(session, scoped).get("s3", {}).get("endpoint_url")
+        or scoped.get("endpoint_url")
+    )
+    return str(found) if found else None
+
+
+def _services(session: Any, scoped: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section of services that a profile names; empty if it names none."""
+    name = scoped.get("services")
+    if name is None:
+        return {}
+    sections = session.full_config.get("services", {})
+    if not sections.get(name):
+        raise ValueError(f"the profile names a section of services, {name!r}, that does not exist")
+    return dict(sections[name])
 
 
 def _endpoint_from_config(session: Any, region: str | None, url: str | None) -> _Endpoint | None:
@@ -211,7 +226,7 @@ def _endpoint_from_client(
     s3_settings = client.meta.config.s3 or {}
     if any(s3_settings.get(name) for name in ("use_accelerate_endpoint", "use_dualstack_endpoint")):
         return None
-    if client.meta.config.__dict__.get("use_fips_endpoint") or client.meta.config.proxies:
+    if client.meta.config.use_fips_endpoint or client.meta.config.proxies:
         return None
     configured = s3_settings.get("addressing_style") or "auto"
     return _Endpoint(client.meta.endpoint_url, client.meta.region_name, configured)

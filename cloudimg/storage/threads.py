@@ -6,13 +6,13 @@ open forty times as many connections.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import Settings, settings
 
 S = TypeVar("S")
@@ -139,4 +139,4 @@ def _forget_after_fork() -> None:
     _engine, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+run_after_fork(_forget_after_fork)

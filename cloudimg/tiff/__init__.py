@@ -3,7 +3,7 @@
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.geometry import Region, overlap
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.limits import check_description, check_ome
+from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome
 from cloudimg.tiff.members import Offsets
 from cloudimg.tiff.membership import NDTIFF_INDEX
 from cloudimg.tiff.metadata import describe_ome
@@ -16,6 +16,7 @@ from cloudimg.tiff.template import Template
 __all__ = [
     "NDTIFF_INDEX",
     "AnyLevel",
+    "DecodeLimits",
     "Derived",
     "Level",
     "Offsets",

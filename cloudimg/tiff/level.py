@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.settings import DecodeLimits
 from cloudimg.tiff.decoding import JPEG, EncodedSegment, SegmentDecoder, truncated
 from cloudimg.tiff.geometry import Geometry, Region
 from cloudimg.tiff.ifd import Buffer
+from cloudimg.tiff.limits import DecodeLimits
 from cloudimg.tiff.pieces import FillPiece, Page, PageLayout, Piece, RowsPiece, SegmentPiece
 from cloudimg.tiff.placing import place_rows, place_segment, plane_of
 from cloudimg.tiff.planning import PagePlan

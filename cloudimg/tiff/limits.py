@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, LimitError
-from cloudimg.settings import DecodeLimits
 
 _MAX_PLANES = 10**7
 _MAX_IMAGES = 20_000
@@ -17,6 +17,16 @@ _SIZES = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _SIZE = re.compile(r"\bSize([CTXYZ])\s*=\s*[\"']\s*(\d+)")
 _COUNT = re.compile(r"\b(?:PlaneCount|NumPlanes|IFD|First[CTZ])\s*=\s*[\"']\s*(\d+)")
 _IMAGE = re.compile(r"<(?:\w+:)?Image\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """Limits on the memory that the header of a file can make us allocate."""
+
+    header_bytes: int
+    """Most bytes of a file that are fetched as its header."""
+    segment_bytes: int
+    """Most bytes that a segment, or a file of another format, may decode to."""
 
 
 def check_description(text: str, url: str, limits: DecodeLimits) -> None:

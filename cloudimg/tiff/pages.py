@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, overload
 
-import numpy as np
-
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.level import Level
@@ -129,7 +127,7 @@ def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
     ------
     CorruptFileError, UnsupportedFormatError
     """
-    if keyframe.dtype is None or keyframe._dtype is None or min(shape, default=0) < 1:
+    if keyframe.dtype is None or min(shape, default=0) < 1:
         raise UnsupportedFormatError(
             f"{url} has pixels that cannot be decoded: shape {shape}, sample format"
             f" {keyframe.sampleformat}, {keyframe.bitspersample} bits",
@@ -146,13 +144,12 @@ def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
         keyframe.predictor = 1
     # tifffile computes the decoder and the fill value on first access; do it while header errors
     # are handled.
-    keyframe.init_decode()
-    _ = keyframe.nodata
+    _ = keyframe.decode, keyframe.nodata
 
 
 def _pages(series: Any, plane: PlaneShape, url: str) -> Sequence[Page | None]:
     if series.dataoffset:
-        page_bytes = math.prod(plane) * np.dtype(series.keyframe._dtype).itemsize
+        page_bytes = math.prod(plane) * series.keyframe.dtype.itemsize
         count = math.prod(int(n) for n in series.shape) // math.prod(plane)
         return PlainPages(int(series.dataoffset), page_bytes, count)
     return [page and read_page(page, page.keyframe, url) for page in series]

@@ -16,10 +16,10 @@ from cloudimg.errors import (
     NotTiffError,
     UnsupportedFormatError,
 )
-from cloudimg.settings import DecodeLimits
+from cloudimg.text import counted
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.limits import check_description, check_ome
+from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome
 from cloudimg.tiff.malformed import MALFORMED, is_bug
 from cloudimg.tiff.markup import has_document_type
 from cloudimg.tiff.members import Offsets, parse_member
@@ -29,6 +29,7 @@ from cloudimg.tiff.multifile import binary_only
 from cloudimg.tiff.pages import make_level, page_level
 from cloudimg.tiff.parsed import ParsedImage
 from cloudimg.tiff.sparse import SparseFile
+from cloudimg.tiff.tifffile_private import open_alone
 
 # tifffile's one-letter codes; I and Q (sequences of unknown meaning) are pages.
 _AXIS_NAMES = {"X": "x", "Y": "y", "Z": "z", "C": "c", "T": "t", "S": "s", "I": "page", "Q": "page"}
@@ -98,10 +99,8 @@ def open_tiff(
     is_ome : bool, optional
         False ignores OME-XML. None detects it.
     """
-    import tifffile
-
     file.seek(0)
-    tiff = tifffile.TiffFile(cast(IO[bytes], file), name=name, _multifile=False, is_ome=is_ome)
+    tiff = open_alone(cast(IO[bytes], file), name=name, is_ome=is_ome)
     if tiff.pages:
         check_description(tiff.pages.first.description, url, limits)
         if tiff.is_ome and has_document_type(tiff.ome_metadata or ""):
@@ -127,7 +126,8 @@ def _parse(
         )
     images = _images(tiff, file, url)
     if not 0 <= request.series < len(images):
-        raise ArgumentError(f"series={request.series}, but {url} has {len(images)} images", url=url)
+        found = counted(len(images), "image")
+        raise ArgumentError(f"series={request.series}, but {url} has {found}", url=url)
     image = images[request.series]
     may_lack_pages = request.ignore_siblings and tiff.is_ome and is_ome is None
     if may_lack_pages and any(page is None for page in image):

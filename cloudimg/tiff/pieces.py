@@ -63,7 +63,7 @@ class PageLayout:
             is_compressed=keyframe.compression != 1,
             has_reversed_bits=keyframe.fillorder == 2,
             pixel_bits=sum(bits) if isinstance(bits, tuple) else bits * plane_shape[4],
-            dtype=np.dtype(keyframe.parent.byteorder + keyframe._dtype.char),
+            dtype=np.dtype(keyframe.parent.byteorder + keyframe.dtype.char),
         )
 
     @property

@@ -18,6 +18,7 @@ from cloudimg.migration import options as write_options
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.opening import options as open_options
+from cloudimg.opening.keywords import close_matches
 from cloudimg.opening.options import OpenArguments
 
 
@@ -95,6 +96,22 @@ def test_a_misspelt_keyword_is_an_error_that_names_the_closest(
     assert isinstance(raised.value, TypeError)
     assert isinstance(raised.value, ValueError)
     assert sorted(image.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("function", ["migrate", "export"])
+def test_all_keywords_that_are_as_close_are_named(function: str, image: Path) -> None:
+    meant = r"did you mean source_options= or target_options=\?$"
+    with pytest.raises(UnknownArgumentError, match=meant):
+        CALLS[function](image, {"storage_options": {}})
+
+
+def test_close_matches() -> None:
+    assert close_matches("colour", ["xs", "color", "colours"]) == ["colours", "color"]
+    assert close_matches("ab1", ["ab2", "ab3", "ab4", "ab5"]) == ["ab2", "ab3", "ab4"]
+    assert close_matches("source_option", ["target_options", "source_options"]) == [
+        "source_options"
+    ]
+    assert close_matches("qqqq", ["color"]) == close_matches("a", []) == []
 
 
 @pytest.mark.parametrize("function", list(CALLS))

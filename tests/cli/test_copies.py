@@ -63,9 +63,9 @@ def test_problems_end_with_1(
     assert main(["verify", str(out)]) == 1
     shown = capsys.readouterr()
     assert "SHA-256 differs" in shown.out
-    assert "problems" in shown.err
+    assert shown.err.endswith(f"cloudimg: error: 2 problems in {out}\n")
     assert main(["migrate", archive, str(out), "--levels", "2"]) == 1
-    assert "levels was None, now 2" in capsys.readouterr().err
+    assert "--levels 2 now, not given before" in capsys.readouterr().err
     assert main(["migrate", archive, str(out), "--levels", "2", "--overwrite"]) == 0
     assert main(["verify", str(out)]) == 0
 
@@ -76,7 +76,7 @@ def test_missing_files_are_an_error_until_filled(
     (tmp_path / "mydata_ch0_0t_0x_0y_0z.tif").unlink()
     out = str(tmp_path / "copy.zarr")
     assert main(["migrate", archive, out]) == 1
-    assert "1 files of the grid are missing" in capsys.readouterr().err
+    assert "1 file of the grid is missing" in capsys.readouterr().err
     assert not (tmp_path / "copy.zarr" / "zarr.json").exists()
     assert main(["migrate", archive, out, "--missing", "fill"]) == 0
     assert (zarr.open_group(out, mode="r")["0"][0, 0, 0, :16, :24] == 0).all()
@@ -86,7 +86,7 @@ def test_a_dry_run(archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = str(tmp_path / "copy.zarr")
     assert main(["migrate", archive, out, "--dry-run"]) == 0
     text = capsys.readouterr().out
-    for part in ("1 cells of", "objects: ", "to read: ", "requests: ", "memory: "):
+    for part in ("1 cell of", "objects: ", "to read: ", "requests: ", "memory: "):
         assert part in text
     words = ["--dry-run", "--json", "--price", "put=10", "get=0", "list=0"]
     assert main(["migrate", archive, out, *words]) == 0
@@ -135,3 +135,60 @@ def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> N
         main(words)
     assert stopped.value.code == 2
     assert SECRET not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["migrate", "a.tif", "b.zarr", "--storage-options", SECRET],
+            "cloudimg migrate: error: unrecognized option --storage-options; did you mean"
+            " --source-options or --target-options?",
+        ),
+        (
+            ["export", f"--storage-options={SECRET}", "b.zarr", "out"],
+            "cloudimg export: error: unrecognized option --storage-options; did you mean"
+            " --source-options or --target-options?",
+        ),
+        (
+            ["verify", "b.zarr", "-sample", "3", "--qqqq", f"-p{SECRET}"],
+            "cloudimg verify: error: unrecognized options -sample (did you mean --sample?), --qqqq",
+        ),
+        (
+            ["cluster", "down", "file", "--jbo", SECRET],
+            "cloudimg cluster down: error: unrecognized option --jbo; did you mean --job?",
+        ),
+        (
+            ["verify", "b.zarr", f"-p{SECRET}"],
+            "cloudimg verify: error: 1 argument too many",
+        ),
+        (["verify", "b.zarr", SECRET, "-q"], "cloudimg verify: error: unrecognized option -q"),
+        (
+            ["verify", "b.zarr", SECRET, SECRET],
+            "cloudimg verify: error: 2 arguments too many",
+        ),
+        (["--nope", "verify", "b.zarr"], "cloudimg: error: unrecognized option --nope"),
+    ],
+)
+def test_unknown_options_are_answered_with_the_closest_ones(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: {message.split(':')[0]} [-h]")
+    assert err.endswith(f"\n{message}\n")
+    assert SECRET not in err
+
+
+def test_help_names_the_url_that_options_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, text in (
+        ("info", "for the store of URL"),
+        ("migrate", "for the store of SRC"),
+        ("verify", "for the store of COPY"),
+        ("export", "for the store of COPY"),
+    ):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert text in " ".join(capsys.readouterr().out.split())

@@ -41,9 +41,9 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
     [
         (
             "migrate",
-            '1 files of the grid are missing: c=1 t=5; pass missing="fill" (and fill_value=) to'
+            '1 file of the grid is missing: c=1 t=5; pass missing="fill" (and fill_value=) to'
             " read them as a constant, or narrow the pattern",
-            "1 files of the grid are missing: c=1 t=5; pass --missing fill to read them as a"
+            "1 file of the grid is missing: c=1 t=5; pass --missing fill to read them as a"
             " constant, or narrow the pattern",
         ),
         (
@@ -52,7 +52,7 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
             " alone",
             "pass --missing fill to read them as a constant",
         ),
-        ("info", "series=7, but a.tif has 1 images", "--series 7, but a.tif has 1 images"),
+        ("info", "series=7, but a.tif has 1 image", "--series 7, but a.tif has 1 image"),
         (
             "info",
             "series=-1 must be 0 or a positive integer",
@@ -108,8 +108,8 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
         ),
         (
             "migrate",
-            "levels=3, but factors= has 1 steps: pass one of the two",
-            "--levels 3, but --factors has 1 steps: pass one of the two",
+            "levels=3, but factors= has 1 step: pass one of the two",
+            "--levels 3, but --factors has 1 step: pass one of the two",
         ),
         (
             "migrate",
@@ -122,6 +122,19 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
             "Zarr 2 has no shards: leave out --shards, or use --zarr-format 3",
         ),
         ("migrate", "chunks={'q': 5, 'z': 1} is bad", "--chunks q=5,z=1 is bad"),
+        (
+            "migrate",
+            "chunks=16 before, not given now; factors=[{'y': 2, 'x': 2}, 3] now, not given before",
+            "--chunks 16 before, not given now; --factors y=2,x=2 --factors 3 now, not given"
+            " before",
+        ),
+        ("migrate", "codec=[{'name': 'gzip'}] now", "--codec '[{\"name\": \"gzip\"}]' now"),
+        ("migrate", "chunks=[1, 2] is bad", "chunks=[1, 2] is bad"),
+        (
+            "migrate",
+            "each file holds 2 images; image 0 is copied (series= chooses it)",
+            "each file holds 2 images; image 0 is copied (--series chooses it)",
+        ),
         (
             "migrate",
             "codec='zstd:x': the colon must be followed by a level",
@@ -237,7 +250,7 @@ def texts() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.JoinedStr):
                 text = "".join(map(_sample, node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value
+                text = node.value.replace("{{", "{").replace("}}", "}")  # of a template
             else:
                 continue
             if " " in text:
@@ -271,7 +284,7 @@ def test_no_message_keeps_a_keyword_that_is_an_option() -> None:
 
 def test_advice_in_other_words_is_still_in_the_library() -> None:
     everything = "\n".join(text for _, text in texts())
-    for python in messages._IN_OTHER_WORDS:
+    for python in (*messages._IN_OTHER_WORDS, *messages._FIXED):
         assert python in everything
 
 

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,18 @@ import pytest
 import cloudimg
 from cloudimg import cluster
 from cloudimg.cli.main import main
+from cloudimg.cluster import ecs, kubernetes_api
+from cloudimg.cluster.description import read_description
 from cloudimg.cluster.ecs import EcsLauncher
 from cloudimg.cluster.tls import Tls
 from cloudimg.errors import ArgumentError, ClusterError
 from tests.support import copies, seed
+from tests.support.counting import Clock
 from tests.support.fargate import PREFIX, Cloud, Fargate, cloud, fargate
 from tests.support.fargate import account as empty_account
 from tests.support.metering import Meter
 from tests.support.servers import REPOSITORY
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -75,13 +78,6 @@ WORDS = ["--chunks", "32", "--shards", "t=1,c=1,z=5,y=32,x=96", "--levels", "4"]
 def store_words(meter: Meter) -> list[str]:
     options = json.dumps(meter.storage_options)
     return ["--source-options", options, "--target-options", options]
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.1)
 
 
 def started(account: Cloud, job: str = "job-1") -> EcsLauncher:
@@ -221,12 +217,19 @@ def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]
     server.server_close()
 
 
-def test_a_task_that_cannot_be_stopped_does_not_keep_others(account: Cloud) -> None:
+def test_a_task_that_cannot_be_stopped_does_not_keep_others(
+    account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it tried for ever: a minute, in which little else is done than to wait."""
+    clock = Clock()
+    monkeypatch.setattr(ecs, "time", clock)
     launcher = started(account)
     launcher.keep_workers(5)
     gone = f"{account.description['cluster'].replace(':cluster/', ':task/')}/0123456789"
-    launcher._young[gone] = time.monotonic()  # started, and never known to ECS
+    launcher._young[gone] = clock.monotonic()  # started, and never known to ECS
     launcher.stop()
+    assert 30 <= clock.now_s <= 70
+    assert len(clock.sleeps_s) <= 70
     assert account.tasks() == []
     assert account.parameters() == []
 
@@ -288,6 +291,47 @@ def test_invalid_descriptions(tmp_path: Path, account: Cloud) -> None:
     assert account.parameters() == []
 
 
+def test_errors_of_descriptions_hold_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSONDecodeError, UnicodeDecodeError and TimeoutExpired hold the output of Terraform."""
+    output = '{"token": "verysecret", '
+    file = tmp_path / "cluster.json"
+    file.write_text(output)
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(output.encode() + b"\xff")
+    terraform = tmp_path / "terraform"
+    terraform.write_text(f"#!/bin/sh\necho '{output}'\n")
+    terraform.chmod(0o755)
+    slow = tmp_path / "slow" / "terraform"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\necho '{output}'\nexec sleep 60\n")
+    slow.chmod(0o755)
+    for source, program, match, cause in (
+        (file, terraform, "is not valid JSON", "JSONDecodeError"),
+        (tmp_path, terraform, "is not valid JSON", "JSONDecodeError"),
+        (binary, terraform, "cannot be read", "UnicodeDecodeError"),
+        (tmp_path / "none.json", terraform, "cannot be read", "FileNotFoundError: "),
+        (tmp_path, slow, "did not finish within", "TimeoutExpired"),
+    ):
+        monkeypatch.setattr("shutil.which", lambda name, found=program: str(found))
+        limit = 1 if program is slow else 60
+        monkeypatch.setattr("cloudimg.cluster.description._TERRAFORM_TIMEOUT_S", limit)
+        with pytest.raises(ArgumentError, match=match) as caught:
+            read_description(source)
+        assert caught.value.__cause__ is caught.value.__context__ is None
+        assert (caught.value.cause or "").startswith(cause)
+        assert "verysecret" not in f"{caught.value} {caught.value.cause}"
+
+
+def test_invalid_certificate_authorities() -> None:
+    for encoded in ("verysecret!", ""):
+        with pytest.raises(ArgumentError, match="ca_certificate") as caught:
+            kubernetes_api._write_authority(encoded)
+        assert caught.value.__cause__ is caught.value.__context__ is None
+        assert "verysecret" not in f"{caught.value} {caught.value.cause}"
+
+
 @pytest.mark.slow
 def test_a_migration_on_a_cluster_of_its_own(
     tasks: Fargate,
@@ -317,7 +361,7 @@ def test_a_migration_on_a_cluster_of_its_own(
     assert account.tasks() == []
     assert account.parameters() == []
     assert len(tasks.processes) == 5
-    wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))
+    wait_until(lambda: all(p.poll() is not None for p in tasks.processes.values()), "their end")
 
 
 def test_machines_start_when_there_is_work(
@@ -369,9 +413,12 @@ def test_up_use_status_down(
         assert (client.compute(image).result() == seed.expected()).all()
         victims = tasks.of("worker")
         os.kill(victims[0], signal.SIGKILL)
-        wait_until(lambda: any("Spot" in str(t["stoppedReason"]) for t in account.tasks("STOPPED")))
+        wait_until(
+            lambda: any("Spot" in str(t["stoppedReason"]) for t in account.tasks("STOPPED")),
+            "the worker's end",
+        )
         EcsLauncher(account.description, "main").keep_workers(2)
-        wait_until(lambda: set(tasks.of("worker")) - set(victims) != set())
+        wait_until(lambda: set(tasks.of("worker")) - set(victims) != set(), "another worker")
         client.wait_for_workers(2, timeout=60)
     assert main(["cluster", "status", file]) == 0
     output = capsys.readouterr().out
@@ -408,13 +455,13 @@ def test_an_interrupted_migration_leaves_nothing_running(
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: len(tasks.of("worker")) == 2)
+    wait_until(lambda: len(tasks.of("worker")) == 2, "two workers")
     process.send_signal(number)
-    wait_until(lambda: len(account.tasks()) < 3 or process.poll() is not None)
+    wait_until(lambda: len(account.tasks()) < 3 or process.poll() is not None, "the stop")
     process.send_signal(number)  # people press it twice
     _, output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "stopping the cluster" in output
     assert account.tasks() == []
     assert account.parameters() == []
-    wait_until(lambda: all(each.poll() is not None for each in tasks.processes.values()))
+    wait_until(lambda: all(p.poll() is not None for p in tasks.processes.values()), "their end")

@@ -60,7 +60,7 @@ def applies(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": ""})
 
 
-@pytest.mark.parametrize("extra", [None, "aws", "gcp"])
+@pytest.mark.parametrize("extra", [None, "cluster", "gcp"])
 def test_the_image_has_what_the_project_needs_in_versions_it_accepts(
     extra: str | None,
 ) -> None:

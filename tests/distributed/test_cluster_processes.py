@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import botocore.config
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -37,9 +38,10 @@ from cloudimg.migration.run import stages
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, FileNames, read_block
 from tests.support import clusters, copies, seed
-from tests.support.clusters import Cluster, TlsFiles, wait_until
+from tests.support.clusters import Cluster, TlsFiles
 from tests.support.metering import Meter
 from tests.support.servers import S3Account
+from tests.support.waiting import wait_until
 
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 2, "y": 32, "x": 96}, "levels": 4}
 """Small cells, so that there are many, and a second stage."""
@@ -47,6 +49,8 @@ WORDS = ["--chunks", "32", "--shards", "t=1,c=1,z=2,y=32,x=96", "--levels", "4"]
 SECRET = "this-must-not-be-seen"
 BUCKET = "cluster-of-processes"
 CELLS = int(os.environ.get("CLOUDIMG_TEST_CELLS", "4000"))
+ENDLESS = {"distributed.comm.timeouts.connect": "10h", "distributed.comm.timeouts.tcp": "10h"}
+"""Configuration of Dask for tests that fail if anything waits for these time-outs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,9 @@ def kill_two(client: Any, cluster: Cluster) -> None:
 # ----------------------------------------------------------------------------- who gets in
 
 
+@pytest.mark.timeout(200)
 def test_others_are_refused(client: Any, cluster: Cluster) -> None:
+    """Nobody waits for Dask's own time-out, which is hours here."""
     foreign = Tls.make()
     # They trust the scheduler, whose certificate is no secret: it is the one that refuses them.
     files = TlsFiles.write(foreign, cluster.folder / "foreign-worker", trusting=cluster.tls)
@@ -241,12 +247,10 @@ def test_others_are_refused(client: Any, cluster: Cluster) -> None:
         (cluster.address, make(**trusting, **shown)),
         (cluster.address, foreign.security()),
     ]:
-        began = time.monotonic()
         # A TypeError for none: Dask's client does not even try.
-        with pytest.raises((OSError, TypeError)):
+        with dask.config.set(ENDLESS), pytest.raises((OSError, TypeError)):
             Client(address, security=security, timeout=2, set_as_default=False)
-        assert time.monotonic() - began < 10
-    wait_until(lambda: foreign_worker.process.poll() is not None, 60, "the foreign worker's end")
+    wait_until(lambda: foreign_worker.process.poll() is not None, "the foreign worker's end")
     assert "Registered to" not in foreign_worker.text()
     assert "CERTIFICATE_VERIFY_FAILED" in cluster.scheduler.text()
     assert len(client.scheduler_info(n_workers=-1)["workers"]) == 4
@@ -313,26 +317,26 @@ def test_only_the_user_can_read_the_certificate_files(cluster: Cluster) -> None:
 # ------------------------------------------------------------------- the scheduler is gone
 
 
+@pytest.mark.timeout(200)
 def test_the_scheduler_is_killed(client: Any, archive: Archive, tmp_path: Path) -> None:
-    with Cluster(tmp_path, 2) as doomed:
-        killed_at: list[float] = []
+    """The errors come without waiting for time-outs, which are hours here, save the client's."""
+    with Cluster(tmp_path, 2) as doomed, dask.config.set(ENDLESS):
+        killed: list[int] = []
 
         def kill(advance: Any) -> None:
-            if advance.n_done >= 5 and not killed_at:
+            if advance.n_done >= 5 and not killed:
                 doomed.scheduler.kill()
-                killed_at.append(time.monotonic())
+                killed.append(advance.n_done)
 
         with doomed.client(timeout_s=2) as own:
             with pytest.raises(ClusterError, match="a migration resumes where it stopped"):
                 archive.copy("doomed", client=own, progress=kill)
-            assert time.monotonic() - killed_at[0] < 30
+            assert killed
             # Whether or not the client has given up on the scheduler.
             for _ in range(2):
-                began = time.monotonic()
                 with pytest.raises(ClusterError):
                     archive.copy("doomed", client=own)
-                assert time.monotonic() - began < 30
-        wait_until(lambda: not any(w.processes() for w in doomed.workers), 60, "the workers' end")
+        wait_until(lambda: not any(w.processes() for w in doomed.workers), "the workers' end")
     again = archive.copy("doomed", client=client)
     assert 5 <= again.n_done_before < again.n_cells
     archive.check("doomed")
@@ -456,8 +460,10 @@ def run(client: Any, work: Any, n_cells: int, report: Any) -> None:
     run_on_cluster(client, work, range(n_cells), max_bytes=2**30, piece_bytes=2**20, report=report)
 
 
-def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
-    """By less than a kilobyte each, and it works less than a millisecond on each.
+def test_a_scheduler_does_not_grow_with_the_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By less than a kilobyte each, and it is asked once for many of them.
 
     With short logs, so that they are full when half of the cells are done: more of them would not
     make the logs longer.
@@ -468,6 +474,7 @@ def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
     }
     seen: list[int] = []
     rss: list[int] = []
+    asked: Counter[str] = Counter()
     with (
         Cluster(tmp_path, 2, n_threads=16, settings=settings) as cluster,
         cluster.client() as client,
@@ -479,16 +486,29 @@ def test_a_scheduler_does_not_grow_with_the_cells(tmp_path: Path) -> None:
             if len(seen) in (CELLS // 2, CELLS):
                 rss.append(scheduler.memory_info().rss)
 
-        before = scheduler.cpu_times()
+        for name in ("submit", "map", "gather", "run", "cancel"):
+            monkeypatch.setattr(client, name, counting(getattr(client, name), asked))
+        before = client.run_on_scheduler(clusters.count_transitions)
         run(client, clusters.no_work, CELLS, report)
-        after = scheduler.cpu_times()
+        n_transitions = client.run_on_scheduler(clusters.count_transitions) - before
         assert client.run_on_scheduler(clusters.count_groups) <= 2
     assert sorted(seen) == list(range(CELLS))
     growth = (rss[1] - rss[0]) / (CELLS - CELLS // 2)
-    spent_ms = 1000 * (after.user + after.system - before.user - before.system) / CELLS
-    print(f"a cell: {growth:.0f} bytes, {spent_ms:.2f} ms of the scheduler")
+    print(f"a cell: {growth:.0f} bytes, {n_transitions / CELLS:.2f} transitions")
+    print(f"calls of the client for {CELLS} cells: {dict(asked)}")
     assert growth < 1000
-    assert spent_ms < 1
+    assert n_transitions < 8 * CELLS
+    assert asked.total() < CELLS / 8
+
+
+def counting(call: Callable[..., Any], counts: Counter[str]) -> Callable[..., Any]:
+    """The same, counted by its name."""
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        counts[call.__name__] += 1
+        return call(*arguments, **options)
+
+    return counted
 
 
 def test_workers_that_come_later_get_work(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_registered_formats_come_first() -> None:
     [
         ({}, "needs extensions or magic"),
         ({"read": "imread", "extensions": ".a"}, "must be callable"),
-        ({"name": "", "extensions": ".a"}, "must be a text"),
+        ({"name": "", "extensions": ".a"}, "must be a string that is not"),
         ({"extensions": [""]}, "extension ''"),
         ({"extensions": [".a/b"]}, "extension '.a/b'"),
         ({"extensions": [3]}, "extension 3"),

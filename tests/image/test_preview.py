@@ -396,6 +396,9 @@ def test_segments_that_hold_more_than_the_plane_count_in_full(
     tifffile.imwrite(path, ramp(64, 64, 8), tile=(16, 16), compression="zlib", **seed_options)
     args = [str(path), str(tmp_path / "x.png"), "--index", "s=0", "--max-bytes", "65535"]
     assert "takes 64.00 kiB decoded, more than --max-bytes 65535" in refused(capsys, *args)
+    for size in ("65.535kB", "6.5535e4", ".065535MB"):
+        args[-1] = size
+        assert "more than --max-bytes 65535" in refused(capsys, *args)
     assert main(["preview", *args[:-1], "65536"]) == 0
 
 
@@ -478,7 +481,10 @@ def test_an_existing_picture_is_replaced(made: Preview, tmp_path: Path) -> None:
         ["x.tif", "x.png", "--index", "c"],
         ["x.tif", "x.png", "--index", "c=0;t=1"],
         ["x.tif", "x.png", "--project", "min"],
-        ["x.tif", "x.png", "--max-bytes", "1G"],
+        *(
+            ["x.tif", "x.png", "--max-bytes", size]
+            for size in ("0", "-5", "0.5", "1.5", "0.0001kB", "1QB", "GB", "much", "")
+        ),
     ],
 )
 def test_wrong_usage(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,8 +190,12 @@ def all_errors(base: type[CloudimgError] = CloudimgError) -> list[type[CloudimgE
 
 @pytest.mark.parametrize("kind", all_errors())
 def test_errors_pickle_whole(kind: type[CloudimgError]) -> None:
-    error = kind("what happened", url="s3://lab/x.tif", byte_range=(5, 9))
+    error = kind("what happened", url="s3://lab/x.tif", byte_range=(5, 9), cause="OSError")
+    assert not hasattr(pickle.loads(pickle.dumps(error)), "__notes__")
+    error.add_note("in plane 3")
     again = pickle.loads(pickle.dumps(error))
+    assert again.__notes__ == ["in plane 3"]
+    assert again.cause == "OSError"
     assert type(again) is kind
     assert str(again) == str(error)
     assert (again.url, again.byte_range) == ("s3://lab/x.tif", (5, 9))

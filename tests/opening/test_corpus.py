@@ -17,6 +17,7 @@ import pytest
 
 import cloudimg
 from cloudimg.errors import ArgumentError, CloudimgError
+from tests.support.counting import steps_of_this_process
 from tests.support.isolation import Outcome, PeakMemory, Step, each_apart
 from tests.support.metering import Meter
 from tests.support.peers import Array, difference, difference_from_gdal, read_by_gdal, read_series
@@ -25,8 +26,11 @@ LARGEST_BYTES = 10**9
 """Of larger images, only a corner is read."""
 CORNER = 64
 MOST_MEMORY_BYTES = 10**9
-SLOWEST_S = 10
-BAD = ("WRONG", "FAILED", "READ BY CLOUDIMG ONLY", "BROKE", "MEMORY")
+HUNG_S = 120
+"""Nothing takes nearly as long, even where much else is running: what does has no end."""
+MOST_STEPS = 50_000_000
+"""See `tests.support.counting`; ten seconds or so of Python, if nobody counts."""
+BAD = ("WRONG", "FAILED", "READ BY CLOUDIMG ONLY", "BROKE", "MEMORY", "WORK")
 """Outcomes that are failures."""
 
 
@@ -52,16 +56,20 @@ class Read:
 
 def examine(case: Case) -> Generator[Step, None, list[str]]:
     """One verdict per level, the first level of the first series first."""
-    yield Step("cloudimg", SLOWEST_S)
-    memory = PeakMemory()
-    ours = dict(read_all(case))
+    yield Step("cloudimg", HUNG_S)
+    memory, steps = PeakMemory(), steps_of_this_process()
+    begin = steps.so_far()
+    with steps.counting():
+        ours = dict(read_all(case))
+    n_steps = steps.so_far() - begin
     verdicts = [f"MEMORY: {memory.bytes()} bytes"] if memory.bytes() > MOST_MEMORY_BYTES else []
-    yield Step("tifffile", 60)
+    verdicts += [f"WORK: {n_steps} steps"] if n_steps > MOST_STEPS else []
+    yield Step("tifffile", HUNG_S)
     theirs: dict[tuple[int, int], tuple[str, Any]] = {(0, 0): ("", "")}
     all_series = read_series(case.path, LARGEST_BYTES, CORNER)
     for i, (axes, levels) in enumerate(all_series if isinstance(all_series, list) else []):
         theirs |= {(i, j): (axes, pixels) for j, pixels in enumerate(levels)}
-    yield Step("GDAL", 60)
+    yield Step("GDAL", HUNG_S)
     for target in sorted(theirs.keys() | ours.keys()):
         read = ours.get(target, Read())
         axes, pixels = theirs.get(target, ("", "none"))

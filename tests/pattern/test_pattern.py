@@ -6,7 +6,6 @@ import datetime
 import itertools
 import pickle
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -353,7 +352,7 @@ def test_no_match_is_lost_among_several_wildcards(data: st.DataObject) -> None:
     assert pattern.split(key) is not None
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)  # many times what it takes, and far less than what grows faster would
 @pytest.mark.parametrize(
     "text",
     [
@@ -364,11 +363,10 @@ def test_no_match_is_lost_among_several_wildcards(data: st.DataObject) -> None:
     ],
 )
 @pytest.mark.parametrize("unit", ["a_", "1_", "a_1_", "a/", "1_/a_a/"])
-def test_many_wildcards_are_refused_quickly(text: str, unit: str) -> None:
-    key = unit * (4000 // len(unit)) + "x"
-    start = time.perf_counter()
-    assert compile_pattern(text).split(key) is None
-    assert time.perf_counter() - start < 2
+def test_many_wildcards_are_refused_without_trying_every_way(text: str, unit: str) -> None:
+    pattern = compile_pattern(text)
+    for n in range(4000, 3970, -1):
+        assert pattern.split(unit * (n // len(unit)) + "x") is None
 
 
 @pytest.mark.parametrize(
@@ -484,7 +482,7 @@ def test_a_regex_that_could_match_forever_is_refused(regex: str) -> None:
         compile_pattern(f"x_{{a:{regex}}}_{{b}}")
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)  # to match them in every way would take hours
 @pytest.mark.parametrize(
     ("regex", "text"),
     [
@@ -501,9 +499,7 @@ def test_a_regex_that_could_match_forever_is_refused(regex: str) -> None:
 def test_repeats_that_share_nothing_are_kept(regex: str, text: str) -> None:
     pattern = compile_pattern(f"x_{{a:{regex}}}_{{b}}")
     assert labels_in(pattern, f"x_{text}_4") == {"a": text, "b": 4}
-    start = time.perf_counter()
     assert pattern.split("x_" + "a" * 4000) is None
-    assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize("depth", [50, 5000])

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import gc
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import botocore.exceptions
 import pytest
+from google.auth.exceptions import RefreshError, TransportError
 from obstore import exceptions
+from urllib3.exceptions import HTTPError
 
 from cloudimg.cli.main import main
+from cloudimg.cluster import ecs
+from cloudimg.cluster.kubernetes_api import KubernetesApi
 from cloudimg.errors import (
     AccessDeniedError,
     ArgumentError,
     CloudimgError,
+    ClusterError,
     NoRoomError,
     NotFoundError,
     ServerError,
@@ -250,6 +256,160 @@ def test_text_of_causes(exc: Exception, expected: str) -> None:
     assert expected in text
     assert SECRET not in text
     assert len(text) < 3000
+
+
+NAMES = (
+    "access_token",
+    "accessToken",
+    "AccountKey",
+    "authorization",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "connection_string",
+    "cookie",
+    "credential",
+    "fs.azure.account.key.lab.dfs.core.windows.net",
+    "id_token",
+    "key",
+    "passwd",
+    "password",
+    "Proxy-Authorization",
+    "pwd",
+    "refresh_token",
+    "sas",
+    "secret_key",
+    "SharedAccessSignature",
+    "sig",
+    "X-Amz-Security-Token",
+)
+FORMS = {
+    "json": '{{"status": 400, "{name}": "{value}", "next": 1}}',
+    "compact json": '{{"{name}":"{value}","next":1}}',
+    "json with an escape": '{{"{name}": "1\\\\\\"{value}"}}',
+    "json in json": '{{"body": "{{\\"{name}\\": \\"{value}\\"}}"}}',
+    "list in json": '{{"{name}": [\n "1", "{value}"]}}',
+    "json of a container": '[{{"name": "{name}", "value": "{value}"}}]',
+    "repr": "('no token', {{'status': 400, '{name}': '{value}', 'next': 1}})",
+    "repr of bytes": "{{b'{name}': b'{value}'}}",
+    "repr in repr": "'{{\\'{name}\\': \\'{value}\\'}}'",
+    "repr of pairs": "[('{name}', '{value}'), (b'{name}', b'{value}')]",
+    "repr of a dict of dicts": "{{'{name}': {{'a': 'b', 'c': '{value}'}}}}",
+    "query": "GET https://h/a?v=1&{name}={value}&w=2 failed",
+    "encoded query": "GET /login?to=https%3A%2F%2Fh%2Fa%3F{name}%3D{value}",
+    "form": "{name}={value}&grant_type=x",
+    "header": "{name}: {value}\r\nHost: h",
+    "header of two words": "{name}: Bearer {value}",
+    "assignment": "{name}={value}",
+    "assignment of two words": "export {name} = the {value}",
+    "assignment in quotes": "f({name}='{value}', b=1)",
+    "item": "environ['{name}'] = \"it's {value}\"",
+    "arrow": "{name} => {value}",
+    "mapping of lines": "{name}:\n  {value}",
+}
+"""Ways in which texts hold a secret and its name."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_causes_without_secrets(form: str) -> None:
+    for name in [*NAMES, *map(str.upper, NAMES), *map("my-{}".format, NAMES)]:
+        text = f"before {FORMS[form].format(name=name, value=SECRET)}\nafter"
+        shown = cause_text(OSError(text))
+        assert SECRET not in shown, shown
+        assert shown.startswith("OSError: before "), shown
+        assert name in shown
+        for error in (
+            fsspec_errors.translate(OSError(text), "s3://b/k"),
+            fsspec_errors.translate(TypeError(text), "s3://b/k"),
+            obstore_errors.translate(exceptions.GenericError(text), "s3://b/k"),
+        ):
+            check(error)  # type: ignore[arg-type]
+
+
+def cluster_errors(text: str) -> Iterator[CloudimgError]:
+    """The errors of the cluster package for exceptions of its libraries with a text."""
+    response = {"Error": {"Code": "Refused", "Message": text}}
+    for exc in (
+        botocore.exceptions.ClientError(response, "RunTask"),
+        botocore.exceptions.HTTPClientError(error=text),
+        botocore.exceptions.CredentialRetrievalError(provider="process", error_msg=text),
+    ):
+        with pytest.raises(ClusterError) as caught:
+            ecs._call(lambda exc=exc: raising(exc), "ecs:RunTask")
+        yield caught.value
+    pytest.importorskip("kubernetes")
+    api = KubernetesApi(None, {"endpoint": "https://h", "namespace": "n", "project": "p"})
+    for exc in (HTTPError(text), RefreshError(text, {"id_token": SECRET}), ValueError(text)):
+        with pytest.MonkeyPatch.context() as patch:
+            call = "cloudimg.cluster.kubernetes_api.call_raw"
+            patch.setattr(call, lambda *_, exc=exc: raising(exc))
+            with pytest.raises(ClusterError) as caught:
+                api.read("Pod", "p")
+        yield caught.value
+
+
+def raising(exc: Exception) -> NoReturn:
+    raise exc
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_causes_of_clusters_without_secrets(form: str) -> None:
+    for name in ("access_token", "authorization", "secret_key"):
+        errors = list(cluster_errors(FORMS[form].format(name=name, value=SECRET)))
+        for error in errors:
+            check(error)
+        causes = [error.cause or "" for error in errors]
+        assert causes[0].startswith("ClientError: ")
+        assert causes[1].startswith("HTTPClientError: ")
+        assert causes[3].startswith("HTTPError: ")
+        assert causes[2::2] == ["CredentialRetrievalError", "RefreshError"]
+        assert causes[5] == "ValueError"
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        RefreshError("No access token in response.", {"id_token": SECRET, "x": f"1//{SECRET}"}),
+        TransportError(SECRET),
+        botocore.exceptions.CredentialRetrievalError(provider="process", error_msg=SECRET),
+        botocore.exceptions.TokenRetrievalError(provider="sso", error_msg=SECRET),
+        botocore.exceptions.SSOTokenLoadError(error_msg=SECRET),
+        type("ClientAuthenticationError", (Exception,), {})(SECRET),
+        type("MyError", (RefreshError,), {})(SECRET),
+        UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_exceptions_of_which_only_the_type_is_kept(exc: Exception) -> None:
+    assert cause_text(exc) == type(exc).__name__
+    error = fsspec_errors.translate(exc, "s3://b/k")
+    check(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Could not connect to the endpoint URL: http://127.0.0.1:9/b/key?list-type=2",
+        "An error occurred (NoSuchKey) when calling GetObject: The specified object is missing.",
+        "got an unexpected keyword argument 'annon'",
+        "google.auth.exceptions.RefreshError: 400",
+        "The security token included in the request is invalid",
+        "<Code>SignatureDoesNotMatch</Code><Message>Check your key and signing method.</Message>",
+        "Cannot sign in; assigned: 5; disaster: 3; design = 4",
+    ],
+)
+def test_texts_that_are_kept(text: str) -> None:
+    assert cause_text(OSError(text)) == f"OSError: {text}"
+
+
+def test_private_keys_and_long_texts() -> None:
+    pem = f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----"
+    assert cause_text(OSError(f"bad {pem} here")) == "OSError: bad *** here"
+    assert SECRET not in cause_text(OSError(f"bad {pem[:-20]}"))
+    assert SECRET not in cause_text(OSError(f"'token': '{SECRET}"))
+    start = time.process_time()
+    for text in ("key", "key'", "\\\\", "key=[", "keyerror", "key ,", "a."):
+        cause_text(OSError(text * 30_000))
+    assert time.process_time() - start < 10  # not quadratic
 
 
 class Coded(Exception):  # noqa: N818

@@ -27,6 +27,7 @@ from cloudimg.errors import (
     NotFoundError,
 )
 from cloudimg.storage import Store, redact, split_url
+from cloudimg.storage.connections import shared_backends
 from tests.conftest import Place, WebServer
 from tests.support import seed
 from tests.support.metering import Meter
@@ -741,6 +742,23 @@ def test_credentials_that_appear_later_are_used(
     store._connected()
     monkeypatch.setenv("AWS_ENDPOINT_URL", meter.endpoint)
     np.testing.assert_array_equal(cloudimg.open(public_file).read(), PIXELS)
+
+
+def test_another_backend_makes_new_connections(
+    meter: Meter, public_file: str, set_variable: Callable[[str, str], None]
+) -> None:
+    location = split_url(public_file)[0]
+
+    def connected() -> list[str]:
+        backends = shared_backends(location, meter.storage_options, "digest")
+        assert shared_backends(location, meter.storage_options, "digest") is backends
+        return [type(each).__name__ for each in backends]
+
+    assert connected() == ["S3Backend", "_LateFsspec"]
+    set_variable("CLOUDIMG_BACKEND", "fsspec")
+    assert connected() == ["_LateFsspec"]
+    set_variable("CLOUDIMG_BACKEND", "")
+    assert connected() == ["S3Backend", "_LateFsspec"]
 
 
 @pytest.mark.parametrize(

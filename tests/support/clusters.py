@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ import psutil
 
 from cloudimg.cluster.tls import Tls
 from tests.support.servers import S3Account
+from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEATH_TIMEOUT_S = 20
@@ -203,7 +204,7 @@ class Cluster:
         def is_settled() -> bool:
             return bool(address()) or self.scheduler.process.poll() is not None
 
-        wait_until(is_settled, _START_S, "a scheduler")
+        wait_until(is_settled, "a scheduler", _START_S)
         if not address():
             raise RuntimeError(f"the scheduler has ended:\n{self.scheduler.text()}")
         return address()
@@ -221,16 +222,6 @@ class Cluster:
             if self.n_workers:
                 client.wait_for_workers(self.n_workers, _START_S)
             yield client
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> float:
-    """Poll; the seconds that it took."""
-    began = time.monotonic()
-    while not is_so():
-        if time.monotonic() - began > seconds:
-            raise TimeoutError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 # What travels
@@ -310,6 +301,11 @@ def remembered(dask_scheduler: Any) -> str:
 def count_groups(dask_scheduler: Any) -> int:
     """Groups of tasks, which it keeps while one of their tasks is there."""
     return len(dask_scheduler.task_groups)
+
+
+def count_transitions(dask_scheduler: Any) -> int:
+    """Changes of the state of a task, which are most of what it does."""
+    return int(dask_scheduler.transition_counter)
 
 
 def count_tasks(dask_scheduler: Any) -> int:

@@ -7,7 +7,6 @@ import http.client
 import io
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -310,14 +309,11 @@ def test_concurrent_requests_wait_together(client: Client, meter: Meter, bucket:
     meter.fill(bucket, ["k/a", "k/b"], DATA)
     meter.latency(LATENCY_MS)
     with meter.measure() as traffic, ThreadPoolExecutor(10) as pool:
-        began = time.monotonic()
         client.find("k/")
         got = pool.map(lambda index: client.get("k/a", index, index + 100), range(10))
         assert list(got) == [DATA[index : index + 100] for index in range(10)]
-        took_s = time.monotonic() - began
     assert (traffic.lists, traffic.gets, len(traffic.requests)) == (1, 10, 11)
     assert (traffic.round_trips, traffic.max_concurrent) == (2, 10)
-    assert 2 * LATENCY_MS / 1000 <= took_s < 8 * LATENCY_MS / 1000
     assert all(r.t_end - r.t_start >= LATENCY_MS / 1000 for r in traffic.requests)
 
 

@@ -1,4 +1,4 @@
-"""Broken and malicious files: correct pixels or a `CloudimgError`, within time and memory limits.
+"""Broken and malicious files: correct pixels or a `CloudimgError`, in limited steps and memory.
 
 The normal run takes a fixed set of mutations of good files and every bomb. For longer runs:
 
@@ -30,6 +30,7 @@ import pytest
 
 import cloudimg
 from tests.support.bombs import bombs
+from tests.support.counting import steps_of_this_process
 from tests.support.isolation import Outcome, PeakMemory, Step, each_apart
 from tests.support.metering import Meter
 from tests.support.mutations import mutated, written
@@ -39,7 +40,10 @@ N_MUTATIONS = 400
 SECONDS = float(os.environ.get("CLOUDIMG_FUZZ_SECONDS", "0"))
 SEED = int(os.environ.get("CLOUDIMG_FUZZ_SEED", "0"))
 KEEP = os.environ.get("CLOUDIMG_FUZZ_KEEP", "")
-SLOWEST_S = 10
+HUNG_S = 120
+"""Nothing takes nearly as long, even where much else is running: what does has no end."""
+MOST_STEPS = 50_000_000
+"""See `tests.support.counting`; ten seconds or so of Python, if nobody counts."""
 MOST_MEMORY_BYTES = 2**30
 LARGEST_BYTES = 64 * 2**20
 """Larger images are not read whole."""
@@ -67,21 +71,26 @@ class Examine:
 
     def __call__(self, item: tuple[int | str, str]) -> Generator[Step, None, Verdict]:
         what, url = item
-        yield Step("making", 60)
+        yield Step("making", HUNG_S)
         data = self.make(what)
         if not url:
             url = "memory://fuzz/file.ome.tif" if b"<OME" in data else "memory://fuzz/file.tif"
             fsspec.filesystem("memory").pipe_file(url.removeprefix("memory:/"), data)
-        yield Step("cloudimg", SLOWEST_S)
-        memory = PeakMemory()
+        yield Step("cloudimg", HUNG_S)
+        memory, steps = PeakMemory(), steps_of_this_process()
+        begin = steps.so_far()
         reading = Reading(url, self.options, Random(str(what)))
-        reading.run()
+        with steps.counting():
+            reading.run()
+        n_steps = steps.so_far() - begin
+        if n_steps > MOST_STEPS:
+            reading.findings.append(f"work: {n_steps / 10**6:.0f} million steps")
         if memory.bytes() > MOST_MEMORY_BYTES:
             reading.findings.append(f"memory: {memory.bytes() / 2**30:.1f} GiB")
         ours = Verdict(reading.outcome, tuple(reading.findings))
         if reading.image is None:
             return ours
-        yield Step("tifffile", SLOWEST_S, so_far=ours)
+        yield Step("tifffile", HUNG_S, so_far=ours)
         name = url.rpartition("/")[2]
         file = io.BytesIO(data)
         theirs = read_series(file, LARGEST_BYTES, CORNER, name=name, _multifile=False)
@@ -270,9 +279,9 @@ def test_kept(path: str) -> None:
 def misbehave(how: str) -> Generator[Step, None, float]:
     """Work for the test below."""
     memory = PeakMemory()
-    yield Step("asleep", 1, so_far=-1.0)
+    yield Step("asleep", 1 if how == "hang" else HUNG_S, so_far=-1.0)
     if how == "hang":
-        time.sleep(60)
+        time.sleep(600)
     elif how == "crash":
         os.abort()
     elif how == "raise":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Destination:
 
         location = self.store.location
         fs, target = fsspec.core.url_to_fs(location.url(self._key(key)), **self.store.options)
-        fs.makedirs(fs._parent(target), exist_ok=True)
+        fs.makedirs(posixpath.dirname(target), exist_ok=True)
         fs.put_file(str(path), target)
 
     def links(self) -> list[Path]:

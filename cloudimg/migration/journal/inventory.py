@@ -42,6 +42,7 @@ class EndMark:
 
     def to_json(self) -> dict[str, Any]:
         """The end mark as JSON for the journal."""
+        # The keys are those of journals that exist.
         return {
             "plan": self.plan_id,
             "n_cells": self.n_cells,

@@ -32,6 +32,7 @@ from cloudimg.migration.journal.processes import (
     is_on_this_machine,
     this_process,
 )
+from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import LONGEST_LEASE_TTL_S, settings
 
 LEASES = f"{JOURNAL}/lease"
@@ -325,4 +326,4 @@ def _forget_after_fork() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+run_after_fork(_forget_after_fork)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cloudimg.errors import ArgumentError
@@ -11,6 +11,8 @@ from cloudimg.migration.journal.state import DestinationContents, State, is_bein
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.storage import unsigned
+
+_KINDS = {"image": "an image in files", "array": "an array"}
 
 
 def refuse_foreign(contents: DestinationContents, destination: Destination) -> None:
@@ -88,12 +90,19 @@ def state_to_resume(
 
 
 def _source_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    differences = [
-        f"the source's {name} was {before.get(name)}, now {now.get(name)}"
-        for name in ("kind", "urls", "dims", "shape", "dtype")
-        if before.get(name) != now.get(name)
-        and not (name == "urls" and _unsigned(before.get(name)) == _unsigned(now.get(name)))
-    ]
+    if before.get("kind") != now.get("kind"):
+        was, is_now = (_KINDS.get(str(each.get("kind")), "unknown") for each in (before, now))
+        differences = [f"the source was {was} and is now {is_now}"]
+    elif _unsigned(before.get("urls")) != _unsigned(now.get("urls")):
+        was, is_now = (", ".join(each.get("urls") or ()) for each in (before, now))
+        differences = [f"the source's URLs were {was} and are now {is_now}"]
+    else:
+        differences = []
+    for name, text in (("dims", "axes were"), ("shape", "shape was"), ("dtype", "dtype was")):
+        was, is_now = (_as_tuple(each.get(name)) for each in (before, now))
+        if was != is_now:
+            verb = "are" if text.endswith("were") else "is"
+            differences.append(f"the source's {text} {was} and {verb} now {is_now}")
     if differences or before.get("fingerprint") == now.get("fingerprint"):
         return differences
     if now.get("kind") != "array":
@@ -102,6 +111,10 @@ def _source_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
         "the source's array changed since the migration began (its name in Dask differs). If equal"
         " arrays get different names in each run, pass identity= to name their content"
     ]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _unsigned(urls: Any) -> list[str]:
@@ -123,4 +136,20 @@ def _argument_differences(
             return []
     except ArgumentError:
         pass  # arguments that are refused in any case are reported as different
-    return [f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names]
+    return [_argument_difference(name, before.get(name), now.get(name), dims) for name in names]
+
+
+def _argument_difference(name: str, before: Any, now: Any, dims: Sequence[str]) -> str:
+    """Both values as written in a call, which the command line turns into its options."""
+    was, is_now = (
+        # The command line takes lengths by dim.
+        dict(zip(dims, value, strict=True))
+        if name in ("chunks", "shards") and isinstance(value, list) and len(value) == len(dims)
+        else value
+        for value in (before, now)
+    )
+    if is_now is None:
+        return f"{name}={was!r} before, not given now"
+    if was is None:
+        return f"{name}={is_now!r} now, not given before"
+    return f"{name}={was!r} before, {name}={is_now!r} now"

@@ -22,5 +22,5 @@ def small_attributes(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
         name: value for name, value in plain.items() if len(json.dumps(value)) <= MAX_CHARACTERS
     }
     left_out = ", ".join(name for name in plain if name not in small)
-    notes = [f"not kept among the attributes, as of more than 64 KiB each: {left_out}"]
+    notes = [f"attributes larger than 64 KiB are not kept: {left_out}"]
     return small, notes if left_out else []

@@ -72,7 +72,7 @@ def xarray_coordinates(
             lengths = ", ".join(
                 f"{dim} {n}" for dim, n in zip(coord_dims, coord.shape, strict=True)
             )
-            notes.append(f"the coordinate {name} ({lengths}) is not kept: more than 64 KiB")
+            notes.append(f"the coordinate {name} ({lengths}) is not kept: it is larger than 64 KiB")
             continue
         coords[name] = coord.values
         attrs, left_out = small_attributes(coord.attrs)

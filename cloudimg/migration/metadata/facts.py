@@ -128,7 +128,7 @@ def _note_further_images(
     plain |= {"image": series, "images_left_out": n_images - 1}
     # The first file stands for all others, as it does for their shape.
     files = "the set of files holds" if is_multifile else "each file holds"
-    return plain, [f"{files} {n_images} images; image {series} is copied (--series chooses)"]
+    return plain, [f"{files} {n_images} images; image {series} is copied (series= chooses it)"]
 
 
 def facts_of_array(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from cloudimg.migration.metadata.tags import file_tags
+from cloudimg.operating_system import run_after_fork
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
 from cloudimg.storage.urls import Location, redact
@@ -110,7 +110,7 @@ def _reset_after_fork() -> None:
     _cache_lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+run_after_fork(_reset_after_fork)
 
 
 def _json(value: Any) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from cloudimg.migration.plain_json import to_plain
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.tiff import SparseFile
 
@@ -120,7 +118,7 @@ def _tags_of(page: Any) -> dict[str, Any]:
             tags[name]["left_out_bytes"] = tag.valuebytecount
             continue
         try:
-            tags[name]["value"] = _as_json(tag.value)
+            tags[name]["value"] = to_plain(tag.value, of_bytes=_base64)
         except Exception:  # noqa: BLE001 - tifffile raises any error for bytes that were not fetched
             tags[name]["unreadable"] = True
     return tags
@@ -130,25 +128,9 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _as_json(value: Any) -> Any:
-    """Value of a tag as JSON from which it can be restored: bytes as Base64."""
-    if isinstance(value, bytes | bytearray):
-        return {"base64": base64.b64encode(value).decode()}
-    if isinstance(value, np.ndarray):
-        return _as_json(value.tolist())
-    if isinstance(value, np.generic):
-        return _as_json(value.item())
-    if isinstance(value, dict):
-        return {str(key): _as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int):
-        return int(value)  # the enumerations of tifffile are integers
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return str(value)
+def _base64(value: bytes) -> dict[str, str]:
+    """Bytes of a tag as JSON from which they can be restored exactly."""
+    return {"base64": base64.b64encode(value).decode()}
 
 
 class _FetchedBytes(io.RawIOBase):

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plain_json import to_plain
+from cloudimg.text import counted
 
 METHODS = ("mean", "nearest", "mode")
 FORMATS = (3, 2)
@@ -52,10 +53,10 @@ class WriteRequest:
             return
         _positive(self.levels, "levels")
         n_steps = len(self.factors) if isinstance(self.factors, list | tuple) else None
-        if n_steps not in (None, self.levels - 1):
+        if n_steps is not None and n_steps != self.levels - 1:
             raise ArgumentError(
-                f"levels={self.levels}, but factors= has {n_steps} steps: pass one of the two, or"
-                " one step fewer than there are levels"
+                f"levels={self.levels}, but factors= has {counted(n_steps, 'step')}: pass one of"
+                " the two, or one step fewer than there are levels"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class WriteRequest:
 def _positive(value: Any, what: str) -> int:
     is_whole = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
     if isinstance(value, bool) or not is_whole or int(value) < 1:
-        raise ArgumentError(f"{what}={value!r} must be a positive whole number")
+        raise ArgumentError(f"{what}={value!r} must be a positive integer")
     return int(value)
 
 

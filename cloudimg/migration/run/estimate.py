@@ -16,6 +16,7 @@ from cloudimg.migration.plan.make_plan import amplification
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.text import counted
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
 """US dollars for a thousand requests to S3 Standard in us-east-1, as listed on
@@ -78,19 +79,22 @@ class Estimate:
         plan = self.plan
         images = f" in each of {plan.n_images} images" if plan.lead_dims else ""
         lines = [f"levels{images}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks {plan.chunk}:"]
-        stored = "shards" if plan.zarr_format == 3 else "chunks"
+        stored = "shard" if plan.zarr_format == 3 else "chunk"
         for number, level in enumerate(plan.levels):
             n = plan.n_objects(number)
-            lines.append(f"  {number}: {level.shape}, {n} {stored} of {plan.stored_shape(number)}")
+            what = f"{counted(n, stored)} of {plan.stored_shape(number)}"
+            lines.append(f"  {number}: {level.shape}, {what}")
         for number, stage in enumerate(plan.stages):
             source = "the source" if stage.input_level is None else f"level {stage.input_level}"
+            first, last = stage.first_level, stage.last_level
+            written = f"level {first}" if first == last else f"levels {first} to {last}"
             lines.append(
-                f"stage {number}: {plan.n_cells(number)} cells of {stage.cell} read {source} and"
-                f" write levels {stage.first_level} to {stage.last_level}"
+                f"stage {number}: {counted(plan.n_cells(number), 'cell')} of {stage.cell}, reading"
+                f" {source} and writing {written}"
             )
         read = "unknown" if self.bytes_to_read is None else format_bytes(self.bytes_to_read)
         lines += [
-            f"objects: {self.objects} {stored}, {self.metadata_objects} metadata,"
+            f"objects: {counted(self.objects, stored)}, {self.metadata_objects} metadata,"
             f" {self.journal_objects} journal",
             f"to read: {read} ({self.amplification:.3f} x the source),"
             f" {format_bytes(self.bytes_read_back)} read back (decoded)",
@@ -98,7 +102,7 @@ class Estimate:
             f"requests: {self.put_requests} PUT, {self.get_requests} GET,"
             f" {self.list_requests} LIST: ${self.dollars:.2f}",
             f"memory: {format_bytes(self.cell_memory_bytes)} per cell,"
-            f" {self.cells_in_flight} cells at once",
+            f" {counted(self.cells_in_flight, 'cell')} at once",
             *(f"note: {note}" for note in self.notes),
         ]
         return lines

@@ -12,6 +12,7 @@ from dask.utils import format_bytes
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.cell import MEMORY_FACTOR
+from cloudimg.operating_system import memory_bytes
 
 _MOST_IN_FLIGHT = max(4, 2 * (os.cpu_count() or 1))
 """Cells at once, at most: some fetch while others encode; more would only compete."""
@@ -61,7 +62,7 @@ def cells_in_flight(plan: Plan, max_bytes: int) -> int:
 
 def default_max_bytes() -> int:
     """Memory for cells if `max_mem` is not given: a share of the machine's or the container's."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = memory_bytes()
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             text = (Path("/sys/fs/cgroup") / name).read_text().strip()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from dask.utils import format_bytes
 
+from cloudimg.text import counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
@@ -39,7 +41,8 @@ class Migration:
         else:
             before = f" ({self.n_done_before} finished before)" if self.n_done_before else ""
             summary = (
-                f"{self.url}: {self.n_cells} cells{before}, stored {self.n_objects} objects"
-                f" ({format_bytes(self.n_bytes)}) in {self.seconds:.1f} s"
+                f"{self.url}: {counted(self.n_cells, 'cell')}{before}, stored"
+                f" {counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) in"
+                f" {self.seconds:.1f} s"
             )
         return "\n".join([summary, *(f"note: {note}" for note in self.notes)])

@@ -218,9 +218,10 @@ def _as_dask_array(data: Any) -> Any:
         If it is something else, is masked, or has pixels of a type that cannot be written.
     """
     import dask.array as da
+    from dask.array.utils import meta_from_array
 
     is_lazy = isinstance(data, da.Array)
-    refuse_mask(data._meta if is_lazy else data)
+    refuse_mask(cast(Any, meta_from_array)(data) if is_lazy else data)
     if not is_lazy:
         if not isinstance(data, np.ndarray | np.generic):
             raise ArgumentError(

@@ -28,6 +28,7 @@ from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.check_cell import CheckedCell, Checks, Problem, check_cell
+from cloudimg.text import counted
 
 _MOST_PROBLEMS = 1000
 """Problems that are kept for the result; further ones are only counted."""
@@ -63,11 +64,12 @@ class Verification:
         return self.is_verified
 
     def __str__(self) -> str:
-        compared = f", {self.n_compared} cells compared with the source" if self.n_compared else ""
-        read = f"{self.n_objects} objects ({format_bytes(self.n_bytes)}) read{compared}"
+        read = f"{counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) read"
+        if self.n_compared:
+            read += f", {counted(self.n_compared, 'cell')} compared with the source"
         if self.is_verified:
             return f"{self.url} is verified: {read}, no problems, in {self.seconds:.1f} s"
-        lines = [f"{self.url}: {self.n_problems} problems ({read})"]
+        lines = [f"{self.url}: {counted(self.n_problems, 'problem')} ({read})"]
         lines += [f"  {problem}" for problem in self.problems]
         if self.n_problems > len(self.problems):
             lines.append(f"  and {self.n_problems - len(self.problems)} more")
@@ -267,8 +269,8 @@ class _Verifying:
         if not is_checked.all():
             n_unchecked = int((~is_checked).sum())
             raise CloudimgError(
-                f"{n_unchecked} cells were not checked, and no error was reported for them: this"
-                " is a bug in cloudimg"
+                f"{counted(n_unchecked, 'cell was', 'cells were')} not checked, although no error"
+                " was reported: this is a bug in cloudimg"
             )
 
     # ------------------------------------------------------------------- metadata and other objects

@@ -30,12 +30,11 @@ _XMP_TAG = 700
 
 def read_svs(source: MetadataSource) -> HeaderFacts:
     """Read Aperio: items separated by bars; MPP is micrometres per pixel, dates are American."""
-    import tifffile
-
     facts = HeaderFacts()
     if not source.is_main:
         return facts
-    metadata = tifffile.tifffile.svs_description_metadata(source.first.description)
+    items = (item.partition("=") for item in source.first.description.split("|"))
+    metadata = {name.strip(): value.strip() for name, _, value in items}
     for dim in "xy":
         facts.put_size(dim, metadata.get("MPP"), MICROMETRE)
     facts.put("magnification", positive(metadata.get("AppMag")))

@@ -44,7 +44,7 @@ _BATCH = 2**14
 """Number of texts parsed by one call: a call for each takes twice as long."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Columns:
     """The entries of an index file, by column."""
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CorruptFileError, LimitError, UnsupportedFormatError
+from cloudimg.text import counted
 from cloudimg.tiff.markup import Element, child, children, refuse_document_type
 from cloudimg.tiff.multifile.planes import (
     MAX_PLANES,
@@ -182,8 +183,8 @@ def _member_path(name: str, source: str) -> str:
     """Path of another file of the dataset, relative to the folder of `source`."""
     if not name:
         raise UnsupportedFormatError(
-            f"the OME-XML of {source} names no file, or gives only its UUID; finding it would take"
-            " reading every file of the folder"
+            f"the OME-XML of {source} does not name a file, or gives only its UUID; finding it"
+            " would take reading every file of the folder"
         )
     return checked_path(name)
 
@@ -215,7 +216,8 @@ def _choose(
         if n_images == index:
             return candidate, rows
         n_images += 1
-    raise ArgumentError(f"series={index}, but the OME-XML of {source} has {n_images} images")
+    found = counted(n_images, "image")
+    raise ArgumentError(f"series={index}, but the OME-XML of {source} has {found}")
 
 
 def _image(image: Element, pixels: Element, source: str) -> _OmeImage:

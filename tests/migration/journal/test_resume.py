@@ -22,7 +22,9 @@ import tifffile
 
 import cloudimg
 from cloudimg.errors import LeaseError
+from cloudimg.migration.journal import lease
 from tests.support import copies, seed
+from tests.support.counting import Clock
 from tests.support.metering import Meter
 
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
@@ -237,15 +239,17 @@ def held(small: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def test_a_lease_without_heartbeat_is_taken_over_after_a_wait(
-    small: Path, held: tuple[Path, dict[str, Any]]
+    small: Path, held: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, _ = held
     notes: list[str] = []
-    begin = time.monotonic()
+    clock = Clock()
+    monkeypatch.setattr(lease, "time", clock)
     cloudimg.open(f"{small}/a_{{z}}.tif").to_zarr(
         out, progress=lambda advance: notes.append(advance.note)
     )
-    assert time.monotonic() - begin >= 1
+    assert sum(clock.sleeps_s) == pytest.approx(1)
+    assert len(clock.sleeps_s) == pytest.approx(20, abs=1)  # a look at the lease after each
     waiting, taking_over = (note for note in notes if note)
     assert "process 1 on elsewhere: waiting 1 s" in waiting
     assert "taking over" in taking_over

@@ -781,7 +781,7 @@ def test_coordinates_along_several_axes_are_kept_or_noted(tmp_path: Path) -> Non
         "the coordinate lat (y 300, x 400)",
         "the coordinate wide (x 400, y 300)",
     ]
-    assert own["notes"][2].endswith("64 KiB each: huge")
+    assert own["notes"][2].endswith("attributes larger than 64 KiB are not kept: huge")
     notes: list[str] = []
     done = cloudimg.to_zarr(
         array,

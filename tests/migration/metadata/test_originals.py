@@ -6,7 +6,6 @@ import base64
 import functools
 import io
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from cloudimg.reading.source import Source
 from cloudimg.tiff import ParsedImage, SparseFile
 from tests.conftest import WebServer
 from tests.support import copies, seed
+from tests.support.counting import counted
 from tests.support.metering import Meter
 
 RNG = np.random.default_rng(5)
@@ -169,7 +169,7 @@ def test_tags_of_partly_fetched_files_are_correct_or_marked(data: st.DataObject)
         file.add(start, whole[start : data.draw(st.integers(start, size))])
     file.add(0, whole[: data.draw(st.sampled_from([0, 8, 300, 2000]))])
     parsed = ParsedImage(dims=(), levels=(), attrs={}, coords={}, depends_on_name=False)
-    found = file_tags(OpenFile("a.tif", parsed, file, None, size))
+    found = file_tags(OpenFile("a.tif", parsed, file, etag=None, size_bytes=size))
     with tifffile.TiffFile(io.BytesIO(whole)) as tiff:
         pages = [{tag.name: tag.value for tag in page.tags} for page in tiff.pages]
     if found is None:
@@ -218,18 +218,15 @@ def test_files_that_are_not_tiff_have_no_tags(tmp_path: Path) -> None:
 
 
 def test_tags_are_cheap(tmp_path: Path) -> None:
-    """It took 0.25 ms per file and 0.13 ms per further IFD on the author's machine."""
+    """2600 steps for each IFD, most of them in tifffile, and no more if there are many of them."""
     n_pages = 300
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((n_pages, 8, 8), np.uint8))
     _, found = opened_files(tmp_path / "a.tif")
-    best = min(_seconds(found[()]) for _ in range(3))
-    assert best < n_pages * 1e-3
-
-
-def _seconds(opened: OpenFile) -> float:
-    begin = time.perf_counter()
-    file_tags(opened)
-    return time.perf_counter() - begin
+    with counted() as cost:
+        file_tags(found[()])
+    print(f"{cost.steps / n_pages:.0f} steps for each IFD")
+    assert cost.steps < 5000 * n_pages
+    assert cost.peak_bytes < 10_000 * n_pages
 
 
 # Positions of files
@@ -370,14 +367,15 @@ def test_files_of_multifile_datasets_have_a_row_per_plane(tmp_path: Path) -> Non
 
 
 def test_files_with_many_planes_are_parsed_once(tmp_path: Path) -> None:
-    """If each row parsed all IFDs, 300 planes would take 20 s."""
+    """Once more in all would be more steps than all rows take; and so is no row's parsing."""
     ome_planes(tmp_path, 300)
     source, found = opened_files(tmp_path / "c0.ome.tif")
     assert len(found) == 600
     rows = [original_row(source, index, found[index]) for index in sorted(found)]
-    begin = time.perf_counter()
-    again = [original_row(source, index, found[index]) for index in sorted(found)]
-    assert time.perf_counter() - begin < 1
+    with counted() as cost:
+        again = [original_row(source, index, found[index]) for index in sorted(found)]
+    print(f"{cost.steps / len(rows):.0f} steps for each row")
+    assert cost.steps < 500 * len(rows)
     assert again == rows
     # All rows share one text, so memory does not grow with planes times IFDs.
     assert len({id(row["further_tags"]) for row in rows}) == 2
@@ -425,7 +423,8 @@ def test_images_that_are_left_out_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], series: int
 ) -> None:
     url, out = two_images(tmp_path), tmp_path / "copy.zarr"
-    note = f"note: each file holds 2 images; image {series} is copied (--series chooses)"
+    stored = f"each file holds 2 images; image {series} is copied (series= chooses it)"
+    note = f"note: {stored.replace('series=', '--series')}"  # as the command line prints it
     words = ["migrate", url, str(out), "--series", str(series)]
     assert main([*words, "--dry-run"]) == 0
     assert note in capsys.readouterr().out.splitlines()
@@ -437,7 +436,7 @@ def test_images_that_are_left_out_are_noted(
     own = json.loads((out / "zarr.json").read_text())["attributes"]["cloudimg"]
     assert own["provenance"]["images_left_out"] == 1
     assert own["provenance"]["image"] == series
-    assert own["notes"] == [note.removeprefix("note: ")]
+    assert own["notes"] == [stored]
     assert main(words) == 0
     assert note in capsys.readouterr().out.splitlines()
     found = cloudimg.dry_run(url, series=series)
@@ -474,7 +473,7 @@ def test_other_images_of_a_multifile_dataset_are_noted(tmp_path: Path) -> None:
                 )  # fmt: skip
     done = cloudimg.migrate(tmp_path / "f0.ome.tif", tmp_path / "copy.zarr")
     (note,) = done.notes
-    assert note == "the set of files holds 2 images; image 0 is copied (--series chooses)"
+    assert note == "the set of files holds 2 images; image 0 is copied (series= chooses it)"
     both = cloudimg.migrate(f"{tmp_path}/f{{c}}.ome.tif", tmp_path / "both.zarr")
     assert both.notes == ()
 
@@ -486,6 +485,6 @@ def test_attributes_that_are_too_large_are_noted(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=palette)
     done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
     (note,) = done.notes
-    assert note.endswith("64 KiB each: colormap")
+    assert note == "attributes larger than 64 KiB are not kept: colormap"
     (row,) = read_rows(open_destination(tmp_path / "copy.zarr", None))
     assert json.loads(row["tags"])["ColorMap"]["value"] == palette.tolist()
