@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -41,6 +42,10 @@ from hypothesis import settings as hypothesis_settings
 from cloudimg.settings import settings
 from tests.support.metering import Meter
 from tests.support.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+
+# A shell's background jobs ignore Ctrl-C, and so would the commands that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cloudimg.cli.messages import notice
 from cloudimg.errors import ClusterError
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 
 def up(args: argparse.Namespace) -> str:

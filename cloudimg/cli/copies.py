@@ -20,7 +20,7 @@ from cloudimg.cli.stores import (
     url_options,
 )
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance

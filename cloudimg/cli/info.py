@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from cloudimg.errors import CloudimgError
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 if TYPE_CHECKING:
     from cloudimg.opening.options import OpenOptions

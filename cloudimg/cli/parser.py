@@ -13,10 +13,10 @@ from cloudimg.cli import cluster, copies
 from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.stores import add_opening, open_options
 from cloudimg.errors import ArgumentError
+from cloudimg.migration.wording import counted
 from cloudimg.opening.keywords import close_matches
 from cloudimg.settings import SIZE, parse_bytes
 from cloudimg.storage import redact
-from cloudimg.text import counted
 
 # Packages that take long to import (Dask, moto) are imported by the command that needs them.
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cloudimg.errors import ArgumentError
 from cloudimg.image.attributes import ImageAttributes
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
+from cloudimg.migration.wording import counted
 from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import Opened
@@ -21,7 +22,6 @@ from cloudimg.opening.options import URL, OpenArguments, URLs
 from cloudimg.pattern import Label
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.reading.source import Source
-from cloudimg.text import counted
 
 if TYPE_CHECKING:
     import dask.array as da

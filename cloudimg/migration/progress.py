@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dask.utils import format_bytes
 
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, CloudimgError, MismatchError
+from cloudimg.migration.wording import counted
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
 from cloudimg.opening.header import Header
 from cloudimg.opening.options import OpenArguments
@@ -19,7 +20,6 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import engine
-from cloudimg.text import counted
 
 _SHOWN = 10
 _MAX_VERSIONS = 16

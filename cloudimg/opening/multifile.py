@@ -19,6 +19,7 @@ from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.discovery.listing import look_up_keys
 from cloudimg.discovery.names import NameColumn
 from cloudimg.errors import FormatError, MismatchError, MissingFilesError
+from cloudimg.migration.wording import counted
 from cloudimg.opening.dataset_description import (
     DatasetDescription,
     describe_dataset,
@@ -31,7 +32,6 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import arrange
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import Entry, engine
-from cloudimg.text import counted
 from cloudimg.tiff import describe_ome
 from cloudimg.tiff.multifile import PlaneTable
 

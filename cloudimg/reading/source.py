@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
 from cloudimg.errors import MissingFilesError
+from cloudimg.migration.wording import counted
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
 from cloudimg.reading.reader import FileTask, Reader, allocate
 from cloudimg.reading.run import OnOpen
-from cloudimg.text import counted
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]

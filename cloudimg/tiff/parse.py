@@ -16,7 +16,7 @@ from cloudimg.errors import (
     NotTiffError,
     UnsupportedFormatError,
 )
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome

@@ -265,6 +265,7 @@ def test_mutations_through_s3(corpus: Path, meter: Meter, bucket: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_bombs() -> None:
     counts = report(each_apart(Examine(bomb), ((name, "") for name in bombs())), bomb)
     assert counts.total() == len(bombs())

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plain_json import to_plain
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 METHODS = ("mean", "nearest", "mode")
 FORMATS = (3, 2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dask.utils import format_bytes
 
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.check_cell import CheckedCell, Checks, Problem, check_cell
-from cloudimg.text import counted
+from cloudimg.migration.wording import counted
 
 _MOST_PROBLEMS = 1000
 """Problems that are kept for the result; further ones are only counted."""

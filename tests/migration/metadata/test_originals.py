@@ -367,16 +367,16 @@ def test_files_of_multifile_datasets_have_a_row_per_plane(tmp_path: Path) -> Non
 
 
 def test_files_with_many_planes_are_parsed_once(tmp_path: Path) -> None:
-    """Once more in all would be more steps than all rows take; and so is no row's parsing."""
+    """A row that parsed all IFDs again would take thousands of steps for each of 300."""
     ome_planes(tmp_path, 300)
     source, found = opened_files(tmp_path / "c0.ome.tif")
     assert len(found) == 600
     rows = [original_row(source, index, found[index]) for index in sorted(found)]
     with counted() as cost:
-        again = [original_row(source, index, found[index]) for index in sorted(found)]
-    print(f"{cost.steps / len(rows):.0f} steps for each row")
-    assert cost.steps < 500 * len(rows)
-    assert again == rows
+        again = [original_row(source, index, found[index]) for index in sorted(found)[::20]]
+    print(f"{cost.steps / len(again):.0f} steps for each row")
+    assert cost.steps < 500 * len(again)
+    assert again == rows[::20]
     # All rows share one text, so memory does not grow with planes times IFDs.
     assert len({id(row["further_tags"]) for row in rows}) == 2
     assert len(part_bytes(rows)) < 40_000

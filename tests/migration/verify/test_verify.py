@@ -18,6 +18,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.migration.journal.sealing import seal
+from cloudimg.migration.wording import counted
 from tests.support import copies, seed
 from tests.support.metering import Meter
 
@@ -70,7 +71,7 @@ def problems_of(out: Path | str, **arguments: Any) -> dict[str, str]:
     assert not proof.is_verified
     assert proof.n_problems == len(proof.problems) > 0
     report = str(proof)
-    assert report.startswith(f"{proof.url}: {proof.n_problems} problems (")
+    assert report.startswith(f"{proof.url}: {counted(proof.n_problems, 'problem')} (")
     found: dict[str, str] = {}
     for problem in proof.problems:
         assert f"\n  {problem.url}: {problem.what}" in report
@@ -122,7 +123,7 @@ def test_an_intact_copy_is_verified(copy: Path, shards: list[str]) -> None:
     whole = cloudimg.verify(copy, against_source=True)
     assert whole, str(whole)
     assert whole.n_compared == n_cells <= whole.n_cells
-    assert f"{n_cells} cells compared with the source" in str(whole)
+    assert f"{counted(n_cells, 'cell')} compared with the source" in str(whole)
     before = copies.objects(str(copy), {})
     assert cloudimg.verify(copy)
     assert copies.objects(str(copy), {}) == before  # it only reads
@@ -675,7 +676,7 @@ def test_samples_of_the_source(own: tuple[Path, Path]) -> None:
         proof = cloudimg.verify(out, against_source=True, sample=sample)
         assert proof
         assert proof.n_compared == n
-        assert f"{n} cells compared" in str(proof)
+        assert f"{counted(n, 'cell')} compared" in str(proof)
     for path in source.iterdir():
         pixels = tifffile.imread(path)
         tifffile.imwrite(path, pixels ^ 1, photometric="minisblack")
