@@ -6,8 +6,7 @@ import argparse
 from typing import Any
 
 from cloudimg.cli.messages import notice
-from cloudimg.errors import ClusterError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import ClusterError, counted
 
 
 def up(args: argparse.Namespace) -> str:

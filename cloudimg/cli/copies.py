@@ -19,8 +19,7 @@ from cloudimg.cli.stores import (
     target_options,
     url_options,
 )
-from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import ArgumentError, CloudimgError, counted
 
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance

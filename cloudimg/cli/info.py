@@ -7,8 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from cloudimg.errors import CloudimgError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import CloudimgError, counted
 
 if TYPE_CHECKING:
     from cloudimg.opening.options import OpenOptions

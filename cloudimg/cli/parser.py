@@ -12,8 +12,7 @@ import cloudimg
 from cloudimg.cli import cluster, copies
 from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.stores import add_opening, open_options
-from cloudimg.errors import ArgumentError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import ArgumentError, counted
 from cloudimg.opening.keywords import close_matches
 from cloudimg.settings import SIZE, parse_bytes
 from cloudimg.storage import redact

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 from cloudimg.cluster.launcher import Addresses, Fleet
 from cloudimg.cluster.tls import Tls
-from cloudimg.errors import ClusterError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import ClusterError, counted
 from cloudimg.storage.failures import cause_text, hide_secrets, is_about_credentials
 from cloudimg.storage.urls import redact
 

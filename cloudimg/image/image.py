@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, counted
 from cloudimg.image.attributes import ImageAttributes
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
-from cloudimg.migration.wording import counted
 from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import Opened

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dask.utils import format_bytes
 
-from cloudimg.migration.wording import counted
+from cloudimg.errors import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import ArgumentError, CloudimgError, MismatchError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import ArgumentError, CloudimgError, MismatchError, counted
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
 from cloudimg.opening.header import Header
 from cloudimg.opening.options import OpenArguments

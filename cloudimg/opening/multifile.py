@@ -18,8 +18,7 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.discovery.listing import look_up_keys
 from cloudimg.discovery.names import NameColumn
-from cloudimg.errors import FormatError, MismatchError, MissingFilesError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import FormatError, MismatchError, MissingFilesError, counted
 from cloudimg.opening.dataset_description import (
     DatasetDescription,
     describe_dataset,

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
-from cloudimg.errors import MissingFilesError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import MissingFilesError, counted
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, axis_boundaries

@@ -15,8 +15,8 @@ from cloudimg.errors import (
     FormatError,
     NotTiffError,
     UnsupportedFormatError,
+    counted,
 )
-from cloudimg.migration.wording import counted
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, counted
 from cloudimg.migration.plain_json import to_plain
-from cloudimg.migration.wording import counted
 
 METHODS = ("mean", "nearest", "mode")
 FORMATS = (3, 2)

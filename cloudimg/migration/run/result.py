@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dask.utils import format_bytes
 
-from cloudimg.migration.wording import counted
+from cloudimg.errors import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dask.utils import format_bytes
 
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
-from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError
+from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError, counted
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import JOURNAL, Destination
 from cloudimg.migration.journal.inventory import END_MARK, EndMark, RecordsDigest, read_end_mark
@@ -28,7 +28,6 @@ from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.check_cell import CheckedCell, Checks, Problem, check_cell
-from cloudimg.migration.wording import counted
 
 _MOST_PROBLEMS = 1000
 """Problems that are kept for the result; further ones are only counted."""

@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import ArgumentError, CorruptFileError, LimitError, UnsupportedFormatError
-from cloudimg.migration.wording import counted
+from cloudimg.errors import (
+    ArgumentError,
+    CorruptFileError,
+    LimitError,
+    UnsupportedFormatError,
+    counted,
+)
 from cloudimg.tiff.markup import Element, child, children, refuse_document_type
 from cloudimg.tiff.multifile.planes import (
     MAX_PLANES,

@@ -16,9 +16,8 @@ import pytest
 import tifffile
 
 import cloudimg
-from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.errors import ArgumentError, CorruptFileError, counted
 from cloudimg.migration.journal.sealing import seal
-from cloudimg.migration.wording import counted
 from tests.support import copies, seed
 from tests.support.metering import Meter
 
