@@ -17,16 +17,14 @@ from cloudimg.migration.run.write_input import WriteInput, write_input_of_array
 from cloudimg.migration.verify.verify import Against, Verification
 from cloudimg.migration.verify.verify import verify as verify_copy
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.options import URL, StorageOptions
+from cloudimg.opening.options import PIXEL_OPTIONS, URL, StorageOptions
 
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
-    from cloudimg.opening.options import Client
+    from cloudimg.distributed.run import Client
 
 _LOSSLESS = (None, "zlib", "zstd", "lzw", "lzma", "packbits")
 """Compressions of TIFF that keep every bit."""
-_RECORDED = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
-"""Arguments of `open` that a plan records, so that `verify` can open the source again."""
 
 
 @takes_keywords()
@@ -214,7 +212,7 @@ def _write_input_to_compare(
             " against_source=cloudimg.open(...)"
         )
     urls = recorded["urls"] if recorded["is_list"] else recorded["urls"][0]
-    options = {key: recorded["open"][key] for key in _RECORDED}
+    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS}
     options["fill_value"] = _number(options["fill_value"])
     return open(urls, storage_options=source_options, **options).write_input(name)
 

@@ -32,7 +32,7 @@ from cloudimg.opening.options import (
 
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
-    from cloudimg.opening.options import Client
+    from cloudimg.distributed.run import Client
 
 
 @takes_keywords(WriteOptions, WRITE_DEFAULTS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from cloudimg.opening.options import FileOptions, StorageOptions
 
 if TYPE_CHECKING:
+    from cloudimg.distributed.run import Client
     from cloudimg.migration.progress import AdvanceCallback
-    from cloudimg.opening.options import Client
 
 Extents = int | Sequence[int] | Mapping[str, int]
 """A length for y and x, a length for each dim in their order, or lengths by dim."""

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 from cloudimg.errors import ArgumentError
 
 if TYPE_CHECKING:
-    import distributed
-
+    from cloudimg.distributed.run import Client
     from cloudimg.formats import ReadFunction
 
 URL = str | os.PathLike[str]
@@ -25,9 +24,6 @@ CountCallback = Callable[[str, int], object]
 """Called with the kind of item counted (such as ``"names listed"``) and the count so far."""
 StorageOptions = Mapping[str, Any]
 """fsspec's options of a store, by name."""
-if TYPE_CHECKING:
-    Client = distributed.Client | Callable[[], distributed.Client]
-    """A client, or a function that returns one when it is needed."""
 
 
 class FileOptions(TypedDict, total=False):
@@ -83,6 +79,9 @@ class OpenArguments:
         return cls(**given)
 
 
+PIXEL_OPTIONS = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
+"""Arguments that determine which pixels an image has. A plan records them, so that `verify` can
+open the source again."""
 FILE_OPTIONS = tuple(FileOptions.__annotations__)
 """Names of the arguments that determine how files form an image."""
 OPEN_DEFAULTS = {each.name: each.default for each in fields(OpenArguments)}

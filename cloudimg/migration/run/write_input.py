@@ -22,13 +22,11 @@ from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
 from cloudimg.migration.run.inputs import ImageInput, Input
 from cloudimg.opening.coordinates import coordinates
 from cloudimg.opening.open_files import Opened, list_sources, open_sources
-from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
 from cloudimg.reading.source import Source, make_token
 from cloudimg.storage import Location, engine, map_ahead, redact, unsigned
 
 _LAST_DIMS = ("t", "c", "z", "y", "x")
-_OPEN_ARGUMENTS = ("axes", "dims", "mosaic", "series", "missing", "fill_value", "palette")
-"""Arguments of `cloudimg.open` that decide which pixels an image has."""
 _MOST_CHANNELS = 64
 """Channels in files of their own whose headers are read for their names."""
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
@@ -72,7 +70,7 @@ def write_input_of_image(
         "kind": "image",
         "urls": shown_urls(urls),
         # axes={} and axes=None are equal.
-        "open": {name: to_plain(getattr(arguments, name)) for name in _OPEN_ARGUMENTS}
+        "open": {name: to_plain(getattr(arguments, name)) for name in PIXEL_OPTIONS}
         | {"axes": to_plain(arguments.axes or None)},
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         "has_own_reader": arguments.imread is not None,
