@@ -18,12 +18,11 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 import requests
@@ -421,17 +420,12 @@ def test_a_plane_is_read_by_its_nine_tiles(stores: Stores) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_clusters(tmp_path: Path) -> None:
+def test_clusters(stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On an account of AWS whose tasks run as processes on this machine."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", stores.meter.endpoint)  # for the tasks as well
     logs = tmp_path / "logs"
     logs.mkdir()
     with cloud(tmp_path / "recording") as endpoint, account(endpoint) as aws:
-        session = boto3.Session("x", "y", region_name="us-east-1")
-        with closing(session.client("s3", endpoint_url=endpoint)) as client:
-            for bucket in ("lab", "public"):
-                client.create_bucket(Bucket=bucket)
-            for bucket, key, data in s3_objects():
-                client.put_object(Bucket=bucket, Key=key, Body=data)
         (tmp_path / "cluster.json").write_text(json.dumps(aws.description))
         with fargate(aws, logs) as tasks:
             try:

@@ -23,13 +23,19 @@ with contextlib.suppress(ImportError):
 
 for name in (
     "fork", "forkpty", "pread", "preadv", "pwrite", "pwritev", "register_at_fork", "sysconf",
-    "sysconf_names", "getuid", "geteuid", "mkfifo", "sched_getaffinity", "statvfs",
-    "O_CLOEXEC", "O_DIRECTORY", "O_NONBLOCK", "O_TMPFILE",
+    "sysconf_names", "getuid", "geteuid", "mkfifo", "statvfs",
+    "O_TMPFILE",
 ):
     if hasattr(os, name):
         delattr(os, name)
 for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCHLD"):
     delattr(signal, name)
+
+flag = os.O_NONBLOCK
+del os.O_NONBLOCK
+import cloudimg.operating_system
+
+os.O_NONBLOCK = flag  # without it Python 3.13 deletes no folder here
 """
 
 WORK = """
