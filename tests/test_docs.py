@@ -597,6 +597,20 @@ def test_extras_are_those_of_the_package() -> None:
     assert sorted(names) == sorted(project["optional-dependencies"])
 
 
+def test_code_named_for_contributors_exists() -> None:
+    text = BLOCK.sub("", read("CONTRIBUTING.md"))
+    paths = [REPOSITORY / folder for folder in ("cloudimg", "tests")]
+    sources = {path: path.read_text() for folder in paths for path in folder.rglob("*.py")}
+    code = "\n".join(text for path, text in sources.items() if path.name != Path(__file__).name)
+    for name in re.findall(r"`([\w.]+(?:/[\w.]*)*)`", text):
+        if "/" in name:
+            assert (REPOSITORY / name).exists(), name
+        elif name.endswith(".py"):
+            assert any(path.name == name for path in sources), name
+        elif not re.fullmatch(r"slow|\.venv|is_\w*|pyproject\.toml|CLOUDIMG_TEST_\w+", name):
+            assert re.search(rf"\b{re.escape(name.split('.')[-1])}\b", code), name
+
+
 def test_the_layers_are_those_that_are_checked() -> None:
     (picture,) = (block.code for block in blocks("CONTRIBUTING.md") if block.language == "text")
     shown = [
@@ -617,9 +631,7 @@ def test_the_hooks_are_the_checks_of_ci() -> None:
     (local,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert local["repo"] == "local"
     entries = [hook["entry"] for hook in local["hooks"]]
-    made = {f".venv/bin/{check}" for check in re.findall(r'"([^"]+)"', checks)}
-    assert len(entries) == 5
-    assert set(entries) <= made
+    assert entries == [f".venv/bin/{check}" for check in re.findall(r'"([^"]+)"', checks)]
     assert {hook["language"] for hook in local["hooks"]} == {"system"}
 
 
