@@ -218,6 +218,7 @@ def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # botocore repeats its requests for minutes
 def test_a_task_that_cannot_be_stopped_does_not_keep_others(account: Cloud) -> None:
     launcher = started(account)
     launcher.keep_workers(5)
