@@ -6,6 +6,7 @@ Servers start when a test first needs them and live until the session ends.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 import boto3
 import botocore.client
 import botocore.config
+import botocore.loaders
 import fsspec
 import pytest
 import requests
@@ -48,6 +50,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Each session of botocore reads its descriptions of services anew, 25,000 objects for S3 alone. Here
+# there are hundreds of sessions; shared, the descriptions are read once and collected never.
+_load_file = botocore.loaders.JSONFileLoader().load_file
+botocore.loaders.JSONFileLoader.load_file = lambda self, path, _load=functools.cache(_load_file): (
+    _load(path)
+)
 
 # How long an example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("cloudimg", deadline=None)

@@ -85,6 +85,7 @@ def cells() -> npt.NDArray[np.uint16]:
     return sample.acquire()
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_projection_of_the_cells(
     done: Done, cells: npt.NDArray[np.uint16]
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_picture_is_the_projection_of_the_cells(
     assert np.mean(picture[:, :384] == expected[0]) > 0.999
 
 
+@pytest.mark.slow
 def test_it_prints_what_it_does(done: Done) -> None:
     out = done.out
     assert "#   <cloudimg.Image (t: 2, c: 2, z: 10, y: 384, x: 384) uint16, 11.25 MiB>" in out
@@ -123,6 +125,7 @@ def test_it_prints_what_it_does(done: Done) -> None:
     assert int(found[1]) <= 5  # one listing, few headers
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(done: Done) -> None:
     *lines, left = done.err.splitlines()
     assert lines == ["cloudimg: interrupted"]  # nothing of the server, and no warning
@@ -136,13 +139,21 @@ def test_nothing_is_left_behind(done: Done) -> None:
     assert not is_listening(endpoint_in(done.out))
 
 
+@pytest.mark.slow
 def test_what_is_printed_is_a_script(done: Done) -> None:
     assert done.again.returncode == 0, done.again.stderr
     assert "<cloudimg.Image" in done.again.stdout
     assert done.png_again == done.png
 
 
-@pytest.mark.parametrize("step", ["inside this process", "import fsspec", "a.max(axis=2)"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "inside this process",
+        "import fsspec",
+        pytest.param("a.max(axis=2)", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_on_the_way_leaves_no_server(step: str, tmp_path: Path) -> None:
     with running([*COMMAND, "--out", str(tmp_path / "x.png")]) as child:
         out = read_until(step, child)

@@ -43,6 +43,8 @@ from tests.support.metering import Meter
 from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # all of them together
+
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 2, "y": 32, "x": 96}, "levels": 4}
 """Small cells, so that there are many, and a second stage."""
 WORDS = ["--chunks", "32", "--shards", "t=1,c=1,z=2,y=32,x=96", "--levels", "4"]

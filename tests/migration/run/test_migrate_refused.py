@@ -141,6 +141,7 @@ class _EnoughError(Exception):
     """Raised to stop a migration."""
 
 
+@pytest.mark.slow
 def test_cells_of_a_stopped_migration_do_not_end_up_in_the_next_copy(
     client: Client, tmp_path: Path
 ) -> None:
