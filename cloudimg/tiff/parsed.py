@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from cloudimg.notes import Remark
+
 
 class AnyLevel(Protocol):
     """One resolution level of a file."""
@@ -71,3 +73,5 @@ class ParsedImage:
     others: tuple[tuple[AnyLevel, ...], ...] = ()
     """Levels of the pages that have another layout than those of `levels`; only members of a
     multi-file dataset have such pages."""
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed about the file without being an error."""
