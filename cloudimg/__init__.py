@@ -1,7 +1,9 @@
 """TIFF archives in object storage as one lazy Dask array.
 
 >>> import cloudimg
->>> a = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")  # doctest: +SKIP
+>>> a = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+>>> a.shape
+(2, 2, 10, 48, 72)
 """
 
 from __future__ import annotations

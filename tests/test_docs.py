@@ -7,6 +7,7 @@ compared with the code.
 
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
 import json
@@ -642,3 +643,51 @@ def test_the_workflow_runs_ci_on_supported_versions() -> None:
     assert project["requires-python"] == f">={versions[0]}"
     assert all(isinstance(version, str) for version in versions)
     assert job["steps"][-1]["run"] == "bash .ci/run"
+
+
+# ------------------------------------------------------------------------------------- docstrings
+
+EXAMPLES = """
+import doctest, importlib, inspect, sys
+
+n_failed = 0
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    failed, tried = doctest.testmod(module)
+    assert tried, name
+    n_failed += failed
+sys.exit(n_failed > 0)
+"""
+
+
+def public_functions() -> Iterator[tuple[str, Any]]:
+    """Qualified names and objects: functions of the package, and methods of an image."""
+    for name in cloudimg.__all__:
+        value = getattr(cloudimg, name)
+        if inspect.isfunction(value):
+            yield name, value
+    for name, value in vars(cloudimg.Image).items():
+        if inspect.isfunction(value) and not name.startswith("_"):
+            yield f"Image.{name}", value
+
+
+def test_every_public_function_has_an_example() -> None:
+    without = [name for name, value in public_functions() if ">>> " not in (value.__doc__ or "")]
+    assert without == ["Image.write_input"]  # for the package's own use
+
+
+def test_examples_of_docstrings_run(stores: Stores, tmp_path: Path) -> None:
+    modules = {"cloudimg", *(value.__module__ for _, value in public_functions())}
+    package = REPOSITORY / "cloudimg"
+    text = "".join(path.read_text() for path in package.rglob("*.py"))
+    assert "doctest:" not in text  # no example is left out
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", EXAMPLES, *sorted(modules)],
+        cwd=tmp_path,
+        env={**os.environ, **stores.environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -74,10 +74,11 @@ def verify(
     Examples
     --------
     >>> import cloudimg
-    >>> verification = cloudimg.verify(
-    ...     "s3://lab/exp.ome.zarr", against_source=True, sample=0.1
-    ... )  # doctest: +SKIP
-    >>> assert verification, str(verification)  # doctest: +SKIP
+    >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    >>> done = cloudimg.migrate(pattern, "s3://lab/verified.ome.zarr")
+    >>> verification = cloudimg.verify("s3://lab/verified.ome.zarr", against_source=True, sample=0.1)
+    >>> bool(verification), verification.problems
+    (True, ())
     """
     destination = open_destination(url, storage_options)
     state = load(destination)
@@ -146,8 +147,10 @@ def export(
     Examples
     --------
     >>> import cloudimg
-    >>> cloudimg.export("s3://lab/exp.ome.zarr", "/data/exp")  # doctest: +SKIP
-    200
+    >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    >>> done = cloudimg.migrate(pattern, "s3://lab/exported.ome.zarr")
+    >>> cloudimg.export("s3://lab/exported.ome.zarr", "exported")
+    360
     """
     from cloudimg.migration.export.export import LAYOUTS, Export, export_ome, export_originals
 

@@ -81,12 +81,11 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     Examples
     --------
     >>> import cloudimg
-    >>> image = cloudimg.open(
-    ...     "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
-    ... )  # doctest: +SKIP
-    >>> image.dims, image.shape  # doctest: +SKIP
-    (('t', 'c', 'z', 'y', 'x'), (10, 2, 10, 512, 512))
-    >>> plane = image.read({"t": 0, "c": 1, "z": 4})  # doctest: +SKIP
+    >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+    >>> image.dims, image.shape
+    (('t', 'c', 'z', 'y', 'x'), (2, 2, 10, 48, 72))
+    >>> image.read({"t": 0, "c": 1, "z": 4}).shape
+    (48, 72)
     """
     arguments = OpenArguments.of(options)
     return Image(open_sources(urls, arguments), urls, arguments)
@@ -121,10 +120,9 @@ def imread(
     Examples
     --------
     >>> import cloudimg
-    >>> a = cloudimg.imread(
-    ...     "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
-    ... )  # doctest: +SKIP
-    >>> projection = a[0].max(axis=1).compute()  # doctest: +SKIP
+    >>> a = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+    >>> a[0].max(axis=1).compute().shape
+    (2, 48, 72)
     """
     arguments = OpenArguments.of(options)
     return Image(open_sources(urls, arguments), urls, arguments).to_dask(chunks, level=level)

@@ -70,6 +70,16 @@ def register_format(
     ------
     ArgumentError
         If nothing identifies the format, or an argument is wrong.
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> import numpy as np
+    >>> def read_frame(file, url):
+    ...     return np.frombuffer(file.read(), "<u2").reshape(16, 24)
+    >>> cloudimg.register_format("camera", read_frame, extensions=".raw")
+    >>> cloudimg.open("s3://lab/raw/frame_{t}.raw").shape
+    (3, 16, 24)
     """
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"name={name!r} must be a string that is not empty")
