@@ -51,12 +51,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Each session of botocore reads its descriptions of services anew, 25,000 objects for S3 alone. Here
-# there are hundreds of sessions; shared, the descriptions are read once and collected never.
-_load_file = botocore.loaders.JSONFileLoader().load_file
-botocore.loaders.JSONFileLoader.load_file = lambda self, path, _load=functools.cache(_load_file): (
-    _load(path)
-)
+# Each session of botocore reads its descriptions of services anew, 25,000 objects for S3 alone.
+# There are hundreds of sessions here; shared, the descriptions are read once and never collected.
+_load_file = functools.cache(botocore.loaders.JSONFileLoader().load_file)
+botocore.loaders.JSONFileLoader.load_file = lambda self, path: _load_file(path)
 
 # How long an example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("cloudimg", deadline=None)
@@ -270,7 +268,16 @@ if real_s3() is None:
     del PLACES["s3-real"]
 
 
-@pytest.fixture(params=list(PLACES))
+QUICK_PLACES = {"s3-meter", "http", "memory", "local"}
+"""Servers that answer in milliseconds; on all others, tests are left to the slow part."""
+
+
+@pytest.fixture(
+    params=[
+        name if name in QUICK_PLACES else pytest.param(name, marks=pytest.mark.slow)
+        for name in PLACES
+    ]
+)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """The test runs once on every kind of store."""
     with PLACES[request.param](request) as place:

@@ -403,6 +403,7 @@ def anywhere(text: str) -> str:
     return re.sub(r"\d+ cells at once", "N cells at once", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in CHECKS if page != ON_CLUSTER])
 def test_page(page: str, stores: Stores, tmp_path: Path) -> None:
     """In one process, one block after the other, with the stores found in the environment."""
@@ -465,6 +466,7 @@ def test_named_commands_are_in_the_readme() -> None:
     assert named == [("README.md", name) for name in ("demo", "benchmark", "test")]
 
 
+@pytest.mark.slow
 def test_one_module_can_be_tested_alone() -> None:
     (command,) = (
         block.code

@@ -84,6 +84,7 @@ print("all works")
 """
 
 
+@pytest.mark.slow
 def test_an_archive_is_read_migrated_and_verified_without_posix(tmp_path: Path) -> None:
     pixels = np.arange(3 * 64 * 96, dtype=np.uint16).reshape(3, 64, 96)
     for z, plane in enumerate(pixels):

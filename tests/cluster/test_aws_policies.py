@@ -30,6 +30,8 @@ from tests.support import copies, seed
 from tests.support.metering import REGION, Meter
 from tests.support.servers import moto_server
 
+pytestmark = pytest.mark.slow  # all of them together
+
 MODULE = Path(__file__).resolve().parents[2] / "terraform" / "aws" / "modules" / "policies"
 ACCOUNT = "123456789012"
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 10, "y": 64, "x": 96}, "levels": 2}

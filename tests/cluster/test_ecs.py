@@ -33,7 +33,7 @@ from tests.support.metering import Meter
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,6 @@ def stub(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]
     server.server_close()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)  # botocore repeats its requests for minutes
 def test_a_task_that_cannot_be_stopped_does_not_keep_others(account: Cloud) -> None:
     launcher = started(account)
@@ -327,7 +326,6 @@ def test_invalid_certificate_authorities() -> None:
         assert "verysecret" not in f"{caught.value} {caught.value.cause}"
 
 
-@pytest.mark.slow
 def test_a_migration_on_a_cluster_of_its_own(
     tasks: Fargate,
     account: Cloud,
@@ -389,7 +387,6 @@ def test_machines_start_when_there_is_work(
     assert account.parameters() == []
 
 
-@pytest.mark.slow
 def test_up_use_status_down(
     tasks: Fargate,
     account: Cloud,
@@ -430,7 +427,6 @@ def test_up_use_status_down(
     assert main(["cluster", "status", file]) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_migration_leaves_nothing_running(
     tasks: Fargate,

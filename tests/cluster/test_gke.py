@@ -37,6 +37,8 @@ from cloudimg.cluster.launcher import Addresses, Fleet, Launcher
 from cloudimg.cluster.tls import Tls
 from cloudimg.errors import ArgumentError, ClusterError
 
+pytestmark = pytest.mark.slow  # all of them together
+
 OWNER = {"apiVersion": "batch/v1", "kind": "Job", "name": "cloudimg-x-scheduler", "uid": "1-2-3"}
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
 SPOT = "cloud.google.com/gke-spot"

@@ -17,6 +17,8 @@ from cloudimg.errors import ClusterError
 from tests.support import clusters, seed
 from tests.support.servers import REPOSITORY
 
+pytestmark = pytest.mark.slow  # all of them together
+
 
 def another(folder: Path) -> None:
     """The package, as another version."""

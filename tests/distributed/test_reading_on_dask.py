@@ -15,6 +15,8 @@ from cloudimg.errors import AccessDeniedError, MismatchError
 from tests.support import seed
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # all of them together
+
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:

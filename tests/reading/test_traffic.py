@@ -282,6 +282,7 @@ print(json.dumps({"peak": peak[0] - before, "sum": int(total)}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many_files", [False, True])
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads resident memory of Linux")
 def test_peak_memory_of_one_chunk(

@@ -385,6 +385,7 @@ def test_a_bucket_of_another_region(tmp_path: Path) -> None:
 # Faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -410,6 +411,7 @@ def test_temporary_faults_are_retried(
         np.testing.assert_array_equal(pixels[z], big + np.uint16(z))
 
 
+@pytest.mark.slow
 def test_a_stalled_response_is_requested_again(meter: Meter, public_file: str) -> None:
     meter.faults([{"match": "GET", "kind": "stall", "times": 2}])
     code = READ.format(url=public_file, options=meter.storage_options)
@@ -418,6 +420,7 @@ def test_a_stalled_response_is_requested_again(meter: Meter, public_file: str) -
         assert answer.stdout.strip() == str(PIXELS.sum()), answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [{"kind": "status", "status": 503}, {"kind": "reset"}], ids=str)
 def test_lasting_faults_are_raised_with_the_url(
     meter: Meter, public_file: str, kind: dict[str, Any]

@@ -221,6 +221,7 @@ def slow_server() -> Iterator[str]:
         thread.join(10)
 
 
+@pytest.mark.slow
 def test_a_slow_connection_is_not_a_failure() -> None:
     """Timeouts are for connections without traffic; an upload may take longer than that."""
     with slow_server() as endpoint:
@@ -235,6 +236,7 @@ def test_a_slow_connection_is_not_a_failure() -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["", "fsspec"])
 def test_a_stalled_put_is_sent_again(meter: Meter, bucket: str, way: str) -> None:
     stall = {"kind": "stall", "times": 1}
@@ -255,6 +257,7 @@ def test_a_stalled_put_is_sent_again(meter: Meter, bucket: str, way: str) -> Non
 # Failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["", "fsspec"])
 def test_lasting_faults_end(meter: Meter, bucket: str, way: str) -> None:
     meter.faults([{"match": "PUT ", "status": 503}])

@@ -292,6 +292,7 @@ def misbehave(how: str) -> Generator[Step, None, float]:
     return memory.bytes() / 2**27
 
 
+@pytest.mark.slow
 def test_children_are_watched() -> None:
     outcomes = {o.item: o for o in each_apart(misbehave, ["crash", "hang", "raise", "use memory"])}
     assert "no end after 1 s" in outcomes["hang"].trouble

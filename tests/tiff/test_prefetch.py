@@ -265,6 +265,7 @@ def test_pages_that_double_half_way_are_two_images(meter: Meter, bucket: str) ->
         np.testing.assert_array_equal(opened(meter, bucket, series=series).read(), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 def test_full_pages_and_thumbnails_alternate(meter: Meter, bucket: str, compressed: bool) -> None:
     """As in LSM files. Compressed pages all differ in length."""
@@ -292,6 +293,7 @@ def test_a_chain_that_jumps_back(meter: Meter, bucket: str, first_of_file: int) 
     assert count <= MOST_TRIPS
 
 
+@pytest.mark.slow
 def test_pages_of_many_strips(meter: Meter, bucket: str) -> None:
     """Offsets and byte counts are stored outside the IFDs, and distances differ."""
     pixels = numbered(1500, 160)
@@ -346,6 +348,7 @@ def test_pyramids_of_sub_ifds(meter: Meter, bucket: str) -> None:
     assert count <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("even", [True, False])
 def test_a_store_that_fails_now_and_then(meter: Meter, bucket: str, even: bool) -> None:
     pixels = numbered(700, 112)

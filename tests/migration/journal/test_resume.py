@@ -27,6 +27,8 @@ from tests.support import copies, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # all of them together
+
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
 """Many small cells, and a second stage."""
 KILLS = int(os.environ.get("CLOUDIMG_TEST_KILLS", "50"))
@@ -59,7 +61,6 @@ def archive(meter: Meter, bucket: str) -> str:
     return f"s3://{bucket}/src/{seed.PATTERN}"
 
 
-@pytest.mark.slow
 def test_killed_at_random_moments_and_started_again(
     processes: Any, meter: Meter, bucket: str, archive: str
 ) -> None:

@@ -25,6 +25,8 @@ from tests.support import copies, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # all of them together
+
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
 
 
