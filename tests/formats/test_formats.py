@@ -226,9 +226,9 @@ def test_imageio_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_imageio_cannot_read_names_the_plugins() -> None:
     with pytest.raises(
-        UnsupportedFormatError, match=r"pydicom is not installed; .*pillow does not"
+        UnsupportedFormatError, match=r"pyav is not installed; .*pillow does not"
     ):
-        read("a.dcm", b"garbage" * 20)
+        read("a.mp4", b"garbage" * 20)
     with pytest.raises(UnsupportedFormatError, match="PostScript"):
         read("a.tga", b"%!PS-Adobe-3.0 EPSF-3.0\n")
 
