@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import pickle
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -406,10 +405,11 @@ def test_private_keys_and_long_texts() -> None:
     assert cause_text(OSError(f"bad {pem} here")) == "OSError: bad *** here"
     assert SECRET not in cause_text(OSError(f"bad {pem[:-20]}"))
     assert SECRET not in cause_text(OSError(f"'token': '{SECRET}"))
-    start = time.process_time()
-    for text in ("key", "key'", "\\\\", "key=[", "keyerror", "key ,", "a."):
-        cause_text(OSError(text * 30_000))
-    assert time.process_time() - start < 10  # not quadratic
+
+
+@pytest.mark.parametrize("text", ["key", "key'", "\\\\", "key=[", "keyerror", "key ,", "a."])
+def test_long_texts_do_not_take_quadratic_time(text: str) -> None:
+    cause_text(OSError(text * 100_000))  # hours otherwise: the time-out of every test would end it
 
 
 class Coded(Exception):  # noqa: N818
