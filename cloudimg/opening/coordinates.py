@@ -68,6 +68,8 @@ def _as_array(labels: Sequence[Any]) -> Array:
             for t in labels
         ]
         return np.array(plain, "datetime64[us]")
+    if labels and isinstance(labels[0], datetime.timedelta):
+        return np.array(labels, "timedelta64[us]")
     return np.asarray(labels)
 
 

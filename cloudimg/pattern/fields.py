@@ -6,9 +6,10 @@ import datetime
 from dataclasses import dataclass
 
 from cloudimg.errors import ArgumentError
+from cloudimg.pattern.elapsed import read_elapsed
 from cloudimg.pattern.times import read_time
 
-Label = int | float | str | datetime.datetime
+Label = int | float | str | datetime.datetime | datetime.timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,9 @@ class Field:
     regex: str
     """Regular expression that its text must match."""
     kind: str
-    """``"int"``, ``"float"``, ``"str"`` or ``"time"``."""
+    """``"int"``, ``"float"``, ``"str"``, ``"time"`` or ``"elapsed"``."""
     format: str
-    """The strftime format for kind ``"time"``, else empty."""
+    """The format for the kinds ``"time"`` and ``"elapsed"``, else empty."""
 
 
 def read_label(field: Field, text: str) -> Label:
@@ -40,6 +41,8 @@ def read_label(field: Field, text: str) -> Label:
             return float(text)
         if field.kind == "time":
             return read_time(text, field.format)
+        if field.kind == "elapsed":
+            return read_elapsed(text, field.format)
     except (ValueError, OverflowError) as error:
         raise ArgumentError(f"{text[:50]!r} is not a value of field {field.name!r}") from error
     return text

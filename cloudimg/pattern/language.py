@@ -123,7 +123,7 @@ def compile_pattern(text: str) -> Pattern:
         _checks=tuple(
             i
             for i, each in enumerate(occurrences)
-            if counts[each.name] > 1 or each.kind == "time" or not width_of(each.regex)[0]
+            if counts[each.name] > 1 or each.kind in ("time", "elapsed") or not width_of(each.regex)[0]
         ),
     )
 

@@ -19,7 +19,7 @@ _MONTHS, _DAYS = (
 )
 _TIMES = {
     **dict.fromkeys("mdHMSIy", r"\d{2}"),
-    **{"Y": r"\d{4}", "j": r"\d{3}", "f": r"\d{6}", "z": r"[+-]\d{4}", "p": "AM|PM", "%": "%"},
+    **{"Y": r"\d{4}", "j": r"\d{3}", "f": r"\d{1,6}", "z": r"[+-]\d{4}", "p": "AM|PM", "%": "%"},
     **{"B": "|".join(_MONTHS), "b": "|".join(name[:3] for name in _MONTHS)},
     **{"A": "|".join(_DAYS), "a": "|".join(name[:3] for name in _DAYS)},
 }
@@ -56,9 +56,13 @@ def read_time(text: str, spec: str) -> datetime.datetime:
     if match is None:
         raise ValueError(text)
     texts = dict(zip(letters, match.groups(), strict=True))
+    if "f" in texts:
+        texts["f"] = texts["f"].ljust(6, "0")  # decimals of a second
     time = _time_of(texts)
     # A wrong weekday, day 366 of a common year, two years that differ.
-    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != text:
+    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != _DIRECTIVE.sub(
+        lambda found: texts[found[1]], spec
+    ):
         raise ValueError(text)
     return time
 

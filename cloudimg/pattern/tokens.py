@@ -7,6 +7,7 @@ import re
 from dataclasses import KW_ONLY, dataclass, replace
 
 from cloudimg.errors import PatternError
+from cloudimg.pattern.elapsed import PREFIX, elapsed_regex
 from cloudimg.pattern.fields import Field
 from cloudimg.pattern.regex import ATOM, user_regex, width_of
 from cloudimg.pattern.times import time_regex
@@ -16,13 +17,16 @@ _SET = re.compile(r"\[(!?)(\]?[^\]]*)\]")
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)([:}])")
 _PADDED = re.compile(r"0([1-9]\d?)d", re.ASCII)
 _DECIMALS = re.compile(r"\.(\d{1,2})f", re.ASCII)
+_VISIBLE = (
+    r"(?!\.)(?:[^/]|/(?!\.))"  # path without hidden files and folders, with a repeat after it
+)
 _ALL_DIGITS = re.compile(r"(?:(?:\\d|\[0-9\])(?:[*+?]|\{[\d,]+\})?[?+]?)+", re.ASCII)
 _SIMPLE = {
     "": ("int", r"\d+"),
-    "d": ("int", r"-?\d+"),
+    "d": ("int", r"[-+]?\d+"),
     "s": ("str", "[^/]+"),
-    "f": ("float", r"-?\d+(?:\.\d+)?"),
-    "g": ("float", r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"),
+    "f": ("float", r"[-+]?\d+(?:\.\d+)?"),
+    "g": ("float", r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"),
 }
 
 
@@ -48,7 +52,7 @@ class Token:
 
     @property
     def is_number(self) -> bool:
-        return self.field is not None and self.field.kind in ("int", "float")
+        return self.field is not None and self.field.kind in ("int", "float", "elapsed")
 
 
 def error_at(at: int, piece: str, problem: str, instead: str) -> PatternError:
@@ -88,19 +92,29 @@ def _next_token(text: str, at: int) -> tuple[Token, int]:
     # In an http URL it begins the query; in a chained URL each part has its own scheme.
     if text[:at].rpartition("::")[2].startswith(("http://", "https://")):
         return Token("?", at, ""), at + 1
-    return Token("?", at, "[^/]"), at + 1
+    return Token("?", at, "[^/.]" if _begins_name(text, at) else "[^/]"), at + 1
+
+
+def _begins_name(text: str, at: int) -> bool:
+    """Whether a file or folder name begins here; wildcards match no dot there, as in a shell.
+
+    Files such as ``._x.tif``, which macOS writes beside ``x.tif``, are not images.
+    """
+    return text[at - 1 : at] in ("", "/")
 
 
 def _read_stars(text: str, at: int) -> tuple[Token, int]:
     end = at + len(text[at:]) - len(text[at:].lstrip("*"))
-    whole = text[at - 1 : at] in ("", "/") and text[end : end + 1] in ("", "/")
+    begins = _begins_name(text, at)
+    whole = begins and text[end : end + 1] in ("", "/")
     if end == at + 1:  # as in fsspec, a whole component is not empty
-        return Token("*", at, "[^/]+?" if whole else "[^/]*?", star="*"), end
+        regex = "[^/]+?" if whole else "[^/]*?"
+        return Token("*", at, rf"(?!\.){regex}" if begins else regex, star="*"), end
     if end > at + 2 or not whole:
         raise error_at(at, text[at:], "'**' must be a whole folder name", "write **/ or *")
     if end == len(text):
-        return Token("**", at, ".*?", star="**"), end
-    return Token("**/", at, "(?:.+?/)??", star="**"), end + 1
+        return Token("**", at, rf"{_VISIBLE}*?", star="**"), end
+    return Token("**/", at, rf"(?:{_VISIBLE}+?/)??", star="**"), end + 1
 
 
 def _read_set(text: str, at: int) -> tuple[Token, int]:
@@ -119,7 +133,9 @@ def _read_set(text: str, at: int) -> tuple[Token, int]:
         if low > high:
             raise error_at(at, found[0], f"the range {low}-{high} is empty", f"write {high}-{low}")
         items += re.escape(single) if single else f"{re.escape(low)}-{re.escape(high)}"
-    return Token(found[0], at, f"[^/{items}]" if negated else f"(?!/)[{items}]"), found.end()
+    never = "/." if _begins_name(text, at) else "/"
+    regex = f"[^{never}{items}]" if negated else f"(?![{never}])[{items}]"
+    return Token(found[0], at, regex), found.end()
 
 
 def _read_field(text: str, at: int) -> tuple[Token, int]:
@@ -129,6 +145,11 @@ def _read_field(text: str, at: int) -> tuple[Token, int]:
     end = found.end() - 1 if found[2] == "}" else _end_of_field(text, found.end(), at)
     spec, source = text[found.end() : end], text[at : end + 1]
     fail = functools.partial(error_at, at, source)
+    if found[1] == "s":
+        raise fail(
+            "the axis s holds the samples of a colour",
+            "write {site}, {field} or another name; {c} is for channels",
+        )
     if found[2] == ":" and not spec:
         raise fail("nothing after the ':'", f"write {{{found[1]}}}")
     # Two fields side by side are cut by width; elsewhere index 1000 must not vanish.
@@ -138,12 +159,17 @@ def _read_field(text: str, at: int) -> tuple[Token, int]:
         exact, longer = f"\\d{{{padded[1]}}}", f"[1-9]\\d{{{padded[1]},}}"
         kind, regex = "int", exact if beside else f"(?:{longer}|{exact})"
     elif decimals := _DECIMALS.fullmatch(spec):
-        kind, regex = "float", r"-?\d+" + (f"\\.\\d{{{decimals[1]}}}" if int(decimals[1]) else "")
+        kind, regex = (
+            "float",
+            r"[-+]?\d+" + (f"\\.\\d{{{decimals[1]}}}" if int(decimals[1]) else ""),
+        )
+    elif spec.startswith(PREFIX):
+        kind, regex = "elapsed", elapsed_regex(spec, fail)
     elif re.search("%[-_^#]?[A-Za-z%]", spec):
         kind, regex = "time", time_regex(spec, fail)
     elif not kind:
         kind, regex = "int" if _ALL_DIGITS.fullmatch(spec) else "str", user_regex(spec, fail)
-    made = Field(found[1], regex, kind, spec if kind == "time" else "")
+    made = Field(found[1], regex, kind, spec if kind in ("time", "elapsed") else "")
     return Token(source, at, regex, field=made, spec=spec), end + 1
 
 

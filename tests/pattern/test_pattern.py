@@ -164,6 +164,10 @@ MATCHES = [
     # signs and fractions
     ("p{x:d}_{y:d}", "p-5_12", {"x": -5, "y": 12}),
     ("p{x:d}", "p--5", None),
+    ("p{x:d}", "p+5", {"x": 5}),
+    ("z{z:f}.tif", "z+0.5.tif", {"z": 0.5}),
+    ("z{z:.1f}.tif", "z+0.5.tif", {"z": 0.5}),
+    ("z{z:g}.tif", "z+1e-3.tif", {"z": 1e-3}),
     ("v{v:f}.tif", "v-1.50.tif", {"v": -1.5}),
     ("v{v:f}.tif", "v3.tif", {"v": 3.0}),
     ("v{v:f}.tif", "v1e3.tif", None),
@@ -235,6 +239,10 @@ TIMES = [
     ("%Y%m%d", "00000101", None),
     ("%Y%m%d", "00070101", datetime.datetime(7, 1, 1)),
     ("%H-%M-%S.%f", "01-02-03.000004", datetime.datetime(1900, 1, 1, 1, 2, 3, 4)),
+    ("%H-%M-%S.%f", "01-02-03.4", datetime.datetime(1900, 1, 1, 1, 2, 3, 400_000)),
+    ("%H-%M-%S.%f", "01-02-03.045", datetime.datetime(1900, 1, 1, 1, 2, 3, 45_000)),
+    ("%H-%M-%S.%f", "01-02-03.1234567", None),
+    ("%j %H.%f", "032 01.5", datetime.datetime(1900, 2, 1, 1, 0, 0, 500_000)),
     ("%H%M", "2400", None),
     ("%Y-%j", "2024-366", datetime.datetime(2024, 12, 31)),
     ("%Y-%j", "2023-366", None),
@@ -266,6 +274,24 @@ def test_times(spec: str, text: str, expected: datetime.datetime | None) -> None
     assert labels["c"] == 4
     if "%z" in spec:
         assert labels["t"].utcoffset() == datetime.timedelta(hours=-2, minutes=-30)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "expected"),
+    [
+        ("%dd%Hh%Mm", "00d00h00m", datetime.timedelta()),
+        ("%dd%Hh%Mm", "00d03h30m", datetime.timedelta(hours=3, minutes=30)),
+        ("%dd%Hh%Mm", "112d23h05m", datetime.timedelta(days=112, hours=23, minutes=5)),
+        ("%Hh", "72h", datetime.timedelta(hours=72)),
+        ("%H%M", "0130", datetime.timedelta(hours=1, minutes=30)),
+        ("%S.%f", "7.25", datetime.timedelta(seconds=7, milliseconds=250)),
+        ("%dd%Hh", "1d", None),
+        ("%d", "9999999999", None),
+    ],
+)
+def test_elapsed_times(spec: str, text: str, expected: datetime.timedelta | None) -> None:
+    labels = labels_in(compile_pattern(f"_{{t:elapsed {spec}}}_{{c}}"), f"_{text}_4")
+    assert labels == (None if expected is None else {"t": expected, "c": 4})
 
 
 def test_value_is_of_one_occurrence() -> None:
@@ -302,6 +328,19 @@ GLOBS = [
     ("**/a*b{c}/**", "a1/a2b3/x/y", {"c": 3}),
     ("x/**", "x/a/b", {}),
     ("d/*", "d/", None),  # a folder's marker
+    # as in a shell, wildcards match no dot at the beginning of a name
+    ("d/*.tif", "d/._a.tif", None),
+    ("d/._*.tif", "d/._a.tif", {}),
+    ("*_{c}.tif", "._a_1.tif", None),
+    ("?_a_{c}.tif", "._a_1.tif", None),
+    ("[._]_a_{c}.tif", "._a_1.tif", None),
+    ("[!x]_a_{c}.tif", "._a_1.tif", None),
+    ("a*_{c}.tif", "a.b_1.tif", {"c": 1}),
+    ("**/{c}.tif", "a/.b/1.tif", None),
+    ("**/{c}.tif", ".b/1.tif", None),
+    ("d/**", "d/.b/1.tif", None),
+    ("d/**", "d/b/.1.tif", None),
+    ("d/**", "d/b.c/1.tif", {}),
     ("*a/**/b*_{c}.tif", "xa/b1/b2_3.tif", {"c": 3}),
     ("*_{w:[a-z]+}b*cb_", "_abcb_", {"w": "a"}),
     ("*{p:[a-z/]{2}}*x", "ab/cx", {"p": "b/"}),
@@ -402,6 +441,10 @@ def test_many_wildcards_are_refused_without_trying_every_way(text: str, unit: st
         ("{t:%-d}", "%-d"),
         ("{t:%Y%}", "% is not supported"),
         ("{t:%Y-%Y}", "twice"),
+        ("{t:elapsed %Hh%Ym}", "%Y is not a part of an elapsed time.*%d %H"),
+        ("{t:elapsed h}", "write some of"),
+        ("{t:elapsed %H_%H}", "twice"),
+        ("{s}.tif", "samples of a colour.*{field}"),
         ("{a:(?P<n>x)}", "named"),
         ("{a:(x)\\1}", "references"),
         ("{a:(x)?(?(1)y|z)}", "references"),
