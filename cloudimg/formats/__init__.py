@@ -5,6 +5,7 @@ for the formats that those lack, imageio; all are imported when a file first nee
 formats with `register_format`.
 """
 
+from cloudimg.formats.colour import colours_of
 from cloudimg.formats.decode import decode, dims_of
 from cloudimg.formats.registry import HEAD_BYTES, Format, ReadFunction, find_format, register_format
 
@@ -12,6 +13,7 @@ __all__ = [
     "HEAD_BYTES",
     "Format",
     "ReadFunction",
+    "colours_of",
     "decode",
     "dims_of",
     "find_format",

@@ -13,6 +13,10 @@ import re
 import struct
 from dataclasses import dataclass
 
+from cloudimg.formats.boxes import find_box
+from cloudimg.formats.jpeg_xl import count_frames, read_header
+
+Buffer = bytes | memoryview
 Factors = tuple[int, ...]
 
 UNREADABLE = (struct.error, IndexError, ValueError)
@@ -21,11 +25,19 @@ UNREADABLE = (struct.error, IndexError, ValueError)
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers with a size: baseline, progressive, lossless ... and JPEG-LS (0xF7)."""
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
-_JPEG_FRAME_BYTES = 10
-"""Length of a frame header up to the number of samples."""
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+"""Decoders skip whatever lies before a marker, and its fill bytes."""
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _ITEM_SIZE = re.compile(rb"ispe.{4}(.{8})", re.DOTALL)
+_CHANNELS = re.compile(rb"pixi.{4}([\x01-\x04])(.{1,4})", re.DOTALL)
+_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
+"""Version, profile and level, and a byte with the depth (0x40: 10 bits or 12) and 0x10: grey."""
 _SAMPLE_COUNT = re.compile(rb"stsz.{8}(.{4})", re.DOTALL)
-_JXL_RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_JXR_WIDTH, _JXR_HEIGHT, _JXR_OFFSET, _JXR_ALPHA = 0xBC80, 0xBC81, 0xBCC0, 0xBCC2
+_JXR_SAMPLES = {1: 3, 2: 3, 3: 3, 4: 4, 5: 4, 7: 3, 8: 3}
+"""By colour format; 1 to 3 are YUV, 4 and 5 CMYK, 7 RGB, 8 RGBE."""
+_JXR_ITEM_BYTES = {2: 2, 3: 2, 4: 2, 6: 4, 7: 4}
+"""By bit depth."""
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM = re.compile(
     rb"P([2356])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s"
@@ -55,85 +67,94 @@ class PnmHeader:
     """Where the samples begin."""
 
 
-def png(data: bytes) -> Factors:
+def png(data: Buffer) -> Factors:
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    # Palettes (3) decode to RGB.
-    samples = {2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 1)
+    samples = {2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 1)  # palettes (3) decode to RGB
     return png_frames(data), height, width, samples, 2 if bits == 16 else 1
 
 
-def png_frames(data: bytes) -> int:
+def png_frames(data: Buffer) -> int:
     """Number of images in a PNG; an animation declares it before the pixels."""
-    at = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0))
-    return 1 if at < 0 else int.from_bytes(data[at + 4 : at + 8], "big")
+    content = bytes(data)
+    at = content.find(b"acTL", 0, max(content.find(b"IDAT"), 0))
+    return 1 if at < 0 else int.from_bytes(content[at + 4 : at + 8], "big")
 
 
-def jpeg(data: bytes) -> Factors | None:
+def jpeg(data: Buffer) -> Factors | None:
     frame = jpeg_frame(data)
     return None if frame is None else frame.factors
 
 
-def jpeg_frame(data: bytes | memoryview) -> JpegFrame | None:
-    """Find the frame header of a JPEG or JPEG-LS (ITU T.81, B.2); None if there is none."""
+def jpeg_frame(data: Buffer) -> JpegFrame | None:
+    """Find the frame header of a JPEG or JPEG-LS (ITU T.81, B.2); None if there is none.
+
+    Of several in front of the pixels, the factors are those of the largest one: which of them
+    counts depends on the decoder.
+    """
+    found: JpegFrame | None = None
     at = 2
-    while at + _JPEG_FRAME_BYTES <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _JPEG_WITHOUT_LENGTH:
-            at += 2
-        elif marker in _JPEG_FRAMES:
-            bits, height, width, samples = struct.unpack_from(">BHHB", data, at + 4)
+    while (match := _JPEG_MARKER.search(data, at)) is not None:
+        marker, at = match[1][0], match.end()
+        if marker in (_JPEG_SCAN, _JPEG_END):
+            return found
+        if marker in _JPEG_WITHOUT_LENGTH:
+            continue
+        if marker in _JPEG_FRAMES and at + 8 <= len(data):
+            bits, height, width, samples = struct.unpack_from(">BHHB", data, at + 2)
             factors = (height, width, samples, 2 if bits > 8 else 1)
-            return JpegFrame(at, marker == 0xF7, factors)
-        elif marker in (0xDA, 0xD9):  # pixels, or the end
-            return None
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+            if found is None:
+                found = JpegFrame(at - 2, marker == 0xF7, factors)
+            elif math.prod(factors) > math.prod(found.factors):
+                found = JpegFrame(found.offset, found.is_ls, factors)
+        at += int.from_bytes(data[at : at + 2], "big")
+    return found
 
 
-def jpeg2000(data: bytes) -> Factors | None:
-    at = 0 if data.startswith(b"\xff\x4f") else _box(data, b"jp2c")
+def jpeg2000(data: Buffer) -> Factors | None:
+    at = 0 if bytes(data[:2]) == b"\xff\x4f" else find_box(data, b"jp2c")
     if at is None:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
-    samples, depth = struct.unpack_from(">HB", data, at + 40)
-    bits = (depth & 0x7F) + 1
-    return max(bottom - top, 0), max(right - left, 0), samples, 1 if bits <= 8 else 2
+    (samples,) = struct.unpack_from(">H", data, at + 40)
+    # Each component has a depth and two steps (ITU T.800, A.5.1); all decode to the largest type.
+    depths = bytes(data[at + 42 : at + 42 + 3 * samples : 3])
+    bits = max((depth & 0x7F) + 1 for depth in depths)
+    item_bytes = 1 if bits <= 8 else 2 if bits <= 16 else 4
+    return max(bottom - top, 0), max(right - left, 0), samples, item_bytes
 
 
-def jpeg_xl(data: bytes) -> Factors | None:
-    """Height and width alone; what follows them in the header is another hundred lines."""
-    at = 0 if data.startswith(b"\xff\x0a") else _box(data, b"jxlc")
-    if at is None:
-        part = _box(data, b"jxlp")
-        if part is None:
-            return None
-        at = part + 4  # its number
-    bits = int.from_bytes(data[at + 2 : at + 14], "little")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
-        return value
-
-    is_small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if is_small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    height = side()
-    ratio = take(3)
-    if ratio == 0:
-        return height, side()
-    numerator, denominator = _JXL_RATIOS[ratio - 1]
-    return height, height * numerator // denominator
+def jpeg_xl(data: Buffer) -> Factors | None:
+    header = read_header(data)
+    if header is None:
+        return None
+    n_frames = count_frames(data, header.item_bytes) if header.is_animated else 1
+    return n_frames, header.height, header.width, header.samples, header.item_bytes
 
 
-def webp(data: bytes) -> Factors | None:
-    kind = data[12:16]
+def jpeg_xr(data: Buffer) -> Factors | None:
+    """Of the container and of the codestream (ITU T.832, A.2 and 8.3) whatever is larger.
+
+    The number of samples is a lower bound: that of files with a free number of them is coded later.
+    """
+    (at,) = struct.unpack_from("<I", data, 4)
+    (n_tags,) = struct.unpack_from("<H", data, at)
+    tags = {}
+    for i in range(n_tags):
+        tag, kind, _, value = struct.unpack_from("<HHII", data, at + 2 + 12 * i)
+        tags[tag] = value & 0xFFFF if kind == 3 else value
+    start = tags.get(_JXR_OFFSET, 0)
+    if bytes(data[start : start + 8]) != b"WMPHOTO\0":
+        return None
+    flags, layout = struct.unpack_from(">BB", data, start + 10)
+    width, height = struct.unpack_from(">HH" if flags & 0x80 else ">II", data, start + 12)
+    width = max(width + 1, tags.get(_JXR_WIDTH, 0))
+    height = max(height + 1, tags.get(_JXR_HEIGHT, 0))
+    samples = _JXR_SAMPLES.get(layout >> 4, 1) + (_JXR_ALPHA in tags)
+    return height, width, samples, _JXR_ITEM_BYTES.get(layout & 15, 1)
+
+
+def webp(data: Buffer) -> Factors | None:
+    kind = bytes(data[12:16])
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
         return height & 0x3FFF, width & 0x3FFF, 3
@@ -142,37 +163,27 @@ def webp(data: bytes) -> Factors | None:
         return ((packed >> 14) & 0x3FFF) + 1, (packed & 0x3FFF) + 1, 3
     if kind == b"VP8X":
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-        return max(data.count(b"ANMF"), 1), height, width, 3
+        n_frames = bytes(data).count(b"ANMF") if data[20] & 0x02 else 1
+        return max(n_frames, 1), height, width, 3
     return None
 
 
 def heif(data: bytes) -> Factors | None:
     """AVIF and HEIF: the largest item; those of a sequence say how many samples they have."""
-    meta, moov = _box(data, b"meta"), _box(data, b"moov")
+    meta, moov = find_box(data, b"meta"), find_box(data, b"moov")
     if meta is None:
         return None
     # Boxes within are found by name: an item too many makes the size larger, never smaller.
     sizes = (struct.unpack(">II", found[1]) for found in _ITEM_SIZE.finditer(data, meta))
     height, width = max(((h, w) for w, h in sizes), key=math.prod, default=(0, 0))
     counts = _SAMPLE_COUNT.findall(data, moov) if moov is not None else []
-    return max([1, *(int.from_bytes(count, "big") for count in counts)]), height, width
-
-
-def _box(data: bytes, name: bytes) -> int | None:
-    """Where the content of a top-level box begins: JPEG 2000, JPEG XL and HEIF share them."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        if kind == name:
-            return at + head
-        if size < head:  # 0: up to the end of the file
-            return None
-        at += size
-    return None
+    n_images = max([1, *(int.from_bytes(count, "big") for count in counts)])
+    # Alpha is an item of one channel; AV1 without chroma is grey.
+    channels = [(found[1][0], max(found[2])) for found in _CHANNELS.finditer(data, meta)]
+    av1 = [found[1][0] for found in _AV1.finditer(data, meta)]
+    samples = max([1, *(n for n, _ in channels), *(1 if flags & 0x10 else 3 for flags in av1)])
+    is_deep = any(bits > 8 for _, bits in channels) or any(flags & 0x40 for flags in av1)
+    return n_images, height, width, min(samples, 3), 2 if is_deep else 1
 
 
 def bmp(data: bytes) -> Factors:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cloudimg.errors import ChangedError, NotTiffError
+from cloudimg.errors import ChangedError, CorruptFileError, EmptyFileError, ServerError
 from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
 from cloudimg.formats import Format, ReadFunction, find_format
 from cloudimg.reading.coalescing import Span, coalesce
@@ -18,6 +18,7 @@ from cloudimg.reading.whole_file import decode_whole
 from cloudimg.settings import settings
 from cloudimg.storage import Blob, Store, engine, map_ahead
 from cloudimg.tiff import (
+    ENDS_EARLY,
     DecodeLimits,
     Offsets,
     ParsedImage,
@@ -63,6 +64,9 @@ class ReadContext:
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     """ETags by key of some files whose headers were read at open, so that workers can check them.
     """
+    compares_facts: bool = field(default=False, compare=False)
+    """Whether headers are parsed with the attributes that are compared between files, as far as
+    the bytes for them were fetched."""
 
     @property
     def has_own_decoder(self) -> bool:
@@ -96,7 +100,8 @@ class HeaderReader:
         ------
         StorageError, FormatError
         """
-        opened = self.parse(key, self._head(key, size_bytes), metadata=True)
+        head = partial(self._head, key, size_bytes, is_exact=size_bytes is not None)
+        opened = self._parse_head(head, key, metadata=True)
         HEADER_CACHE.put(self._identity(key), opened)
         return opened
 
@@ -107,16 +112,52 @@ class HeaderReader:
     def shared(self, key: str, *, size_bytes: int | None) -> OpenFile:
         """Return the header, reading it once for all threads that request it at the same time."""
         return HEADER_CACHE.get_or_open(
-            self._identity(key), lambda: self.parse(key, self._head(key, size_bytes))
+            self._identity(key),
+            lambda: self._parse_head(partial(self._head, key, size_bytes), key),
         )
 
-    def _head(self, key: str, size_bytes: int | None) -> Blob:
+    def _parse_head(
+        self, fetch: Callable[[], Blob], key: str, *, metadata: bool = False
+    ) -> OpenFile:
+        """Read a header, again where the answer to a request ended before the file."""
+        attempt = 0
+        while True:
+            opened = self.parse_answer(key, fetch(), metadata=metadata)
+            if isinstance(opened, OpenFile):
+                return opened
+            self.store.pause(opened, attempt)
+            attempt += 1
+
+    def parse_answer(
+        self, key: str, blob: Blob, *, metadata: bool = False
+    ) -> OpenFile | ServerError:
+        """Parse the header of a file, or return the error of an answer that ended before the file.
+
+        Where the file seems to end too early, the store is asked for its size.
+
+        Raises
+        ------
+        StorageError, FormatError
+        """
+        try:
+            opened = self.parse(key, blob, metadata=metadata)
+            if not any(remark.kind == ENDS_EARLY for remark in opened.parsed.remarks):
+                return opened
+        except (CorruptFileError, EmptyFileError):
+            failure = self.store.short_answer(key, blob)
+            if failure is None:
+                raise
+            return failure
+        return self.store.short_answer(key, blob) or opened
+
+    def _head(self, key: str, size_bytes: int | None, *, is_exact: bool = False) -> Blob:
         """Fetch the first bytes of an object, with its size."""
-        blob = self.store.get(key, 0, HEAD_BYTES)
+        blob = self.store.get(key, 0, HEAD_BYTES, size_bytes=size_bytes if is_exact else None)
         size = blob.size_bytes
         if size is None:
             # The store sent no Content-Range, or the object is too short for a range.
-            size = size_bytes if size_bytes is not None else self.store.info(key).size_bytes
+            is_known = size_bytes is not None and len(blob.data) > 0
+            size = size_bytes if is_known else self.store.info(key).size_bytes
         if size is None:
             whole = self.store.get(key)
             return Blob(whole.data, 0, len(whole.data), whole.etag)
@@ -132,7 +173,7 @@ class HeaderReader:
         url = self.store.location.display(key)
         size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
         if size == 0:
-            raise NotTiffError(f"{url} is empty (0 bytes)", url=url)
+            raise EmptyFileError(f"{url} is empty (0 bytes)", url=url)
         self._check_known_version(key, blob)
 
         file = SparseFile(
@@ -160,12 +201,14 @@ class HeaderReader:
         its name, they do not match as a template.
         """
         context = self.context
+        compares = context.compares_facts and context.member is None and not metadata
         kind = (size_bytes, name.rpartition(".")[2])
         request = ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
             palette=context.palette,
-            metadata=metadata,
+            metadata=metadata or compares,
+            only_fetched=compares,
             member=context.member,
             limits=self.limits,
         )
@@ -193,7 +236,7 @@ class HeaderReader:
 
     def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
         """Fetch all of an object, in the version of its first bytes."""
-        blob = self.store.get(key)
+        blob = self.store.get(key, size_bytes=size_bytes, etag=head.etag)
         self.check_version(key, head.etag, size_bytes, blob)
         return blob
 
@@ -203,7 +246,9 @@ class HeaderReader:
         """Fetch parts of a header at the same time, neighbours with one request."""
 
         def get(span: Span) -> tuple[int, Buffer]:
-            blob = self.store.get(key, span.start_bytes, span.stop_bytes)
+            blob = self.store.get(
+                key, span.start_bytes, span.stop_bytes, size_bytes=size_bytes, etag=etag
+            )
             self.check_version(key, etag, size_bytes, blob)
             offset = span.start_bytes - blob.start_bytes
             length = span.stop_bytes - span.start_bytes

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from cloudimg.errors import CorruptFileError, LimitError, UnsupportedFormatError
-from cloudimg.formats.sizes import jpeg_frame
+from cloudimg.errors import (
+    CorruptFileError,
+    LimitError,
+    TruncatedFileError,
+    UnsupportedFormatError,
+)
+from cloudimg.tiff.codec_sizes import JPEG, SegmentSizes
+from cloudimg.tiff.decoders import find_decoder
+from cloudimg.tiff.excess import ExcessError, SegmentSize, refuse_excess, without_excess
 from cloudimg.tiff.ifd import Buffer, Range
 from cloudimg.tiff.malformed import MALFORMED, is_bug
+from cloudimg.tiff.pieces import PageLayout
+from cloudimg.tiff.stream_end import IncompleteError, decode_all
 
-JPEG = {6, 7, 34892, 33007}
-"""Values of Compression for JPEG and its variants."""
-_DEFLATE = {8, 32946, 50013}
-_MOST_EXCESS_BYTES = 2**20
+_ROWS_PER_STRIP = 278
+_ANY_ROWS = 2**31
+"""RowsPerStrip is 2^32 - 1 by default, which is infinity (TIFF 6.0, section 8)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +56,21 @@ class SegmentDecoder:
     Parameters
     ----------
     keyframe : tifffile.TiffPage
+    layout : PageLayout
     segment_bytes : int
         Size of a decoded segment.
     """
 
-    def __init__(self, keyframe: Any, segment_bytes: int) -> None:
-        self._decode = keyframe.decode
+    def __init__(self, keyframe: Any, layout: PageLayout, segment_bytes: int) -> None:
+        self._decode = find_decoder(keyframe)
         self._compression = keyframe.compression
         self._jpegheader = keyframe.jpegheader
+        self._sizes = SegmentSizes(keyframe, layout)
+        self._layout = layout
+        self._rows_per_strip = _rows_per_strip(keyframe, layout)
         self._segment_bytes = segment_bytes
+        pixel_bytes = layout.plane_shape[4] * layout.dtype.itemsize
+        self._is_packed = layout.pixel_bits < 8 * pixel_bytes and not layout.has_reversed_bits
 
     def __call__(self, segment: EncodedSegment, limit_bytes: int) -> Any:
         """Decode one segment.
@@ -73,8 +87,10 @@ class SegmentDecoder:
             The segment would decode to more than `limit_bytes`.
         """
         self._check_size(segment, limit_bytes)
+        n_declared = segment.byte_range[1] - segment.byte_range[0]
         try:
-            return self._decode_or_retry(segment)
+            decode = partial(self._decode_or_retry, segment)
+            return decode_all(decode, segment.data, n_declared, int(self._compression))
         except (NotImplementedError, ImportError) as exc:
             raise UnsupportedFormatError(
                 f"{segment.url} cannot be decoded: {exc}", url=segment.url
@@ -82,8 +98,10 @@ class SegmentDecoder:
         except MALFORMED as exc:
             if is_bug(exc):
                 raise
-            if len(segment.data) < segment.byte_range[1] - segment.byte_range[0]:
+            if len(segment.data) < n_declared:
                 raise truncated(segment.url, segment.byte_range, len(segment.data)) from exc
+            if isinstance(exc, IncompleteError | ExcessError):
+                raise _contradicting(segment, exc) from exc
             kind = UnsupportedFormatError if "not supported" in str(exc) else CorruptFileError
             raise kind(
                 f"{segment.name} cannot be decoded ({self._compression!r}):"
@@ -92,13 +110,16 @@ class SegmentDecoder:
                 byte_range=segment.byte_range,
             ) from exc
 
-    def check(self, url: str) -> None:
+    def check(self, url: str, limit_bytes: int) -> None:
         """Refuse pages that could not be decoded, even where nothing is stored.
 
         Raises
         ------
         UnsupportedFormatError
+        LimitError
+            A segment has more than `limit_bytes`: what is filled is bounded like what is decoded.
         """
+        self._check_limit(f"a segment of {url} that is not stored", limit_bytes, url)
         try:
             self._decode(None, 0)
         except (*MALFORMED, ImportError) as exc:
@@ -106,56 +127,79 @@ class SegmentDecoder:
                 raise
             raise UnsupportedFormatError(f"{url} cannot be decoded: {exc}", url=url) from exc
 
-    def _decode_or_retry(self, segment: EncodedSegment) -> Any:
+    def _decode_or_retry(self, segment: EncodedSegment, data: Buffer) -> Any:
         options: dict[str, Any] = {}
         if self._compression in JPEG:
             options = {"jpegtables": segment.jpegtables, "jpegheader": self._jpegheader}
         try:
-            return self._decode(segment.data, segment.index, **options)
+            if self._is_packed:
+                refuse_excess(int(self._compression), data, segment.uncompressed_bytes)
+            return self._decode(data, segment.index, **options)
         except MALFORMED:
-            trimmed = None
-            if self._compression in _DEFLATE:
-                trimmed = _trimmed(segment.data, segment.uncompressed_bytes)
-            if trimmed is None:
+            enough = without_excess(int(self._compression), data, self._size(segment))
+            if enough is None:
                 raise
-            return self._decode(trimmed, segment.index, **options)
+            return self._decode(enough, segment.index, **options)
+
+    def _size(self, segment: EncodedSegment) -> SegmentSize:
+        _, (depth, height, width, _) = self._layout.segment_place(segment.index)
+        row_bytes = math.ceil(width * self._layout.pixel_bits / 8)
+        n_rows = depth * (height if self._layout.is_tiled else self._rows_per_strip)
+        return SegmentSize(segment.uncompressed_bytes, n_rows, row_bytes)
 
     def _check_size(self, segment: EncodedSegment, limit_bytes: int) -> None:
         """Refuse segments whose header, or that of the file, declares gigabytes."""
-        size = self._segment_bytes
-        if self._compression in JPEG:
-            frame = jpeg_frame(segment.data)
-            size = max(size, math.prod(frame.factors) if frame is not None else 0)
-        if size > limit_bytes:
-            raise LimitError(
-                f"{segment.name} declares {size} bytes of pixels in {len(segment.data)} bytes, more"
-                f" than the limit of {limit_bytes}; set CLOUDIMG_MAX_SEGMENT_BYTES higher if you"
-                " trust the file",
+        what = f"{segment.name}, of {len(segment.data)} stored bytes,"
+        self._check_limit(what, limit_bytes, segment.url, segment.byte_range)
+        problem = self._sizes.problem(segment.data, segment.index, self._segment_bytes)
+        if problem:
+            raise CorruptFileError(
+                f"{segment.name} is not decoded: {problem}",
                 url=segment.url,
                 byte_range=segment.byte_range,
             )
 
+    def _check_limit(
+        self, what: str, limit_bytes: int, url: str, byte_range: Range | None = None
+    ) -> None:
+        if self._segment_bytes > limit_bytes:
+            raise LimitError(
+                f"{what} has {self._segment_bytes} bytes of pixels by the header, more than the"
+                f" limit of {limit_bytes}; set CLOUDIMG_MAX_SEGMENT_BYTES higher if you trust the"
+                " file",
+                url=url,
+                byte_range=byte_range,
+            )
 
-def truncated(url: str, byte_range: Range, n_bytes: int) -> CorruptFileError:
+
+def truncated(url: str, byte_range: Range, n_bytes: int) -> TruncatedFileError:
     """The error for pixels beyond the end of a file, of which `n_bytes` exist."""
-    return CorruptFileError(
+    return TruncatedFileError(
         f"{url} ends too early: its header places pixels at bytes {byte_range[0]}-{byte_range[1]},"
-        f" of which {n_bytes} exist",
+        f" of which {n_bytes} exist; copy the file again from where it was written",
         url=url,
         byte_range=byte_range,
     )
 
 
-def _trimmed(encoded: Buffer, n_bytes: int) -> bytes | None:
-    """A Deflate stream of the first `n_bytes` bytes of an intact stream that is too long.
+def _rows_per_strip(keyframe: Any, layout: PageLayout) -> int:
+    """What the header says, even if the page has fewer rows; by default all rows of the page."""
+    stated = keyframe.tags.valueof(_ROWS_PER_STRIP)
+    rows = layout.segment_shape[1]
+    return max(rows, stated) if isinstance(stated, int) and stated < _ANY_ROWS else rows
 
-    libtiff accepts such segments; tifffile's decoder requires streams to end where the pixels do.
-    """
-    stream = zlib.decompressobj()
-    try:
-        data = stream.decompress(encoded, 2 * n_bytes + _MOST_EXCESS_BYTES)
-    except zlib.error:
-        return None
-    # The checksum that proves a stream intact comes at its end.
-    is_intact = stream.eof and len(data) >= n_bytes
-    return zlib.compress(data[:n_bytes], 0) if is_intact else None
+
+def _contradicting(segment: EncodedSegment, problem: Exception) -> CorruptFileError:
+    """The error for a segment with fewer pixels than its place in the page, or with more."""
+    if isinstance(problem, ExcessError):
+        return CorruptFileError(
+            f"{segment.name} contradicts the header: its {len(segment.data)} bytes {problem}",
+            url=segment.url,
+            byte_range=segment.byte_range,
+        )
+    return CorruptFileError(
+        f"{segment.name} is incomplete: its {len(segment.data)} bytes {problem}; copy the file"
+        " again from where it was written",
+        url=segment.url,
+        byte_range=segment.byte_range,
+    )

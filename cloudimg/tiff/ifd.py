@@ -17,11 +17,13 @@ Have = Callable[[int, int], Buffer | None]
 """Returns the bytes of a half-open range, or None unless all of them have been fetched."""
 
 _SUBIFDS = 330
+_SEGMENTS = (273, 324)
 _PARSED = {273, 279, 324, 325, _SUBIFDS, 347}
 """Tags whose values the parser reads for every page: segments, SubIFDs, JPEG tables."""
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
-_MAX_TAGS = 4096
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
+"""Size of one value of each type of a tag."""
+MOST_TAGS = 4096
 """A larger count is taken for noise, as tifffile does."""
 _MAX_VALUE_BYTES = 4 * 2**20
 _NEAR_BYTES = 16 * 2**10
@@ -115,7 +117,7 @@ def read_ifd(have: Have, dialect: Dialect, start: int) -> Ifd | None:
     if counted is None:
         return None
     n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
-    if not 0 < n_tags <= _MAX_TAGS:
+    if not 0 < n_tags <= MOST_TAGS:
         return None
     first = start + dialect.count_bytes
     last = first + n_tags * dialect.entry_bytes
@@ -144,11 +146,30 @@ def read_ifd(have: Have, dialect: Dialect, start: int) -> Ifd | None:
     )
 
 
+def segment_offset(have: Have, dialect: Dialect, start: int) -> int | None:
+    """Offset of the first segment of the page whose IFD is at an offset; None if it is unknown."""
+    counted = have(start, start + dialect.count_bytes)
+    if counted is None:
+        return None
+    n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
+    first = start + dialect.count_bytes
+    data = have(first, first + n_tags * dialect.entry_bytes) if n_tags <= MOST_TAGS else None
+    for code, count, n_bytes, value in _entries(dialect, data or b""):
+        if code in _SEGMENTS:
+            if not count or n_bytes != count * dialect.offset_bytes:
+                return None
+            if count == 1:
+                return value
+            data = have(value, value + dialect.offset_bytes)
+            return None if data is None else dialect.unpack_offset(data)
+    return None
+
+
 def _entries(dialect: Dialect, data: Buffer) -> Iterator[tuple[int, int, int, int]]:
     """Code, count and size in bytes of each tag, and its value or the offset of it."""
     layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
     for code, kind, count, value in struct.iter_unpack(layout, data):
-        yield code, count, _TYPE_BYTES.get(kind, 0) * count, value
+        yield code, count, TYPE_BYTES.get(kind, 0) * count, value
 
 
 def _extended(extent: Range, near: list[Range]) -> Range:

@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.tiff.decoding import JPEG, EncodedSegment, SegmentDecoder, truncated
+from cloudimg.tiff.codec_sizes import JPEG
+from cloudimg.tiff.decoding import EncodedSegment, SegmentDecoder, truncated
+from cloudimg.tiff.extent import Beyond, find_beyond
 from cloudimg.tiff.geometry import Geometry, Region
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.limits import DecodeLimits
 from cloudimg.tiff.pieces import FillPiece, Page, PageLayout, Piece, RowsPiece, SegmentPiece
 from cloudimg.tiff.placing import place_rows, place_segment, plane_of
 from cloudimg.tiff.planning import PagePlan
+from cloudimg.tiff.surplus import Surplus, find_surplus
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +60,8 @@ class Level:
         self._variants: dict[int, Level] = {}
         self._layout = PageLayout.of(keyframe, geometry.plane_shape)
         n_pixels = math.prod(self._layout.segment_shape)
-        self._decode = SegmentDecoder(keyframe, n_pixels * geometry.plane_shape[4] * dtype.itemsize)
+        segment_bytes = n_pixels * geometry.plane_shape[4] * dtype.itemsize
+        self._decode = SegmentDecoder(keyframe, self._layout, segment_bytes)
 
     @property
     def is_bound(self) -> bool:
@@ -90,6 +94,16 @@ class Level:
         if not isinstance(self.pages, list):
             return 0  # they are computed on access
         return _SEGMENT_BYTES * sum(len(page.offsets) for page in self.pages if page is not None)
+
+    def beyond(self, size_bytes: int) -> Beyond:
+        """Segments that are beyond the end of a file of this size."""
+        return find_beyond(
+            self.pages, lambda page: self._variants.get(page, self)._layout, size_bytes
+        )
+
+    def surplus(self) -> Surplus | None:
+        """Segments of the first page that has more of them than its sizes need."""
+        return find_surplus(self.pages, lambda page: self._variants.get(page, self)._layout)
 
     def decode_by(self, page: int, other: Level) -> None:
         """Decode a page that is stored differently from the first one as another level does."""
@@ -143,7 +157,7 @@ class Level:
         window = self.geometry.window(region)
         match piece:
             case FillPiece():
-                self._decode.check(self._url)
+                self._decode.check(self._url, limits.segment_bytes)
                 target[...] = self._keyframe.nodata
             case RowsPiece():
                 if len(data) < piece.stop_bytes - piece.start_bytes:
@@ -179,6 +193,13 @@ class Level:
         if decoded.ndim != 4 or any(n < m for n, m in zip(decoded.shape, needed, strict=True)):
             raise CorruptFileError(
                 f"{segment.name} decodes to shape {decoded.shape}, expected {needed}",
+                url=self._url,
+                byte_range=byte_range,
+            )
+        is_wider = self.dtype == np.bool_ != decoded.dtype and decoded.max(initial=0) > 1
+        if is_wider or decoded.dtype.itemsize > self.dtype.itemsize:
+            raise CorruptFileError(
+                f"{segment.name} decodes to {decoded.dtype} samples, but its page has {self.dtype}",
                 url=self._url,
                 byte_range=byte_range,
             )

@@ -12,9 +12,11 @@ from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.metadata import describe
+from cloudimg.tiff.metadata import describe, metadata_remarks, of_expanded_palette
+from cloudimg.tiff.multifile import root_uuid
 from cloudimg.tiff.pages import check_decodable, read_page
 from cloudimg.tiff.parsed import AnyLevel, ParsedImage
+from cloudimg.tiff.parser_log import ParserLog
 from cloudimg.tiff.pieces import Page
 
 _MM_HEADER_BYTES = 162
@@ -87,9 +89,13 @@ def parse_member(
     else:
         levels = list(_levels_by_layout(tiff, url, in_colour))
     dims = ("page", *(letter.lower() for letter in first.axes))
-    if in_colour and first.photometric == PALETTE and first.colormap is not None:
+    is_expanded = in_colour and first.photometric == PALETTE and first.colormap is not None
+    if is_expanded:
         dims = (*dims, "s")
-    attrs = _describe(tiff, dims) if metadata else {}
+    with ParserLog() as log:
+        attrs = _describe(tiff, dims) if metadata else {}
+    if is_expanded:
+        attrs = of_expanded_palette(attrs)
     return ParsedImage(
         dims=dims,
         levels=levels[0],
@@ -97,6 +103,9 @@ def parse_member(
         coords={},
         depends_on_name=True,
         others=tuple(levels[1:]),
+        metadata_remarks=(*metadata_remarks(attrs), *log.remarks()),
+        n_pages=len(tiff.pages) if numbered_by == "page" else 0,
+        uuid=root_uuid(tiff.ome_metadata or "") if tiff.is_ome else "",
     )
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudimg.tiff.multifile import binary_only, mmstack_planes, ome_planes
+from cloudimg.tiff.multifile import (
+    binary_only,
+    mmstack_planes,
+    ome_planes,
+    ome_planes_of_one_file,
+)
 from cloudimg.tiff.parsed import DatasetMembership
 
 NDTIFF_INDEX = "NDTiff.index"
@@ -39,6 +44,26 @@ def find_membership(tiff: Any, name: str, series: int) -> DatasetMembership | No
     if (tiff.micromanager_metadata or {}).get("MajorVersion", 0) >= 2:
         return DatasetMembership(described_by=NDTIFF_INDEX)
     return None
+
+
+def find_shortfall(tiff: Any, name: str, series: int) -> DatasetMembership | None:
+    """The planes of an image that has fewer pages than its OME-XML describes.
+
+    A stopped acquisition is read like a multi-file dataset, some of whose planes are missing.
+
+    Parameters
+    ----------
+    tiff, name, series
+        See `find_membership`.
+
+    Returns
+    -------
+    DatasetMembership or None
+        None if the OME-XML places planes in other files.
+    """
+    xml = tiff.ome_metadata or ""
+    planes = ome_planes_of_one_file(xml, name, series, len(tiff.pages))
+    return None if planes is None else DatasetMembership(planes, ome_xml=xml)
 
 
 def _stack(tiff: Any, name: str) -> DatasetMembership | None:

@@ -11,8 +11,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from cloudimg.errors import CloudimgError
+from cloudimg.notes import Remark
 from cloudimg.tiff.flavours import (
     baseline,
+    colour,
     confocal,
     geo,
     imagej,
@@ -63,9 +65,8 @@ _TAGS: Mapping[int, tuple[str, Reader]] = {
     geo.GEO_KEYS: ("geotiff", geo.read_geo),
     geo.GDAL_METADATA: ("gdal", geo.read_gdal),
     geo.GDAL_NODATA: ("nodata", geo.read_nodata),
-    baseline.COLORMAP: ("colormap", baseline.read_colormap),
+    colour.COLORMAP: ("colormap", colour.read_colormap),
     baseline.ORIENTATION: ("orientation", baseline.read_orientation),
-    baseline.EXTRA_SAMPLES: ("samples", baseline.read_samples),
     baseline.DATETIME: ("datetime", baseline.read_datetime),
 }
 """Names and readers by a tag of the keyframe of the image."""
@@ -83,6 +84,8 @@ _WITHOUT_DESCRIPTION = {
     "andor",
 }
 """Flavours that do not use ImageDescription, which may then be a text for people."""
+_OF_ONE_FILE = ("datetime", "description")
+"""Names of readers of what differs from file to file."""
 _STRUCTURED = ("shaped", "streak")
 """Flags of pages whose description is for programs and is not read here."""
 
@@ -101,21 +104,25 @@ _BROKEN = (
 
 
 def describe(
-    tiff: Any, series: Any, dims: Sequence[str], index: int
+    tiff: Any, series: Any, dims: Sequence[str], index: int, *, of_one_file: bool = True
 ) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
     """Read the attributes and coordinates of an image that tifffile parsed.
 
     The tags of the image's keyframe and of the first page are used. Broken metadata gives fewer
     attributes and is not an error; only failures of the store and limits raise.
+    With `of_one_file=False`, time and description are left out, which are only of the file itself.
 
     Returns
     -------
     attrs : dict
         Each only if the file gives it; plain Python values except the palette.
 
-        - Storage: ``kind`` (flavour), ``compression``, ``photometric``, ``orientation`` (tag 274,
-          if the pixels are not stored upright), ``samples`` (meaning of each sample of a pixel, if
-          some are not colours), ``colormap`` (uint16 array of 3 x 2**bits), ``nodata``.
+        - Storage: ``kind`` (flavour), ``compression``, ``photometric`` (as the file states it),
+          ``orientation`` (tag 274, if the pixels are not stored upright), ``nodata``.
+        - Colours of the pixels as they are read: ``color_space``, ``samples`` (meaning of each
+          sample of a pixel, if they are not just red, green and blue), ``bits_per_sample`` (if the
+          dtype has more), ``colormap`` (uint16 array of 3 x 2**bits), ``ycbcr_coefficients``,
+          ``reference_black_white``.
         - Image: ``name``, ``description``, ``info`` (ImageJ's), ``acquired`` (ISO 8601),
           ``pixel_size`` and ``pixel_size_unit`` by dim, ``time_step_s``, ``magnification``,
           ``channel_names``, ``channel_colors`` (RGBA integers as in OME), ``display_ranges``
@@ -134,10 +141,13 @@ def describe(
     facts = HeaderFacts()
     facts.put("kind", series.kind)
     facts.put("compression", _name(tifffile.COMPRESSION, source.keyframe.compression))
-    facts.put("photometric", _name(tifffile.PHOTOMETRIC, source.keyframe.photometric))
+    if colour.PHOTOMETRIC in source.keyframe.tags:
+        facts.put("photometric", _name(tifffile.PHOTOMETRIC, source.keyframe.photometric))
     facts.put("name", str(series.name or ""))
     problems: list[str] = []
     for name, read in _readers(source, facts):
+        if name in _OF_ONE_FILE and not of_one_file:
+            continue
         try:
             facts.add(read(source))
         except CloudimgError:
@@ -160,6 +170,7 @@ def _readers(source: MetadataSource, facts: HeaderFacts) -> Iterator[tuple[str, 
     """Names and readers that apply to the file; later ones depend on what `facts` has by then."""
     first, tags = source.first, source.keyframe.tags
     has_text = bool(source.keyframe.description)
+    yield "colours", colour.read_color_space
     for flag, read in _FLAVOURS.items():
         if _is(first, flag):
             has_text = has_text and flag in _WITHOUT_DESCRIPTION
@@ -205,6 +216,18 @@ def _coords(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[An
         if len(values) == source.length(dim)
         and all(isinstance(value, str) or number(value) is not None for value in values)
     }
+
+
+def of_expanded_palette(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of an image whose palette is expanded to colours of 16 bits."""
+    kept = {name: attrs[name] for name in attrs.keys() - colour.OF_INDICES}
+    return {**kept, "color_space": "rgb"} if "color_space" in attrs else kept
+
+
+def metadata_remarks(attrs: Mapping[str, Any]) -> tuple[Remark, ...]:
+    """What was noticed while attributes were read, from the attributes."""
+    problem = attrs.get("metadata_problem")
+    return (Remark("metadata-problem", f"metadata cannot be read: {problem}"),) if problem else ()
 
 
 def describe_ome(

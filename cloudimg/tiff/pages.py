@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
+from cloudimg.tiff.byte_counts import known_counts
+from cloudimg.tiff.ccitt import t4_options
+from cloudimg.tiff.decoders import find_decoder, ignore_meaningless_tags, refusal
+from cloudimg.tiff.extent import Beyond
+from cloudimg.tiff.frames import Frames
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import check_layout
@@ -36,6 +41,14 @@ class PlainPages(Sequence[Page]):
     def __len__(self) -> int:
         return self._count
 
+    def beyond(self, size_bytes: int) -> Beyond:
+        """Pages that are beyond the end of a file of this size."""
+        n_whole = max(0, size_bytes - self._start) // self._page_bytes
+        if n_whole >= self._count:
+            return Beyond(n_segments=self._count)
+        stop = self._start + self._count * self._page_bytes
+        return Beyond(stop, self._count - n_whole, 0, self._count)
+
     @overload
     def __getitem__(self, index: int) -> Page: ...
     @overload
@@ -48,7 +61,7 @@ class PlainPages(Sequence[Page]):
         return Page((self._start + index * self._page_bytes,), (self._page_bytes,), True)
 
 
-def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
+def make_level(series: Any, shape: tuple[int, ...], frames: Frames, url: str) -> Level | None:
     """Build the level of a series from its pages.
 
     Parameters
@@ -56,6 +69,8 @@ def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
     series : tifffile.TiffPageSeries
     shape : tuple of int
         Shape of the image.
+    frames : Frames
+        Compares the pages with the one by whose tags tifffile reads them.
     url : str
         URL of the file, for messages.
 
@@ -71,15 +86,22 @@ def make_level(series: Any, shape: tuple[int, ...], url: str) -> Level | None:
     keyframe = series.keyframe
     check_decodable(keyframe, shape, url)
     plane: PlaneShape = tuple(int(n) for n in keyframe.shaped)  # type: ignore[assignment]
-    pages = _pages(series, plane, url)
+    apart = frames.read_apart(series)
+    pages = _pages(series, apart, plane, url)
     geometry = find_geometry(shape, plane)
     if geometry is None or geometry.n_pages != len(pages):
         return None
-    return _level(series, geometry, pages, url)
+    return _level(series, apart, geometry, pages, url)
 
 
-def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: str) -> Level:
-    """A level that decodes each page with the keyframe that tifffile assigned to it."""
+def _level(
+    series: Any,
+    apart: Mapping[int, Any],
+    geometry: Geometry,
+    pages: Sequence[Page | None],
+    url: str,
+) -> Level:
+    """A level that decodes each page by the tags of its keyframe, or by its own."""
     keyframe = series.keyframe
     level = Level(geometry, pages, keyframe, keyframe.dtype, url)
     if isinstance(pages, PlainPages):
@@ -87,18 +109,14 @@ def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: s
     first_key = _decoding_key(keyframe)
     variants: dict[tuple[Any, ...], Level] = {}
     for number, page in enumerate(series):
-        own = page.keyframe if page is not None else keyframe
-        key = _decoding_key(own)
-        if key == first_key:
+        if page is None:
+            continue
+        own = apart.get(number, page).keyframe
+        if own is keyframe or (key := _decoding_key(own)) == first_key:
             continue
         if key not in variants:
             check_decodable(own, own.shape, url)
-            if own.shaped != keyframe.shaped:
-                raise CorruptFileError(
-                    f"page {page.index} of {url} has shape {own.shaped}, but the first page has"
-                    f" {keyframe.shaped}",
-                    url=url,
-                )
+            _check_alike(page, own, keyframe, url)
             variants[key] = Level(geometry, pages, own, keyframe.dtype, url)
         level.decode_by(number, variants[key])
     return level
@@ -106,18 +124,37 @@ def _level(series: Any, geometry: Geometry, pages: Sequence[Page | None], url: s
 
 def _decoding_key(page: Any) -> tuple[Any, ...]:
     """Equal for pages with the same decoder and the same fill value."""
-    return page.hash, page.nodata
+    return page.hash, page.nodata, page.subsampling, t4_options(page)
 
 
-def page_level(series: Any, url: str) -> Level:
+def _check_alike(page: Any, own: Any, keyframe: Any, url: str) -> None:
+    """Check that a page has the shape and the type of the image.
+
+    Raises
+    ------
+    CorruptFileError
+    """
+    if own.shaped == keyframe.shaped and own.dtype == keyframe.dtype:
+        return
+    found, expected = (f"{each.dtype} of shape {each.shape}" for each in (own, keyframe))
+    raise CorruptFileError(
+        f"page {page.index} of {url} is {found}, but page {keyframe.index} of the same image is"
+        f" {expected}: the pages do not belong to one image, or the tags of one of them are"
+        " damaged; copy the file again from where it was written",
+        url=url,
+    )
+
+
+def page_level(series: Any, frames: Frames, url: str) -> Level:
     """The pages of a series along one axis, whatever shape the metadata give to the image."""
     keyframe = series.keyframe
     plane: PlaneShape = tuple(int(n) for n in keyframe.shaped)  # type: ignore[assignment]
-    pages = _pages(series, plane, url)
+    apart = frames.read_apart(series)
+    pages = _pages(series, apart, plane, url)
     geometry = find_geometry((len(pages), *keyframe.shape), plane)
     if geometry is None:
         raise CorruptFileError(f"{url} has pages of the unexpected shape {plane}", url=url)
-    return _level(series, geometry, pages, url)
+    return _level(series, apart, geometry, pages, url)
 
 
 def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
@@ -127,32 +164,29 @@ def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
     ------
     CorruptFileError, UnsupportedFormatError
     """
-    if keyframe.dtype is None or min(shape, default=0) < 1:
+    if min(shape, default=0) < 1:
+        raise UnsupportedFormatError(f"{url} has no pixels: its shape is {shape}", url=url)
+    ignore_meaningless_tags(keyframe)
+    refused = refusal(keyframe)
+    if refused:
         raise UnsupportedFormatError(
-            f"{url} has pixels that cannot be decoded: shape {shape}, sample format"
-            f" {keyframe.sampleformat}, {keyframe.bitspersample} bits",
-            url=url,
-        )
-    if keyframe.is_subsampled and keyframe.is_contiguous:
-        raise UnsupportedFormatError(
-            f"{url} has subsampled chroma without JPEG compression, which has no decoder", url=url
+            f"{url} cannot be decoded: {refused} are not supported", url=url
         )
     check_layout(keyframe, url)
-    if keyframe.compression == 1:
-        # A predictor belongs to LZW, Deflate and the like (TIFF 6.0, section 14). Without
-        # compression libtiff ignores it, and the LSM 510 wrote such files.
-        keyframe.predictor = 1
     # tifffile computes the decoder and the fill value on first access; do it while header errors
     # are handled.
-    _ = keyframe.decode, keyframe.nodata
+    _ = find_decoder(keyframe), keyframe.nodata
 
 
-def _pages(series: Any, plane: PlaneShape, url: str) -> Sequence[Page | None]:
-    if series.dataoffset:
+def _pages(
+    series: Any, apart: Mapping[int, Any], plane: PlaneShape, url: str
+) -> Sequence[Page | None]:
+    if series.dataoffset and not apart:
         page_bytes = math.prod(plane) * series.keyframe.dtype.itemsize
         count = math.prod(int(n) for n in series.shape) // math.prod(plane)
         return PlainPages(int(series.dataoffset), page_bytes, count)
-    return [page and read_page(page, page.keyframe, url) for page in series]
+    own = (apart.get(number, page) for number, page in enumerate(series))
+    return [page and read_page(page, page.keyframe, url) for page in own]
 
 
 def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
@@ -164,22 +198,43 @@ def read_page(page: Any, keyframe: Any, url: str) -> Page | None:
     """
     if page is None:
         return None
-    offsets, counts = page.dataoffsets, page.databytecounts
+    offsets = page.dataoffsets
     if len(offsets) == 0:
         raise CorruptFileError(f"page {page.index} of {url} has no data offsets", url=url)
+    counts = known_counts(page, keyframe, offsets)
     if not all(isinstance(n, int) for n in (offsets[0], *counts[:1])):
         raise CorruptFileError(
             f"page {page.index} of {url} has offsets or byte counts that are not integers", url=url
         )
     is_plain = _is_plain(offsets, counts, keyframe)
-    if is_plain and offsets[0] == 0:
-        if any(counts):
+    if 0 in offsets:
+        at_start = [i for i, (o, n) in enumerate(zip(offsets, counts, strict=False)) if n and not o]
+        if at_start:
             raise CorruptFileError(
-                f"page {page.index} of {url} places its pixels at byte 0, inside the header",
+                f"page {page.index} of {url} places segment {at_start[0]} at byte 0, inside the"
+                f" header, with a byte count of {counts[at_start[0]]}",
                 url=url,
             )
-        is_plain = False  # nothing is stored: fill
+        is_plain = is_plain and offsets[0] != 0  # nothing is stored: fill
+    if not is_plain and (page is keyframe or len(offsets) != len(keyframe.dataoffsets)):
+        _check_number(page, keyframe, url)
     return Page(offsets, counts, is_plain, page.jpegtables)
+
+
+def _check_number(page: Any, keyframe: Any, url: str) -> None:
+    """Refuse a page with fewer offsets than segments.
+
+    A segment that is not stored has an offset of 0 (GDAL's sparse files). A header of 400 bytes
+    could promise billions of segments otherwise.
+    """
+    n_offsets, needed = len(page.dataoffsets), _n_segments(keyframe)
+    if n_offsets < needed:
+        what = "tiles" if keyframe.is_tiled else "strips"
+        raise CorruptFileError(
+            f"page {page.index} of {url} consists of {needed} {what} by its sizes, but has offsets"
+            f" of only {n_offsets}",
+            url=url,
+        )
 
 
 def _is_plain(offsets: Sequence[int], counts: Sequence[int], keyframe: Any) -> bool:

@@ -38,6 +38,25 @@ class AnyLevel(Protocol):
         """The same level of another file with an identical header."""
 
 
+IMAGE = "image"
+"""Role of an image of its own, which no copy leaves out unasked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """One of several images of a file, or of a multi-file dataset."""
+
+    series: int
+    """Its number, by which ``series=`` opens it."""
+    role: str
+    """``"image"``, or what it is beside an image: ``"thumbnail"``, ``"label"``, ``"macro"``,
+    ``"map"``, ``"mask"`` or ``"empty"``."""
+    name: str
+    """Name that the file gives it; empty if it has none."""
+    shape: tuple[int, ...]
+    dtype: str
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetMembership:
     """What a file knows about the multi-file dataset that it belongs to."""
@@ -74,4 +93,13 @@ class ParsedImage:
     """Levels of the pages that have another layout than those of `levels`; only members of a
     multi-file dataset have such pages."""
     remarks: tuple[Remark, ...] = ()
-    """What was noticed about the file without being an error."""
+    """What was noticed about the file without being an error; the same whether attributes are read
+    or not, so that commit records do not depend on who read the header before."""
+    metadata_remarks: tuple[Remark, ...] = ()
+    """What was noticed while attributes and coordinates were read; empty where they are not."""
+    images: tuple[FileImage, ...] = ()
+    """All images of the file, by number; empty if it has only one."""
+    n_pages: int = 0
+    """Number of pages of a file that is parsed as a member of a multi-file dataset."""
+    uuid: str = ""
+    """UUID by which OME-XML identifies the file; empty if it has none, or was not looked for."""

@@ -11,6 +11,9 @@ import numpy as np
 
 from cloudimg.tiff.geometry import PlaneShape
 
+SegmentPlace = tuple[int, int, int, int, int]
+"""Separate sample of a segment, its first depth, row and column in the page, and 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -73,12 +76,20 @@ class PageLayout:
 
     def segment_bytes(self, index: int) -> int:
         """Size of a segment before compression."""
-        depth, height, width = self.segment_shape
-        if not self.is_tiled:
-            _, _, n_high, n_wide = self.segment_grid
-            row = index // n_wide % n_high
-            height = min(height, self.plane_shape[2] - row * height)
+        _, (depth, height, width, _) = self.segment_place(index)
         return depth * height * math.ceil(width * self.pixel_bits / 8)
+
+    def segment_place(self, index: int) -> tuple[SegmentPlace, tuple[int, int, int, int]]:
+        """Where a segment begins in its page, and its depth, height, width and samples."""
+        _, n_deep, n_high, n_wide = self.segment_grid
+        depth, height, width = self.segment_shape
+        rest, column = divmod(index, n_wide)
+        rest, row = divmod(rest, n_high)
+        sample, deep = divmod(rest, n_deep)
+        place = sample, deep * depth, row * height, column * width, 0
+        if not self.is_tiled:
+            height = min(height, self.plane_shape[2] - place[2])
+        return place, (depth, height, width, self.plane_shape[4])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,19 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cloudimg.errors import CloudimgError, CorruptFileError, LimitError
-from cloudimg.tiff.ifd import Buffer, Range
+from cloudimg.errors import CloudimgError, CorruptFileError, LimitError, counted
+from cloudimg.tiff.ifd import Buffer, Dialect, Range
+from cloudimg.tiff.loops import ChainWatch
 from cloudimg.tiff.prefetch import missing_ifds
 
 FetchRanges = Callable[[Sequence[Range]], Sequence[tuple[int, Buffer]]]
 """Fetches half-open ranges concurrently; returns the offset and the bytes of each part. Parts may
 be joined; bytes may be missing only beyond the end of the file."""
+
+
+class NotFetchedError(Exception):
+    """Bytes of a file are not fetched while `SparseFile.fetches` is False."""
+
 
 _FIRST_BEFORE_BYTES = 8 * 2**10
 _FIRST_WINDOW_BYTES = 32 * 2**10
@@ -26,15 +32,15 @@ _JUMP_WINDOW_BYTES = 8 * 2**10
 _MAX_WINDOW_BYTES = 4 * 2**20
 _MAX_REREADS = 8
 """The parser may read this many times the size of the file, and `_REREAD_BYTES` on top: more
-means a loop of IFDs."""
+means many IFDs that share what is large."""
 _REREAD_BYTES = 4 * 2**20
 _MANY_JUMPS = 32
 _SMALL_BYTES = 16 * 2**20
 """A file up to this size is fetched whole if its IFDs are scattered unpredictably."""
 _MAX_VISITS = 32
 """Mean number of visits allowed per IFD: the parser walks a chain a few times."""
-_LOOP_VISITS = 1000
-"""Visits allowed in addition: tifffile itself detects loops of up to a hundred IFDs."""
+_FEW_VISITS = 1000
+"""Visits allowed in addition, for files of few IFDs."""
 
 
 class SparseFile(io.RawIOBase):
@@ -68,13 +74,19 @@ class SparseFile(io.RawIOBase):
         self._read_bytes = 0
         self._jumps = 0
         self._n_visits = 0
-        self._visited: set[int] = set()
+        self._watch: ChainWatch | None = None
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
         self._parts: list[Buffer] = []
         self._reads: list[Range] = []
+        self.fetches = True
+        """Whether bytes that are missing are fetched; if not, reading them is `NotFetchedError`."""
+        self.n_refused = 0
+        """Number of reads that were refused because bytes are missing."""
         self.error: CloudimgError | None = None
         """First failure of `fetch`. Parsers swallow exceptions, so check this after parsing."""
+        self.ends_too_early = False
+        """Whether the parser tried to read beyond the end of the file."""
 
     def add(self, start_bytes: int, data: Buffer) -> None:
         """Add a fetched fragment; fragments are kept disjoint."""
@@ -111,6 +123,13 @@ class SparseFile(io.RawIOBase):
             parts.append(part)
         return b"".join(parts)
 
+    def look(self, start_bytes: int, stop_bytes: int) -> Buffer | None:
+        """Read a range if it has been fetched; None if it has not."""
+        part = self.have(start_bytes, stop_bytes)
+        if part is not None:
+            self._reads.append((start_bytes, stop_bytes))
+        return part
+
     def take_reads(self) -> list[Range]:
         """The ranges read since the last call, sorted, overlapping ones joined."""
         joined: list[Range] = []
@@ -121,6 +140,11 @@ class SparseFile(io.RawIOBase):
                 joined.append((start, stop))
         self._reads.clear()
         return joined
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the whole file."""
+        return self._size
 
     @property
     def held_bytes(self) -> int:
@@ -144,18 +168,26 @@ class SparseFile(io.RawIOBase):
         return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        stop = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        start = self._position
+        stop = self._size if size is None or size < 0 else min(start + size, self._size)
+        self.ends_too_early |= size is not None and start + size > self._size
         parts = []
-        if self._position < stop:
-            self._reads.append((self._position, stop))
-            self._count(self._position, stop - self._position)
+        if not self.fetches and start < stop and self.have(start, stop) is None:
+            self.n_refused += 1
+            raise NotFetchedError(f"bytes {start}-{stop} of {self._url}")
+        if start < stop:
+            self._reads.append((start, stop))
+            self._count(stop - start)
         while self._position < stop:
             part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
                 break
             parts.append(part)
             self._position += len(part)
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        if data:
+            self._watch_chain(start, data)
+        return data
 
     def readinto(self, buffer: Any, /) -> int:
         # len() of an array or a record counts items, not bytes.
@@ -169,28 +201,43 @@ class SparseFile(io.RawIOBase):
         begin = self._starts[at]
         return memoryview(self._parts[at])[start - begin : stop - begin]
 
-    def _count(self, start: int, n_bytes: int) -> None:
-        """Stop a parser that goes in circles or is led to the same bytes again and again."""
+    def _count(self, n_bytes: int) -> None:
+        """Stop a parser that is led to the same bytes again and again."""
+        if self.error is not None:  # parsers swallow it and go on
+            raise self.error
         self._read_bytes += n_bytes
-        if n_bytes == self._visit_bytes():
+        watch = self._watch
+        if watch is not None and watch.is_visit(n_bytes):
             self._n_visits += 1
-            self._visited.add(start)
-        too_often = self._n_visits > _MAX_VISITS * len(self._visited) + _LOOP_VISITS
+        n_ifds = 0 if watch is None else watch.n_ifds
+        too_often = self._n_visits > _MAX_VISITS * n_ifds + _FEW_VISITS
         if too_often or self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
-            self.error = self.error or CorruptFileError(
-                f"the header of {self._url} leads to the same bytes again and again: a loop of"
-                f" IFDs, or many IFDs that share large tags (the parser read {self._read_bytes}"
-                f" bytes of a file of {self._size})",
+            self.error = CorruptFileError(
+                f"the header of {self._url} leads to the same bytes again and again: many IFDs"
+                f" share large tags, or many SubIFDs are the same one (the parser read"
+                f" {self._read_bytes} bytes of a file of {self._size})",
                 url=self._url,
             )
             raise self.error
 
-    def _visit_bytes(self) -> int:
-        """Length of the tag count at the beginning of an IFD.
-
-        No value outside an IFD has this length: values as short as this are stored in the IFD.
-        """
-        return 8 if (self.have(2, 4) or b"") in (b"+\0", b"\0+") else 2
+    def _watch_chain(self, start: int, data: bytes) -> None:
+        """Stop a parser that follows a circular chain of IFDs."""
+        if self._watch is None:
+            magic = self.beginning(0, 4) or b""
+            order = ">" if magic[:2] == b"MM" else "<"
+            self._watch = ChainWatch(Dialect(order, magic[2:] in (b"+\0", b"\0+")))
+        loop = self._watch.loop(start, data)
+        if loop is not None:
+            last, following = loop
+            which = "itself" if last == following else f"the IFD at byte {following}"
+            self.error = CorruptFileError(
+                f"the chain of IFDs of {self._url} is circular: after"
+                f" {counted(self._watch.n_ifds, 'IFD')},"
+                f" the one at byte {last} leads back to {which}, so the number of pages is unknown;"
+                " copy the file again from where it was written",
+                url=self._url,
+            )
+            raise self.error
 
     def _miss(self, start: int, stop: int) -> Buffer | None:
         """Fetch a window around `start`.

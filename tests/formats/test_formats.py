@@ -32,7 +32,7 @@ from cloudimg.errors import (
     LimitError,
     UnsupportedFormatError,
 )
-from cloudimg.formats import Format, decode, dims_of, find_format, register_format, registry
+from cloudimg.formats import Format, decode, dims_of, find_format, register_format, registry, sizes
 
 Array = npt.NDArray[Any]
 LIMIT_BYTES = 2**30
@@ -225,9 +225,7 @@ def test_imageio_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_imageio_cannot_read_names_the_plugins() -> None:
-    with pytest.raises(
-        UnsupportedFormatError, match=r"pyav is not installed; .*pillow does not"
-    ):
+    with pytest.raises(UnsupportedFormatError, match=r"pyav is not installed; .*pillow does not"):
         read("a.mp4", b"garbage" * 20)
     with pytest.raises(UnsupportedFormatError, match="PostScript"):
         read("a.tga", b"%!PS-Adobe-3.0 EPSF-3.0\n")
@@ -381,6 +379,8 @@ def jxl_header(*fields: tuple[int, int]) -> bytes:
     return b"\xff\x0a" + bits.to_bytes(16, "little")
 
 
+JXL_20000 = ((0, 1), (2, 2), (19999, 18), (1, 3), (0, 1), (0, 1))
+SIZ_20000 = b"\xff\x4f\xff\x51" + struct.pack(">HHIIIIIIII", 44, 0, *(20000, 20000, 0, 0) * 2)
 JXL = jxl_header((0, 1), (2, 2), (49999, 18), (1, 3))
 BOMBS: dict[str, bytes] = {
     "png": png_header() + png_chunk(b"IDAT", zlib.compress(bytes(50))),
@@ -404,6 +404,21 @@ BOMBS: dict[str, bytes] = {
     "jpeg xl of two sides": jxl_header((0, 1), (3, 2), (2**29, 30), (0, 3), (0, 2), (99, 9)),
     "jpeg xl in boxes": b"\0\0\0\x0cJXL \r\n\x87\n" + boxed(b"ftyp", b"jxl ") + boxed(b"jxlc", JXL),
     "jpeg xl in parts": b"\0\0\0\x0cJXL \r\n\x87\n" + boxed(b"jxlp", bytes(4) + JXL),
+    # 20000 x 20000 bytes would be within the limit.
+    "jpeg xl of extra channels": jxl_header(*JXL_20000, (0, 4), (2, 2), (0, 4), (2**15 - 1, 15)),
+    "jpeg xl of floats": jxl_header(*JXL_20000, (0, 1), (1, 1), (0, 2), (7, 4)),
+    "jpeg 2000 of deep components": SIZ_20000 + b"\x00\x02" + b"\x07\x01\x01" + b"\x0f\x01\x01",
+    "jpeg behind garbage": b"\xff\xd8\xff\xe0\x00\x04abgarbage\xff\xff\xc0"
+    + struct.pack(">HBHHB", 17, 8, 50000, 50000, 3),
+    "jpeg of two frames": b"\xff\xd8\xff\xc0"
+    + struct.pack(">HBHHB", 8, 8, 10, 10, 1)
+    + b"\xff\xc3"
+    + struct.pack(">HBHHB", 8, 8, 50000, 50000, 3),
+    "avif of 12 bits": FTYP
+    + boxed(
+        b"meta",
+        boxed(b"ispe", struct.pack(">III", 0, 20000, 20000)) + boxed(b"av1C", b"\x81\x40\x60\0"),
+    ),
     "avif": FTYP + boxed(b"meta", boxed(b"ispe", struct.pack(">III", 0, 50000, 50000))),
     "qoi": b"qoif" + struct.pack(">IIBB", 50000, 50000, 4, 0) + bytes(7) + b"\x01",
     "pgm": b"P5\n# a comment\n50000 50000\n255\n",
@@ -438,6 +453,47 @@ def test_declared_sizes_are_never_above_the_decoded(case: str) -> None:
     n_rows_columns = array.shape[dims.index("y")] * array.shape[dims.index("x")]
     # Headers may leave samples, their size and the number of pages open.
     assert n_rows_columns <= math.prod(factors) <= array.nbytes
+
+
+CODEC_SIZES: dict[str, tuple[Callable[[bytes], sizes.Factors | None], str, str]] = {
+    "jpegxl": (sizes.jpeg_xl, "grey two rgb rgba pages", "uint8 uint16 float16 float32"),
+    "jpeg2k": (sizes.jpeg2000, "grey two rgb rgba", "uint8 uint16 uint32 int16"),
+    "jpegxr": (sizes.jpeg_xr, "grey rgb rgba", "uint8 uint16 float16 float32"),
+    "png": (sizes.png, "grey two rgb rgba", "uint8 uint16"),
+    "jpegls": (sizes.jpeg, "grey rgb rgba", "uint8 uint16"),
+    "jpeg8": (sizes.jpeg, "grey rgb rgba", "uint8 uint16"),
+}
+SHAPES = {"grey": (20, 30), "two": (20, 31, 2), "rgb": (64, 64, 3), "rgba": (20, 70, 4)}
+SHAPES["pages"] = (3, 20, 30, 3)
+
+
+@pytest.mark.parametrize("codec", CODEC_SIZES)
+def test_declared_sizes_are_those_of_the_decoded(codec: str) -> None:
+    measure, shapes, dtypes = CODEC_SIZES[codec]
+    for shape in map(SHAPES.get, shapes.split()):
+        for dtype in dtypes.split():
+            pixels = np.ones(shape or (), dtype)
+            data = bytes(getattr(imagecodecs, f"{codec}_encode")(pixels))
+            factors = measure(data)
+            assert factors is not None
+            assert math.prod(factors) == pixels.nbytes, (shape, dtype)
+            assert getattr(imagecodecs, f"{codec}_decode")(data).nbytes == pixels.nbytes
+
+
+def test_frames_of_a_jpeg_xl_are_counted() -> None:
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((900, 40, 40), np.uint16)))
+    assert len(data) < 30_000
+    with pytest.raises(LimitError, match=r"900 x 40 x 40 x 2 = 2880000 bytes .* limit of 2000000"):
+        read("a", data, limit_bytes=2_000_000)
+    assert read("a", data, limit_bytes=3_000_000).shape == (900, 40, 40)
+
+
+def test_extra_channels_of_a_jpeg_xl_are_counted() -> None:
+    pixels = np.zeros((5, 40, 40), np.uint16)
+    data = bytes(imagecodecs.jpegxl_encode(pixels, planar=True))
+    with pytest.raises(LimitError, match=r"40 x 40 x 5 x 2 = 16000 bytes"):
+        read("a", data, limit_bytes=15_000)
+    assert read("a", data, limit_bytes=17_000).shape == (5, 40, 40)
 
 
 def broken(file: BinaryIO, url: str) -> Array:

@@ -145,9 +145,9 @@ def _claims() -> dict[str, Callable[[], bytes]]:
         "ImageJ of 2^40 slices": lambda: _described(f"ImageJ=1.5\nimages=2\nslices={2**40}\n"),
         "shaped 10^9": lambda: _described(json.dumps({"shape": [10**9, 16, 16]})),
         "shaped in 10^5 dims": lambda: _described(json.dumps({"shape": [1] * 10**5 + [16, 16]})),
-        "OME of 10^9 planes": lambda: _described(_ome(1, 10**9, "<TiffData/>")),
-        "OME of 10^6 x 10^6": lambda: _described(_ome(10**6, 10**6, "<TiffData/>")),
-        "OME counting 10^9": lambda: _described(_ome(2, 2, '<TiffData PlaneCount="999999999"/>')),
+        "OME of 10^9 planes": lambda: _described(ome(1, 10**9, "<TiffData/>")),
+        "OME of 10^6 x 10^6": lambda: _described(ome(10**6, 10**6, "<TiffData/>")),
+        "OME counting 10^9": lambda: _described(ome(2, 2, '<TiffData PlaneCount="999999999"/>')),
         "OME of 10^5 images": lambda: _described(_many_images(10**5)),
         "OME of deep XML": lambda: _described("<OME>" + "<a>" * 10**5),
         "OME of many entities": lambda: _described(_laughs()),
@@ -219,7 +219,7 @@ def _described(text: str) -> bytes:
     return build(pages, blob=bytes(256))
 
 
-def _ome(size_z: int, size_t: int, data: str) -> str:
+def ome(size_z: int, size_t: int, data: str) -> str:
     head, _, end = OME.format(order="ZCT", x=16, type="uint8", channels="", data=data).partition(
         'SizeC="#" SizeT="#"'
     )
@@ -227,7 +227,7 @@ def _ome(size_z: int, size_t: int, data: str) -> str:
 
 
 def _many_images(n: int) -> str:
-    head, image, end = re.split("(<Image.*</Image>)", _ome(1, 1, "<TiffData/>"))
+    head, image, end = re.split("(<Image.*</Image>)", ome(1, 1, "<TiffData/>"))
     return head + n * image + end
 
 

@@ -378,6 +378,52 @@ def parse_range(header: str | None) -> tuple[int, int | None] | None:
 # The store's behaviour
 
 
+def first_name(message: Message) -> str:
+    """The least name that the answer to a request for a listing can have; empty for others."""
+    query = message.query
+    if message.key or "list-type" not in query:
+        return ""
+    token = query.get("continuation-token")
+    if token is not None:
+        return base64.urlsafe_b64decode(token).decode()
+    after = f"{query['start-after']}\0" if "start-after" in query else ""
+    return max(after, query.get("prefix", ""))
+
+
+def _emptied(text: str) -> str:
+    """A listing without its keys, which says that it is the last page."""
+    text = re.sub("<(Contents|CommonPrefixes)>.*?</\\1>", "", text, flags=re.DOTALL)
+    return re.sub("<KeyCount>.*?</KeyCount>", "<KeyCount>0</KeyCount>", _ended(text))
+
+
+def _ended(text: str) -> str:
+    """A listing with its keys, which says that it is the last page."""
+    text = re.sub("<NextContinuationToken>.*?</NextContinuationToken>", "", text)
+    return text.replace("<IsTruncated>true<", "<IsTruncated>false<")
+
+
+def _of_another_bucket(text: str) -> str:
+    """A listing of another bucket: as long, of other names."""
+    text = re.sub("<Name>.*?</Name>", "<Name>elsewhere</Name>", _ended(text))
+    return re.sub("<Key>.*?</Key>", "<Key>another/file.tif</Key>", text)
+
+
+ALTERED: Mapping[str, Callable[[str], str] | None] = {
+    "body": None,
+    "short": None,
+    "short-whole": None,
+    "short-range": None,
+    "empty": _emptied,
+    "ended": _ended,
+    "other-bucket": _of_another_bucket,
+    "half": lambda text: text[: len(text) // 2],
+}
+"""body: `Fault.body` instead. short: half the bytes, with a Content-Length of that half; the
+Content-Range is that of all. short-whole: so, with status 200 and no Content-Range. short-range:
+so, with a Content-Range by which the file ends there. The others alter the document of a listing.
+"""
+
+
 @dataclass(slots=True)
 class Fault:
     """A rule that makes requests go wrong; the first rule that applies to a request decides."""
@@ -386,7 +432,8 @@ class Fault:
     """A regular expression, searched in ``METHOD /bucket/key``; a listing is ``GET /bucket/``."""
     kind: str = "status"
     """status: answer `status`. reset: drop the connection without an answer. truncate: close it
-    after half the body. stall: never answer. slow: drip the body over `seconds`."""
+    after half the body. stall: never answer. slow: drip the body over `seconds`. The others are
+    complete answers of HTTP with the status of the right one: see `ALTERED`."""
     status: int = 503
     code: str = ""
     """Of the answer with `status`; S3's usual one for it without."""
@@ -398,16 +445,23 @@ class Fault:
     seconds: float = 2.0
     apply: bool = False
     """For status, reset and stall: whether the store carries out the request nevertheless."""
+    body: str = ""
+    """For kind body: all that is answered, with status 200."""
+    begins_at: str = ""
+    """Only listings of which all names would come at or after this key."""
 
-    KINDS = ("status", "reset", "truncate", "stall", "slow")
+    KINDS = ("status", "reset", "truncate", "stall", "slow", *ALTERED)
 
     def __post_init__(self) -> None:
         if self.kind not in self.KINDS:
             raise ValueError(f"kind of fault {self.kind!r} is none of {self.KINDS}")
         re.compile(self.match)
 
-    def fires(self, text: str, draw: Callable[[], float]) -> bool:
+    def fires(self, message: Message, draw: Callable[[], float]) -> bool:
+        text = f"{message.method} /{message.bucket}/{message.key}"
         if self.times == 0 or not re.search(self.match, text):
+            return False
+        if self.begins_at and first_name(message) < self.begins_at:
             return False
         if self.skip:
             self.skip -= 1
@@ -447,8 +501,7 @@ class Server:
         return entry
 
     def fault_for(self, message: Message) -> Fault | None:
-        text = f"{message.method} /{message.bucket}/{message.key}"
-        return next((f for f in self.faults if f.fires(text, self.random.random)), None)
+        return next((f for f in self.faults if f.fires(message, self.random.random)), None)
 
     def answer(self, message: Message) -> Response:
         operations = OBJECT_OPERATIONS if message.key else BUCKET_OPERATIONS
@@ -614,6 +667,30 @@ def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
+def shortened(kind: str, right: Response) -> Response:
+    """Half of an answer's bytes; see `ALTERED`."""
+    headers, n = dict(right.headers), len(right.body) // 2
+    content_range = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    if kind == "short-whole":
+        headers.pop("Content-Range", None)
+    elif kind == "short-range" and content_range is not None:
+        start = int(content_range[1])
+        headers["Content-Range"] = f"bytes {start}-{start + n - 1}/{start + n}"
+    status = 200 if kind == "short-whole" else right.status
+    return Response(status, headers, right.body[:n])
+
+
+def altered(fault: Fault, right: Response) -> Response:
+    """A complete answer in place of the right one."""
+    if fault.kind == "body":
+        return Response(200, {"Content-Type": "application/xml"}, fault.body.encode())
+    if fault.kind.startswith("short"):
+        return shortened(fault.kind, right)
+    alter = ALTERED[fault.kind]
+    assert alter is not None
+    return Response(right.status, right.headers, alter(bytes(right.body).decode()).encode())
+
+
 Operation = Callable[[Server, Message], Response]
 PLAIN_PARAMETERS = {"x-id", "prefix", "delimiter", "continuation-token", "start-after"}
 PLAIN_PARAMETERS |= {"max-keys", "encoding-type", "fetch-owner"}
@@ -756,6 +833,8 @@ class Connection(asyncio.Protocol):
                 self.server.answer(message)
             if fault.kind == "reset":
                 self.reset()
+        elif fault.kind in ALTERED:
+            self.send(message, altered(fault, self.server.answer(message)))
         else:
             self.send(message, self.server.answer(message), fault)
 

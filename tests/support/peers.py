@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,18 @@ def _misread(keyframe: tifffile.TiffPage, one: Any) -> str:
         return "not stored, where tifffile reads the header as pixels"
     if page.compression == 1 and one and len(one.databytecounts) < len(one.dataoffsets):
         return "uncompressed with byte counts missing, for which tifffile takes zeros"
+    if one and _is_strip_of_no_bytes(page, one):
+        return "a page of one strip with a byte count of 0, for which tifffile takes zeros"
     return ""
+
+
+def _is_strip_of_no_bytes(page: tifffile.TiffPage, one: Any) -> bool:
+    """Whether a page is one strip that begins somewhere and has no bytes.
+
+    libtiff takes its size from the rows, or reads it up to the end of the file.
+    """
+    is_one_strip = not page.is_tiled and page.rowsperstrip >= page.imagelength
+    return is_one_strip and one.dataoffsets[0] > 0 and tuple(one.databytecounts) == (0,)
 
 
 def _corner(level: tifffile.TiffPageSeries, side: int) -> Array:
@@ -123,7 +135,8 @@ def unequal(ours: Array, theirs: Array) -> str:
     """How two arrays differ; empty where they do not."""
     if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
         return f"{ours.shape} {ours.dtype} for {theirs.shape} {theirs.dtype}"
-    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        same = (ours == theirs) | ((ours != ours) & (theirs != theirs))
     if same.all():
         return ""
     first = tuple(int(i) for i in np.argwhere(~same)[0])
@@ -131,16 +144,76 @@ def unequal(ours: Array, theirs: Array) -> str:
     return f"{count} of {same.size} differ, first {first}: {ours[first]} for {theirs[first]}"
 
 
-def read_by_gdal(path: Path, side: int | None = None) -> Array | str:
-    """All bands of the first directory, or their corner; why, where GDAL does not read it."""
+def read_by_gdal(path: Path, side: int | None = None, offset: int = 0) -> Array | str:
+    """All bands of a directory, or their corner; why, where GDAL does not read it.
+
+    The first directory, or that at an offset.
+    """
     rasterio = _rasterio()
     window = rasterio.windows.Window(0, 0, side, side) if side else None
+    name, options = (f"GTIFF_DIR:off:{offset}:{path}", {}) if offset else (path, _GTIFF)
     try:
-        with rasterio.open(path, driver="GTiff") as dataset:
+        with rasterio.open(name, **options) as dataset:
             bands: Array = dataset.read(window=window)
             return bands
     except (rasterio.errors.RasterioError, MemoryError, ValueError) as exc:
         return f"{type(exc).__name__}: {str(exc)[:100]}"
+
+
+_GTIFF = {"driver": "GTiff"}
+
+
+def stored_pages(data: bytes) -> list[tuple[Array, int]]:
+    """Each directory by itself, SubIFDs included, and how many bytes its pixels take in the file.
+
+    Without those that tifffile does not read. Of one with depth, each plane; of one with planes of
+    samples that has only one, this plane.
+    """
+    found: list[tuple[Array, int]] = []
+    with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tiff:
+        for page, _ in _directories(tiff):
+            pixels = _page_or_none(page)
+            if pixels is not None:
+                is_stack = page.imagedepth > 1 or (pixels.ndim == 3 and pixels.shape[0] == 1)
+                planes = list(pixels) if is_stack else [pixels]
+                found += [(plane, sum(page.databytecounts) // len(planes)) for plane in planes]
+    return found
+
+
+def read_pages_by_gdal(path: Path) -> list[Array]:
+    """Each directory by itself, SubIFDs included, samples last; without those that GDAL does not
+    read."""
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
+        offsets = [offset for _, offset in _directories(tiff)]
+    read = [read_by_gdal(path, offset=offset) for offset in offsets]
+    return [samples_last(bands) for bands in read if not isinstance(bands, str)]
+
+
+def samples_last(bands: Array) -> Array:
+    return bands[0] if len(bands) == 1 else np.moveaxis(bands, 0, -1)
+
+
+def _directories(tiff: tifffile.TiffFile) -> Iterator[tuple[Any, int]]:
+    for page in _until_broken(tiff.pages):
+        yield page, page.offset
+        if page.subifds:
+            yield from ((sub, sub.offset) for sub in _until_broken(page.pages))
+
+
+def _until_broken(pages: Any) -> Iterator[Any]:
+    """The pages before the chain breaks or loops."""
+    try:
+        for i in range(min(len(pages), 100)):
+            yield pages[i].aspage()
+    except Exception:  # noqa: BLE001
+        return
+
+
+def _page_or_none(page: Any) -> Array | None:
+    try:
+        return page.asarray()
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def _rasterio() -> Any:
@@ -152,10 +225,32 @@ def _rasterio() -> Any:
 
 def difference_from_gdal(ours: Array, dims: Sequence[str], theirs: Array) -> str:
     """How the first page differs from GDAL's bands; empty where it does not."""
+    return unequal(bands_of_first_page(ours, dims), theirs)
+
+
+def bands_of_first_page(ours: Array, dims: Sequence[str]) -> Array:
+    """As GDAL gives them."""
     n_plane = 3 if dims[-1] == "s" else 2
     page = ours[(0,) * (ours.ndim - n_plane)]
     bands = np.moveaxis(page, -1, 0) if n_plane == 3 else page[None]
-    # GDAL has neither bits nor half floats.
-    if bands.dtype in (np.bool_, np.float16):
-        bands = bands.astype(np.uint8 if bands.dtype == np.bool_ else np.float32)
-    return unequal(bands, theirs)
+    return _as_by_gdal(bands)
+
+
+def _as_by_gdal(pixels: Array) -> Array:
+    """GDAL has neither bits nor half floats."""
+    if pixels.dtype in (np.bool_, np.float16):
+        return pixels.astype(np.uint8 if pixels.dtype == np.bool_ else np.float32)
+    return pixels
+
+
+def pages_not_in(ours: Array, dims: Sequence[str], path: Path, offsets: Sequence[int]) -> list[int]:
+    """Which pages that GDAL reads at the offsets are not among ours."""
+    n_plane = 3 if dims[-1] == "s" else 2
+    planes = _as_by_gdal(ours).reshape(-1, *ours.shape[-n_plane:])
+    known = {plane.tobytes() for plane in planes}
+    read = [read_by_gdal(path, offset=offset) for offset in offsets]
+    return [
+        i
+        for i, bands in enumerate(read)
+        if not isinstance(bands, str) and samples_last(bands).tobytes() not in known
+    ]

@@ -260,7 +260,10 @@ def test_files_of_a_pattern_have_palettes_of_their_own(meter: Meter, bucket: str
     check(image, expected)
     twin = pickle.loads(pickle.dumps(image))
     np.testing.assert_array_equal(twin.read((5, slice(50, 70))), expected[5, 50:70])
-    assert cloudimg.open(url, **options).to_dask().name != image.to_dask().name
+    with pytest.raises(MismatchError, match=r"its colormap is palette .* allow_differences"):
+        cloudimg.open(url, **options)
+    as_indices = cloudimg.open(url, allow_differences="colormap", **options)
+    assert as_indices.to_dask().name != image.to_dask().name
     meter.put(bucket, "0y_1x.tif", seed.encode(plane))
     image = cloudimg.open(url, palette="rgb", **options)
     with pytest.raises(MismatchError, match=r"0y_1x\.tif"):

@@ -44,7 +44,7 @@ HUNG_S = 120
 """Nothing takes nearly as long, even where much else is running: what does has no end."""
 MOST_STEPS = 50_000_000
 """See `tests.support.counting`; ten seconds or so of Python, if nobody counts."""
-MOST_MEMORY_BYTES = 2**30
+MOST_MEMORY_BYTES = 700 * 10**6
 LARGEST_BYTES = 64 * 2**20
 """Larger images are not read whole."""
 LARGEST_SOURCE_BYTES = 200_000
@@ -86,7 +86,7 @@ class Examine:
         if n_steps > MOST_STEPS:
             reading.findings.append(f"work: {n_steps / 10**6:.0f} million steps")
         if memory.bytes() > MOST_MEMORY_BYTES:
-            reading.findings.append(f"memory: {memory.bytes() / 2**30:.1f} GiB")
+            reading.findings.append(f"memory: {memory.bytes() / 10**6:.0f} MB")
         ours = Verdict(reading.outcome, tuple(reading.findings))
         if reading.image is None:
             return ours
@@ -162,11 +162,21 @@ class Reading:
                 continue
             if level in self._wholes:
                 outcome = "equal" if outcome == "read by cloudimg only" else outcome
-                differs = difference(self._wholes[level], pixels, axes)
+                ours = self._wholes[level]
+                differs = difference(self._planes_of_axes(ours, pixels), pixels, axes)
                 findings += [f"differs from tifffile: {differs}"] if differs else []
             elif outcome == self.outcome and pixels.size > CORNER**2:
                 outcome = f"tifffile reads it: {self.outcome}"
         return Verdict("failed" if findings else outcome, tuple(findings))
+
+    def _planes_of_axes(self, ours: Array, theirs: Array) -> Array:
+        """Without planes of an ImageJ stack that only ``images=`` counts, not channels and so on.
+
+        ImageJ goes by ``images=``, and so do we, with a note; tifffile reads one plane.
+        """
+        notes = self.image.notes if self.image is not None else ()
+        is_told = any("but channels, slices and frames make 1:" in note for note in notes)
+        return ours[0] if is_told and ours.shape[1:] == theirs.shape else ours
 
 
 @dataclass(frozen=True)

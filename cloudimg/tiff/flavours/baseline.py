@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cloudimg.tiff.flavours.facts import MICROMETRE, HeaderFacts, MetadataSource, iso_time
 
-COLORMAP, DATETIME, EXTRA_SAMPLES, ORIENTATION, X_RESOLUTION = 320, 306, 338, 274, 282
+DATETIME, ORIENTATION, X_RESOLUTION = 306, 274, 282
 _Y_RESOLUTION, _RESOLUTION_UNIT = 283, 296
 # TIFF 6.0, section 8: ResolutionUnit 2 is inch, 3 is centimetre; 1 has no absolute unit.
 _UNIT_UM = {2: 25400.0, 3: 10000.0}
 _MAX_TEXT = 4096
-# TIFF 6.0, section 18.
-_EXTRA_SAMPLES = {0: "unspecified", 1: "alpha: associated", 2: "alpha: unassociated"}
-_PALETTE = 3
-_COLORS = {0: ["gray"], 1: ["gray"], 2: ["red", "green", "blue"], _PALETTE: ["palette"]}
-_COLORS |= {5: ["cyan", "magenta", "yellow", "black"], 6: ["luma", "cb", "cr"]}
-_JPEG = {6, 7, 33007, 34892}
 
 
 def read_resolution(source: MetadataSource) -> HeaderFacts:
@@ -43,34 +35,12 @@ def read_datetime(source: MetadataSource) -> HeaderFacts:
     return facts
 
 
-def read_colormap(source: MetadataSource) -> HeaderFacts:
-    """Read the colours of a palette as they are stored: 3 rows of 2**bits 16-bit numbers."""
-    facts = HeaderFacts()
-    page = source.keyframe
-    if page.photometric == _PALETTE:
-        table = np.asarray(source.tag(COLORMAP), np.uint16)
-        facts.put("colormap", table.reshape(3, 2**page.bitspersample))
-    return facts
-
-
 def read_orientation(source: MetadataSource) -> HeaderFacts:
     """Read the orientation, 2 to 8, of pixels that are not stored upright; they stay as stored."""
     facts = HeaderFacts()
     orientation = int(source.tag(ORIENTATION))
     if 2 <= orientation <= 8:
         facts.put("orientation", orientation)
-    return facts
-
-
-def read_samples(source: MetadataSource) -> HeaderFacts:
-    """Read the meaning of the samples of a pixel, if some of them are not colours."""
-    facts = HeaderFacts()
-    page = source.keyframe
-    is_rgb = page.photometric == 6 and page.compression in _JPEG  # decoded to RGB
-    colors = _COLORS.get(2 if is_rgb else int(page.photometric), [])
-    extra = [_EXTRA_SAMPLES.get(int(kind), "unspecified") for kind in page.extrasamples]
-    if len(colors) + len(extra) == page.samplesperpixel:
-        facts.put("samples", colors + extra)
     return facts
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import unescape
 
@@ -10,10 +11,16 @@ from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
 from cloudimg.tiff.markup import descendants, parse_xml, text_of
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
+_GEO_DOUBLES, _GEO_TEXTS = 34736, 34737
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
 _MODEL_TYPE, _RASTER_TYPE, _GEODETIC_CRS, _ANGULAR_UNITS = 1024, 1025, 2048, 2054
-_PROJECTED_CRS, _LINEAR_UNITS = 3072, 3076
+_PROJECTED_CRS, _LINEAR_UNITS, _VERTICAL_CRS = 3072, 3076, 4096
+_CITATIONS = (3073, 1026, 2049, 4097)
+"""Keys of names for people: of the projected system, of all, of the geodetic and the vertical one.
+"""
 _PROJECTED, _GEOGRAPHIC, _PIXEL_IS_POINT = 1, 2, 2
+_DEFINING = {2050, 2056, 2057, 3074, 3075}
+"""Keys of datum, ellipsoid, its axis, projection and its method: parameters define the system."""
 _USER_DEFINED = 32767
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 # EPSG codes of units of measure.
@@ -46,6 +53,9 @@ def read_geo(source: MetadataSource) -> HeaderFacts:
     epsg = _epsg(keys)
     if epsg is not None:
         geo["epsg"] = epsg
+    crs = _crs(source, keys, epsg)
+    if crs:
+        geo["crs"] = crs
     facts.put("geo", geo)
     unit = _unit(keys, epsg)
     if unit and transform is not None and transform[1] == transform[3] == 0:
@@ -106,6 +116,54 @@ def _epsg(keys: dict[int, int]) -> int | None:
     if _PROJECTED_CRS in keys or keys.get(_MODEL_TYPE) == _PROJECTED:
         code = keys.get(_PROJECTED_CRS)
     return code if code is not None and 1024 <= code < _USER_DEFINED else None
+
+
+def _crs(source: MetadataSource, keys: dict[int, int], epsg: int | None) -> str:
+    """Name of the reference system by which systems can be compared; empty if there is none.
+
+    Systems that are defined by parameters (sections 7.4 and 7.5 of the standard) are named by a
+    digest of all their keys. What the file calls them may be about the file; it counts only where
+    nothing else defines the system, as in files by ESRI's programs.
+    """
+    vertical = keys.get(_VERTICAL_CRS)
+    height = f"+{vertical}" if vertical is not None and 1024 <= vertical < _USER_DEFINED else ""
+    if epsg is not None:
+        return f"EPSG:{epsg}{height}"
+    values = _key_values(source)
+    names = [str(values.pop(key)).strip() for key in _CITATIONS if key in values]
+    values.pop(_RASTER_TYPE, None)
+    model = values.pop(_MODEL_TYPE, None)
+    if not values and not names:
+        return ""
+    title = "user-defined"
+    if not values.keys() & _DEFINING:
+        title = next(filter(None, names), title)
+    else:
+        names = []
+    content = repr((model, sorted(values.items()), names))
+    return f"{title} ({hashlib.sha256(content.encode()).hexdigest()[:12]})"
+
+
+def _key_values(source: MetadataSource) -> dict[int, Any]:
+    """All GeoKeys with their values, which may be in the tags of doubles and of texts."""
+    directory = source.tag(GEO_KEYS)
+    if directory is None or len(directory) < 4:
+        return {}
+    pools: Mapping[int, Any] = {
+        _GEO_DOUBLES: _numbers(source.tag(_GEO_DOUBLES)),
+        _GEO_TEXTS: source.tag(_GEO_TEXTS) or "",
+        GEO_KEYS: directory,
+    }
+    values: dict[int, Any] = {}
+    for i in range(4, min(len(directory) - 3, 4 + 4 * int(directory[3])), 4):
+        key, place, count, value = (int(n) for n in directory[i : i + 4])
+        if place == 0:
+            values[key] = value
+            continue
+        part = pools.get(place, ())[value : value + count]
+        # A "|" ends each text.
+        values[key] = part.rstrip("|\0") if isinstance(part, str) else tuple(part)
+    return values
 
 
 def _unit(keys: dict[int, int], epsg: int | None) -> str | None:

@@ -4,9 +4,20 @@ The tables are built from metadata alone. Nothing here reads files, so a table m
 do not exist.
 """
 
-from cloudimg.tiff.multifile.mmstack import mmstack_planes
+from cloudimg.tiff.multifile.mmstack import has_gaps, mmstack_planes
 from cloudimg.tiff.multifile.ndtiff import ndtiff_planes
-from cloudimg.tiff.multifile.ome import binary_only, ome_planes
+from cloudimg.tiff.multifile.ome import binary_only, ome_planes, ome_planes_of_one_file
+from cloudimg.tiff.multifile.ome_files import root_uuid, without_own_name
 from cloudimg.tiff.multifile.planes import PlaneTable
 
-__all__ = ["PlaneTable", "binary_only", "mmstack_planes", "ndtiff_planes", "ome_planes"]
+__all__ = [
+    "PlaneTable",
+    "binary_only",
+    "has_gaps",
+    "mmstack_planes",
+    "ndtiff_planes",
+    "ome_planes",
+    "ome_planes_of_one_file",
+    "root_uuid",
+    "without_own_name",
+]

@@ -6,6 +6,7 @@ and tifffile 2026.3.3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,16 @@ def mmstack_planes(parts: Mapping[str, Part]) -> PlaneTable:
         name=name.partition("_MMStack")[0] if "_MMStack" in name else "",
         dtype=None,
     )
+
+
+def has_gaps(part: Part) -> bool:
+    """Whether the images of a file are not all those between the first and last along each axis."""
+    index_map = np.asarray(part[1])
+    written = index_map[index_map[:, 4] > 0, :4] if index_map.ndim == 2 else index_map
+    if not len(written):
+        return True
+    lengths = written.max(axis=0).astype(object) - written.min(axis=0) + 1
+    return bool(len(np.unique(written, axis=0)) != math.prod(lengths))
 
 
 def _index_map(name: str, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:

@@ -11,34 +11,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import (
-    ArgumentError,
-    CorruptFileError,
-    LimitError,
-    UnsupportedFormatError,
-    counted,
-)
+from cloudimg.errors import CorruptFileError, LimitError, counted
 from cloudimg.tiff.markup import Element, child, children, refuse_document_type
-from cloudimg.tiff.multifile.planes import (
-    MAX_PLANES,
-    PlaneTable,
-    checked_path,
-    count_planes,
-    make_plane_table,
-)
+from cloudimg.tiff.multifile.ome_files import file_numbers, member_path, own_uuid
+from cloudimg.tiff.multifile.ome_images import OmeImage, choose_image, list_images
+from cloudimg.tiff.multifile.planes import MAX_PLANES, PlaneTable, checked_path, make_plane_table
 from cloudimg.tiff.ome_xml import COLUMNS, OWN_FILE, OmeDocument, labels_of, read_ome_xml
 
 _UUID = re.compile(r"<(?:\w+:)?UUID\b")
 _BINARY_ONLY = re.compile(r"<(?:\w+:)?BinaryOnly\b")
-_ORDERS = {"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"}
 _IFD, _COUNT, _FILE = (COLUMNS.index(name) for name in ("ifd", "count", "file"))
 _MAX_IFD = 2**32
+_PAGE_BITS = 33
+"""Of the number of a page, which is below `_MAX_IFD` + `MAX_PLANES`."""
 _MODULO_NAMES = {
     "angle": "a",
     "phase": "p",
@@ -47,25 +37,9 @@ _MODULO_NAMES = {
     "lambda": "e",
     "other": "page",
 }
-"""Axis names by modulo type: tifffile's letters as `cloudimg.tiff.parse` names them."""
+"""Axis names by modulo type: tifffile's letters as `cloudimg.tiff.build_image` names them."""
 
 Tables = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OmeImage:
-    """An image of an OME-XML and its leading axes."""
-
-    image: Element
-    pixels: Element
-    letters: str
-    """Letters of the leading axes, slowest first."""
-    shape: tuple[int, ...]
-    """Lengths of the leading axes."""
-    samples: int
-    """Samples per pixel of each channel."""
-    height: int
-    width: int
 
 
 def binary_only(xml: str) -> str | None:
@@ -109,29 +83,99 @@ def ome_planes(xml: str, own_name: str, index: int) -> PlaneTable | None:
     document = _read(xml, source, required=_UUID if own_name else None)
     if document is None:
         return None
-    numbers = _file_numbers(document, own_name)
+    numbers = file_numbers(document, own_name)
     if own_name and not numbers.any():
         return None
-    image, rows = _choose(document, source, index)
+    return _planes(document, numbers, own_name, index)
+
+
+def ome_planes_of_one_file(xml: str, own_name: str, index: int, n_pages: int) -> PlaneTable | None:
+    """Planes of an image in the file that holds the OME-XML, some of which the file does not have.
+
+    Parameters
+    ----------
+    xml, own_name, index
+        See `ome_planes`.
+    n_pages : int
+        Number of pages of the file. Planes in later pages have no file in the table.
+
+    Returns
+    -------
+    PlaneTable or None
+        None if the OME-XML places planes in other files.
+
+    Raises
+    ------
+    ArgumentError, CorruptFileError, UnsupportedFormatError, LimitError
+    """
+    document = _read(xml, own_name, required=None)
+    numbers = None if document is None else file_numbers(document, own_name)
+    if document is None or numbers is None or numbers.any():
+        return None
+    return _planes(document, numbers, own_name, index, n_pages)
+
+
+def _planes(
+    document: OmeDocument,
+    numbers: npt.NDArray[np.int32],
+    own_name: str,
+    index: int,
+    n_pages: int | None = None,
+) -> PlaneTable:
+    """Table of an image whose files have these numbers; see `file_numbers`."""
+    source = own_name or "a companion file"
+    image, rows = choose_image(document, source, index)
     axes, labels = _axes(image, document, source)
     file_of, page_of = _place(rows, image, source)
     file_of = np.append(numbers, -1)[file_of]
+    shortfall = ""
+    if n_pages is not None:
+        file_of[page_of >= n_pages] = -1
+        shortfall = (
+            f"the OME-XML of {source} describes {counted(len(file_of), 'plane')}, but the file has"
+            f" {counted(n_pages, 'page')}"
+        )
     names = [own_name, *document.files[OWN_FILE + 1 :]]
+    uuids = [own_uuid(document, numbers), *document.uuids[OWN_FILE + 1 :]]
     for number in np.unique(file_of[file_of >= 0]).tolist():
         if number != OWN_FILE or not own_name:
-            names[number] = _member_path(names[number], source)
-    plane_shape = (image.height, image.width, image.samples)[: 3 if image.samples > 1 else 2]
+            names[number] = member_path(names[number], source)
     return make_plane_table(
         axes,
         labels,
         (file_of, page_of),
         names,
-        plane=("y", "x", "s")[: len(plane_shape)],
-        plane_shape=plane_shape,
+        uuids=uuids,
+        n_placed=_n_placed(document.rows, numbers),
+        plane=("y", "x", "s")[: len(image.plane_shape)],
+        plane_shape=image.plane_shape,
         offsets_are="page",
         name=image.image.get("Name", ""),
         dtype=None,
+        images=list_images(document, source),
+        shortfall=shortfall,
     )
+
+
+def _n_placed(rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> list[int]:
+    """Number of pages by file number that all images of the OME-XML together have.
+
+    0 for a file of which a TiffData takes all pages.
+    """
+    files, counts = numbers[rows[:, _FILE]], rows[:, _COUNT]
+    takes_all = np.zeros(len(numbers), bool)
+    takes_all[files[counts <= 0]] = True
+    counts = np.where(takes_all[files], 0, counts.clip(0, MAX_PLANES))
+    if counts.sum() > MAX_PLANES:
+        return []
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    pages = np.repeat(rows[:, _IFD].clip(0, _MAX_IFD), counts) + within
+    # File and page as one number: to sort pairs takes ten times as long, and so does np.unique.
+    placed = (np.repeat(files, counts).astype(np.int64) << _PAGE_BITS) | pages
+    placed.sort()
+    is_first = np.append(True, placed[1:] != placed[:-1])[: len(placed)]
+    n_pages = np.bincount(placed[is_first] >> _PAGE_BITS, minlength=len(numbers))
+    return [int(n) for n in n_pages]
 
 
 def _read(xml: str, source: str, *, required: re.Pattern[str] | None) -> OmeDocument | None:
@@ -145,135 +189,7 @@ def _read(xml: str, source: str, *, required: re.Pattern[str] | None) -> OmeDocu
         raise CorruptFileError(f"the OME-XML of {source} cannot be read: {exc}"[:300]) from exc
 
 
-def _file_numbers(document: OmeDocument, own_name: str) -> npt.NDArray[np.int32]:
-    """File numbers by file number, where entries for the same file are merged into one.
-
-    The file that holds the XML becomes `OWN_FILE`. It is recognized by its name rather than by the
-    UUID of the root: Micro-Manager writes the same OME-XML, with the UUID of the first file, into
-    all files of a dataset. The UUID only identifies a file that was renamed.
-    """
-    names = document.files
-    root_uuid = document.root.get("UUID", "").strip()
-    numbers = np.arange(len(names), dtype=np.int32)
-    if own_name:
-        own = [own_name] if own_name in names else _former_names(document, root_uuid, own_name)
-        numbers[[names.index(name) for name in own]] = OWN_FILE
-    _merge_nameless(numbers, document, root_uuid)
-    if own_name and len(names) == 2 and OWN_FILE not in document.rows[:, _FILE]:
-        numbers[:] = OWN_FILE  # the only file that is named must be this one, which was renamed
-    return numbers
-
-
-def _merge_nameless(numbers: npt.NDArray[np.int32], document: OmeDocument, root_uuid: str) -> None:
-    """Give files without a name the number of the file with the same UUID."""
-    both = list(enumerate(zip(document.files, document.uuids, strict=True)))
-    by_uuid = {uuid: numbers[i] for i, (name, uuid) in both if name and uuid}
-    if root_uuid:
-        by_uuid.setdefault(root_uuid, np.int32(OWN_FILE))
-    for i, (name, uuid) in both:
-        if not name and i != OWN_FILE:
-            numbers[i] = by_uuid.get(uuid, i)
-
-
-def _former_names(document: OmeDocument, root_uuid: str, own_name: str) -> list[str]:
-    """The name that the OME-XML gives to the file that holds it, if it was renamed since."""
-    names = [name for name in document.files if name.lower() == own_name.lower()]
-    if not names and root_uuid:
-        both = zip(document.files, document.uuids, strict=True)
-        names = [name for name, uuid in both if name and uuid == root_uuid]
-    return names if len(names) == 1 else []  # a UUID that several files share identifies none
-
-
-def _member_path(name: str, source: str) -> str:
-    """Path of another file of the dataset, relative to the folder of `source`."""
-    if not name:
-        raise UnsupportedFormatError(
-            f"the OME-XML of {source} does not name a file, or gives only its UUID; finding it"
-            " would take reading every file of the folder"
-        )
-    return checked_path(name)
-
-
-def _choose(
-    document: OmeDocument, source: str, index: int
-) -> tuple[_OmeImage, npt.NDArray[np.int64]]:
-    """An image and its rows of TiffData.
-
-    TiffData that start outside the image are dropped, as tifffile does: ImageJ leaves such ones
-    when it crops. An image that has none left is not counted.
-    """
-    elements = [
-        (image, pixels)
-        for image in children(document.root, "Image")
-        for pixels in children(image, "Pixels")
-    ]
-    stops = [*document.first_rows[1:], len(document.rows)]
-    n_images = 0
-    for (image, pixels), start, stop in zip(elements, document.first_rows, stops, strict=True):
-        if stop == start:
-            continue
-        rows = document.rows[start:stop]
-        candidate = _image(image, pixels, source)
-        firsts = rows[:, [COLUMNS.index(letter) for letter in candidate.letters]]
-        rows = rows[((firsts >= 0) & (firsts < candidate.shape)).all(axis=1)]
-        if not len(rows):
-            continue
-        if n_images == index:
-            return candidate, rows
-        n_images += 1
-    found = counted(n_images, "image")
-    raise ArgumentError(f"series={index}, but the OME-XML of {source} has {found}")
-
-
-def _image(image: Element, pixels: Element, source: str) -> _OmeImage:
-    order = pixels.get("DimensionOrder", "")
-    if order not in _ORDERS:
-        raise CorruptFileError(f"the OME-XML of {source} has the DimensionOrder {order!r:.20}")
-    letters = order[:1:-1]
-    size = {letter: _size(pixels, letter, source) for letter in order}
-    texts = {channel.get("SamplesPerPixel", "1") for channel in children(pixels, "Channel")}
-    samples = {_integer(text, "SamplesPerPixel", source) for text in texts} or {1}
-    if len(samples) > 1:
-        raise UnsupportedFormatError(
-            f"the OME-XML of {source} has channels of different SamplesPerPixel"
-        )
-    per_pixel = samples.pop()
-    # SizeC counts samples, FirstC channels.
-    if per_pixel < 1 or size["C"] % per_pixel:
-        raise CorruptFileError(
-            f"the OME-XML of {source} has {per_pixel} samples per pixel but SizeC={size['C']}"
-        )
-    size["C"] //= per_pixel
-    shape = tuple(size[letter] for letter in letters)
-    count_planes(shape, f"the OME-XML of {source}")
-    return _OmeImage(
-        image=image,
-        pixels=pixels,
-        letters=letters,
-        shape=shape,
-        samples=per_pixel,
-        height=size["Y"],
-        width=size["X"],
-    )
-
-
-def _size(pixels: Element, letter: str, source: str) -> int:
-    size = _integer(pixels.get(f"Size{letter}", ""), f"Size{letter}", source)
-    if size < 1:
-        raise CorruptFileError(f"the OME-XML of {source} has Size{letter}={size}")
-    return size
-
-
-def _integer(text: str, attribute: str, source: str) -> int:
-    try:
-        return int(text)
-    except ValueError as exc:
-        raise CorruptFileError(
-            f"the OME-XML of {source} has {text[:50]!r} for {attribute}, which is not an integer"
-        ) from exc
-
-
-def _place(rows: npt.NDArray[np.int64], image: _OmeImage, source: str) -> Tables:
+def _place(rows: npt.NDArray[np.int64], image: OmeImage, source: str) -> Tables:
     """File number and page of each plane, in C order of the leading axes.
 
     Where several TiffData describe one plane, the last one counts.
@@ -306,7 +222,7 @@ def _place(rows: npt.NDArray[np.int64], image: _OmeImage, source: str) -> Tables
 
 
 def _axes(
-    image: _OmeImage, document: OmeDocument, source: str
+    image: OmeImage, document: OmeDocument, source: str
 ) -> tuple[list[tuple[str, int]], dict[int, tuple[Any, ...]]]:
     """Names and lengths of the leading axes, modulo axes split off, and labels by axis number."""
     axes: list[tuple[str, int, Sequence[Any]]] = []

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError, LimitError
+from cloudimg.tiff.parsed import FileImage
 
 MAX_PLANES = 10**7
 """Most planes of one image; their table takes 120 MB."""
@@ -54,6 +55,16 @@ class PlaneTable:
     dtype: str | None
     """numpy's name of the sample type; None if only the pages give it. The byte order is that of
     the file."""
+    uuids: tuple[str, ...] = ()
+    """UUIDs by which the files identify themselves, as the metadata gives them, by file number;
+    empty if it has none."""
+    n_placed: tuple[int, ...] = ()
+    """Number of pages that the metadata places in any image, by file number, 0 where it places all
+    pages without their number; empty if it is not known."""
+    images: tuple[FileImage, ...] = ()
+    """All images that the metadata describes, by number; empty if there is only one."""
+    shortfall: str = ""
+    """Why planes are missing from a file that should have all of them."""
 
 
 def make_plane_table(
@@ -61,6 +72,9 @@ def make_plane_table(
     labels: Mapping[int, tuple[Any, ...]],
     tables: tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]],
     names: Sequence[str],
+    *,
+    uuids: Sequence[str] = (),
+    n_placed: Sequence[int] = (),
     **fields: Any,
 ) -> PlaneTable:
     """Make a table without axes of length one and without files that have no plane.
@@ -75,6 +89,10 @@ def make_plane_table(
         File number and page of each plane, flat and in C order of the axes.
     names : sequence of str
         File names by file number.
+    uuids : sequence of str
+        UUIDs by file number, empty for a file without one; none at all if there are none.
+    n_placed : sequence of int
+        See `PlaneTable.n_placed`.
     **fields
         The other fields of `PlaneTable`.
 
@@ -101,6 +119,8 @@ def make_plane_table(
         dims=dims,
         shape=shape,
         files=tuple(names[i] for i in used.tolist()),
+        uuids=tuple(uuids[i] for i in used.tolist()) if uuids else (),
+        n_placed=tuple(n_placed[i] for i in used.tolist()) if n_placed else (),
         file_of=renumbered[file_of].reshape(shape),
         page_of=page_of.reshape(shape),
         coords=coords,
