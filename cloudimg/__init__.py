@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloudimg.api.images import imread, open
     from cloudimg.api.migrations import dry_run, migrate, to_zarr
     from cloudimg.errors import CloudimgError
+    from cloudimg.file_report import FileReport
     from cloudimg.formats.registry import register_format
     from cloudimg.image.attributes import ImageAttributes
     from cloudimg.image.image import File, Image, LevelInfo
@@ -27,21 +28,23 @@ if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance
     from cloudimg.migration.run.estimate import Estimate
     from cloudimg.migration.run.result import Migration
-    from cloudimg.migration.verify.check_cell import Problem
-    from cloudimg.migration.verify.verify import Verification
+    from cloudimg.migration.verify.result import Problem, Verification
+    from cloudimg.notes import Note
 
 _MODULES = {
     "Advance": "cloudimg.migration.progress",
     "CloudimgError": "cloudimg.errors",
     "Estimate": "cloudimg.migration.run.estimate",
     "File": "cloudimg.image.image",
+    "FileReport": "cloudimg.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
     "LevelInfo": "cloudimg.image.image",
     "Migration": "cloudimg.migration.run.result",
+    "Note": "cloudimg.notes",
     "Preview": "cloudimg.image.preview",
-    "Problem": "cloudimg.migration.verify.check_cell",
-    "Verification": "cloudimg.migration.verify.verify",
+    "Problem": "cloudimg.migration.verify.result",
+    "Verification": "cloudimg.migration.verify.result",
     "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
     "imread": "cloudimg.api.images",
@@ -60,10 +63,12 @@ __all__ = [
     "CloudimgError",
     "Estimate",
     "File",
+    "FileReport",
     "Image",
     "ImageAttributes",
     "LevelInfo",
     "Migration",
+    "Note",
     "Preview",
     "Problem",
     "Verification",

@@ -10,7 +10,9 @@
     │   ├── NoMatchError       nothing matches the pattern (also FileNotFoundError)
     │   ├── DuplicateIndexError  two files have the same index
     │   ├── MissingFilesError  the grid has holes and missing="raise"
+    │   ├── UnmatchedFilesError  a copy would leave out images beside those of the pattern
     │   └── MismatchError      a file's shape, dtype or axes differ from the first file's
+    │       └── BadFilesError  a report of all bad files: `BadFilesError.report`
     ├── StorageError           a request to a store failed (also OSError)
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
@@ -22,7 +24,9 @@
     ├── ClusterError           a Dask cluster failed, rather than a store or a file
     └── FormatError            the file is not an image that cloudimg can decode
         ├── NotTiffError       not a TIFF
+        │   └── EmptyFileError  a file of 0 bytes
         ├── CorruptFileError   truncated or contradictory content
+        │   └── TruncatedFileError  the file ends too early
         ├── UnsupportedFormatError  valid, but no decoder exists for it
         └── LimitError         decoding would exceed a limit
 
@@ -32,7 +36,14 @@ worker.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudimg.file_report import FileReport
+
+
+class CloudimgWarning(UserWarning):
+    """Something that is not an error, but makes a result other than one may expect."""
 
 
 class CloudimgError(Exception):
@@ -50,6 +61,10 @@ class CloudimgError(Exception):
         Redacted text of the exception that a library raised, where that exception may hold
         credentials and is therefore not kept as ``__cause__``.
     """
+
+    bad_file: str | None = None
+    """Kind of bad file that raises this error, see `cloudimg.FileReport`. None if the file is not
+    to blame: a store failed, or a limit of this process was exceeded."""
 
     def __init__(
         self,
@@ -75,8 +90,9 @@ class CloudimgError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = (type(self), self.message, self.url, self.byte_range, self.cause)
-        notes = getattr(self, "__notes__", None)
-        return _rebuild, arguments, {"__notes__": list(notes)} if notes else None
+        kept = ("__notes__", "bad_file", "report")
+        state = {name: vars(self)[name] for name in kept if name in vars(self)}
+        return _rebuild, arguments, state or None
 
 
 def _rebuild(
@@ -117,8 +133,22 @@ class MissingFilesError(GridError):
     """The grid has holes and ``missing="raise"``."""
 
 
+class UnmatchedFilesError(GridError):
+    """A copy would leave out image files that lie beside those of the pattern."""
+
+
 class MismatchError(GridError):
-    """A file differs from the first one in shape, dtype or axes."""
+    """A file differs from the first one in shape, dtype, axes or facts about the image."""
+
+    bad_file: str | None = "mismatch"
+
+
+class BadFilesError(MismatchError):
+    """Some files cannot be read, or do not fit the others."""
+
+    bad_file = None
+    report: FileReport
+    """All bad files by kind."""
 
 
 class StorageError(CloudimgError, OSError):
@@ -160,21 +190,41 @@ class ClusterError(CloudimgError):
 class FormatError(CloudimgError):
     """The file is not an image that cloudimg can decode."""
 
+    bad_file: str | None = "corrupt"
+
 
 class NotTiffError(FormatError):
     """Not a TIFF."""
+
+    bad_file = "not-an-image"
+
+
+class EmptyFileError(NotTiffError):
+    """A file of 0 bytes."""
+
+    bad_file = "empty"
 
 
 class CorruptFileError(FormatError):
     """Truncated or contradictory content."""
 
 
+class TruncatedFileError(CorruptFileError):
+    """The file ends too early."""
+
+    bad_file = "truncated"
+
+
 class UnsupportedFormatError(FormatError):
     """A valid file for which no decoder exists."""
+
+    bad_file = "unsupported"
 
 
 class LimitError(FormatError):
     """Decoding would take more memory or requests than the limits allow."""
+
+    bad_file = None
 
 
 # ---------------------------------------------------------------------------- parts of messages

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from cloudimg.api.images import open
+from cloudimg.api.images import open_image
+from cloudimg.discovery.table import TableChanges, changes_between
 from cloudimg.distributed.run import once
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.image.image import Image
-from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.journal.destination import Destination, open_destination
+from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State, load
 from cloudimg.migration.progress import AdvanceCallback
 from cloudimg.migration.run.arguments import memory, progress_callback
-from cloudimg.migration.run.write_input import WriteInput, write_input_of_array
-from cloudimg.migration.verify.verify import Against, Verification
+from cloudimg.migration.run.write_input import (
+    WriteInput,
+    file_table_now,
+    write_input_of_array,
+)
+from cloudimg.migration.verify.result import Verification
+from cloudimg.migration.verify.verify import Against
 from cloudimg.migration.verify.verify import verify as verify_copy
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.options import PIXEL_OPTIONS, URL, StorageOptions
+from cloudimg.opening.options import (
+    PIXEL_OPTIONS,
+    URL,
+    OpenArguments,
+    OpeningPurpose,
+    StorageOptions,
+)
 
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
@@ -62,7 +75,8 @@ def verify(
     Returns
     -------
     Verification
-        True if there are no problems; ``str()`` of it is a report.
+        True if there are no problems; ``str()`` of it is a report, which repeats the notes about
+        the source's files, and lists those that are missing or bad and were filled.
 
     Raises
     ------
@@ -76,7 +90,8 @@ def verify(
     >>> import cloudimg
     >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
     >>> done = cloudimg.migrate(pattern, "s3://lab/verified.ome.zarr")
-    >>> verification = cloudimg.verify("s3://lab/verified.ome.zarr", against_source=True, sample=0.1)
+    >>> copy = "s3://lab/verified.ome.zarr"
+    >>> verification = cloudimg.verify(copy, against_source=True, sample=0.1)
     >>> bool(verification), verification.problems
     (True, ())
     """
@@ -85,8 +100,10 @@ def verify(
     client = once(client)
     against = None
     if against_source is not False:
-        write_input = _write_input_to_compare(state, against_source, source_options)
-        against = Against(write_input, _n_sampled(sample, state))
+        write_input, changes = _write_input_to_compare(
+            destination, state, against_source, source_options
+        )
+        against = Against(write_input, _n_sampled(sample, state), changes)
     elif sample is not None:
         raise ArgumentError("sample= needs against_source=True")
     return verify_copy(
@@ -176,6 +193,11 @@ def export(
     return export_originals(work) if layout == "originals" else export_ome(work)
 
 
+def notes_of_copy(url: URL, storage_options: StorageOptions | None) -> tuple[str, ...]:
+    """What a copy lacks of its source, and what was noticed about the source's files."""
+    return load(open_destination(url, storage_options)).notes
+
+
 def _n_sampled(sample: int | float | None, state: State) -> int | None:
     if sample is None:
         return None
@@ -188,19 +210,23 @@ def _n_sampled(sample: int | float | None, state: State) -> int | None:
 
 
 def _write_input_to_compare(
-    state: State, given: Any, source_options: StorageOptions | None
-) -> WriteInput:
-    """Prepare the source that a copy is compared with, opened as the plan records it if needed."""
+    destination: Destination, state: State, given: Any, source_options: StorageOptions | None
+) -> tuple[WriteInput, TableChanges | None]:
+    """Prepare the source that a copy is compared with, and find what changed in its files.
+
+    If needed, the source is opened as the plan records it, from the files that were copied.
+    """
     name = state.request.name
     if isinstance(given, Image):
-        return given.write_input(name)
+        return given.write_input(name, is_copied=False), None
     if given is not True:
-        return write_input_of_array(
+        array = write_input_of_array(
             given,
             dims=state.source["dims"],
             name=name,
             identity=state.source.get("identity"),
         )
+        return array, None
     recorded = state.source
     if recorded["kind"] != "image":
         raise ArgumentError("the copy was made of an array: pass the array as against_source=")
@@ -215,9 +241,19 @@ def _write_input_to_compare(
             " against_source=cloudimg.open(...)"
         )
     urls = recorded["urls"] if recorded["is_list"] else recorded["urls"][0]
-    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS}
+    # Versions that lacked an argument have not recorded it.
+    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS if key in recorded["open"]}
     options["fill_value"] = _number(options["fill_value"])
-    return open(urls, storage_options=source_options, **options).write_input(name)
+    try:
+        files = get_files(destination, state.files_sha256)
+    except CorruptFileError:
+        files = None  # a problem of the copy, which verifying finds
+    opening = {**options, "storage_options": source_options}
+    if files is None or not files.was_listed:
+        return open_image(urls, opening).write_input(name, is_copied=False), None
+    changes = changes_between(files, file_table_now(urls, OpenArguments.of(opening)))
+    image = open_image(urls, {**opening, "purpose": OpeningPurpose(files=files)})
+    return image.write_input(name, is_copied=False), changes
 
 
 def _number(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, Unpack
 
@@ -12,19 +13,19 @@ from cloudimg.image.facts import folder_facts, image_facts
 from cloudimg.image.png import refuse_unwritable
 from cloudimg.image.preview import Preview, write_preview
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.options import OPEN_DEFAULTS, OpenOptions
+from cloudimg.opening.options import OPEN_DEFAULTS, URL, OpenOptions
 from cloudimg.storage import Store
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
-def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
+def info(url: URL, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     """Describe what is at a URL as plain JSON values: an image, or a folder and its patterns.
 
     Lists names and reads headers; reads no pixels.
 
     Parameters
     ----------
-    url : str
+    url : str or path
         A pattern, a file or a folder.
     **options
         See `cloudimg.open`.
@@ -45,7 +46,7 @@ def info(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     >>> cloudimg.info("s3://lab/exp/")["proposals"][0]["pattern"]
     's3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif'
     """
-    facts = inspect_url(url, options)
+    facts = inspect_url(os.fspath(url), options)
     if facts["kind"] == "folder":
         pattern = facts["proposals"][0]["pattern"]
         try:
@@ -78,8 +79,8 @@ def inspect_url(url: str, options: OpenOptions) -> dict[str, Any]:
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
 def preview(
-    url: str,
-    path: str,
+    url: URL,
+    path: str | os.PathLike[str],
     *,
     size: int = 1024,
     level: int | None = None,
@@ -90,11 +91,13 @@ def preview(
 ) -> Preview:
     """Write a PNG of one plane of an image, read from the smallest sufficient level.
 
+    Colours of any space become RGB, without ICC profiles; opacity becomes that of the PNG.
+
     Parameters
     ----------
-    url : str
+    url : str or path
         A pattern or a file.
-    path : str
+    path : str or path
         The PNG to write. An existing file is replaced.
     size : int
         Maximum length of its longer side in pixels. Images are never enlarged.
@@ -125,10 +128,11 @@ def preview(
     >>> print(cloudimg.preview("s3://lab/slides/slide.ome.tif", "slide.png", size=48))
     slide.png: 48 x 32 pixels from level 1 (48 x 32); 3.00 kiB of 12.00 kiB decoded
     """
-    refuse_unwritable(path)
+    target = os.fspath(path)
+    refuse_unwritable(target)
     return write_preview(
         open(url, **options),
-        path,
+        target,
         size=size,
         level=level,
         index=index or {},

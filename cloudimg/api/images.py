@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
+from cloudimg.errors import CloudimgWarning
 from cloudimg.image.image import Image
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import open_sources
@@ -34,6 +37,10 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
         ``{well:s}`` text up to the next literal, ``{t:%Y%m%d}`` times, ``{v:f}`` floats, and
         ``{well:[A-P]\d{2}}`` a regular expression. Files are concatenated along an axis that they
         contain themselves, and stacked along any other.
+    pattern : str, optional
+        Gives axes to a list of URLs, such as ``"t{t}_z{z}.tif"``; without it they are stacked along
+        one axis. Matched with the last folders and the name of each file, or with the whole URL if
+        the pattern begins with a protocol or a slash.
     axes : mapping, optional
         New names for axes of the files, such as ``{"page": "z"}``.
     dims : sequence of str, optional
@@ -41,17 +48,34 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     mosaic : bool
         Whether the fields ``{y}`` and ``{x}`` are positions of tiles that are joined to one plane.
         With False they are stacked.
-    series : int
-        Which image to open if each file holds several.
+    series : int, optional
+        Which image to open if each file holds several; by default the first, 0. `migrate` and
+        `to_zarr` refuse to copy one of several full images unless it is chosen.
     missing : {"raise", "fill"}
         What to do if files of the grid are missing: raise an error, or read `fill_value` in their
         place. Files in a list of URLs are checked for existence only with "fill"; otherwise a
         missing one is an error when it is read.
+    bad : {"raise", "fill"}
+        What to do with files that are empty, truncated, not an image, corrupt or not supported, or
+        whose axes, shape or dtype differ from those of the first good file: raise an error when
+        they are read, or read `fill_value` in their place and warn once. A failure of the store is
+        never a bad file, and neither is a file that exceeds a limit. `migrate` copies all cells
+        without bad files before it raises.
+    exclude : str or sequence of str, optional
+        Globs of files to leave out of what the pattern, glob or list has: with a ``/`` compared
+        with the last parts of the URL, as in ``"thumbs/*.tif"``, otherwise with the name of the
+        file, as in ``"*_thumb.tif"``. They count as excluded, not as unmatched.
     fill_value : number
-        Value of pixels whose file is missing.
+        Value of pixels whose file is missing or bad.
     validate : {"first", "all"}
         "first" reads the header of the first file and checks every other file when its pixels are
-        read. "all" reads all headers now and reports every file that differs.
+        read. "all" reads all headers now, and raises an error with a report of every bad file
+        (`BadFilesError.report`) unless ``bad="fill"``; see `Image.report`.
+    allow_differences : str or sequence of str
+        Facts that may differ from file to file, which is an error otherwise: "pixel_size",
+        "photometric", "color_space", "colormap", "nodata", "crs" (the coordinate reference system)
+        and "origin" (the place on Earth). `Image.attrs` lacks those that do differ, and a note
+        tells.
     palette : {"index", "rgb"}
         How to read files with a palette: as stored indices, with the palette in
         ``attrs["colormap"]``, or as colours (uint16) along a last axis ``s``.
@@ -87,6 +111,11 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     >>> image.read({"t": 0, "c": 1, "z": 4}).shape
     (48, 72)
     """
+    return open_image(urls, options)
+
+
+def open_image(urls: URLs, options: Mapping[str, Any]) -> Image:
+    """Open an image with the public arguments of `open`, or others of `OpenArguments`."""
     arguments = OpenArguments.of(options)
     return Image(open_sources(urls, arguments), urls, arguments)
 
@@ -117,6 +146,12 @@ def imread(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
 
+    Warns
+    -----
+    CloudimgWarning
+        If there are image files whose names begin like the pattern but do not match it, or with
+        ``bad="fill"`` if files are bad.
+
     Examples
     --------
     >>> import cloudimg
@@ -125,4 +160,8 @@ def imread(
     (2, 48, 72)
     """
     arguments = OpenArguments.of(options)
-    return Image(open_sources(urls, arguments), urls, arguments).to_dask(chunks, level=level)
+    opened = open_sources(urls, arguments)
+    beside = opened.unmatched
+    if beside is not None and beside.n_images:
+        warnings.warn(str(beside.note()), CloudimgWarning, stacklevel=2)
+    return Image(opened, urls, arguments).to_dask(chunks, level=level)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
-from cloudimg.api.images import open
+from cloudimg.api.images import open_image
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.image.image import Image
@@ -25,10 +25,12 @@ from cloudimg.opening.options import (
     FILE_OPTIONS,
     OPEN_DEFAULTS,
     URL,
-    OpenOptions,
+    OpeningPurpose,
     StorageOptions,
     URLs,
 )
+
+_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
 
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
@@ -133,7 +135,7 @@ def to_zarr(
     return write_to_url(array_input, url, options, options.get("storage_options"))
 
 
-@takes_keywords(MigrateOptions, {**OPEN_DEFAULTS, **WRITE_DEFAULTS})
+@takes_keywords(MigrateOptions, _DEFAULTS)
 def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migration:
     """Open files and write them to a sharded OME-Zarr.
 
@@ -148,8 +150,18 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         Folder for the OME-Zarr; see `cloudimg.to_zarr`.
     source_options, target_options : mapping, optional
         Options of fsspec for the store of `source` and for that of `url`.
-    axes, dims, mosaic, series, missing, fill_value, validate, palette, imread
-        See `cloudimg.open`.
+    allow_unmatched : bool
+        Whether the pattern may leave out image files of its folder. All of the folder is listed,
+        and a note in the copy tells what else it holds.
+    bad : {"raise", "fill"}
+        With "raise", the cells without bad files are copied first, then one error lists all bad
+        files by kind; the same call continues with the cells that are left: after the files were
+        mended or replaced, or with ``bad="fill"``, which may follow "raise". With "fill", the copy
+        records which files were filled, and `verify` lists them. "raise" cannot follow "fill".
+    pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread
+        See `cloudimg.open`. `series` must be given if the files have several full images.
+    allow_differences
+        See `cloudimg.open`. What differs is found while files are copied, too.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
     max_mem, overwrite, resume, client, progress
@@ -161,6 +173,10 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
 
     Raises
     ------
+    UnmatchedFilesError
+        If the pattern leaves out image files of its folder.
+    BadFilesError
+        If there are bad files, once all other cells are done; its `report` lists them by kind.
     ArgumentError, LeaseError, StorageError, FormatError, GridError, ChangedError
         See `cloudimg.to_zarr`.
 
@@ -180,12 +196,12 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     opening = _open_options(given, options.get("source_options"), client)
 
     def image_input(name: str | None) -> WriteInput:
-        return open(source, **opening).write_input(name)
+        return open_image(source, opening).write_input(name)
 
     return write_to_url(image_input, url, given, options.get("target_options"))
 
 
-@takes_keywords(DryRunOptions, {**OPEN_DEFAULTS, **WRITE_DEFAULTS})
+@takes_keywords(DryRunOptions, _DEFAULTS)
 def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     """Report what `migrate` would read, write and cost, and write nothing.
 
@@ -197,7 +213,11 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         Options of fsspec for the store of `source`.
     prices : mapping, optional
         Dollars per thousand requests, by kind: "put", "get", "list".
-    axes, dims, mosaic, series, missing, fill_value, validate, palette, imread
+    allow_unmatched : bool
+        See `migrate`.
+    pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread
+        See `cloudimg.open`.
+    bad, allow_differences
         See `cloudimg.open`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
@@ -223,7 +243,7 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
 
     request = make_request(options)
     opening = _open_options(options, options.get("storage_options"), None)
-    write_input = open(source, **opening).write_input(request.name)
+    write_input = open_image(source, opening).write_input(request.name)
     spec = make_codec(request.codec, write_input.dtype, request.zarr_format).spec
     return estimate(
         plan_for(write_input, request, spec),
@@ -235,6 +255,11 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
 
 def _open_options(
     given: Mapping[str, Any], storage_options: StorageOptions | None, client: Client | None
-) -> OpenOptions:
-    chosen = {name: given[name] for name in FILE_OPTIONS if name in given}
-    return cast(OpenOptions, {**chosen, "storage_options": storage_options, "client": client})
+) -> dict[str, Any]:
+    """Arguments that open the source of a copy, with all that is in its folder."""
+    return {
+        **{name: given[name] for name in FILE_OPTIONS if name in given},
+        "storage_options": storage_options,
+        "client": client,
+        "purpose": OpeningPurpose.copying(allow_unmatched=given.get("allow_unmatched", False)),
+    }

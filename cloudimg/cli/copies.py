@@ -20,6 +20,7 @@ from cloudimg.cli.stores import (
     url_options,
 )
 from cloudimg.errors import ArgumentError, CloudimgError, counted
+from cloudimg.notes import Note
 
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance
@@ -39,6 +40,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         "codec": _codec(args.codec),
         "name": args.name,
         "max_mem": args.max_mem,
+        "allow_unmatched": args.allow_unmatched,
         **file_options(args),
     }
     if args.dry_run:
@@ -91,7 +93,10 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             progress=_progress(args, line),
         )
     line("")
-    yield str(verification)
+    if args.json:
+        yield json.dumps(verification.to_json())
+    else:
+        yield str(replace(verification, notes=_spoken(args, verification.notes)))
     if not verification:
         raise CloudimgError(f"{counted(verification.n_problems, 'problem')} in {verification.url}")
 
@@ -99,6 +104,7 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
 def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
     """Run ``cloudimg export``; yield lines to print."""
     import cloudimg
+    from cloudimg.api.copies import notes_of_copy
 
     count = cloudimg.export(
         args.url,
@@ -111,12 +117,17 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
         progress=lambda what, count: line(f"{what}: {count}"),
     )
     yield f"{counted(count, 'file')} written to {args.out}"
+    notes = notes_of_copy(args.url, url_options(args))
+    yield from (f"note: {note}" for note in _spoken(args, notes))
 
 
 def _spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     """Notes of the library in terms of the command's options."""
-    names, urls = option_names(args), [args.url, getattr(args, "out", None)]
-    return tuple(speak_options(note, names, urls) for note in notes)
+    names, given = option_names(args), [args.url, getattr(args, "out", None)]
+    return tuple(
+        speak_options(note, names, [*given, *(note.urls if isinstance(note, Note) else ())])
+        for note in notes
+    )
 
 
 def _progress(args: argparse.Namespace, line: Line) -> Callable[[Advance], None]:
@@ -147,6 +158,8 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
     add("--price", metavar="KIND=DOLLARS", type=_price, nargs="+", action="extend", default=[],
         help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
+    add("--allow-unmatched", action="store_true",
+        help="copy although the pattern leaves out image files of its folder")  # fmt: skip
     add("--zarr-format", type=int, choices=[3, 2], default=3,
         help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default:"
         " %(default)s")  # fmt: skip
@@ -179,6 +192,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
     add("--against-source", action="store_true", help="compare the pixels with the source, too")
+    add("--json", action="store_true", help="print one JSON object")
     add("--sample", metavar="N", type=_sample,
         help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
     add("--source-options", metavar="JSON", type=json_object, default={},

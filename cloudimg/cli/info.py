@@ -7,13 +7,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from cloudimg.discovery.unmatched import UNMATCHED
 from cloudimg.errors import CloudimgError, counted
+from cloudimg.file_report import FileReport
+from cloudimg.notes import Note
 
 if TYPE_CHECKING:
     from cloudimg.opening.options import OpenOptions
 
 _PROPOSALS_SHOWN = 10
 _LABELS_CHARS = 60
+_SAMPLES_SHOWN = 6
 
 
 def report(
@@ -98,13 +102,55 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("levels", [_times(level["shape"]) for level in levels] if len(levels) > 1 else []),
         ("segment", [", ".join(f"{d} {n}" for d, n in levels[0]["segment"].items())]),
         ("compressed", [str(facts["compression"])]),
+        ("colours", _colours(facts)),
         ("files", [str(files["count"])]),
         ("missing", _examples(files["missing"], missing)),
-        ("unmatched", _examples(files["unmatched"], files["unmatched_examples"])),
+        ("bad", _bad(files["report"])),
+        ("excluded", [str(n)] if (n := files["report"]["n_excluded"]) else []),
+        ("listed", [files["listed"]] if files["listed"] else []),
+        ("unmatched", _unmatched(files)),
         ("pixel size", [", ".join(pixels)] if pixels else []),
         ("time step", [f"{step:.4g} s"] if step is not None else []),
         ("channels", [_abridged(facts["channel_names"])] if facts["channel_names"] else []),
+        ("series", _series(facts)),
+        ("notes", _notes(facts)),
     ]
+
+
+def _notes(facts: Mapping[str, Any]) -> list[str]:
+    """The notes, except those that have a row of their own."""
+    return [str(Note.from_json(note)) for note in facts["notes"] if note["kind"] != UNMATCHED]
+
+
+def _bad(stored: Mapping[str, Any]) -> list[str]:
+    """Bad files by kind, with examples; missing ones have a row of their own."""
+    lines = []
+    for each in FileReport.from_json(stored).kinds:
+        if each.kind != "missing":
+            shown = "; ".join(f"{file.url}: {file.text}" for file in each.examples)
+            more = ", ..." if each.n_files > len(each.examples) else ""
+            lines.append(f"{each.n_files} {each.kind}: {shown}{more}")
+    if lines and not stored["is_complete"]:
+        lines.append("only a few headers were read; --validate all reads all of them")
+    return lines
+
+
+def _series(facts: Mapping[str, Any]) -> list[str]:
+    """Which of several images of the file this is."""
+    from cloudimg.tiff import FileImage, place_among
+
+    images = [FileImage(**each) for each in facts["images"]]
+    return [place_among(images, facts["series"])] if images else []
+
+
+def _colours(facts: Mapping[str, Any]) -> list[str]:
+    """Colour space of the pixels, and the samples if some mean something else."""
+    space, samples = facts["color_space"], facts["samples"]
+    if space is None:
+        return []
+    further = ", ..." if len(samples) > _SAMPLES_SHOWN else ""
+    names = ", ".join(samples[:_SAMPLES_SHOWN]) + further
+    return [f"{space} ({names})" if samples else space]
 
 
 def _axes(facts: Mapping[str, Any]) -> list[str]:
@@ -116,6 +162,14 @@ def _axes(facts: Mapping[str, Any]) -> list[str]:
         files = f" ({counted(len(labels), 'file')})" if 0 < len(labels) < length else ""
         rows.append(row + files)
     return rows
+
+
+def _unmatched(files: Mapping[str, Any]) -> list[str]:
+    """Numbers by kind, examples, and advice."""
+    rows = _examples(files["unmatched"], files["unmatched_examples"])
+    if rows:
+        rows[0] += f": {', '.join(f'{n} {kind}' for kind, n in files['unmatched_kinds'].items())}"
+    return [*rows, files["advice"]] if files["advice"] else rows
 
 
 def _examples(count: int, examples: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from cloudimg.cli.messages import (
     speak_options,
 )
 from cloudimg.cli.parser import parse
-from cloudimg.errors import CloudimgError
+from cloudimg.errors import BadFilesError, CloudimgError
 from cloudimg.storage import redact
 
 # Packages that take long to import (Dask, moto) are imported by the command that needs them.
@@ -135,3 +135,6 @@ def _report(error: Exception, args: argparse.Namespace) -> None:
     else:
         what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
     print(f"cloudimg: error: {hide(printable(what))}", file=sys.stderr)
+    if isinstance(error, BadFilesError):
+        for line in str(error.report).splitlines():
+            print(hide(printable(line)), file=sys.stderr)

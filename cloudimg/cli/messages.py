@@ -15,10 +15,11 @@ from typing import Any, TextIO
 # ------------------------------------------------------------------------- options in messages
 
 _KEYWORDS = (
-    "against_source", "axes", "chunks", "codec", "compression", "downsampling", "factors", "index",
-    "job", "layout", "level", "levels", "max_bytes", "max_mem", "missing", "mosaic", "name",
-    "overwrite", "project", "resume", "sample", "series", "shards", "size", "source_options",
-    "target_options", "validate", "workers", "zarr_format",
+    "against_source", "allow_differences", "allow_unmatched", "axes", "bad", "chunks", "codec",
+    "compression", "downsampling", "exclude", "factors", "index", "job", "layout", "level",
+    "levels", "max_bytes", "max_mem", "missing",
+    "mosaic", "name", "overwrite", "project", "resume", "sample", "series", "shards", "size",
+    "source_options", "target_options", "validate", "workers", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {
@@ -34,6 +35,7 @@ _IN_OTHER_WORDS = {
 """Advice of the library that no option can follow, and what the command line says instead."""
 _FIXED = {
     "against_source=True": "--against-source",
+    "allow_unmatched=True": "--allow-unmatched",
     "max_bytes=math.inf": "--yes",
     "mosaic=False": "--no-mosaic",
     "overwrite=True": "--overwrite",
@@ -142,6 +144,8 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
         return ""
     if value in ("True", "False"):
         return None  # an option without a value, and not one of `_FIXED`
+    if name == "allow_differences":
+        return f" {' '.join(value)}"
     if isinstance(value, list) and name != "codec":
         if name != "factors":
             return None

@@ -30,17 +30,26 @@ def add_opening(
     add = group.add_argument
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
-    add("--series", metavar="N", type=int, default=0,
-        help="image to open if each file holds several; default: %(default)s")  # fmt: skip
+    add("--series", metavar="N", type=int,
+        help="image to open if each file holds several; default: 0, the first; migrate copies none"
+        " of several full images unasked")  # fmt: skip
     add("--missing", choices=["fill", "raise"], default=missing,
         help="if files are missing: raise an error, or fill with zeros; default:"
         " %(default)s")  # fmt: skip
+    add("--bad", choices=["fill", "raise"], default="raise",
+        help="if files are empty, truncated, damaged, not images, or differ in shape or type: raise"
+        " an error, or fill with zeros; default: %(default)s")  # fmt: skip
+    add("--exclude", metavar="GLOB", action="append", default=[],
+        help="files to leave out: by name, or with a slash by the end of the URL")  # fmt: skip
     add(
         "--no-mosaic",
         dest="mosaic",
         action="store_false",
         help="stack tiles instead of joining them",
     )
+    add("--allow-differences", metavar="FACT", nargs="+", action="extend", default=[],
+        help="facts that may differ from file to file, which is an error otherwise: pixel_size,"
+        " photometric, color_space, colormap, nodata, crs, origin")  # fmt: skip
     add("--validate", choices=["first", "all"], default="first",
         help="headers to read on opening; default: %(default)s")  # fmt: skip
     add_store(parser, options_name, url_name)
@@ -71,8 +80,11 @@ def file_options(args: argparse.Namespace) -> dict[str, Any]:
         "axes": dict(args.axes),
         "series": args.series,
         "missing": args.missing,
+        "bad": args.bad,
+        "exclude": args.exclude or None,
         "mosaic": args.mosaic,
         "validate": args.validate,
+        "allow_differences": args.allow_differences,
     }
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudimg.discovery.unmatched import IMAGE_NAME
 from cloudimg.errors import NoMatchError, PatternError
 from cloudimg.pattern import compile_pattern, propose
 from cloudimg.storage import Location, Store, redact, split_url
 
 MAX_NAMES = 100_000
 """Most names that are listed: enough to recognize the patterns, and at most a hundred requests."""
-_IMAGE_NAME = re.compile(
-    r"(?i)(?:.*/)?[^/.][^/]*\.(?:tiff?|btf|tf[28]|svs|lsm|stk|ndpi|scn|bif|qptiff|flex|gel)",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def parse_target(url: str) -> Target:
     ArgumentError
     """
     location, key = split_url(url)
-    if location.protocol == "file" and Path(key).is_dir():
+    if key.endswith("/") or (location.protocol == "file" and Path(key).is_dir()):
         return Target(location, key, True)
     try:
         pattern = compile_pattern(location.pattern_text(key))
@@ -70,6 +66,17 @@ def parse_target(url: str) -> Target:
         return Target(location, None, False)
     key = location.key_of(pattern.stem)
     return Target(location, key, key.endswith("/") or key == location.root)
+
+
+def is_folder(store: Store, key: str) -> bool:
+    """Whether there is no object of a name, but there are objects below it."""
+    location = store.location
+    if location.protocol == "file" and not location.before and not location.after:
+        return Path(key).is_dir()
+    if location.protocol in ("http", "https"):
+        return False  # a web server answers with a page
+    folder = key.rstrip("/")
+    return any(batch for batch in store.list_objects(folder, folder + "/", 1))
 
 
 def list_folder(
@@ -105,7 +112,7 @@ def list_folder(
         if len(names) > MAX_NAMES:
             break
     listed = names[:MAX_NAMES]
-    images = [name for name in listed if _IMAGE_NAME.fullmatch(name)]
+    images = [name for name in listed if IMAGE_NAME.fullmatch(name)]
     proposals = tuple(
         (f"{location.before}{pattern}{location.after}", n_covered)
         for pattern, n_covered in propose(images or listed)

@@ -20,10 +20,28 @@ class GeoAttributes(TypedDict, total=False):
     """
     epsg: int
     """EPSG code of the reference system."""
+    crs: str
+    """Name of the reference system, by which systems can be compared: ``"EPSG:32633"``, or
+    ``"user-defined"`` with a digest of the parameters that define it."""
 
 
 class ImageAttributes(TypedDict, total=False):
-    """Metadata of an image from the header of its first file; each key only if the file gives it.
+    """Metadata of an image from the headers of its files; each key only if the files give it.
+
+    An image of several files has the attributes of the first one, as far as they hold for all:
+
+    - It has no attributes that describe one file by their nature: ``name``, ``description``,
+      ``info``, ``acquired``, ``stage_position``, ``plane_labels``, ``display_ranges`` and
+      ``metadata_problem``; no names and colours of channels if each channel has its own files.
+    - ``pixel_size``, ``photometric``, ``color_space`` (with ``samples``, ``ycbcr_coefficients``
+      and ``reference_black_white``), ``colormap``, ``nodata``, and in ``geo`` the reference system
+      and the place of each file must be the same in all headers that are read:
+      `cloudimg.MismatchError` unless ``allow_differences=`` names them. Sizes may differ by one in
+      10,000, places by less than half a pixel. Tiles of a mosaic must lie side by side on Earth.
+    - Any other attribute that differs in a header that is read is left out, and so are those that
+      ``allow_differences=`` allows. A note tells. ``n_series`` is that of the first file.
+
+    ``validate="all"`` reads all headers, and so does a migration.
 
     ``pixel_size``, ``pixel_size_unit``, ``stage_position`` and ``stage_position_unit`` are mappings
     by axis of the file (``"x"``, ``"y"``, ``"z"``), before any renaming by ``axes=``. Lists
@@ -35,11 +53,35 @@ class ImageAttributes(TypedDict, total=False):
     compression: str
     """Compression in tifffile's spelling, such as ``"ADOBE_DEFLATE"``; ``"NONE"`` without."""
     photometric: str
-    """Photometric interpretation in tifffile's spelling, such as ``"MINISBLACK"`` or ``"RGB"``."""
+    """Photometric interpretation that the file states, in tifffile's spelling, such as
+    ``"MINISBLACK"`` or ``"YCBCR"``. It is of the pixels as they are stored; see `color_space`."""
+    color_space: str
+    """Colours of the pixels as they are read.
+
+    - ``"gray"``; ``"gray-inverted"`` if 0 is white; ``"mask"`` of 1 bit.
+    - ``"rgb"``, also of JPEG in YCbCr, which its decoder converts, and of an expanded palette.
+    - ``"palette"``: indices into `colormap`.
+    - ``"ycbcr"``: Y, Cb and Cr; see `ycbcr_coefficients` and `reference_black_white`.
+    - ``"cmyk"``: 0 is no ink; ``"cmyk-inverted"``: 0 is full ink, as in JPEG files by Adobe;
+      ``"inks"``: other inks.
+    - ``"cielab"``: L* from 0 to 100 as an unsigned integer, a* and b* in two's complement, also if
+      the dtype is unsigned; ``"icclab"``: a* and b* have an offset of half the range;
+      ``"itulab"``: a* and b* have the ranges of ITU-T T.42.
+    - ``"logl"``, ``"logluv"``: SGI's logarithmic luminance; ``"cfa"``, ``"linear-raw"``: of
+      cameras.
+    - ``"unknown"``
+    """
+    bits_per_sample: int
+    """Significant bits of an integer sample, if the dtype has more."""
+    ycbcr_coefficients: list[float]
+    """Luma coefficients of red, green and blue of ``"ycbcr"``; 0.299, 0.587 and 0.114 if absent."""
+    reference_black_white: list[float]
+    """Codes for black and white of each sample of ``"ycbcr"``; the full range if absent."""
     orientation: int
     """TIFF tag 274, 2 to 8, if the pixels are not stored upright."""
     samples: list[str]
-    """Meaning of each sample of a pixel, if some are not colours."""
+    """Meaning of each sample of a pixel, if they are not just red, green and blue; opacity is
+    ``"alpha: associated"`` (colours are multiplied by it) or ``"alpha: unassociated"``."""
     colormap: npt.NDArray[np.uint16]
     """Palette of shape (3, 2**bits): red, green and blue by index."""
     nodata: int | float

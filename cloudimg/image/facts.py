@@ -15,11 +15,26 @@ Sizes are in bytes. Later versions may add keys, but do not change or remove any
 ``chunks``          ``shape`` of the most common Dask chunk, and the ``count`` of chunks
 ``levels``          ``shape``, ``downsampling`` and ``segment`` (tile or strip, by dim) by level
 ``compression``     compression in tifffile's spelling
-``files``           ``count``; ``missing`` and ``missing_examples`` (labels by axis); ``unmatched``
-                    and ``unmatched_examples`` (URLs that begin like the pattern)
+``color_space``     colours of the pixels as they are read, null if they are not known; see
+                    `cloudimg.ImageAttributes`
+``samples``         meaning of each sample of a pixel, empty if they are just red, green and blue
+``files``           ``count``; ``missing`` and ``missing_examples`` (labels by axis); ``listed``:
+                    what was listed, null where nothing was; of the names listed that do not match
+                    the pattern: their number ``unmatched``, that of images among them
+                    ``unmatched_images``, numbers by kind ``unmatched_kinds``,
+                    ``unmatched_examples`` (URLs), and ``advice`` on the pattern; ``report``:
+                    files that are missing, or were found to be bad, with ``n_files``, ``total``,
+                    ``n_excluded``, ``is_complete`` (whether all files were looked at) and
+                    ``kinds``: the ``kind``, its ``n_files``, and ``examples`` (``url``, ``text``)
 ``pixel_size``      ``value`` and ``unit`` by dim
 ``channel_names``   names of the channels, empty if the file does not give them
 ``time_step_s``     seconds between frames, null if the file does not give it
+``series``          number of the image in its file
+``images``          all images of the file, empty if it has only one: ``series``, ``role``
+                    (``"image"``, ``"thumbnail"``, ``"label"``, ``"macro"``, ``"map"``, ``"mask"``,
+                    ``"empty"``), ``name``, ``shape`` and ``dtype``
+``notes``           what was noticed in the headers that were read, one note per ``kind``: ``text``,
+                    ``n_files`` and up to three ``urls``
 ==================  ==============================================================================
 
 Facts of a folder:
@@ -41,6 +56,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -71,7 +87,7 @@ def folder_facts(folder: Folder) -> Facts:
 def image_facts(image: Image, url: str) -> Facts:
     """Return the facts of an image that was opened from a URL."""
     attrs = image.attrs
-    n_unmatched, unmatched = image.unmatched
+    beside = image.beside
     units = attrs.get("pixel_size_unit", {})
     return {
         "kind": "image",
@@ -95,6 +111,8 @@ def image_facts(image: Image, url: str) -> Facts:
             for level in image.levels
         ],
         "compression": attrs.get("compression"),
+        "color_space": attrs.get("color_space"),
+        "samples": list(attrs.get("samples", [])),
         "files": {
             "count": image.n_files,
             "missing": image.n_missing,
@@ -102,8 +120,13 @@ def image_facts(image: Image, url: str) -> Facts:
                 to_plain(labels, finite_only=True)
                 for labels in itertools.islice(image.missing, _EXAMPLES)
             ],
-            "unmatched": n_unmatched,
-            "unmatched_examples": list(unmatched[:_EXAMPLES]),
+            "listed": beside.scope if beside else None,
+            "unmatched": beside.n_objects if beside else 0,
+            "unmatched_images": beside.n_images if beside else 0,
+            "unmatched_kinds": dict(beside.kinds) if beside else {},
+            "unmatched_examples": list(beside.examples) if beside else [],
+            "advice": beside.advice if beside else "",
+            "report": image.report.to_json(),
         },
         "pixel_size": {
             dim: {"value": float(size), "unit": units.get(dim)}
@@ -112,6 +135,9 @@ def image_facts(image: Image, url: str) -> Facts:
         },
         "channel_names": list(attrs.get("channel_names", [])),
         "time_step_s": to_plain(attrs.get("time_step_s"), finite_only=True),
+        "series": image.series,
+        "images": [{**asdict(each), "shape": list(each.shape)} for each in image.images],
+        "notes": [note.to_json() for note in image.notes],
     }
 
 

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.unmatched import UNMATCHED, Unmatched
 from cloudimg.errors import ArgumentError, counted
+from cloudimg.file_report import FileReport
 from cloudimg.image.attributes import ImageAttributes
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
+from cloudimg.notes import Note
 from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
+from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import Opened
 from cloudimg.opening.options import URL, OpenArguments, URLs
 from cloudimg.pattern import Label
+from cloudimg.reading.bad_files import warn_of_known
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.reading.source import Source
+from cloudimg.tiff import FileImage, place_among
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -148,17 +154,58 @@ class Image:
 
     @property
     def attrs(self) -> ImageAttributes:
-        """Metadata from the header of the first file; `ImageAttributes` lists the keys.
+        """Metadata from headers; `ImageAttributes` lists the keys.
 
-        Among them are ``pixel_size`` and ``pixel_size_unit`` by axis, ``channel_names``,
-        ``time_step_s`` and ``compression``. Each is present only if the file gives it.
+        Of an image of several files, they are those of the first file that hold for all: without
+        keys that describe a single file, such as ``acquired``, and without those that differ in
+        other headers that were read; `notes` name these. Among them are ``pixel_size`` and
+        ``pixel_size_unit`` by axis, ``channel_names``, ``time_step_s`` and ``compression``. Each is
+        present only if the file gives it.
         """
-        return cast(ImageAttributes, self._opened.inspection.headers[0].attrs)
+        return cast(ImageAttributes, self._opened.inspection.attrs)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was noticed in the headers that were read when the image was opened.
+
+        One note per kind, each a text with `kind`, `n_files` and up to three `urls`. Other files
+        are not opened before their pixels are read: pass ``validate="all"`` to read all headers.
+        """
+        return self._opened.inspection.notes
+
+    @property
+    def images(self) -> tuple[FileImage, ...]:
+        """All images of the first file, or of the multi-file dataset; empty if there is only one.
+
+        Each has a number, by which ``series=`` opens it, a `role`, a `name`, a `shape` and a
+        `dtype`. The role is ``"image"`` unless the file says that it is a thumbnail, a label, a
+        macro, a map or a mask.
+        """
+        return self._opened.inspection.headers[0].images
+
+    @property
+    def series(self) -> int:
+        """Number of this image in its file; see `images`."""
+        return self._arguments.series_number
 
     @property
     def unmatched(self) -> tuple[int, tuple[str, ...]]:
         """Number of objects that begin like the pattern but do not match it, and some of them."""
-        return self._opened.n_unmatched, self._opened.unmatched
+        beside = self._opened.unmatched
+        return (beside.n_objects, beside.examples) if beside is not None else (0, ())
+
+    @property
+    def beside(self) -> Unmatched | None:
+        """What was listed but does not match the pattern; for the package's own use."""
+        return self._opened.unmatched
+
+    @property
+    def report(self) -> FileReport:
+        """Files that are missing, and those that were found to be bad when the image was opened.
+
+        With ``validate="all"`` it has all of them; otherwise few headers are read at open.
+        """
+        return self._opened.report
 
     def read(
         self, region: Mapping[str, int | slice] | tuple[Any, ...] | None = None, *, level: int = 0
@@ -180,6 +227,13 @@ class Image:
         Raises
         ------
         ArgumentError, IndexError, StorageError, FormatError, GridError
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+        >>> image.read({"t": 0, "c": 1, "z": slice(2, 5)}).shape
+        (3, 48, 72)
         """
         source = self._source(level)
         if region is None:
@@ -207,8 +261,24 @@ class Image:
         Raises
         ------
         ArgumentError
+
+        Warns
+        -----
+        CloudimgWarning
+            Once, with ``bad="fill"``, if files were found to be bad; those that are found later
+            warn when their pixels are computed.
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+        >>> image.to_dask(chunks={"z": 5}).numblocks
+        (1, 1, 2, 1, 1)
         """
-        return to_dask(self._source(level), chunks)
+        source, report = self._source(level), self.report
+        if source.fills_bad and report.total > report.count("missing"):
+            warn_of_known(source.warning_token, report.summary, source.fill_value)
+        return to_dask(source, chunks)
 
     def to_xarray(self, chunks: Chunks = "auto", *, level: int = 0) -> xarray.DataArray:
         """Return the image as an `xarray.DataArray` with coordinates, attributes and lazy pixels.
@@ -225,6 +295,13 @@ class Image:
         Raises
         ------
         ArgumentError
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+        >>> image.to_xarray().isel(t=0).mean("z").sizes["c"]
+        2
         """
         try:
             import xarray
@@ -254,15 +331,38 @@ class Image:
         Returns
         -------
         Migration
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+        >>> done = image.to_zarr("exp.ome.zarr", levels=2)
+        >>> done.n_objects
+        2
         """
         from cloudimg.migration.run.arguments import write_to_url
 
         return write_to_url(self.write_input, url, options, options.get("storage_options"))
 
-    def write_input(self, name: str | None) -> WriteInput:
-        """Return what a migration of the image reads; `name` is its name in the OME-Zarr."""
+    def write_input(self, name: str | None, *, is_copied: bool = True) -> WriteInput:
+        """Return what a migration of the image reads.
+
+        Parameters
+        ----------
+        name : str, optional
+            Its name in the OME-Zarr.
+        is_copied : bool
+            Whether it is read to be copied, rather than compared with a copy.
+
+        Raises
+        ------
+        ArgumentError
+            It is copied, and is one of several images of which none was chosen by ``series=``.
+        """
         from cloudimg.migration.run.write_input import write_input_of_image
 
+        if is_copied:
+            refuse_further_images(self._opened, self._arguments)
         return write_input_of_image(self._opened, self._urls, self._arguments, name=name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -278,15 +378,23 @@ class Image:
         lines.append(f"  {self._opened.url}")
         files = f"  files: {self.n_files}"
         files += f", {self.n_missing} missing" if self.n_missing else ""
-        if self._opened.n_unmatched:
-            files += f"; {self._opened.n_unmatched} more names begin like the pattern"
         lines.append(files)
+        if self.report.total > self.report.count("missing"):
+            lines.append(f"  {self.report.summary}")
+        beside = self._opened.unmatched
+        if beside is not None and beside.n_objects:
+            lines.append(f"  unmatched: {beside.summary} among {beside.scope}")
+        if self.images:
+            lines.append(f"  {place_among(self.images, self.series)}")
         sources, grid = self._opened.sources, self._opened.grid
         if len(sources) > 1:
             lines.append(f"  levels: {' '.join(str(source.shape) for source in sources)}")
         own_coords = self._opened.inspection.own_coords
         coords = coordinate_lines(sources[0].layout, grid, own_coords)
-        return "\n".join([*lines, *(f"  {line}" for line in coords)])
+        lines += (f"  {line}" for line in coords)
+        return "\n".join(
+            [*lines, *(f"  note: {note}" for note in self.notes if note.kind != UNMATCHED)]
+        )
 
     def _source(self, level: int) -> Source:
         sources = self._opened.sources

@@ -25,8 +25,9 @@ COLOURS = (
 )
 """RGB of channels without a colour in the file; the first suit colour-blind readers too."""
 _PERCENTILES = (0.1, 99.9)
-_NARROW = 64
-"""Pixels of 8 bits that differ by less would look uniform, so their contrast is stretched."""
+_NARROW = 1 / 4
+"""Pixels of 8 bits that differ by less of their range would look uniform, so their contrast is
+stretched."""
 
 
 class Average:
@@ -101,7 +102,7 @@ def _sums(block: Array, start: int, edges: Reals) -> tuple[Reals, slice]:
     return sums - parts[:-1] + parts[1:], slice(first, last)
 
 
-def contrast(pixels: Reals, dtype: np.dtype[Any]) -> tuple[float, float]:
+def contrast(pixels: Reals, dtype: np.dtype[Any], n_bits: int = 8) -> tuple[float, float]:
     """Choose the pixel values to show as black and as white.
 
     Parameters
@@ -118,8 +119,9 @@ def contrast(pixels: Reals, dtype: np.dtype[Any]) -> tuple[float, float]:
     if not known.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(known, _PERCENTILES))
-    if dtype == np.uint8 and high - low >= _NARROW:
-        return 0.0, 255.0
+    greatest = 2.0**n_bits - 1
+    if dtype == np.uint8 and high - low >= _NARROW * (greatest + 1):
+        return 0.0, greatest
     if high <= low:  # only a few pixels differ from a uniform background
         low, high = float(known.min()), float(known.max())
     return (low, high) if high > low else (low, low + 1)
@@ -159,26 +161,3 @@ def choose_colours(channels: Sequence[int], stored: Sequence[int]) -> Reals:
         if colours.any(axis=1).all() and len(np.unique(colours, axis=0)) == len(channels):
             return np.asarray(colours / 255)
     return np.array([COLOURS[i % len(COLOURS)] for i in range(len(channels))])
-
-
-def look_up(indices: Array, colormap: Array) -> npt.NDArray[np.uint8]:
-    """Look up the colours of palette indices.
-
-    Parameters
-    ----------
-    indices : ndarray
-    colormap : ndarray
-        16-bit numbers of shape (3, entries); some writers use only 8 of the bits.
-
-    Returns
-    -------
-    ndarray
-        8-bit colours, with the shape of `indices` and a last axis of RGB.
-    """
-    table = np.asarray(colormap)
-    if table.max(initial=0) > 255:
-        table = table >> 8
-    chosen: npt.NDArray[np.uint8] = table.T.astype(np.uint8)[
-        np.minimum(indices, table.shape[1] - 1)
-    ]
-    return chosen

@@ -26,7 +26,7 @@ def refuse_unwritable(path: str) -> None:
 
 
 def write_png(path: str, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write a picture (y, x or y, x, RGB), replacing an existing file.
+    """Write a picture (y, x or y, x, RGB or RGBA), replacing an existing file.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Write a picture of one plane, read in blocks that are downscaled as they arrive.
 
-A plane may therefore be larger than memory. Colour samples and palettes keep their colours; several
+A plane may therefore be larger than memory. Colours of any space become RGB, see `colour`; several
 channels are shown in the colours that the file gives, else in `picture.COLOURS`; a single channel
-is grey. Pixels of more than 8 bits are stretched between percentiles.
+is grey. Grey and RGB of more than 8 bits are stretched between percentiles.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.image import picture
+from cloudimg.image.colour import Converter
 from cloudimg.image.image import Image
 from cloudimg.image.png import write_png
 from cloudimg.image.view import (
@@ -35,6 +36,8 @@ Array = npt.NDArray[Any]
 
 _AT_ONCE_BYTES = 64 * 2**20
 """Views up to this size are read as a single block."""
+_SLAB_PIXELS = 2**20
+"""Number of pixels that are converted together."""
 _BLOCK_DIMS = ("c", "z", "y", "x", "s")
 """Dims of a block, of length 1 where the image lacks them."""
 
@@ -131,12 +134,32 @@ def read_planes(
     for n_read, (first, top, left, block) in enumerate(_blocks(image, view)):
         if progress is not None:
             progress("blocks read", n_read)
-        for i, j in np.ndindex(len(block), block.shape[-1]):
-            number = (first + i) * block.shape[-1] + j
-            if number == len(planes):
-                planes.append(picture.Average(height, width, size))
-            planes[number].add(block[i, ..., j], top, left)
+        for row, part in _slabs(block, image, view):
+            for i, j in np.ndindex(len(part), part.shape[-1]):
+                number = (first + i) * part.shape[-1] + j
+                if number == len(planes):
+                    planes.append(picture.Average(height, width, size))
+                planes[number].add(part[i, ..., j], top + row, left)
     return np.stack([plane.mean() for plane in planes])
+
+
+def _slabs(block: Array, image: Image, view: View) -> Iterator[tuple[int, Array]]:
+    """Yield the rows of a block (c, y, x, s), each part with its first row, in RGB if in colour."""
+    convert = _converter(image, view)
+    if convert is None or view.project:
+        yield 0, block
+        return
+    # Converted pixels are larger, so that only a part of them is held.
+    n_rows = max(1, _SLAB_PIXELS // block.shape[2])
+    for row in range(0, block.shape[1], n_rows):
+        yield row, convert(block[:, row : row + n_rows])
+
+
+def _converter(image: Image, view: View) -> Converter | None:
+    """Return what converts the colours of a view; None if it shows channels."""
+    if view.colour is None:
+        return None
+    return Converter(image.attrs, image.dtype, view.colour, view.alpha)
 
 
 def _blocks(image: Image, view: View) -> Iterator[tuple[int, int, int, Array]]:
@@ -163,13 +186,13 @@ def _parts(image: Image, view: View) -> dict[str, list[slice]]:
 
 
 def _read_block(image: Image, view: View, part: Mapping[str, slice]) -> Array:
-    """Read a block (c, z, y, x, s); palettes are looked up, complex numbers become moduli."""
+    """Read a block (c, z, y, x, s); complex numbers become moduli."""
     region = {**view.region, **{dim: part[dim] for dim in part if dim in view.region}}
     pixels = image.read(region, level=view.level)
     pixels = pixels.squeeze(tuple(i for i, dim in enumerate(image.dims) if dim not in _BLOCK_DIMS))
     pixels = np.expand_dims(pixels, [i for i, d in enumerate(_BLOCK_DIMS) if d not in view.region])
-    if view.colour == "PALETTE":
-        return picture.look_up(pixels[..., 0], image.attrs["colormap"])
+    if view.project and (convert := _converter(image, view)) is not None:
+        return convert(pixels)  # the brightest index or ink is not the brightest colour
     return np.abs(pixels) if pixels.dtype.kind == "c" else pixels
 
 
@@ -185,21 +208,39 @@ def _project(blocks: Iterator[Array], view: View) -> Array:
 
 
 def paint(planes: picture.Reals, image: Image, view: View) -> npt.NDArray[np.uint8]:
-    """Return the picture (y, x or y, x, RGB) of channels or colour samples (k, y, x)."""
-    if view.colour is None:
-        lights = [picture.stretch(p, *picture.contrast(p, image.dtype)) for p in planes]
-        if image.attrs.get("photometric") == "MINISWHITE":
-            lights = [1 - light for light in lights]
-        if len(lights) == 1:
-            return picture.as_bytes(lights[0])
-        stored = image.attrs.get("channel_colors", []) if view.channel_dim == "c" else []
-        colours = picture.choose_colours(view.channels, stored)
-        return picture.as_bytes(picture.blend(np.stack(lights), colours))
-    rgb = np.moveaxis(planes, 0, -1)
-    if view.colour == "SEPARATED":
-        ink = rgb / np.iinfo(image.dtype).max
-        return picture.as_bytes((1 - ink[..., :3]) * (1 - ink[..., 3:]))
-    is_8_bit = view.colour == "PALETTE" or image.dtype == np.uint8
-    # The same contrast for all samples, or the colours would change.
-    low, high = (0.0, 255.0) if is_8_bit else picture.contrast(rgb, image.dtype)
-    return picture.as_bytes(picture.stretch(rgb, low, high))
+    """Return the picture (y, x or y, x, samples) of channels or colours (k, y, x).
+
+    The samples are RGB, followed by the opacity if some pixels are not opaque.
+    """
+    convert = _converter(image, view)
+    if convert is None:
+        return picture.as_bytes(_channels(planes, image, view))
+    colours, opacity = convert.separate(planes)
+    light = _colours(colours, colours if opacity is None else colours[:, opacity > 0], convert)
+    if convert.space == "gray-inverted":
+        light = 1 - light
+    if opacity is None:
+        return picture.as_bytes(light[..., 0] if light.shape[-1] == 1 else light)
+    rgb = np.broadcast_to(light, (*opacity.shape, 3))
+    return picture.as_bytes(np.concatenate([rgb, opacity[..., None].clip(0, 1)], axis=-1))
+
+
+def _channels(planes: picture.Reals, image: Image, view: View) -> picture.Reals:
+    """Return the light of channels, gray if there is one."""
+    n_bits = image.attrs.get("bits_per_sample", 8)
+    lights = [picture.stretch(p, *picture.contrast(p, image.dtype, n_bits)) for p in planes]
+    if image.attrs.get("color_space") == "gray-inverted":
+        lights = [1 - light for light in lights]
+    if len(lights) == 1:
+        return lights[0]
+    stored = image.attrs.get("channel_colors", []) if view.channel_dim == "c" else []
+    colours = picture.choose_colours(view.channels, stored)
+    return picture.blend(np.stack(lights), colours)
+
+
+def _colours(planes: Array, visible: Array, convert: Converter) -> picture.Reals:
+    """Return the light of gray or RGB, samples last; `visible` decides about the contrast."""
+    low, high = 0.0, convert.white
+    if high is None:  # the same contrast for all samples, or the colours would change
+        low, high = picture.contrast(visible, convert.dtype, convert.n_bits)
+    return np.moveaxis(picture.stretch(planes, low, high), 0, -1)

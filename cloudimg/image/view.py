@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudimg.errors import ArgumentError
+from cloudimg.image.colour import N_COLOURS
 from cloudimg.image.image import Image, LevelInfo
 
 PROJECTIONS: Mapping[str, np.ufunc] = {"max": np.fmax, "mean": np.add}
 """Functions that combine planes along z; `fmax` because NaN must not win."""
 _MAX_CHANNELS = 6
-_COLOUR_SAMPLES = {"RGB": 3, "YCBCR": 3, "SEPARATED": 4}
-"""Number of samples of a colour by photometric interpretation; others are opacity and the like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,9 @@ class View:
     region: Mapping[str, slice]
     """Region of the level, by dim."""
     colour: str | None
-    """Photometric interpretation if a pixel is one colour, None if channels are shown."""
+    """Colour space if a pixel is one colour, a key of `N_COLOURS`; None if channels are shown."""
+    alpha: int | None
+    """Sample that is the opacity of a colour."""
     channel_dim: str | None
     """Dim of the channels that are shown together, None if there is one channel or a colour."""
     project: str | None
@@ -66,7 +67,8 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
     fixed = {dim: _position(image, dim, i) for dim, i in index.items()}
     if project:
         _check_projection(image, project, fixed)
-    colour = _colour(image) if "s" not in fixed else None
+    colour, alpha = _colour(image) if "s" not in fixed else (None, None)
+    n_samples = 1 + max(N_COLOURS[colour] - 1, alpha or 0) if colour else 1
     channel_dims = [dim for dim in ("c", "s") if dim in image.dims and dim not in fixed]
     channel_dim = channel_dims[0] if channel_dims and colour is None else None
     info = image.levels[level]
@@ -76,12 +78,13 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
             # A level may also have fewer planes than level 0.
             start, count = fixed[dim] * length // full_length, 1
         else:
-            start, count = _default_range(dim, length, colour, channel_dim, project)
+            start, count = _default_range(dim, length, n_samples, channel_dim, project)
         region[dim] = slice(start, start + count)
     return View(
         level=level,
         region=region,
         colour=colour,
+        alpha=alpha,
         channel_dim=channel_dim,
         project=project,
         nbytes=_decoded_nbytes(image, info, region),
@@ -89,15 +92,15 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
 
 
 def _default_range(
-    dim: str, length: int, colour: str | None, channel_dim: str | None, project: str | None
+    dim: str, length: int, n_samples: int, channel_dim: str | None, project: str | None
 ) -> tuple[int, int]:
     """Return start and count of the positions to show along a dim."""
     if dim in ("y", "x") or (dim == "z" and project):
         return 0, length
-    if dim == "s" and colour:
-        return 0, _COLOUR_SAMPLES[colour]
     if dim == channel_dim:
         return 0, min(length, _MAX_CHANNELS)
+    if dim == "s":
+        return 0, n_samples
     return length // 2 if dim in ("z", "page") else 0, 1
 
 
@@ -150,13 +153,21 @@ def _position(image: Image, dim: str, i: int) -> int:
     return i % lengths[dim]
 
 
-def _colour(image: Image) -> str | None:
-    """Return the photometric interpretation if a pixel is one colour."""
-    photometric = image.attrs.get("photometric", "")
+def _colour(image: Image) -> tuple[str | None, int | None]:
+    """Return the colour space if a pixel is one colour, and which sample is its opacity."""
+    attrs = image.attrs
+    space = attrs.get("color_space", "")
     n_samples = dict(zip(image.dims, image.shape, strict=True)).get("s", 1)
-    if photometric == "PALETTE" and image.attrs.get("colormap") is not None and n_samples == 1:
-        return photometric
-    return photometric if n_samples >= _COLOUR_SAMPLES.get(photometric, math.inf) else None
+    samples = attrs.get("samples", [])
+    stated = [i for i, name in enumerate(samples) if name.startswith("alpha: ")]
+    alpha = stated[0] if stated and len(samples) == n_samples else None
+    if n_samples < N_COLOURS.get(space, math.inf):
+        return None, None
+    if space == "palette" and attrs.get("colormap") is None:
+        return None, None
+    # Grey samples beside each other are channels, unless they are one and its opacity.
+    is_channel = space.startswith("gray") and (n_samples != 2 or alpha is None)
+    return (None, None) if is_channel else (space, alpha)
 
 
 def _decoded_nbytes(image: Image, info: LevelInfo, region: Mapping[str, slice]) -> int:

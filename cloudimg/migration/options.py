@@ -47,6 +47,7 @@ class WriteOptions(RunKeywords, total=False):
 class MigrateOptions(FileOptions, RunKeywords, total=False):
     """Keyword arguments of `cloudimg.migrate`."""
 
+    allow_unmatched: bool
     source_options: StorageOptions | None
     target_options: StorageOptions | None
 
@@ -54,6 +55,7 @@ class MigrateOptions(FileOptions, RunKeywords, total=False):
 class DryRunOptions(FileOptions, PlanOptions, total=False):
     """Keyword arguments of `cloudimg.dry_run`."""
 
+    allow_unmatched: bool
     max_mem: int | str | None
     prices: Mapping[str, float] | None
     storage_options: StorageOptions | None

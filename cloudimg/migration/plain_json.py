@@ -53,6 +53,8 @@ def _unpacked(value: Any) -> Any:
     """The values of an array in lists, or that of a scalar."""
     if value.dtype.kind not in "mM":
         return value.tolist()
+    if value.dtype.kind == "m":
+        return (value / np.timedelta64(1, "s")).tolist()
     # Only the text of a datetime64 keeps its precision.
     return [_unpacked(each) for each in value] if value.ndim else str(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -77,8 +78,11 @@ def fit_extents(layout: Layout, level: int, headers: Mapping[Index, Header]) -> 
         # The file that comes first along the axis stands for all whose headers were not read.
         first = min(headers, key=lambda index: index[field])
         lengths = [headers[first].shapes[level][axis.file_axis]] * axis.count
+        found: dict[int, Counter[int]] = {}
         for index, header in headers.items():
-            lengths[index[field]] = header.shapes[level][axis.file_axis]
+            found.setdefault(index[field], Counter())[header.shapes[level][axis.file_axis]] += 1
+        for position, counts in found.items():
+            lengths[position] = counts.most_common(1)[0][0]
         extents[axis.name] = lengths
     return with_extents(layout, extents)
 

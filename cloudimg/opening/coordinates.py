@@ -75,6 +75,8 @@ def _as_array(labels: Sequence[Any]) -> Array:
 
 def _abridged(values: Array) -> str:
     """Return the first values and the last one, as text."""
+    if values.dtype.kind == "m":
+        values = values.astype("O")  # 3:00:00, not 10800000000 microseconds
     shown = [str(value) for value in (values if len(values) <= 8 else values[:4])]
     tail = ["...", str(values[-1])] if len(values) > 8 else []
     return " ".join(shown + tail)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cloudimg.errors import CorruptFileError, FormatError, LimitError, NotFoundError
+from cloudimg.errors import CorruptFileError, FormatError, LimitError, NotFoundError, counted
+from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.opening.header import remarks_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HeaderReader
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
 from cloudimg.tiff import NDTIFF_INDEX, check_description, check_ome
-from cloudimg.tiff.multifile import PlaneTable, mmstack_planes, ndtiff_planes, ome_planes
+from cloudimg.tiff.multifile import PlaneTable, has_gaps, mmstack_planes, ndtiff_planes, ome_planes
 
 _COMPANION_ENDS = (".companion.ome", ".ome.xml", ".ome")
 """Ends of names of files that hold the OME-XML of others (OME-TIFF specification)."""
-_TIFF_ENDS = (".tif", ".tiff")
+TIFF_ENDS = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,30 @@ class DatasetDescription:
     """OME-XML from which the table was made, if any."""
 
 
+class DatasetNotes:
+    """What is noticed about the files of a dataset, some of which are read several times."""
+
+    def __init__(self) -> None:
+        self._sums = NoteSums()
+        self._known: set[tuple[str, str]] = set()
+
+    def add(self, remarks: Sequence[Remark], url: str) -> None:
+        """Add what was noticed about a file, once for each kind."""
+        self._sums.add([each for each in remarks if (url, each.kind) not in self._known], url)
+        self._known.update((url, remark.kind) for remark in remarks)
+
+    def notes(self) -> tuple[Note, ...]:
+        """One note for each kind."""
+        return self._sums.notes()
+
+
 def is_companion(name: str) -> bool:
     """Whether a file has no pixels and only describes other files, judging by its name."""
     return name.lower().endswith(_COMPANION_ENDS) or name.rpartition("/")[2] == NDTIFF_INDEX
 
 
 def describe_dataset(
-    reader: Reader, key: str, opened: OpenFile | None
+    reader: Reader, key: str, opened: OpenFile | None, notes: DatasetNotes, *, fill: bool
 ) -> DatasetDescription | None:
     """Find the table of planes of the dataset that a file belongs to.
 
@@ -50,6 +69,10 @@ def describe_dataset(
         Key of the file.
     opened : OpenFile, optional
         The open file; None for a companion file.
+    notes : DatasetNotes
+        What is noticed about files that are read is added to it.
+    fill : bool
+        Whether planes that are missing are filled, instead of taking only those that one file has.
 
     Returns
     -------
@@ -62,7 +85,8 @@ def describe_dataset(
     """
     folder, _, name = key.rpartition("/")
     if opened is None:
-        return _describe_by(reader, _join(folder, name))
+        return _describe_by(reader, _join(folder, name), notes)
+    notes.add(remarks_of(opened), opened.url)
     membership = opened.parsed.membership
     if membership is None:
         return None
@@ -70,9 +94,10 @@ def describe_dataset(
         return DatasetDescription(membership.planes, membership.ome_xml)
     described_by = _join(folder, membership.described_by)
     if described_by.endswith("*"):
-        return _describe_stack(reader, key, described_by[:-1], membership.part)
+        prefix = described_by[:-1]
+        return _describe_stack(reader, key, prefix, membership.part, notes, fill=fill)
     try:
-        return _describe_by(reader, described_by)
+        return _describe_by(reader, described_by, notes)
     except NotFoundError:
         return None  # only the pages of this file are left of the image
 
@@ -81,10 +106,12 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _describe_by(reader: Reader, key: str) -> DatasetDescription | None:
+def _describe_by(reader: Reader, key: str, notes: DatasetNotes) -> DatasetDescription | None:
     """Read the table in a TIFF or a companion file."""
-    if key.lower().endswith(_TIFF_ENDS):
-        membership = engine().fetch(partial(reader.headers.open, key)).result().parsed.membership
+    if key.lower().endswith(TIFF_ENDS):
+        opened = engine().fetch(partial(reader.headers.open, key)).result()
+        notes.add(remarks_of(opened), opened.url)
+        membership = opened.parsed.membership
         if membership is None or membership.planes is None:
             return None
         return DatasetDescription(membership.planes, membership.ome_xml)
@@ -120,7 +147,7 @@ def _parse_companion(
 
 
 def _describe_stack(
-    reader: Reader, key: str, prefix: str, own_part: Any
+    reader: Reader, key: str, prefix: str, own_part: Any, notes: DatasetNotes, *, fill: bool
 ) -> DatasetDescription | None:
     """Build the table of a Micro-Manager stack, each file of which has an index of its planes."""
     folder, _, name = key.rpartition("/")
@@ -128,7 +155,7 @@ def _describe_stack(
         entry.key.rpartition("/")[2]: entry.key
         for batch in reader.store.list_objects(folder, prefix, 1)
         for entry in batch
-        if entry.key.lower().endswith(_TIFF_ENDS)
+        if entry.key.lower().endswith(TIFF_ENDS)
     }
     siblings.pop(name, None)
     parts = {name: own_part}
@@ -136,10 +163,22 @@ def _describe_stack(
     for sibling, opened in zip(siblings, headers, strict=True):
         if isinstance(opened, FormatError):
             raise opened
+        notes.add(remarks_of(opened), opened.url)
         membership = opened.parsed.membership
         if membership is not None and membership.part is not None:
             parts[sibling] = membership.part
-    return DatasetDescription(mmstack_planes(parts), "") if len(parts) > 1 else None
+    planes = mmstack_planes(parts)
+    if len(parts) == 1:
+        # One file of several, of which only a part of the image is left, or all that was acquired.
+        if not fill and not has_gaps(own_part):
+            return None
+        n_planes = int((planes.file_of >= 0).sum())
+        shortfall = (
+            f"the metadata of {name} describe {counted(planes.file_of.size, 'plane')}, but the file"
+            f" has {n_planes}"
+        )
+        planes = replace(planes, shortfall=shortfall)
+    return DatasetDescription(planes, "")
 
 
 def read_headers(reader: Reader, keys: Sequence[str]) -> Iterator[OpenFile | FormatError]:

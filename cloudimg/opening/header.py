@@ -8,12 +8,20 @@ from typing import Any, Self
 
 import numpy as np
 
+from cloudimg.notes import Remark
+from cloudimg.reading.file_facts import FileFacts, facts_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.reader import Reader
+from cloudimg.tiff import FileImage
 
 Index = tuple[int, ...]
 """Index of a file in the grid."""
-_COMPARED_ATTRS = ("stage_position", "stage_position_unit", "pixel_size", "pixel_size_unit")
+_STAGE_ATTRS = ("stage_position", "stage_position_unit")
+
+
+def remarks_of(opened: OpenFile) -> tuple[Remark, ...]:
+    """All that was noticed about a file whose header was read with its metadata."""
+    return (*opened.parsed.remarks, *opened.parsed.metadata_remarks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,11 @@ class HeaderSummary:
     """Shapes by level."""
     dtype: np.dtype[Any]
     attrs: Mapping[str, Any]
-    """Stage position and pixel size."""
+    """Stage position."""
+    images: tuple[FileImage, ...] = ()
+    """All images of the file, by number; empty if it has only one."""
+    facts: FileFacts | None = None
+    """What the file says of the whole image; None if unknown."""
 
     @classmethod
     def of(cls, opened: OpenFile) -> Self:
@@ -35,7 +47,9 @@ class HeaderSummary:
             parsed.dims,
             tuple(level.shape for level in parsed.levels),
             parsed.levels[0].dtype,
-            {name: parsed.attrs[name] for name in _COMPARED_ATTRS if name in parsed.attrs},
+            {name: parsed.attrs[name] for name in _STAGE_ATTRS if name in parsed.attrs},
+            parsed.images,
+            facts_of(parsed.attrs, parsed.coords),
         )
 
 
@@ -53,7 +67,13 @@ class Header:
     etag: str | None
     size_bytes: int
     attrs: Mapping[str, Any]
-    """Attributes; see `cloudimg.Image.attrs`."""
+    """Attributes; only the stage position if the header was read by a cluster."""
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed about the file, until it is summed up in notes."""
+    images: tuple[FileImage, ...] = ()
+    """All images of the file, by number; empty if it has only one."""
+    facts: FileFacts | None = None
+    """What the file says of the whole image; None if unknown."""
 
     @classmethod
     def of(cls, reader: Reader, key: str, opened: OpenFile) -> Self:
@@ -68,6 +88,9 @@ class Header:
             etag=opened.etag,
             size_bytes=opened.size_bytes,
             attrs=opened.parsed.attrs,
+            remarks=remarks_of(opened),
+            images=opened.parsed.images,
+            facts=facts_of(opened.parsed.attrs, opened.parsed.coords),
         )
 
     @classmethod
@@ -84,4 +107,6 @@ class Header:
             etag=None,
             size_bytes=size_bytes,
             attrs=summary.attrs,
+            images=summary.images,
+            facts=summary.facts,
         )

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,8 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import FormatError, StorageError
-from cloudimg.opening.header import HeaderSummary, Index
+from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.opening.header import HeaderSummary, Index, remarks_of
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
@@ -41,6 +41,9 @@ class Block:
     """For each file of the block its position in `summaries`, as unsigned 16-bit integers."""
     sizes: bytes
     """Sizes of the files in bytes as 64-bit integers, -1 where the header could not be read."""
+    notes: tuple[Note, ...]
+    """What was noticed about the files, without the first file, whose header the client has read.
+    """
 
     def __iter__(self) -> Iterator[tuple[SummaryOrError, int]]:
         sizes = np.frombuffer(self.sizes, np.int64)
@@ -52,8 +55,10 @@ def read_on_cluster(
     client: Client,
     reader: Reader,
     grid: FileGrid,
+    first_index: Index,
     *,
     report: Callable[[int], None],
+    sums: NoteSums,
 ) -> Iterator[tuple[Index, SummaryOrError, int]]:
     """Yield the headers of all files of a grid in C order, with the sizes of the files.
 
@@ -62,8 +67,12 @@ def read_on_cluster(
     client : distributed.Client or callable
     reader : Reader
     grid : FileGrid
+    first_index : tuple of int
+        Index of the file whose header the client has read.
     report : callable
         Called with the number of headers read after each block.
+    sums : NoteSums
+        What the workers noticed about the files, except the first one, is added to it.
 
     Raises
     ------
@@ -71,6 +80,7 @@ def read_on_cluster(
     """
     blocks: dict[int, Block] = {}
     n_blocks = -(-grid.n_files // FILES_PER_BLOCK)
+    first = next(number for number, index in enumerate(grid.files()) if index == first_index)
 
     def add(block: Block) -> None:
         blocks[block.number] = block
@@ -78,14 +88,20 @@ def read_on_cluster(
 
     run_on_cluster(
         client_of(client),
-        partial(read_block, reader, FileNames.of(grid)),
+        partial(read_block, reader, FileNames.of(grid), first),
         range(n_blocks),
         max_bytes=2**62,
         piece_bytes=_BLOCK_BYTES,
         report=add,
     )
-    headers = chain.from_iterable(blocks.pop(number) for number in range(n_blocks))
-    for index, (summary, size) in zip(grid.files(), headers, strict=True):
+
+    def headers() -> Iterator[tuple[SummaryOrError, int]]:
+        for number in range(n_blocks):
+            block = blocks.pop(number)
+            sums.add_notes(block.notes)
+            yield from block
+
+    for index, (summary, size) in zip(grid.files(), headers(), strict=True):
         yield index, summary, size
 
 
@@ -116,8 +132,18 @@ class FileNames:
             yield self.keys(tuple(int(k) for k in np.unravel_index(i, self.shape)))
 
 
-def read_block(reader: Reader, files: FileNames, number: int) -> Block:
-    """Read all headers of a block at once. Runs on a worker."""
+def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Block:
+    """Read all headers of a block at once. Runs on a worker.
+
+    Parameters
+    ----------
+    reader : Reader
+    files : FileNames
+    first : int
+        Number of the file whose remarks the client knows already.
+    number : int
+        Number of the block.
+    """
     keys = [reader.store.location.key_of(name) for name in files.names(number)]
     summaries: list[SummaryOrError] = []
     which = np.empty(len(keys), np.uint16)
@@ -128,18 +154,21 @@ def read_block(reader: Reader, files: FileNames, number: int) -> Block:
     headers = map_ahead(
         lambda key: engine().fetch(partial(_read, reader, key)), keys, n_ahead=n_ahead
     )
-    for i, (summary, size) in enumerate(headers):
+    sums = NoteSums()
+    for i, (summary, size, remarks) in enumerate(headers):
         sizes[i] = size
+        if remarks and (number, i) != divmod(first, FILES_PER_BLOCK):
+            sums.add(remarks, reader.store.location.display(keys[i]))
         if summary not in summaries:
             summaries.append(summary)
         which[i] = summaries.index(summary)
-    return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes())
+    return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes(), sums.notes())
 
 
-def _read(reader: Reader, key: str) -> tuple[SummaryOrError, int]:
-    """Return the header and the size of a file; an error is returned, or Dask would retry."""
+def _read(reader: Reader, key: str) -> tuple[SummaryOrError, int, tuple[Remark, ...]]:
+    """Return header, size and remarks of a file; an error is returned, or Dask would retry."""
     try:
         opened = reader.headers.open(key)
     except (FormatError, StorageError) as exc:
-        return exc, -1
-    return HeaderSummary.of(opened), opened.size_bytes
+        return exc, -1, ()
+    return HeaderSummary.of(opened), opened.size_bytes, remarks_of(opened)

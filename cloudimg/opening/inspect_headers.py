@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import ArgumentError, CloudimgError, MismatchError, counted
+from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.notes import Note, NoteSums
+from cloudimg.opening.bad_headers import (
+    bad_files,
+    open_first,
+    refuse_not_bad,
+    report_on_files,
+    spare_headers,
+)
+from cloudimg.opening.compare_facts import compare_facts
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
-from cloudimg.opening.header import Header
+from cloudimg.opening.header import Header, Index
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.overlap import refuse_overlap
-from cloudimg.opening.read_headers import key_at, other_headers, start_edge_headers
+from cloudimg.opening.read_headers import (
+    HeaderOrError,
+    key_at,
+    other_headers,
+    start_edge_headers,
+)
+from cloudimg.reading.agreement import ExpectedFacts, differing_facts, without_coordinates
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange
 from cloudimg.reading.reader import Reader
-from cloudimg.storage import engine
 
-_SHOWN = 10
 _MAX_VERSIONS = 16
 """Most files whose version is pickled with the image; more would make it large."""
 
@@ -41,16 +53,36 @@ class HeaderInspection:
     """Layouts by level."""
     headers: tuple[Header, ...]
     """Headers that were read, that of the first file first."""
+    notes: tuple[Note, ...]
+    """What was noticed in all headers that were read, one note per kind."""
+    bad: tuple[CloudimgError, ...] = ()
+    """Errors of the bad files among them."""
+    expected: ExpectedFacts | None = None
+    """What the first file says of the whole image; None if it is the only one."""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the headers that were read say of the whole image."""
+        attrs = self.headers[0].attrs
+        if self.expected is None:
+            return attrs
+        return self.expected.attributes(attrs, self.layouts[0], differing_facts(self.notes))
 
     @property
     def own_coords(self) -> dict[str, Sequence[Any]]:
-        """Coordinates in the first file, by dim of the image."""
+        """Coordinates in each file, by dim of the image."""
         renamed_dims = dict(zip(self.headers[0].dims, self.file_dims, strict=True))
-        return {renamed_dims[dim]: values for dim, values in self.coords.items()}
+        own = {renamed_dims[dim]: values for dim, values in self.coords.items()}
+        return without_coordinates(own, differing_facts(self.notes))
 
 
 def inspect_headers(
-    reader: Reader, grid: FileGrid, opened: OpenFile | None, arguments: OpenArguments
+    reader: Reader,
+    grid: FileGrid,
+    opened: OpenFile | None,
+    arguments: OpenArguments,
+    *,
+    n_excluded: int = 0,
 ) -> HeaderInspection:
     """Read the headers that determine the image.
 
@@ -61,24 +93,25 @@ def inspect_headers(
     opened : OpenFile, optional
         The first file, if its header has been read already.
     arguments : OpenArguments
+    n_excluded : int
+        Number of files that the user left out, for the report.
 
     Raises
     ------
     StorageError, FormatError, MismatchError, ArgumentError, GridError, ClusterError
     """
     validate_all = arguments.validate == "all"
+    bad: list[CloudimgError] = []
     first_index = grid.first()
-    key = key_at(reader, grid, first_index)
     edges_needed = arguments.mosaic and not validate_all
     started = start_edge_headers(reader, grid, first_index) if edges_needed else {}
+    collect = validate_all or arguments.tolerates_bad
     if opened is None:
-        # In a fetching thread, so that Ctrl-C interrupts this one.
-        open_first = partial(reader.headers.open, key, size_bytes=grid.size_of(first_index))
-        opened = engine().fetch(open_first).result()
+        first_index, opened, bad = open_first(reader, grid, tolerates_bad=collect)
     if opened.decoder is not None:
         # The format of the first file is that of all; a worker may not have registered it.
         reader = reader.using(decoder=opened.decoder)
-    first = Header.of(reader, key, opened)
+    first = Header.of(reader, key_at(reader, grid, first_index), opened)
     file_dims = rename_axes(first.dims, arguments.axes or {})
     layouts = tuple(
         arrange(
@@ -91,14 +124,26 @@ def inspect_headers(
         )
         for shape in first.shapes
     )
-    others = other_headers(reader, grid, layouts[0], started, arguments)
-    headers, errors = compare_headers(others, first, layouts[0], first_index, collect=validate_all)
+    sums = NoteSums()
+    sums.add(first.remarks, first.url)
+    read = other_headers(reader, grid, layouts[0], first_index, started, arguments, sums)
+    headers, errors = compare_headers(
+        _noted(read, sums), first, layouts[0], first_index, collect=collect
+    )
+    if not validate_all:  # otherwise all headers have been read
+        spares = _noted(spare_headers(reader, grid, layouts[0], headers, errors), sums)
+        found, further = compare_headers(spares, first, layouts[0], first_index, collect=True)
+        headers |= found
+        errors += [*bad, *further]
     layouts = tuple(fit_extents(layout, level, headers) for level, layout in enumerate(layouts))
     if validate_all:
         errors.extend(neighbour_mismatches(headers, layouts, first))
-    if errors:
-        raise _mismatch(errors, grid.n_files)
+    _refuse_bad(grid, errors, arguments, n_excluded)
     refuse_overlap(layouts[0], headers, first_index)
+    allowed = arguments.allowed_differences
+    expected = compare_facts(
+        headers, layouts[0], first_index, sums, allowed=allowed, n_files=grid.n_files
+    )
     with_versions = islice(headers.values(), _MAX_VERSIONS)
     versions = {header.key: header.etag for header in with_versions if header.etag is not None}
     return HeaderInspection(
@@ -108,7 +153,21 @@ def inspect_headers(
         file_dims=file_dims,
         layouts=layouts,
         headers=tuple(headers.values()),
+        notes=sums.notes(),
+        expected=expected,
+        bad=tuple(errors),
     )
+
+
+def _noted(
+    headers: Iterator[tuple[Index, HeaderOrError]], sums: NoteSums
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Add the remarks of headers to the notes; the headers are kept without them."""
+    for index, header in headers:
+        if isinstance(header, Header) and header.remarks:
+            sums.add(header.remarks, header.url)
+            header = replace(header, remarks=())
+        yield index, header
 
 
 def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
@@ -128,10 +187,13 @@ def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]
     return renamed
 
 
-def _mismatch(errors: Sequence[CloudimgError], n_files: int) -> MismatchError:
-    shown = "; ".join(error.message for error in errors[:_SHOWN])
-    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-    files = counted(
-        len(errors), f"of {n_files} files does not fit", f"of {n_files} files do not fit"
-    )
-    return MismatchError(f"{files} the grid: {shown}{more}")
+def _refuse_bad(
+    grid: FileGrid, errors: list[CloudimgError], arguments: OpenArguments, n_excluded: int
+) -> None:
+    """Refuse bad files, unless their pixels are to be filled, or they matter only when read."""
+    validate_all = arguments.validate == "all"
+    is_tolerated = arguments.bad == "fill" or (arguments.tolerates_bad and not validate_all)
+    if errors and not is_tolerated:
+        report = report_on_files(grid, errors, n_excluded=n_excluded, is_complete=validate_all)
+        raise bad_files(errors, grid.n_files, report)
+    refuse_not_bad(errors)

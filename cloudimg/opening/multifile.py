@@ -15,23 +15,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.build_grid import short_etag
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.discovery.listing import look_up_keys
 from cloudimg.discovery.names import NameColumn
-from cloudimg.errors import FormatError, MismatchError, MissingFilesError, counted
+from cloudimg.errors import (
+    BadFilesError,
+    CloudimgError,
+    FormatError,
+    MismatchError,
+    MissingFilesError,
+    counted,
+)
+from cloudimg.opening.bad_headers import refuse_not_bad, report_on_files
 from cloudimg.opening.dataset_description import (
     DatasetDescription,
+    DatasetNotes,
     describe_dataset,
     read_headers,
 )
-from cloudimg.opening.header import Header
+from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
+from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.identify import find_by_uuid, has_identities
 from cloudimg.opening.inspect_headers import HeaderInspection, rename_axes
 from cloudimg.opening.options import OpenArguments
+from cloudimg.reading.file_task import levels_of
 from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.identities import Identities
 from cloudimg.reading.layout import arrange
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import Entry, engine
-from cloudimg.tiff import describe_ome
+from cloudimg.tiff import describe_ome, metadata_remarks, remarks_on
 from cloudimg.tiff.multifile import PlaneTable
 
 _SHOWN = 3
@@ -47,6 +61,8 @@ class OpenDataset:
     """Number of the page in its file by index in the grid."""
     n_files: int
     """Number of files that exist."""
+    identities: Identities | None
+    """UUIDs of the files, if each has one."""
 
 
 def open_dataset(
@@ -75,21 +91,38 @@ def open_dataset(
     ------
     StorageError, FormatError, MissingFilesError, MismatchError, ArgumentError
     """
-    description = describe_dataset(reader, key, opened)
+    notes = DatasetNotes()
+    is_filled = arguments.missing == "fill"
+    description = describe_dataset(reader, key, opened, notes, fill=is_filled)
     if description is None:
         return None
     planes = _renamed(description.planes, arguments.axes or {})
     folder = key.rpartition("/")[0]
     keys = [f"{folder}/{name}" if folder else name for name in planes.files]
-    entries = list(look_up_keys(reader.store, keys))
-    present = _present(planes, entries, fill=arguments.missing == "fill")
-    grid = _grid(reader, planes, entries, present)
+    named = list(look_up_keys(reader.store, keys))
     members = reader.using(ignore_siblings=True, member=planes.offsets_are)
-    inspection = _inspect(members, grid, description, planes, arguments)
-    if arguments.validate == "all":
-        _validate(members, grid, planes, inspection.headers[0])
+    own = key, opened.parsed.uuid if opened is not None else ""
+    url = reader.store.location.display(key)
+    for all_files in (False, True):
+        entries = find_by_uuid(members, planes, named, own, all_files=all_files)
+        present = _present(planes, entries, url, fill=is_filled)
+        grid = _grid(reader, planes, entries, present)
+        # Where all headers have been read, nothing is left to be checked.
+        identities = None if all_files else _identities(planes, own[1])
+        inspection = _inspect(members, grid, description, planes, arguments, notes)
+        first = inspection.headers[0]
+        is_right = not _is_another(members.headers.cached(first.key), grid.first(), identities)
+        if is_right and arguments.validate == "all":
+            is_right, bad = _validate(members, grid, planes, first, notes, identities)
+            if is_right:
+                inspection = _accept(inspection, grid, bad, arguments)
+        if is_right:
+            break
+    notes.add(tuple(remarks_on(planes.images, reader.headers.context.series)), url)
+    notes.add(on_files(planes, keys, entries, present), url)
     n_files = sum(entry is not None for entry in entries)
-    return OpenDataset(grid, inspection, planes.page_of, n_files)
+    inspection = replace(inspection, notes=notes.notes())
+    return OpenDataset(grid, inspection, planes.page_of, n_files, identities)
 
 
 def _renamed(planes: PlaneTable, axes: Mapping[str, str]) -> PlaneTable:
@@ -99,7 +132,7 @@ def _renamed(planes: PlaneTable, axes: Mapping[str, str]) -> PlaneTable:
 
 
 def _present(
-    planes: PlaneTable, entries: Sequence[Entry | None], *, fill: bool
+    planes: PlaneTable, entries: Sequence[Entry | None], url: str, *, fill: bool
 ) -> npt.NDArray[np.bool_]:
     """Return which planes exist.
 
@@ -112,18 +145,11 @@ def _present(
     present: npt.NDArray[np.bool_] = exists[planes.file_of]
     n_missing = int(present.size - present.sum())
     if n_missing and (not fill or not present.any()):
-        absent = [n for n, entry in zip(planes.files, entries, strict=True) if entry is None]
-        shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
-        where = (
-            f"{counted(len(absent), 'file is', 'files are')} missing: {shown}"
-            if absent
-            else "no file is named for them"
-        )
-        planes_of = f"of {present.size} planes of the multi-file dataset"
         raise MissingFilesError(
-            f"{counted(n_missing, f'{planes_of} is', f'{planes_of} are')} missing: {where};"
+            f"{missing_planes(planes, entries, present, url)};"
             ' pass missing="fill" to read them as a constant, or a list, [url], to read this file'
-            " alone"
+            " alone",
+            url=url,
         )
     return present
 
@@ -141,6 +167,7 @@ def _grid(
     for entry, name in zip(entries, planes.files, strict=True):
         names.append(location.pattern_text(entry.key if entry is not None else name))
         digest.update(f"{name}\0{entry}\n".encode("utf-8", "surrogatepass"))
+    etags = np.array([short_etag(entry.etag if entry else None) for entry in entries], np.uint64)
     return FileGrid(
         fields=planes.dims,
         labels=tuple(
@@ -150,54 +177,104 @@ def _grid(
         keys=Keys(None, (), names, planes.file_of),
         present=None if present.all() else present,
         sizes=np.full(math.prod(planes.shape), -1, np.int64),
+        etags=np.where(present, etags[planes.file_of], 0).astype(np.uint64).ravel(),
         digest=digest.hexdigest(),
         has_versions=all(entry is None or entry.etag is not None for entry in entries),
         n_files=int(present.sum()),
     )
 
 
-def _validate(reader: Reader, grid: FileGrid, planes: PlaneTable, first: Header) -> None:
+def _identities(planes: PlaneTable, shared: str) -> Identities | None:
+    return Identities.of(planes.uuids, planes.file_of, shared) if has_identities(planes) else None
+
+
+def _is_another(
+    opened: OpenFile | None, index: tuple[int, ...], identities: Identities | None
+) -> bool:
+    """Whether a file whose header was read has the UUID of another file of the dataset."""
+    if opened is None or identities is None:
+        return False
+    return identities.belongs_elsewhere(index, opened.parsed.uuid)
+
+
+def _validate(
+    reader: Reader,
+    grid: FileGrid,
+    planes: PlaneTable,
+    first: Header,
+    notes: DatasetNotes,
+    identities: Identities | None,
+) -> tuple[bool, list[CloudimgError]]:
     """Read every header and compare every page with the first one.
 
-    Raises
-    ------
-    MismatchError
-        If any file or page does not fit.
+    Returns
+    -------
+    is_right : bool
+        False if a file has the UUID of another one; then other problems do not matter.
+    problems : list of CloudimgError
+        Files and pages that do not fit.
     """
     numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
     present, firsts = np.unique(numbers.ravel(), return_index=True)
     present, firsts = present[present >= 0], firsts[present >= 0]
-    indices = zip(*np.unravel_index(firsts, numbers.shape), strict=True)
-    names = (grid.keys(tuple(int(i) for i in index)) for index in indices)
-    keys = [reader.store.location.key_of(name) for name in names]
-    problems: list[str] = []
-    for number, opened in zip(present, read_headers(reader, keys), strict=True):
+    flat = zip(*np.unravel_index(firsts, numbers.shape), strict=True)
+    indices = [tuple(int(i) for i in index) for index in flat]
+    keys = [reader.store.location.key_of(grid.keys(index)) for index in indices]
+    problems: list[CloudimgError] = []
+    is_right = True
+    headers = read_headers(reader, keys)
+    for number, index, opened in zip(present, indices, headers, strict=True):
         pages = planes.page_of[numbers == number].tolist()
-        problems += _page_problems(reader, opened, pages, first)
-    if problems:
-        shown = "; ".join(problems[:_SHOWN])
+        problems += _page_problems(opened, pages, first)
+        if isinstance(opened, OpenFile):
+            is_right = is_right and not _is_another(opened, index, identities)
+            notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
+    return is_right, problems
+
+
+def _accept(
+    inspection: HeaderInspection,
+    grid: FileGrid,
+    problems: list[CloudimgError],
+    arguments: OpenArguments,
+) -> HeaderInspection:
+    """The inspection with the files and pages that do not fit, if they are to be filled.
+
+    Raises
+    ------
+    BadFilesError
+        They are not.
+    """
+    if problems and arguments.bad != "fill":
+        shown = "; ".join(error.message for error in problems[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise MismatchError(
+        error = BadFilesError(
             f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
             f" multi-file dataset: {shown}{more}"
         )
+        error.report = report_on_files(grid, problems, is_complete=True)
+        raise error
+    refuse_not_bad(problems)
+    return replace(inspection, bad=tuple(problems))
 
 
 def _page_problems(
-    reader: Reader, opened: OpenFile | FormatError, pages: Sequence[int], first: Header
-) -> Iterator[str]:
+    opened: OpenFile | FormatError, pages: Sequence[int], first: Header
+) -> Iterator[CloudimgError]:
     """Yield what is wrong with a file or with some of its pages."""
     if isinstance(opened, FormatError):
-        yield opened.message
+        yield opened
         return
     try:
         for page in pages:
-            levels = reader.levels_of(opened, page)
+            levels = levels_of(opened, page)
             shapes = tuple(level.shape[1:] for level in levels)
             if (shapes, levels[0].dtype) != (first.shapes, first.dtype):
-                yield f"page {page} of {opened.url} has shapes {shapes}"
+                yield MismatchError(
+                    f"page {page} of {opened.url} has shapes {shapes}", url=opened.url
+                )
     except FormatError as exc:
-        yield exc.message
+        yield exc
 
 
 def _inspect(
@@ -206,12 +283,14 @@ def _inspect(
     description: DatasetDescription,
     planes: PlaneTable,
     arguments: OpenArguments,
+    notes: DatasetNotes,
 ) -> HeaderInspection:
     """Determine the image from the header of the first plane; others are checked when read."""
     index = grid.first()
     key = reader.store.location.key_of(grid.keys(index))
     opened = engine().fetch(partial(reader.headers.open, key)).result()
-    levels = reader.levels_of(opened, int(planes.page_of[index]))
+    notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
+    levels = levels_of(opened, int(planes.page_of[index]))
     file_dims = opened.parsed.dims[1:]
     shapes = tuple(level.shape[1:] for level in levels)
     # All axes at once, so that two of them cannot get one name.
@@ -230,13 +309,17 @@ def _inspect(
         shape = (*grid.shape, *shapes[0])
         series = reader.headers.context.series
         more, coords = describe_ome(description.ome_xml, planes.name, image_dims, shape, series)
+        notes.add(metadata_remarks(more), url)
         attrs |= more
+    if planes.images:
+        attrs["n_series"] = len(planes.images)
     header = replace(
         Header.of(reader, key, opened),
         dims=file_dims,
         shapes=shapes,
         dtype=levels[0].dtype,
         attrs=attrs,
+        images=planes.images,
     )
     return HeaderInspection(
         reader=reader.using(versions={key: opened.etag} if opened.etag is not None else {}),
@@ -245,6 +328,7 @@ def _inspect(
         file_dims=names,
         layouts=layouts,
         headers=(header,),
+        notes=notes.notes(),
     )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.listing import Listing, find_files, locate, look_up
-from cloudimg.errors import CloudimgError
+from cloudimg.discovery.listing import Listing, find_files, listed_before, locate, look_up
+from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.errors import CloudimgError, NotFoundError
+from cloudimg.file_report import FileReport
+from cloudimg.notes import Note
+from cloudimg.opening.bad_headers import report_on_files
 from cloudimg.opening.dataset_description import is_companion
 from cloudimg.opening.inspect_headers import HeaderInspection, inspect_headers
 from cloudimg.opening.multifile import OpenDataset, open_dataset
@@ -20,7 +25,7 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HeaderReader, ReadContext
 from cloudimg.reading.reader import Reader
 from cloudimg.reading.source import Source, missing_files
-from cloudimg.storage import Store, engine, redact
+from cloudimg.storage import IncompleteListingError, Store, engine, redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +40,10 @@ class Opened:
     """URL without secrets, for messages."""
     n_files: int
     """Number of files that exist."""
-    n_unmatched: int = 0
-    """Number of objects that begin with the stem of the pattern but do not match it."""
-    unmatched: tuple[str, ...] = ()
-    """URLs of the first few of them."""
+    report: FileReport
+    """Files that are missing, or were found to be bad."""
+    unmatched: Unmatched | None = None
+    """What was listed but does not match the pattern; None where nothing was listed."""
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
@@ -54,7 +59,13 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
     store = Store(location, arguments.storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
     with _redacted():
-        return _open(store, patterns, is_list, shown, arguments)
+        listing = _list(store, patterns, is_list, arguments, checks_end=False)
+        try:
+            with _checked_end(listing):
+                return _open(store, listing, shown, arguments)
+        except IncompleteListingError:
+            listing = _list(store, patterns, is_list, arguments, checks_end=True)
+        return _open(store, listing, shown, arguments)
 
 
 def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
@@ -67,7 +78,7 @@ def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
     location, patterns = locate(as_texts(urls))
     store = Store(location, arguments.storage_options)
     with _redacted():
-        return _list(store, patterns, _is_list(urls), arguments).grid
+        return _list(store, patterns, _is_list(urls), arguments, checks_end=True).grid
 
 
 def _is_list(urls: URLs) -> bool:
@@ -85,15 +96,30 @@ def _redacted() -> Iterator[None]:
         raise
 
 
-def _open(
-    store: Store, patterns: Sequence[str], is_list: bool, shown: str, arguments: OpenArguments
-) -> Opened:
-    listing = _list(store, patterns, is_list, arguments)
+@contextmanager
+def _checked_end(listing: Listing) -> Iterator[None]:
+    """Check the end of a listing beside what is done with it, before a result or an error of it."""
+    failure = None
+    try:
+        yield
+    except CloudimgError as exc:
+        failure = exc
+    listing.check_end()
+    if failure is not None:
+        raise failure
+
+
+def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) -> Opened:
     grid = listing.grid
-    if arguments.missing == "raise" and grid.n_missing:
+    beside = listing.unmatched
+    if beside is not None and beside.n_images and not arguments.purpose.allow_unmatched:
+        raise beside.error(shown)
+    lacks_files = arguments.missing == "raise" and grid.n_missing > 0
+    # With validate="all" the error should name bad files, too, if there are any.
+    if lacks_files and arguments.validate != "all":
         raise missing_files(grid.n_missing, grid.missing_examples())
     context = ReadContext(
-        series=arguments.series,
+        series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
         palette=arguments.palette,
         epoch=uuid.uuid4().hex,
@@ -104,34 +130,96 @@ def _open(
     if not grid.fields:
         single = _open_single(reader, grid, arguments)
         if isinstance(single, OpenDataset):
-            return Opened(
-                sources=make_sources(
-                    single.grid, single.inspection, arguments.fill_value, single.pages
-                ),
-                grid=single.grid,
-                inspection=single.inspection,
-                url=shown,
-                n_files=single.n_files,
-            )
+            return _of_dataset(single, shown, arguments)
         reader, first = single
-    inspection = inspect_headers(reader, grid, first, arguments)
+    n_excluded = listing.excluded.n_files if listing.excluded is not None else 0
+    inspection = inspect_headers(reader, grid, first, arguments, n_excluded=n_excluded)
+    if lacks_files:
+        raise missing_files(grid.n_missing, grid.missing_examples())
+    further_notes = _notes_of_listing(listing, arguments)
+    inspection = replace(inspection, notes=(*inspection.notes, *further_notes))
     return Opened(
-        sources=make_sources(grid, inspection, arguments.fill_value),
+        sources=make_sources(
+            grid, inspection, arguments.fill_value, fills_bad=arguments.bad == "fill"
+        ),
         grid=grid,
         inspection=inspection,
         url=shown,
         n_files=grid.n_files,
-        n_unmatched=listing.n_unmatched,
-        unmatched=listing.unmatched,
+        report=report_on_files(
+            grid,
+            inspection.bad,
+            n_excluded=n_excluded,
+            is_complete=arguments.validate == "all" or grid.n_files == 1,
+        ),
+        unmatched=beside,
     )
 
 
+def _of_dataset(dataset: OpenDataset, shown: str, arguments: OpenArguments) -> Opened:
+    """What was opened, of a multi-file dataset."""
+    return Opened(
+        sources=make_sources(
+            dataset.grid,
+            dataset.inspection,
+            arguments.fill_value,
+            dataset.pages,
+            dataset.identities,
+            fills_bad=arguments.bad == "fill",
+        ),
+        grid=dataset.grid,
+        inspection=dataset.inspection,
+        url=shown,
+        n_files=dataset.n_files,
+        report=report_on_files(
+            dataset.grid, dataset.inspection.bad, is_complete=arguments.validate == "all"
+        ),
+    )
+
+
+def _notes_of_listing(listing: Listing, arguments: OpenArguments) -> Iterator[Note]:
+    """What was listed but is not part of the image."""
+    beside = listing.unmatched
+    # Other files than images matter for what is left behind when an archive is copied.
+    if beside is not None and (
+        beside.n_images or (arguments.purpose.whole_folder and beside.n_objects)
+    ):
+        yield beside.note()
+    if listing.excluded is not None:
+        yield listing.excluded
+
+
 def _list(
-    store: Store, patterns: Sequence[str], is_list: bool, arguments: OpenArguments
+    store: Store,
+    patterns: Sequence[str],
+    is_list: bool,
+    arguments: OpenArguments,
+    *,
+    checks_end: bool,
 ) -> Listing:
+    if arguments.purpose.files is not None:
+        listing = listed_before(
+            store,
+            patterns,
+            arguments.purpose.files,
+            is_list=is_list,
+            axes_pattern=arguments.pattern,
+        )
+        if listing is not None:
+            return listing
     if is_list and arguments.missing == "fill":
-        return look_up(store, patterns)
-    find = partial(find_files, store, patterns, is_list=is_list, progress=arguments.progress)
+        return look_up(store, patterns, arguments.exclude, arguments.pattern)
+    find = partial(
+        find_files,
+        store,
+        patterns,
+        is_list=is_list,
+        whole_folder=arguments.purpose.whole_folder,
+        exclude=arguments.exclude,
+        pattern=arguments.pattern,
+        progress=arguments.progress,
+        checks_end=checks_end,
+    )
     # In a fetching thread, so that Ctrl-C interrupts this one.
     return engine().fetch(find).result()
 
@@ -146,7 +234,17 @@ def _open_single(
     key = reader.store.location.key_of(grid.keys(()))
     opened = None
     if not is_companion(key) or arguments.imread is not None:
-        opened = engine().fetch(partial(reader.headers.open, key)).result()
+        try:
+            opened = engine().fetch(partial(reader.headers.open, key)).result()
+        except NotFoundError as exc:
+            if not is_folder(reader.store, key):
+                raise
+            url = reader.store.location.display(key)
+            raise NotFoundError(
+                f"{url} is a folder; cloudimg.info({url!r}) lists it and proposes patterns of its"
+                " files to open",
+                url=url,
+            ) from exc
         if opened.parsed.membership is None:
             return reader, opened
     dataset = open_dataset(reader, key, opened, arguments)

@@ -15,6 +15,7 @@ from itertools import islice
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.distributed.run import Client
 from cloudimg.errors import FormatError, StorageError
+from cloudimg.notes import NoteSums
 from cloudimg.opening.header import Header, HeaderSummary, Index
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, read_on_cluster
 from cloudimg.opening.options import OpenArguments
@@ -45,7 +46,7 @@ def start_edge_headers(
         if name in ("y", "x") and grid.shape[i] > 1
     )
     return {
-        edge: engine().fetch(partial(_read_header, reader, grid, edge))
+        edge: engine().fetch(partial(read_header, reader, grid, edge))
         for edge in edges
         if edge is not None and edge != first_index
     }
@@ -55,8 +56,10 @@ def other_headers(
     reader: Reader,
     grid: FileGrid,
     layout: Layout,
+    first_index: Index,
     started: Mapping[Index, Future[HeaderOrError]],
     arguments: OpenArguments,
+    sums: NoteSums,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield the headers besides the first one that are needed: at edges, or of all files.
 
@@ -65,23 +68,27 @@ def other_headers(
     reader : Reader
     grid : FileGrid
     layout : Layout
+    first_index : tuple of int
+        Index of the first file, whose header is known.
     started : mapping
         Headers that are being read already, by index.
     arguments : OpenArguments
+    sums : NoteSums
+        The workers of a cluster sum up the remarks of the headers that they read; their notes are
+        added here. Other headers have their remarks.
 
     Raises
     ------
     StorageError, ClusterError
     """
     validate_all, client = arguments.validate == "all", arguments.client
-    first_index = grid.first()
 
     def report(n_read: int) -> None:
         if arguments.progress is not None:
             arguments.progress("headers read", n_read)
 
     if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
-        return _headers_by_workers(client, reader, grid, first_index, report)
+        return _headers_by_workers(client, reader, grid, first_index, report, sums)
     if validate_all:
         wanted = [index for index in grid.files() if index != first_index]
     else:
@@ -114,7 +121,7 @@ def _headers_at(
     """Yield headers, many read at a time."""
 
     def start(index: Index) -> Future[HeaderOrError]:
-        return started.get(index) or engine().fetch(partial(_read_header, reader, grid, index))
+        return started.get(index) or engine().fetch(partial(read_header, reader, grid, index))
 
     # The bound limits the memory of headers that wait to be yielded.
     headers = map_ahead(start, wanted, n_ahead=4 * settings().max_requests)
@@ -123,7 +130,8 @@ def _headers_at(
         yield index, header
 
 
-def _read_header(reader: Reader, grid: FileGrid, index: Index) -> HeaderOrError:
+def read_header(reader: Reader, grid: FileGrid, index: Index) -> HeaderOrError:
+    """Read the header of the file at an index; an error of the file is returned."""
     key = key_at(reader, grid, index)
     try:
         return Header.of(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
@@ -137,9 +145,12 @@ def _headers_by_workers(
     grid: FileGrid,
     first_index: Index,
     report: Callable[[int], None],
+    sums: NoteSums,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield all headers but the first one, read by the workers of a cluster."""
-    for index, summary, size in read_on_cluster(client, reader, grid, report=report):
+    for index, summary, size in read_on_cluster(
+        client, reader, grid, first_index, report=report, sums=sums
+    ):
         if index == first_index:
             continue
         if isinstance(summary, StorageError):

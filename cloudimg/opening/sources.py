@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError
 from cloudimg.formats import Format
 from cloudimg.opening.inspect_headers import HeaderInspection
+from cloudimg.pattern import Label
+from cloudimg.reading.identities import Identities
 from cloudimg.reading.source import Source, SourceFiles, make_token, pack
 
 
@@ -21,6 +24,9 @@ def make_sources(
     inspection: HeaderInspection,
     fill_value: Any,
     pages: npt.NDArray[np.int64] | None = None,
+    identities: Identities | None = None,
+    *,
+    fills_bad: bool = False,
 ) -> tuple[Source, ...]:
     """Return one source for each level, level 0 first.
 
@@ -31,6 +37,10 @@ def make_sources(
     fill_value : number
     pages : ndarray, optional
         Number of the page in its file by index in the grid, in a multi-file dataset.
+    identities : Identities, optional
+        UUIDs of the files of a multi-file dataset.
+    fills_bad : bool
+        Whether the pixels of bad files are the fill value, too.
 
     Raises
     ------
@@ -46,6 +56,9 @@ def make_sources(
         grid.shape,
         _size_bound(grid, inspection),
         pages,
+        None if pages is None else pack(_first_pages(grid)),
+        identities,
+        _labels_of_missing(grid),
     )
     version = _version(grid, inspection)
     reading_options = (
@@ -64,6 +77,7 @@ def make_sources(
             segment=segment,
             dtype=first.dtype,
             fill_value=fill,
+            fills_bad=fills_bad,
             first_url=first.url,
             token=make_token(
                 version,
@@ -73,12 +87,32 @@ def make_sources(
                 layout,
                 number,
                 repr(fill),
+                fills_bad,
             ),
         )
         for number, (segment, layout) in enumerate(
             zip(inspection.segments, inspection.layouts, strict=True)
         )
     )
+
+
+def _labels_of_missing(grid: FileGrid) -> dict[str, Sequence[Label]]:
+    """Labels by axis, if the names of missing files are not known."""
+    rows = grid.keys.rows
+    if grid.present is None or rows is None or (rows >= 0).all():
+        return {}
+    return dict(zip(grid.fields, grid.labels, strict=True))
+
+
+def _first_pages(grid: FileGrid) -> npt.NDArray[np.bool_]:
+    """Return where in the grid of a multi-file dataset each file has its first page."""
+    assert grid.keys.rows is not None
+    rows = grid.keys.rows.ravel()
+    candidates = np.arange(rows.size) if grid.present is None else np.flatnonzero(grid.present)
+    firsts = candidates[np.unique(rows[candidates], return_index=True)[1]]
+    is_first = np.zeros(rows.size, bool)
+    is_first[firsts] = True
+    return is_first
 
 
 def _decoder_token(decoder: Any) -> str:

@@ -6,12 +6,25 @@ same result, on the client and on every worker.
 
 text -> `tokens` (literal, wildcard, field) -> `assembly` (one anchored regular expression) ->
 `language` (the Pattern that users of this package hold). `fields`, `times` and `regex` say what a
-field takes; `proposal` goes the other way, from keys to patterns, in natural `order`.
+field takes; `proposal` goes the other way, from keys to patterns, in natural `order`; `advice` says
+how to write a pattern that matches more.
 """
 
+from cloudimg.pattern.advice import advise
 from cloudimg.pattern.fields import Field, Label
-from cloudimg.pattern.language import Pattern, compile_pattern
+from cloudimg.pattern.language import Pattern, compile_pattern, escape
 from cloudimg.pattern.order import natural_key
 from cloudimg.pattern.proposal import propose
+from cloudimg.pattern.tokens import escape_brackets
 
-__all__ = ["Field", "Label", "Pattern", "compile_pattern", "natural_key", "propose"]
+__all__ = [
+    "Field",
+    "Label",
+    "Pattern",
+    "advise",
+    "compile_pattern",
+    "escape",
+    "escape_brackets",
+    "natural_key",
+    "propose",
+]

@@ -60,6 +60,13 @@ class Pattern:
         texts = match.groups()
         return texts if not self._checks or self._agree(texts) else None
 
+    def split_all(self, urls: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """Return `split` of each URL, in less time for many."""
+        if self._checks or max(map(len, urls), default=0) > MAX_URL_CHARS:
+            return [self.split(url) for url in urls]
+        matches = map(self._regex.fullmatch, urls)
+        return [None if match is None else match.groups() for match in matches]
+
     def _agree(self, texts: tuple[str, ...]) -> bool:
         seen: dict[str, Label] = {}
         for occurrence in self._checks:
@@ -123,9 +130,16 @@ def compile_pattern(text: str) -> Pattern:
         _checks=tuple(
             i
             for i, each in enumerate(occurrences)
-            if counts[each.name] > 1 or each.kind in ("time", "elapsed") or not width_of(each.regex)[0]
+            if counts[each.name] > 1
+            or each.kind in ("time", "elapsed")
+            or not width_of(each.regex)[0]
         ),
     )
+
+
+def escape(text: str) -> str:
+    """Return the pattern that matches exactly this text."""
+    return re.sub(r"[{}]", r"\g<0>\g<0>", re.sub(r"[\[*?]", r"[\g<0>]", text))
 
 
 def _literals_and_fields(tokens: Sequence[Token]) -> tuple[list[str], list[Field]]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloudimg.pattern.language import compile_pattern
+from cloudimg.pattern.language import compile_pattern, escape
 from cloudimg.pattern.order import natural_key
 from cloudimg.pattern.regex import MAX_URL_CHARS
 
@@ -120,7 +120,7 @@ def _pattern_of(skeleton: _Skeleton, rows: _Rows) -> str:
     for (kind, literal), name in zip(skeleton, names, strict=True):
         texts = (literal,) if literal else next(columns)
         if len(set(texts)) == 1:
-            parts.append(_escape(texts[0]))
+            parts.append(escape(texts[0]))
         elif kind == "guid":
             parts.append("*")
         elif kind == "well":
@@ -138,10 +138,6 @@ def _pattern_of(skeleton: _Skeleton, rows: _Rows) -> str:
     return "".join(
         part if isinstance(part, str) else f"{{{chosen[part.values]}{part.spec}}}" for part in parts
     )
-
-
-def _escape(literal: str) -> str:
-    return re.sub(r"[{}]", r"\g<0>\g<0>", re.sub(r"[\[*?]", r"[\g<0>]", literal))
 
 
 def _number_column(name: str, texts: Sequence[str]) -> _Column:

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from cloudimg.errors import PatternError
 from cloudimg.pattern.elapsed import PREFIX, elapsed_regex
 from cloudimg.pattern.fields import Field
-from cloudimg.pattern.regex import ATOM, user_regex, width_of
+from cloudimg.pattern.regex import ATOM, Fail, user_regex, width_of
 from cloudimg.pattern.times import time_regex
 
 _PLAIN = re.compile(r"[^{}*?\[]+")
@@ -71,6 +71,22 @@ def tokenize(text: str) -> list[Token]:
             token = replace(before, source=before.source + token.source)
         tokens.append(token)
     return tokens
+
+
+def escape_brackets(text: str) -> str:
+    """Return the pattern in which brackets outside of fields are literal characters.
+
+    Raises
+    ------
+    PatternError
+        A syntax error that has nothing to do with brackets.
+    """
+    parts, at = [], 0
+    while at < len(text):
+        _, end = ("", at + 1) if text[at] == "[" else _next_token(text, at)
+        parts.append("[[]" if text[at] == "[" else text[at:end])
+        at = end
+    return "".join(parts)
 
 
 def _next_token(text: str, at: int) -> tuple[Token, int]:
@@ -154,23 +170,26 @@ def _read_field(text: str, at: int) -> tuple[Token, int]:
         raise fail("nothing after the ':'", f"write {{{found[1]}}}")
     # Two fields side by side are cut by width; elsewhere index 1000 must not vanish.
     beside = text[end + 1 :].startswith("{") and not text[end + 1 :].startswith("{{")
-    kind, regex = _SIMPLE.get(spec, ("", ""))
-    if padded := _PADDED.fullmatch(spec):
-        exact, longer = f"\\d{{{padded[1]}}}", f"[1-9]\\d{{{padded[1]},}}"
-        kind, regex = "int", exact if beside else f"(?:{longer}|{exact})"
-    elif decimals := _DECIMALS.fullmatch(spec):
-        kind, regex = (
-            "float",
-            r"[-+]?\d+" + (f"\\.\\d{{{decimals[1]}}}" if int(decimals[1]) else ""),
-        )
-    elif spec.startswith(PREFIX):
-        kind, regex = "elapsed", elapsed_regex(spec, fail)
-    elif re.search("%[-_^#]?[A-Za-z%]", spec):
-        kind, regex = "time", time_regex(spec, fail)
-    elif not kind:
-        kind, regex = "int" if _ALL_DIGITS.fullmatch(spec) else "str", user_regex(spec, fail)
+    kind, regex = _kind_and_regex(spec, beside, fail)
     made = Field(found[1], regex, kind, spec if kind in ("time", "elapsed") else "")
     return Token(source, at, regex, field=made, spec=spec), end + 1
+
+
+def _kind_and_regex(spec: str, beside: bool, fail: Fail) -> tuple[str, str]:
+    """The kind of a field and its regex; `beside` another field, without text between them."""
+    if spec in _SIMPLE:
+        return _SIMPLE[spec]
+    if padded := _PADDED.fullmatch(spec):
+        exact, longer = f"\\d{{{padded[1]}}}", f"[1-9]\\d{{{padded[1]},}}"
+        return "int", exact if beside else f"(?:{longer}|{exact})"
+    if decimals := _DECIMALS.fullmatch(spec):
+        fraction = f"\\.\\d{{{decimals[1]}}}" if int(decimals[1]) else ""
+        return "float", rf"[-+]?\d+{fraction}"
+    if spec.startswith(PREFIX):
+        return "elapsed", elapsed_regex(spec, fail)
+    if re.search("%[-_^#]?[A-Za-z%]", spec):
+        return "time", time_regex(spec, fail)
+    return "int" if _ALL_DIGITS.fullmatch(spec) else "str", user_regex(spec, fail)
 
 
 def _end_of_field(text: str, start: int, at: int) -> int:

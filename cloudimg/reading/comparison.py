@@ -71,6 +71,14 @@ class Comparison:
             if actual != wanted
         )
 
+    @property
+    def kind(self) -> str:
+        """Kind of a file that does not fit; see `cloudimg.FileReport`."""
+        found, expected = self.found, self.expected
+        if found.dims != expected.dims:
+            return "other-axes"
+        return "other-shape" if found.shape != expected.shape else "other-dtype"
+
     def error(self, url: str, *, advise: bool = True) -> MismatchError:
         """Return the error for a file of a grid that does not fit.
 
@@ -84,11 +92,13 @@ class Comparison:
             '. Leave it out of the pattern, or pass validate="all" to list every file that does'
             " not fit"
         )
-        return MismatchError(
+        error = MismatchError(
             f"{url} does not fit the grid: {self.differences} (expected from the first file,"
             f" {self.expected.first_url}){advice if advise else ''}",
             url=url,
         )
+        error.bad_file = self.kind
+        return error
 
 
 def omitted_axes(dims: Sequence[str], expected: Sequence[str]) -> tuple[int, ...]:

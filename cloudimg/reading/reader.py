@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import CorruptFileError, LimitError, MismatchError
+from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.reading.coalescing import Span, coalesce
-from cloudimg.reading.comparison import Comparison, Expected, FileShape
+from cloudimg.reading.file_task import FileTask, allocate, on_page, without_omitted_axes
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HeaderReader
-from cloudimg.reading.run import OnOpen, ReadRun
+from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
 from cloudimg.reading.whole_file import WholeLevel
 from cloudimg.storage import Blob, Store, engine
-from cloudimg.tiff import AnyLevel, Derived, Level, Piece, Region
+from cloudimg.tiff import AnyLevel, Derived, Level, Piece
 
 Array = npt.NDArray[Any]
 
@@ -41,25 +41,6 @@ _MAX_SPAN_BYTES = 8 * 2**20
 _MAX_GAP_BYTES = 2**20
 _FREE_GAP_BYTES = 512
 _MAX_WASTE = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileTask:
-    """A region of one file to read, and the output for its pixels."""
-
-    key: str
-    level: int
-    region: Region
-    """Region in the axes of the file."""
-    out: Array
-    """Writable view of the region's shape, with any strides."""
-    expected: Expected
-    size_bytes: int | None
-    """Size of the object, or an upper bound of it, where known."""
-    page: int | None = None
-    """Number of the page to read, in a file of a multi-file dataset."""
-    index: tuple[int, ...] = ()
-    """Index of the file in the grid, passed to `on_open`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +58,64 @@ class Reader:
         """Return a reader with a changed `ReadContext`."""
         return Reader(self.headers.using(**changes))
 
-    def read(self, tasks: Sequence[FileTask], on_open: OnOpen | None = None) -> None:
-        """Fill the output of every task; call `on_open` for each file.
+    def read(
+        self,
+        tasks: Sequence[FileTask],
+        on_open: OnOpen | None = None,
+        *,
+        keeps_bad: bool = False,
+    ) -> list[tuple[FileTask, CloudimgError]]:
+        """Fill the output of every task.
+
+        Parameters
+        ----------
+        tasks : sequence of FileTask
+        on_open : callable, optional
+            Called for each file.
+        keeps_bad : bool
+            Return the tasks of bad files, with their errors, instead of raising the first error.
+            Their outputs are undefined.
 
         Raises
         ------
         StorageError, FormatError, MismatchError
             The first failure; the outputs are then undefined.
         """
-        run = ReadRun(engine(), self.headers.limits, on_open)
+        run = ReadRun(engine(), self.headers.limits, on_open, keeps_bad=keeps_bad)
+        all_steps = []
         for task in tasks:
-            run.start(run.engine.fetch, partial(self._read_file, run, task))
+            steps = FileSteps(run)
+            all_steps.append(steps)
+            steps.start(run.engine.fetch, partial(self._read_file, steps, task))
         run.wait()
+        return [
+            (task, steps.error)
+            for task, steps in zip(tasks, all_steps, strict=True)
+            if steps.error is not None
+        ]
 
-    def _read_file(self, run: ReadRun, task: FileTask) -> None:
+    def _read_file(self, steps: FileSteps, task: FileTask) -> None:
         """Get the header of a file and start its next steps. Runs in a fetching thread."""
-        if run.failed:
+        if steps.failed:
             return
         opened = self.headers.cached(task.key)
         if opened is None and (self.headers.reads_whole or _is_fetched_whole(task)):
-            self._fetch_whole(run, task)
+            self._fetch_whole(steps, task)
             return
         if opened is None:
             opened = self.headers.shared(task.key, size_bytes=task.size_bytes)
-        run.start(run.engine.decode, self._start_fetches(run, task, opened))
+        steps.start(steps.engine.decode, self._start_fetches(steps, task, opened))
 
-    def _fetch_whole(self, run: ReadRun, task: FileTask) -> None:
-        """Fetch a whole file, then start decoding it. Runs in a fetching thread."""
-        budget = run.engine.budget
+    def _fetch_whole(
+        self, steps: FileSteps, task: FileTask, failures: Sequence[ServerError] = ()
+    ) -> None:
+        """Fetch a whole file, then start decoding it. Runs in a fetching thread.
+
+        `failures` are those of the attempts before.
+        """
+        if failures:
+            self.store.pause(failures[-1], len(failures) - 1)
+        budget = steps.engine.budget
         cost = budget.claim(task.size_bytes or WHOLE_FILE_BYTES)
         try:
             blob = self.store.get(task.key)
@@ -114,42 +125,57 @@ class Reader:
         if self.headers.reads_whole:
             # A user's function may read with cloudimg too, so the budget is released before it.
             budget.release(cost)
-            run.start(run.engine.decode_file, partial(self._decode_whole, run, task, blob, 0))
-        else:
-            run.start(run.engine.decode, partial(self._decode_whole, run, task, blob, cost))
+            cost = 0
+        submit = steps.engine.decode_file if self.headers.reads_whole else steps.engine.decode
+        steps.start(submit, partial(self._decode_whole, steps, task, blob, cost, failures))
 
-    def _decode_whole(self, run: ReadRun, task: FileTask, blob: Blob, claimed_bytes: int) -> None:
+    def _decode_whole(
+        self,
+        steps: FileSteps,
+        task: FileTask,
+        blob: Blob,
+        claimed_bytes: int,
+        failures: Sequence[ServerError],
+    ) -> None:
         """Parse and decode a file that was fetched whole. Runs in a decoding thread.
 
         Parsing holds the interpreter's lock; in the many fetching threads it would delay all other
         responses.
         """
         try:
-            if not run.failed:
-                decode = self._start_fetches(run, task, self.headers.parse(task.key, blob))
-                decode()
+            if steps.failed:
+                return
+            opened = self.headers.parse_answer(task.key, blob)
+            if isinstance(opened, ServerError):
+                again = partial(self._fetch_whole, steps, task, (*failures, opened))
+                steps.start(steps.engine.fetch, again)
+                return
+            decode = self._start_fetches(steps, task, opened)
+            decode()
         finally:
-            run.engine.budget.release(claimed_bytes)
+            steps.engine.budget.release(claimed_bytes)
 
-    def _start_fetches(self, run: ReadRun, task: FileTask, opened: OpenFile) -> Callable[[], None]:
+    def _start_fetches(
+        self, steps: FileSteps, task: FileTask, opened: OpenFile
+    ) -> Callable[[], None]:
         """Start fetching what a region lacks; return the step that decodes what is in memory."""
-        if run.on_open is not None:
-            run.on_open(task.index, opened)
+        if steps.run.on_open is not None:
+            steps.run.on_open(task.index, opened)
         if task.page is None:
-            task = self._without_omitted_axes(task, opened)
+            task = without_omitted_axes(task, opened, advise=not steps.run.keeps_bad)
             level = opened.parsed.levels[task.level]
         else:
-            task, level = self._on_page(task, task.page, opened)
+            task, level = on_page(task, task.page, opened)
         while isinstance(level, Derived):
-            level, task = _on_base(run, level, task)
+            level, task = _on_base(steps, level, task)
         if isinstance(level, WholeLevel):
             pixels = level.pixels[task.region]
             return lambda: np.copyto(task.out, pixels)
         assert isinstance(level, Level)
-        return self._start_span_fetches(run, task, opened, level)
+        return self._start_span_fetches(steps, task, opened, level)
 
     def _start_span_fetches(
-        self, run: ReadRun, task: FileTask, opened: OpenFile, level: Level
+        self, steps: FileSteps, task: FileTask, opened: OpenFile, level: Level
     ) -> Callable[[], None]:
         """Do what `_start_fetches` does, for a level made of segments."""
         in_memory: list[Piece] = []
@@ -157,7 +183,7 @@ class Reader:
         for piece in level.plan(task.region):
             if piece.start_bytes == piece.stop_bytes:
                 # A piece without bytes fills a plane, in which other pieces then place pixels.
-                level.place(piece, b"", task.region, task.out, run.limits)
+                level.place(piece, b"", task.region, task.out, steps.limits)
                 continue
             stop = min(piece.stop_bytes, opened.size_bytes)
             if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
@@ -165,22 +191,22 @@ class Reader:
             else:
                 missing.append(piece)
         for span in _spans(missing, opened.size_bytes):
-            fetch = partial(self._fetch_span, run, task, opened, level, missing, span)
-            run.start(run.engine.fetch, fetch)
+            fetch = partial(self._fetch_span, steps, task, opened, level, missing, span)
+            steps.start(steps.engine.fetch, fetch)
 
         def decode() -> None:
             for piece in in_memory:
-                if run.failed:
+                if steps.failed:
                     return
                 stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
                 data = opened.file.have(piece.start_bytes, stop) or b""
-                level.place(piece, data, task.region, task.out, run.limits)
+                level.place(piece, data, task.region, task.out, steps.limits)
 
         return decode
 
     def _fetch_span(
         self,
-        run: ReadRun,
+        steps: FileSteps,
         task: FileTask,
         opened: OpenFile,
         level: Level,
@@ -188,36 +214,38 @@ class Reader:
         span: Span,
     ) -> None:
         """Fetch one span, then start decoding it. Runs in a fetching thread."""
-        cost = run.engine.budget.claim(span.stop_bytes - span.start_bytes)
+        cost = steps.engine.budget.claim(span.stop_bytes - span.start_bytes)
         try:
-            if run.failed:
-                run.engine.budget.release(cost)
+            if steps.failed:
+                steps.engine.budget.release(cost)
                 return
             blob = self._get_span(task.key, opened, span)
         except BaseException:
-            run.engine.budget.release(cost)
+            steps.engine.budget.release(cost)
             raise
 
         def decode() -> None:
             try:
                 view = memoryview(blob.data)
                 for i in span.members:
-                    if run.failed:
+                    if steps.failed:
                         return
                     piece = pieces[i]
                     start = max(0, piece.start_bytes - blob.start_bytes)
                     stop = max(0, piece.stop_bytes - blob.start_bytes)
-                    level.place(piece, view[start:stop], task.region, task.out, run.limits)
+                    level.place(piece, view[start:stop], task.region, task.out, steps.limits)
             finally:
-                run.engine.budget.release(cost)
+                steps.engine.budget.release(cost)
 
-        run.start(run.engine.decode, decode)
+        steps.start(steps.engine.decode, decode)
 
     def _get_span(self, key: str, opened: OpenFile, span: Span) -> Blob:
         """Get the bytes of a span; those that came with the header are not fetched again."""
         start, stop = span.start_bytes, span.stop_bytes
         beginning = opened.file.beginning(start, stop) or b""
-        blob = self.store.get(key, start + len(beginning), stop)
+        blob = self.store.get(
+            key, start + len(beginning), stop, size_bytes=opened.size_bytes, etag=opened.etag
+        )
         self.headers.check_version(key, opened.etag, opened.size_bytes, blob)
         if not beginning:
             return blob
@@ -225,81 +253,8 @@ class Reader:
         data = b"".join((beginning, memoryview(blob.data)[offset:]))
         return Blob(data, start, blob.size_bytes, blob.etag)
 
-    def levels_of(self, opened: OpenFile, page: int) -> tuple[Level | Derived, ...]:
-        """Return the levels of a page, in a file of a multi-file dataset.
 
-        Raises
-        ------
-        CorruptFileError
-            If there is no such page.
-        """
-        for levels in (opened.parsed.levels, *opened.parsed.others):
-            readable = tuple(level for level in levels if isinstance(level, Level | Derived))
-            if readable and readable[0].has(page):
-                return readable
-        raise CorruptFileError(
-            f"{opened.url} has no page {page}, which its multi-file dataset places there",
-            url=opened.url,
-        )
-
-    def _on_page(
-        self, task: FileTask, page: int, opened: OpenFile
-    ) -> tuple[FileTask, Level | Derived]:
-        """Return the task with a leading axis of pages, and the level to read."""
-        levels = self.levels_of(opened, page)
-        level = levels[task.level] if task.level < len(levels) else None
-        shape = level.shape[1:] if level is not None else ()
-        dtype = level.dtype if level is not None else None
-        comparison = Comparison(FileShape(opened.parsed.dims[1:], shape, dtype), task.expected)
-        if level is None or not comparison.fits:
-            raise MismatchError(
-                f"page {page} of {opened.url} does not fit its multi-file dataset:"
-                f" {comparison.differences} (expected from {task.expected.first_url})",
-                url=opened.url,
-            )
-        region = (slice(page, page + 1, 1), *task.region)
-        return replace(task, region=region, out=task.out[np.newaxis]), level
-
-    def _without_omitted_axes(self, task: FileTask, opened: OpenFile) -> FileTask:
-        """Return the task without axes of length 1 that the file omits.
-
-        Raises
-        ------
-        MismatchError
-            If the file differs otherwise from what is expected.
-        """
-        parsed = opened.parsed
-        level = parsed.levels[task.level] if task.level < len(parsed.levels) else None
-        found = FileShape(parsed.dims, level.shape if level else (), level.dtype if level else None)
-        comparison = Comparison(found, task.expected)
-        if comparison.fits:
-            return task
-        omitted = comparison.omitted_axes
-        if not omitted:
-            raise comparison.error(self.store.location.display(task.key))
-        region = tuple(part for i, part in enumerate(task.region) if i not in omitted)
-        return replace(task, region=region, out=task.out.squeeze(omitted))
-
-
-def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Allocate an array for a region.
-
-    Raises
-    ------
-    LimitError
-        If there is not enough memory.
-    """
-    try:
-        return np.empty(shape, dtype)
-    except (MemoryError, ValueError) as exc:
-        raise LimitError(
-            f"cannot allocate {math.prod(shape) * dtype.itemsize} bytes for a region of shape"
-            f" {shape} and type {dtype}: read a smaller region, or read the image chunk by chunk"
-            " with to_dask()"
-        ) from exc
-
-
-def _on_base(run: ReadRun, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
+def _on_base(steps: FileSteps, level: Derived, task: FileTask) -> tuple[AnyLevel, FileTask]:
     """Return the level from which a derived one is computed, and the task to read from it.
 
     The derived pixels are computed at the end of the run, when everything has been read.
@@ -307,7 +262,7 @@ def _on_base(run: ReadRun, level: Derived, task: FileTask) -> tuple[AnyLevel, Fi
     region = level.needs(task.region)
     shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
     pixels = allocate(shape, level.base.dtype)
-    run.at_end(partial(level.finish, pixels, task.region, task.out))
+    steps.at_end(partial(level.finish, pixels, task.region, task.out))
     return level.base, replace(task, region=region, out=pixels)
 
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 import functools
 import hashlib
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
-from cloudimg.errors import MissingFilesError, counted
+from cloudimg.errors import CloudimgError, MissingFilesError, counted
+from cloudimg.file_report import BadFile
+from cloudimg.pattern import Label
+from cloudimg.reading.bad_files import OnBad, warn_once
 from cloudimg.reading.comparison import Expected
+from cloudimg.reading.file_task import FileTask, allocate
+from cloudimg.reading.identities import Identities
 from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
-from cloudimg.reading.reader import FileTask, Reader, allocate
+from cloudimg.reading.reader import Reader
 from cloudimg.reading.run import OnOpen
 from cloudimg.tiff import Region
 
@@ -41,13 +46,33 @@ class SourceFiles:
     """Upper bound of the size of a file, where sizes are known or can be guessed."""
     pages: npt.NDArray[np.int64] | None = None
     """Number of the page in its file by index in the grid, in a multi-file dataset."""
+    first_pages: bytes | None = None
+    """Packed bitmap of the first page of each file, made by `pack`, in a multi-file dataset."""
+    identities: Identities | None = None
+    """UUIDs of the files of a multi-file dataset, if each has one."""
+    labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
+    """Labels by axis of the grid, where missing files have no names in `keys`."""
+
+    def name_of(self, index: tuple[int, ...]) -> str | None:
+        """Name of the file at an index; None of a missing file that the pattern cannot name."""
+        return None if self.labels and not self.is_present(index) else self.keys(index)
+
+    def labels_at(self, index: tuple[int, ...]) -> str:
+        """The labels at an index, as text."""
+        pairs = zip(self.labels.items(), index, strict=True)
+        return "(" + ", ".join(f"{name}={labels[i]}" for (name, labels), i in pairs) + ")"
 
     def is_present(self, index: tuple[int, ...]) -> bool:
         """Whether there is a file at an index."""
-        if self.present is None:
-            return True
+        return self.present is None or self._bit(self.present, index)
+
+    def is_first_page(self, index: tuple[int, ...]) -> bool:
+        """Whether no earlier index of the grid has a page of the same file."""
+        return self.first_pages is None or self._bit(self.first_pages, index)
+
+    def _bit(self, packed: bytes, index: tuple[int, ...]) -> bool:
         flat = int(np.ravel_multi_index(index, self.grid_shape)) if index else 0
-        return bool(_unpacked(self.present)[flat >> 3] >> (7 - (flat & 7)) & 1)
+        return bool(_unpacked(packed)[flat >> 3] >> (7 - (flat & 7)) & 1)
 
 
 def pack(present: npt.NDArray[np.bool_]) -> bytes:
@@ -79,7 +104,9 @@ class Source:
     """Shape of a segment (tile, strip or page), in the axes of the files."""
     dtype: np.dtype[Any]
     fill_value: float | int | complex
-    """Value of pixels whose file is missing."""
+    """Value of pixels whose file is missing or bad."""
+    fills_bad: bool
+    """Whether the pixels of bad files are the fill value, rather than an error."""
     first_url: str
     """URL of the first file, for messages."""
     token: str
@@ -116,7 +143,9 @@ class Source:
         final_view: Array = result[final]
         return final_view
 
-    def read(self, region: Region, on_open: OnOpen | None = None) -> Array:
+    def read(
+        self, region: Region, on_open: OnOpen | None = None, on_bad: OnBad | None = None
+    ) -> Array:
         """Read the pixels of a region.
 
         Parameters
@@ -125,6 +154,9 @@ class Source:
             Per dim, with start, stop and a positive step, within bounds.
         on_open : callable, optional
             Called with the index in the grid and the header of each file that is opened.
+        on_bad : callable, optional
+            Called with the index of each file that is missing or bad. Bad files are then no error,
+            whatever `fills_bad` is; their pixels are the fill value.
 
         Returns
         -------
@@ -144,10 +176,35 @@ class Source:
             place = out[assignment.place]
             if not self.files.is_present(assignment.index):
                 place[...] = self.fill_value
+                if on_bad is not None:
+                    on_bad(assignment.index, self._missing(assignment.index))
                 continue
             tasks.append(self._file_task(assignment, place.transpose(assignment.transpose)))
-        self.reader.read(tasks, on_open)
+        keeps_bad = self.fills_bad or on_bad is not None
+        for task, error in self.reader.read(tasks, on_open, keeps_bad=keeps_bad):
+            # A part of the pixels may have been written before the error.
+            task.out[...] = self.fill_value
+            if on_bad is not None:
+                on_bad(task.index, self._bad(task, error))
+            else:
+                warn_once(self.warning_token, self._bad(task, error), self.fill_value)
         return out
+
+    @property
+    def warning_token(self) -> str:
+        """Identifies the image of which a process warns once that it has bad files."""
+        return self.reader.headers.context.epoch
+
+    def _missing(self, index: tuple[int, ...]) -> BadFile:
+        location, name = self.reader.store.location, self.files.name_of(index)
+        where = (
+            self.files.labels_at(index) if name is None else location.display(location.key_of(name))
+        )
+        return BadFile(where, "missing", "")
+
+    def _bad(self, task: FileTask, error: CloudimgError) -> BadFile:
+        url = self.reader.store.location.display(task.key)
+        return BadFile.of(url, str(error.bad_file), error.message)
 
     def _file_task(self, assignment: Assignment, out: Array) -> FileTask:
         index, pages = assignment.index, self.files.pages
@@ -162,6 +219,7 @@ class Source:
             size_bytes=self.files.size_bound_bytes,
             page=None if pages is None else int(pages[index]),
             index=index,
+            identities=self.files.identities,
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.formats import Format, ReadFunction, decode, dims_of
+from cloudimg.formats import Format, ReadFunction, colours_of, decode, dims_of
 from cloudimg.tiff import ParsedImage
 
 
@@ -63,7 +63,8 @@ def decode_whole(
     pixels = decode(decoder, data, url, limit_bytes=limit_bytes)
     if isinstance(decoder, Format):
         dims = dims_of(pixels.shape, pixels.dtype, sample_counts=decoder.sample_counts)
-        attrs = {"kind": decoder.name}
+        n_samples = pixels.shape[-1] if dims[-1] == "s" else 1
+        attrs = {"kind": decoder.name, **colours_of(decoder.name, n_samples, data)}
     else:
         dims, attrs = dims_of(pixels.shape, pixels.dtype), {}
     return ParsedImage(

@@ -148,15 +148,16 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.preview) == own | OPEN
     assert names(cloudimg.to_zarr) == {"x", "url", "dims", "identity"} | WRITE
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
-    assert names(cloudimg.migrate) == {"source", "url"} | FILE | RUN | STORES
-    assert (
-        names(cloudimg.dry_run) == {"source", "max_mem", "prices", "storage_options"} | FILE | PLAN
-    )
+    assert names(cloudimg.migrate) == {"source", "url", "allow_unmatched"} | FILE | RUN | STORES
+    own = {"source", "allow_unmatched", "max_mem", "prices", "storage_options"}
+    assert names(cloudimg.dry_run) == own | FILE | PLAN
 
 
 def test_signatures_show_defaults() -> None:
     parameters = inspect.signature(cloudimg.open).parameters
     for each in fields(OpenArguments):
+        if each.name == "purpose":  # set by the package itself
+            continue
         assert parameters[each.name].default == each.default
         assert parameters[each.name].kind is inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(cloudimg.migrate).parameters
@@ -166,16 +167,16 @@ def test_signatures_show_defaults() -> None:
 
 
 def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
-    assert {each.name for each in fields(OpenArguments)} == OPEN
+    assert {each.name for each in fields(OpenArguments)} == OPEN | {"purpose"}
     assert FILE | {"storage_options", "progress", "client"} == OPEN
     assert {each.name for each in fields(WriteRequest)} == PLAN
     # The code takes bytes where users give a size such as "2GB".
     accepted = {each.name for each in fields(RunOptions)} - {"max_bytes"} | {"max_mem"}
     assert accepted == RUN - PLAN
     assert RUN | {"storage_options"} == WRITE
-    assert keys(write_options.MigrateOptions) == FILE | RUN | STORES
+    assert keys(write_options.MigrateOptions) == FILE | RUN | STORES | {"allow_unmatched"}
     assert keys(write_options.DryRunOptions) - FILE - PLAN == {
-        "max_mem", "prices", "storage_options",
+        "allow_unmatched", "max_mem", "prices", "storage_options",
     }  # fmt: skip
 
 

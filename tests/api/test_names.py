@@ -48,8 +48,8 @@ def test_a_name_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "result", ["Advance", "Estimate", "File", "LevelInfo", "Migration", "Preview", "Problem",
-               "Verification"]
+    "result", ["Advance", "Estimate", "File", "LevelInfo", "Migration", "Note", "Preview",
+               "Problem", "Verification"]
 )  # fmt: skip
 def test_fields_of_results_are_documented(result: str) -> None:
     """Each field is followed by a string that says what it holds."""

@@ -29,8 +29,8 @@ REVEALED = [
     "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]], numpy.dtype[Any],"
     " dask.array.core.Array, dask.array.core.Array",
     "cloudimg.migration.run.result.Migration, cloudimg.migration.run.result.Migration, int",
-    "cloudimg.migration.verify.verify.Verification,"
-    " tuple[cloudimg.migration.verify.check_cell.Problem, ...], int",
+    "cloudimg.migration.verify.result.Verification,"
+    " tuple[cloudimg.migration.verify.result.Problem, ...], int",
     "cloudimg.migration.run.estimate.Estimate, cloudimg.image.preview.Preview",
 ]
 WRONG = """\

@@ -29,6 +29,7 @@ SECRET = "wJalrXUtnFEMI-K7MDENG"
 IMAGE_KEYS = {
     "kind", "url", "dims", "shape", "dtype", "labels", "nbytes", "stored_nbytes", "chunks",
     "levels", "compression", "files", "pixel_size", "channel_names", "time_step_s",
+    "color_space", "samples", "series", "images", "notes",
 }  # fmt: skip
 FOLDER_KEYS = {
     "kind", "url", "objects", "truncated", "images", "proposals", "image", "image_problem",
@@ -122,6 +123,7 @@ def test_json_holds_everything_on_every_store(
     assert facts["pixel_size"]["y"] == {"value": pytest.approx(0.5), "unit": "µm"}
     assert facts["channel_names"] == []
     assert facts["time_step_s"] is None
+    assert facts["notes"] == []
 
 
 def test_text_holds_the_same(local: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,10 +144,13 @@ def test_text_holds_the_same(local: Place, capsys: pytest.CaptureFixture[str]) -
         "chunks 1 of 3 x 2 x 2 x 32 x 48",
         "segment y 16, x 24",
         "compressed ADOBE_DEFLATE",
+        "colours gray",
         "files 47",
         "missing 1",
         "c=1 t=5 x=0 y=1 z=0",
-        "unmatched 1",
+        f"listed names that begin with {local.url}/mydata_ch; the rest of the folder was not"
+        " looked at",
+        "unmatched 1: 1 .tif",
         f"{local.url}/mydata_chX.tif",
         "pixel size x 0.25 µm, y 0.5 µm",
     ]

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudimg.discovery.grid import FileGrid, GridBuilder
+from cloudimg.discovery.build_grid import GridBuilder
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.errors import DuplicateIndexError
 from cloudimg.pattern import compile_pattern
 
@@ -23,7 +25,7 @@ class Named:
 
 
 def build(pattern: str, keys: list[str]) -> FileGrid:
-    builder = GridBuilder(compile_pattern(pattern))
+    builder = GridBuilder(compile_pattern(pattern), UnmatchedCounter(compile_pattern(pattern), str))
     builder.add([Named(key, len(key)) for key in keys])
     return builder.build()
 
@@ -86,7 +88,9 @@ def test_grid_refuses_duplicates(numbers: list[int]) -> None:
 
 def test_the_digest_sees_every_change() -> None:
     def digest(*files: Named) -> str:
-        builder = GridBuilder(compile_pattern("z{z}"))
+        builder = GridBuilder(
+            compile_pattern("z{z}"), UnmatchedCounter(compile_pattern("z{z}"), str)
+        )
         builder.add(files)
         return builder.build().digest
 

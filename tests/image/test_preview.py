@@ -75,6 +75,18 @@ def ramp(*shape: int, dtype: Any = np.uint16) -> Array:
     return (np.arange(np.prod(shape)).reshape(shape) * 37 % 40_009).astype(dtype)
 
 
+def test_paths(tmp_path: Path) -> None:
+    """What takes URLs takes paths of the operating system."""
+    path, out = tmp_path / "image.tif", tmp_path / "picture.png"
+    tifffile.imwrite(path, ramp(6, 9, dtype=np.uint8))
+    assert cloudimg.info(path) == cloudimg.info(str(path))
+    assert cloudimg.info(path)["url"] == str(path)
+    done = cloudimg.preview(path, out)
+    assert done.path == str(out)
+    assert np.array_equal(imagecodecs.png_decode(out.read_bytes()), ramp(6, 9, dtype=np.uint8))
+    assert cloudimg.info(tmp_path)["kind"] == "folder"
+
+
 # Levels
 
 
@@ -231,9 +243,10 @@ def test_colour_samples_keep_their_colour(made: Preview) -> None:
     np.testing.assert_array_equal(made(rgb, photometric="rgb"), rgb)
     planar = np.moveaxis(rgb, -1, 0)
     np.testing.assert_array_equal(made(planar, photometric="rgb", planarconfig="separate"), rgb)
-    opaque = np.concatenate([rgb, np.full((20, 30, 1), 7, np.uint8)], axis=-1)
-    shown = made(opaque, photometric="rgb", extrasamples=["unassalpha"])
-    np.testing.assert_array_equal(shown, rgb)
+    faint = np.concatenate([rgb, np.full((20, 30, 1), 7, np.uint8)], axis=-1)
+    np.testing.assert_array_equal(
+        made(faint, photometric="rgb", extrasamples=["unassalpha"]), faint
+    )
     deep = ramp(20, 30, 3)
     assert_shows(made(deep, photometric="rgb"), stretched(deep))
     inks = ramp(20, 30, 4, dtype=np.uint8)

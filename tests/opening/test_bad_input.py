@@ -124,7 +124,7 @@ def test_a_bug_of_ours_is_not_reported_as_a_corrupt_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "good.tif").write_bytes(TIFF)
-    monkeypatch.delattr("cloudimg.tiff.parse._AXIS_NAMES")
+    monkeypatch.delattr("cloudimg.tiff.build_image._AXIS_NAMES")
     with pytest.raises(NameError, match="_AXIS_NAMES"):
         cloudimg.open(tmp_path / "good.tif")
 
@@ -144,10 +144,8 @@ def test_pixels_beyond_the_end(place: Place) -> None:
     for compression in (None, "zlib"):
         data = seed.encode(big, rowsperstrip=10, compression=compression)
         url = place.put(f"cut_{compression}.tif", data[: len(data) - 3000])
-        image = cloudimg.open(url, storage_options=place.storage_options)
-        np.testing.assert_array_equal(image.read({"y": slice(0, 50)}), big[:50])
-        with pytest.raises(CorruptFileError, match=r"ends too early.*bytes \d+-\d+"):
-            image.read()
+        with pytest.raises(CorruptFileError, match=r"ends too early: .* up to \d+, but .* at byte"):
+            cloudimg.open(url, storage_options=place.storage_options)
 
 
 def test_the_error_for_a_bad_tile_has_its_byte_range(tmp_path: Path) -> None:

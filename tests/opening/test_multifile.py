@@ -334,10 +334,129 @@ def test_a_lone_file_that_was_renamed(shelf: Shelf, has_uuid: bool) -> None:
     shelf.put({"new.ome.tif": data if has_uuid else data.replace(root, b" " * len(root))})
     with shelf.meter.measure() as traffic:
         image = shelf.open("new.ome.tif")
-    # Without it tifffile, too, takes the planes for those of another file, and reads pages.
-    check(image, PIXELS if has_uuid else PIXELS.reshape(24, 20, 30))
-    np.testing.assert_array_equal(image.read(), shelf.by_tifffile("new.ome.tif"))
+    check(image, PIXELS)
+    # Without it tifffile takes the planes for those of another file, and reads pages.
+    by_tifffile = shelf.by_tifffile("new.ome.tif")
+    np.testing.assert_array_equal(image.read(), by_tifffile.reshape(PIXELS.shape))
     assert {request.key for request in traffic.requests} == {"dir/new.ome.tif"}
+
+
+def test_lone_files_that_were_renamed_keep_their_axes_in_a_pattern(shelf: Shelf) -> None:
+    wells = {name: noise(3, 2, 4, 20, 30) + i for i, name in enumerate(("A1", "B7"))}
+    for name, pixels in wells.items():
+        data = ome_files([membership(pixels, lambda t, c, z: "old.ome.tif")])["old.ome.tif"]
+        root = f' UUID="{uuid_of("old.ome.tif")}"'.encode()
+        shelf.put({f"well_{name}.ome.tif": data.replace(root, b" " * len(root))})
+    image = shelf.open("well_{w:s}.ome.tif")
+    assert image.dims == ("w", "t", "c", "z", "y", "x")
+    check(image, np.stack(list(wells.values())))
+
+
+def test_two_images_in_a_lone_file_that_was_renamed(shelf: Shelf) -> None:
+    taken: dict[str, int] = {}
+    pictures = [
+        membership(pixels, lambda t, c, z: "old.ome.tif", taken)
+        for pixels in (PIXELS, PIXELS[:1, :, ::-1])
+    ]
+    data = ome_files(pictures)["old.ome.tif"]
+    root = f' UUID="{uuid_of("old.ome.tif")}"'.encode()
+    shelf.put({"new.ome.tif": data.replace(root, b" " * len(root))})
+    check(shelf.open("new.ome.tif"), PIXELS)
+    check(shelf.open("new.ome.tif", series=1), PIXELS[0, :, ::-1])
+
+
+def exchanged(files: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
+    """The files, of which each of some has the name of the next."""
+    return {**files, **{b: files[a] for a, b in zip(names, names[1:] + names[:1], strict=True)}}
+
+
+@pytest.mark.parametrize("described_in", ["each", "set.companion.ome"])
+@pytest.mark.parametrize("opened", ["t0.ome.tif", "t1.ome.tif", "t2.ome.tif"])
+@pytest.mark.parametrize("moved", [("t0.ome.tif", "t1.ome.tif"), ("t2.ome.tif", "t1.ome.tif")])
+def test_files_that_changed_their_names_are_found_by_their_uuids(
+    shelf: Shelf, described_in: str, opened: str, moved: tuple[str, str]
+) -> None:
+    """At once where the opened header or that of the first plane shows it, else when read."""
+    files = ome_files([membership(PIXELS, by_time)], described_in=described_in)
+    shelf.put(exchanged(files, *moved))
+    image = shelf.open(opened)
+    if {opened, "t0.ome.tif"} & set(moved):
+        check(image, PIXELS)
+    else:
+        with pytest.raises(MismatchError, match=r'UUID of another file.*validate="all"'):
+            image.read()
+        np.testing.assert_array_equal(image.read(0), PIXELS[0])
+    check(shelf.open(opened, validate="all"), PIXELS)
+
+
+def test_three_files_that_changed_their_names(shelf: Shelf) -> None:
+    files = ome_files([membership(PIXELS, by_time)])
+    shelf.put(exchanged(files, "t0.ome.tif", "t1.ome.tif", "t2.ome.tif"))
+    image = shelf.open("t2.ome.tif")
+    check(image, PIXELS)
+    twin = pickle.loads(pickle.dumps(image))
+    np.testing.assert_array_equal(twin.read(), PIXELS)
+
+
+def test_a_sibling_that_was_renamed(shelf: Shelf) -> None:
+    files = ome_files([membership(PIXELS, by_time)])
+    files["moved away.tif"] = files.pop("t1.ome.tif")
+    files["copy of t2.ome.tif"] = files["t2.ome.tif"]
+    files["other.tif"] = encode_pages([PIXELS[0, 0, 0]], None, 0)
+    shelf.put(files)
+    image = shelf.open("t0.ome.tif")
+    assert image.n_files == 3
+    assert {file.url.rpartition("/")[2] for file in image.files} == {
+        "t0.ome.tif", "moved away.tif", "t2.ome.tif",
+    }  # fmt: skip
+    check(image, PIXELS)
+    (note,) = image.notes
+    assert (note.kind, note.urls) == ("renamed-files", (shelf.url("t0.ome.tif"),))
+    assert "1 file of the dataset was found by UUID under another name: t1.ome.tif is now" in note
+    shelf.delete("moved away.tif")
+    with pytest.raises(MissingFilesError, match=r"t1\.ome\.tif"):
+        shelf.open("t0.ome.tif")
+
+
+def test_pages_of_a_set_that_are_in_no_image(shelf: Shelf) -> None:
+    """Told of the file of the first plane, and with `validate="all"` of each."""
+    taken: dict[str, int] = {}
+    pictures = [membership(PIXELS, by_time, taken), membership(PIXELS[:, :, :1], by_time, taken)]
+    files = ome_files(pictures)
+    shelf.put(files)
+    assert {note.kind for note in shelf.open("t1.ome.tif").notes} == {"further-images"}
+    for name, n_more in (("t0.ome.tif", 3), ("t2.ome.tif", 1)):
+        pages = [*tifffile_pages(files[name]), *PIXELS[0, 0, :n_more]]
+        shelf.put({name: encode_pages(pages, ome_xml(pictures, name), 0)})
+    notes = {note.kind: note for note in shelf.open("t1.ome.tif").notes}
+    assert notes["surplus-pages"].urls == (shelf.url("t0.ome.tif"),)
+    assert "13 pages, but the OME-XML places only 10 of them: 3 pages are in no" in str(
+        notes["surplus-pages"]
+    )
+    image = shelf.open("t1.ome.tif", validate="all")
+    notes = {note.kind: note for note in image.notes}
+    assert notes["surplus-pages"].urls == (shelf.url("t0.ome.tif"), shelf.url("t2.ome.tif"))
+    check(image, PIXELS)
+
+
+def tifffile_pages(data: bytes) -> list[Array]:
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        return [page.asarray() for page in tiff.pages]
+
+
+def test_a_uuid_that_all_files_have_identifies_none(shelf: Shelf) -> None:
+    """Micro-Manager writes the OME-XML of the first file into all of them."""
+    files = ome_files([membership(PIXELS, by_time)])
+    first = uuid_of("t0.ome.tif").encode()
+    root = b' UUID="%s"'
+    for name in ("t1.ome.tif", "t2.ome.tif"):
+        own = root % uuid_of(name).encode()
+        assert files[name].count(own) == 1
+        files[name] = files[name].replace(own, root % first)
+    shelf.put(files)
+    for name in files:
+        check(shelf.open(name), PIXELS)
+        check(shelf.open(name, validate="all"), PIXELS)
 
 
 def test_names_with_folders(shelf: Shelf) -> None:
@@ -632,9 +751,7 @@ def test_a_sibling_cut_short(shelf: Shelf) -> None:
     image = shelf.open("t0.ome.tif")
     with pytest.raises((CorruptFileError, StorageError), match=r"t1\.ome\.tif"):
         image.read()
-    np.testing.assert_array_equal(
-        image.read((1, slice(0, 64))), noise(2, 1, 1, 256, 256)[1, 0, 0, :64]
-    )
+    np.testing.assert_array_equal(image.read(0), noise(2, 1, 1, 256, 256)[0, 0, 0])
 
 
 # Traffic, processes
@@ -854,6 +971,31 @@ def test_a_file_of_a_stack_that_is_alone(shelf: Shelf) -> None:
     assert expected.shape == (4, 2, 20, 30)
     assert image.dims == ("c", "z", "y", "x")
     check(image, expected.transpose(1, 0, 2, 3))
+
+
+@pytest.mark.parametrize("n_images", [13, 16])
+def test_a_stack_of_one_file_that_was_stopped(shelf: Shelf, n_images: int) -> None:
+    """Without filling, whole times are read as if there were no more, as by tifffile."""
+    name = stack_name(0, 0)
+    order = list(np.ndindex(3, 4, 2))[:n_images]
+    part = {(c, z, t, 0): STACK[0, t, c, z] for t, z, c in order}
+    shelf.put({name: stack_file(part, (2, 4, 3, 1))})
+    expected = np.full_like(STACK[0], 5)
+    for t, z, c in order:
+        expected[t, c, z] = STACK[0, t, c, z]
+    image = shelf.open(name, missing="fill", fill_value=5)
+    check(image, expected)
+    assert image.n_missing == 24 - n_images
+    (note,) = (note for note in image.notes if note.kind == "missing-planes")
+    assert f"{24 - n_images} of 24 planes of the image are missing" in note
+    if n_images == 16:
+        check(shelf.open(name), STACK[0, :2])
+    else:
+        with pytest.raises(MissingFilesError, match=r"describe 24 planes, but the file has 13;"):
+            shelf.open(name)
+    alone = shelf.open([name])
+    pages = np.stack(list(part.values()))
+    np.testing.assert_array_equal(np.sort(alone.read().ravel()), np.sort(pages.ravel()))
 
 
 def test_a_stack_of_one_file_is_whole(shelf: Shelf) -> None:

@@ -20,6 +20,9 @@ _FROM_ARGUMENTS |= {32997, 32998}
 _DESCRIPTION = "ImageDescription"
 _TEXT = 2
 _RATIONAL = (5, 10)
+_YCBCR = 6
+_DECODED_TO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
+"""Compressions whose decoders convert YCbCr: JPEG, WebP, JPEG XL."""
 _BYTES = (1, 7)
 """Types of tags whose values are bytes: BYTE and UNDEFINED."""
 
@@ -73,7 +76,7 @@ def with_descriptions(
 def photometric(tags: Tags, n_samples: int, dtype: np.dtype[Any]) -> dict[str, Any]:
     """How to interpret pixels: as in the original if the copy holds the same pixels.
 
-    Values are those of TIFF 6.0, p. 37. Pixels that were decoded to RGB (YCbCr) are written as RGB.
+    Values are those of TIFF 6.0, p. 37. YCbCr that was decoded to RGB (JPEG) is written as RGB.
     """
     original = tags.get("PhotometricInterpretation", {}).get("value")
     colormap = tags.get("ColorMap", {}).get("value")
@@ -82,6 +85,8 @@ def photometric(tags: Tags, n_samples: int, dtype: np.dtype[Any]) -> dict[str, A
         if palette.shape == (3, 2 ** (8 * dtype.itemsize)):
             return {"photometric": "palette", "colormap": palette}
     kept = {(0, 1): "miniswhite", (5, 4): "separated", (8, 3): "cielab"}
+    if tags.get("Compression", {}).get("value") not in _DECODED_TO_RGB:
+        kept[_YCBCR, 3] = "ycbcr"
     default = "rgb" if n_samples in (3, 4) and original != 1 else "minisblack"
     return {"photometric": kept.get((original, n_samples), default)}
 

@@ -18,6 +18,7 @@ from cloudimg.migration.export.original_tags import (
     tags_by_page,
     with_descriptions,
 )
+from cloudimg.tiff.parser_log import ParserLog
 from cloudimg.tiff.tifffile_private import open_alone
 
 Array = npt.NDArray[Any]
@@ -123,7 +124,7 @@ def _page_order(path: Path, shape: Sequence[int]) -> list[int] | None:
     import tifffile
 
     try:
-        with open_alone(path) as tiff:
+        with ParserLog(), open_alone(path) as tiff:
             image = tiff.series[0]
             if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
                 return None

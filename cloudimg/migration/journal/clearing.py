@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.destination import ROOT_METADATA, Destination
 from cloudimg.migration.journal.lease import LEASES
 from cloudimg.migration.journal.state import PLAN, put_clearing_mark
 from cloudimg.storage.local import PASSING
 
-_ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
 _DELETED_AT_ONCE = 1000
 
 
@@ -20,7 +19,7 @@ def clear(destination: Destination) -> None:
     """Delete everything at a destination except leases and a mark that this was begun."""
     put_clearing_mark(destination)
     # First the objects that readers look for, so that half an image is not mistaken for a whole.
-    destination.delete(_ROOT_METADATA)
+    destination.delete(ROOT_METADATA)
     delete_all(
         destination,
         (

@@ -15,6 +15,8 @@ from cloudimg.storage import Entry, Store, split_url
 
 JOURNAL = ".cloudimg"
 """Folder of the journal: plan, commit records, leases and end mark."""
+ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
+"""Keys of the metadata with which an image begins, in any version of Zarr."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.records import CommitRecord, StoredObject, cell_of, record_key
 from cloudimg.migration.journal.sealing import get_sealed
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.notes import Note, notes_as_json, notes_from_json
 
 END_MARK = f"{JOURNAL}/done.json"
 """Key of the end mark."""
@@ -39,6 +40,8 @@ class EndMark:
     """Digest of all commit records; see `RecordsDigest`."""
     objects_digest: str
     """Digest of the names and sizes of all objects; see `ObjectsDigest`."""
+    notes: tuple[Note, ...] = ()
+    """What was noticed about the source's files, at open and by all cells."""
 
     def to_json(self) -> dict[str, Any]:
         """The end mark as JSON for the journal."""
@@ -48,6 +51,7 @@ class EndMark:
             "n_cells": self.n_cells,
             "receipts": self.records_digest,
             "inventory": self.objects_digest,
+            **notes_as_json("notes", self.notes),
         }
 
 
@@ -64,7 +68,11 @@ def read_end_mark(destination: Destination) -> EndMark | None:
         return None
     try:
         return EndMark(
-            content["plan"], content["n_cells"], content["receipts"], content["inventory"]
+            content["plan"],
+            content["n_cells"],
+            content["receipts"],
+            content["inventory"],
+            notes_from_json(content, "notes"),
         )
     except KeyError as exc:
         url = destination.display(END_MARK)
@@ -130,12 +138,14 @@ class RecordsDigest:
         """Digest of all commit records."""
         return hashlib.sha256(b"".join(each.tobytes() for each in self._digests)).hexdigest()
 
-    def end_mark(self, plan_id: str, documents: Iterable[tuple[str, bytes]]) -> EndMark:
+    def end_mark(
+        self, plan_id: str, documents: Iterable[tuple[str, bytes]], notes: Sequence[Note]
+    ) -> EndMark:
         """Add the metadata documents, by key, and make the end mark."""
         for key, data in documents:
             self._objects.add(key, len(data))
         n_cells = sum(len(each) for each in self._digests)
-        return EndMark(plan_id, n_cells, self.digest(), self._objects.digest())
+        return EndMark(plan_id, n_cells, self.digest(), self._objects.digest(), tuple(notes))
 
 
 class Inventory:

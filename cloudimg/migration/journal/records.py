@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
+from cloudimg.file_report import BadFile
 from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.notes import Note, notes_as_json, notes_from_json
 from cloudimg.storage import engine, map_ahead
 
 _CELLS = f"{JOURNAL}/cells"
@@ -79,6 +81,12 @@ class CommitRecord:
     """The cell's part of the table of originals; None if the cell has none."""
     plan_id: str
     """`State.id` of the migration that the cell belongs to."""
+    notes: tuple[Note, ...] = ()
+    """What the cell noticed about source files, each of which is counted by one cell only."""
+    filled: tuple[BadFile, ...] = ()
+    """Bad files in the cell, and the first missing ones whose first pixel lies in it."""
+    n_missing: int = 0
+    """Number of missing files whose first pixel lies in the cell."""
 
     @property
     def n_bytes(self) -> int:
@@ -125,7 +133,16 @@ class CommitRecord:
             "histograms": histograms,
             "first_channel": self.first_channel,
             "originals": None if self.originals is None else _as_list(self.originals),
+            **notes_as_json("notes", self.notes),
+            **self._filled_json(),
         }
+
+    def _filled_json(self) -> dict[str, Any]:
+        """What was filled; nothing in records of cells without such files."""
+        if not self.filled:
+            return {}
+        rows = [[file.url, file.kind, file.text] for file in self.filled]
+        return {"filled": rows, "n_missing": self.n_missing}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -149,6 +166,9 @@ class CommitRecord:
             first_channel=content["first_channel"],
             originals=None if originals is None else StoredObject(*originals),
             plan_id=content["plan"],
+            notes=notes_from_json(content, "notes"),
+            filled=tuple(BadFile(*row) for row in content.get("filled", ())),
+            n_missing=content.get("n_missing", 0),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cloudimg.errors import ArgumentError
@@ -39,6 +40,8 @@ def state_to_resume(
     overwrite: bool,
     resume: bool,
     make_plan: Callable[[], Plan],
+    describe_changes: Callable[[State], str],
+    may_continue: Callable[[State], bool],
 ) -> State | None:
     """The state to continue from; None to start a new migration.
 
@@ -55,6 +58,10 @@ def state_to_resume(
     overwrite, resume : bool
     make_plan : callable
         Makes the plan of this call: arguments that give the same plan count as equal.
+    describe_changes : callable
+        Returns which files of the source changed since a migration was planned, as text.
+    may_continue : callable
+        Whether an unfinished migration can go on although files of the source changed.
 
     Raises
     ------
@@ -68,7 +75,12 @@ def state_to_resume(
         return None
     differences = [
         *_argument_differences(state, request, make_plan),
-        *_source_differences(state.source, source),
+        *_source_differences(
+            state.source,
+            source,
+            partial(describe_changes, state),
+            lambda: not state.is_done and may_continue(state),
+        ),
     ]
     replaces_finished = overwrite and state.is_done
     if not differences and (resume or state.is_done) and not replaces_finished:
@@ -89,7 +101,12 @@ def state_to_resume(
     )
 
 
-def _source_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _source_differences(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    describe_changes: Callable[[], str],
+    may_continue: Callable[[], bool],
+) -> list[str]:
     if before.get("kind") != now.get("kind"):
         was, is_now = (_KINDS.get(str(each.get("kind")), "unknown") for each in (before, now))
         differences = [f"the source was {was} and is now {is_now}"]
@@ -103,14 +120,26 @@ def _source_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
         if was != is_now:
             verb = "are" if text.endswith("were") else "is"
             differences.append(f"the source's {text} {was} and {verb} now {is_now}")
+    differences += _policy_differences(before, now)
     if differences or before.get("fingerprint") == now.get("fingerprint"):
         return differences
     if now.get("kind") != "array":
-        return ["the source's files changed since the migration began"]
+        return [] if may_continue() else [_changed_files(describe_changes())]
     return [
         "the source's array changed since the migration began (its name in Dask differs). If equal"
         " arrays get different names in each run, pass identity= to name their content"
     ]
+
+
+def _changed_files(changes: str) -> str:
+    which = f": {changes}" if changes else ""
+    return f"the source's files changed since the migration began{which}"
+
+
+def _policy_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Bad files may be filled now; if they were before, finished cells may have some."""
+    was, is_now = ((each.get("open") or {}).get("bad", "raise") for each in (before, now))
+    return [f'bad="{was}" before, bad="{is_now}" now'] if (was, is_now) == ("fill", "raise") else []
 
 
 def _as_tuple(value: Any) -> Any:

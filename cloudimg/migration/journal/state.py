@@ -9,9 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
-from cloudimg.errors import ArgumentError, CorruptFileError
-from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
-from cloudimg.migration.journal.inventory import EndMark, read_end_mark
+from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError, ServerError
+from cloudimg.migration.journal.destination import (
+    JOURNAL,
+    ROOT_METADATA,
+    Destination,
+    as_json,
+)
+from cloudimg.migration.journal.inventory import END_MARK, EndMark, read_end_mark
 from cloudimg.migration.journal.lease import LEASES
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.metadata.facts import ImageFacts
@@ -21,6 +26,8 @@ from cloudimg.storage import engine
 
 PLAN = f"{JOURNAL}/plan.json"
 """Key of the plan with everything that decides what is written: the first object of a migration."""
+TABLES = f"{JOURNAL}/files"
+"""Folder of the table of the source's files, and of those of plans that were not stored."""
 _FORMAT = 2
 """Format number of the journal."""
 
@@ -37,6 +44,8 @@ class State:
     facts: ImageFacts
     id: str
     """Digest of everything that decides which pixels are written; the same on every machine."""
+    files_sha256: str = ""
+    """SHA-256 of the stored table of files; empty for an array, and in plans of older versions."""
     end_mark: EndMark | None = None
     """None if the migration is not finished."""
 
@@ -54,6 +63,13 @@ class State:
         """Whether the migration is finished."""
         return self.end_mark is not None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the copy lacks, and what was noticed about the source: by all cells if finished."""
+        if self.end_mark is None:
+            return self.facts.all_notes
+        return (*self.facts.notes, *self.end_mark.notes)
+
     def to_json(self) -> dict[str, Any]:
         """The state without its end mark, as JSON for the journal."""
         return {
@@ -64,6 +80,7 @@ class State:
             "request": self.request.to_json(),
             "source": dict(self.source),
             "facts": self.facts.to_json(),
+            **({"files": self.files_sha256} if self.files_sha256 else {}),
         }
 
     @classmethod
@@ -75,6 +92,7 @@ class State:
             source=content["source"],
             facts=ImageFacts.from_json(content["facts"]),
             id=content["id"],
+            files_sha256=content.get("files", ""),
         )
 
 
@@ -161,13 +179,53 @@ def _end_mark(destination: Destination, plan_id: str) -> EndMark | None:
 
 
 def _has_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
-    """Whether there are objects other than leases, and whether there are leases."""
+    """Whether there are objects other than leases, and whether there are leases.
+
+    Raises
+    ------
+    ServerError
+        If the store lists none, although there are: the others would be overwritten unseen.
+    """
+    listed = _listed_objects_and_leases(destination)
+    hidden = None if listed[0] else _known_object(destination)
+    if hidden is None:
+        return listed
+    listed = _listed_objects_and_leases(destination)  # another migration may have just stored it
+    if not listed[0]:
+        raise ServerError(
+            f"the store lists no objects in {destination.url}, but {destination.display(hidden)}"
+            " exists: its listings cannot be trusted, and nothing was written. Try again later, or"
+            " choose another destination",
+            url=destination.url,
+        )
+    return listed
+
+
+def _listed_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
     has_leases = False
     for entry in destination.list():
-        if not entry.key.startswith(f"{LEASES}/"):
+        if not entry.key.startswith((f"{LEASES}/", f"{TABLES}/")):
             return True, True
         has_leases = True
     return bool(destination.links()), has_leases
+
+
+def _known_object(destination: Destination) -> str | None:
+    """An object that images have and that exists, asked for by name."""
+
+    def exists(key: str) -> bool:
+        try:
+            destination.info(key)
+            return True
+        except NotFoundError:
+            return False
+
+    requests = {
+        # Not in fetching threads, one of which waits here.
+        key: engine().fetch_window(partial(exists, key))
+        for key in (*ROOT_METADATA, END_MARK)
+    }
+    return next((key for key, request in requests.items() if request.result()), None)
 
 
 def load(destination: Destination) -> State:

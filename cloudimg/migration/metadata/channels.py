@@ -30,26 +30,36 @@ def channels_of(
         return names[:1], colors[:1]
     n_channels = axes_mapping.shape[axes_mapping.dims.index("c")]
     names = _distinct(names, coords)
-    if "s" in axes_mapping.source_dims and axes_mapping.n_samples in (3, 4):
-        names, colors = _samples(names, coords, axes_mapping.n_samples, n_channels)
+    if "s" in axes_mapping.source_dims:
+        samples = _names_of_samples(attrs, axes_mapping.n_samples)
+        if samples:
+            names = _samples(names, coords, samples, n_channels)
+            is_rgb = samples[:3] == _RGB[:3]
+            colors = _RGB_COLORS[: len(samples)] * (n_channels // len(samples)) if is_rgb else ()
     return (
         names if len(names) == n_channels else (),
         colors if len(colors) == n_channels else (),
     )
 
 
+def _names_of_samples(attrs: Mapping[str, Any], n_samples: int) -> tuple[str, ...]:
+    """Names of the samples of a pixel; empty if they have none, or several have the same."""
+    space = attrs.get("color_space", "rgb")
+    if space == "rgb" and n_samples in (3, 4):
+        return _RGB[:n_samples]
+    samples = tuple(attrs.get("samples") or ())
+    return samples if len(set(samples)) == len(samples) == n_samples else ()
+
+
 def _samples(
-    names: tuple[str, ...], coords: Any, n_samples: int, n_channels: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and colours of the samples of each channel of the source: "GFP red" and so on."""
-    n_source = n_channels // n_samples
+    names: tuple[str, ...], coords: Any, samples: tuple[str, ...], n_channels: int
+) -> tuple[str, ...]:
+    """Names of the samples of each channel of the source: "GFP red" and so on."""
+    n_source = n_channels // len(samples)
     if len(names) != n_source:
         labels = range(n_source) if coords is None or len(coords) != n_source else coords
         names = tuple(map(str, labels)) if n_source > 1 else ("",)
-    return (
-        tuple(f"{name} {sample}".strip() for name in names for sample in _RGB[:n_samples]),
-        _RGB_COLORS[:n_samples] * n_source,
-    )
+    return tuple(f"{name} {sample}".strip() for name in names for sample in samples)
 
 
 def _distinct(names: tuple[str, ...], coords: Any) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.notes import notes_as_json
 
 LimitsByChannel = Mapping[tuple[int, int], tuple[float, float, float, float]]
 """Contrast limits by image and channel: start, end, smallest and greatest value."""
@@ -291,5 +292,6 @@ def _own(plan: Plan, facts: ImageFacts, image: int | None) -> dict[str, Any]:
         "coordinate_attributes": facts.coord_attrs,
         "attributes": facts.attrs,
         "notes": list(facts.notes),
+        **notes_as_json("source_notes", facts.source_notes),
     }
     return {"provenance": facts.provenance} | {key: each for key, each in optional.items() if each}

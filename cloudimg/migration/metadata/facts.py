@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from cloudimg.migration.metadata.attributes import small_attributes
@@ -16,6 +16,8 @@ from cloudimg.migration.metadata.coordinates import (
 from cloudimg.migration.metadata.positions import positions_of_coordinates, positions_of_headers
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.notes import Note, joined_notes, notes_as_json, notes_from_json
+from cloudimg.reading.agreement import differing_facts, without_coordinates, without_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +41,51 @@ class ImageFacts:
     units: Mapping[str, str] = field(default_factory=dict)
     """Units of dims without a known distance between pixels, such as those with one pixel."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Attributes from the first header, or of an `xarray.DataArray`."""
+    """Attributes that all headers share, as far as they were read, or of an `xarray.DataArray`."""
     ome_xml: str | None = None
     """OME-XML of the source, unchanged."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Source, options and version of the copy, without credentials."""
     notes: tuple[str, ...] = ()
     """Messages about what the source has and the copy lacks."""
+    source_notes: tuple[Note, ...] = ()
+    """What was noticed about the source's files."""
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What the copy lacks, and what was noticed about the source's files."""
+        return (*self.notes, *self.source_notes)
+
+    def with_notes(self, found: Iterable[Note]) -> Self:
+        """The facts with what the cells noticed about the source's files, too.
+
+        What notes say to differ from file to file is left out.
+        """
+        notes = joined_notes(self.source_notes, found)
+        differing = differing_facts(notes)
+        facts = self._without(differing) if differing else self
+        return replace(facts, source_notes=notes)
+
+    def _without(self, names: Collection[str]) -> Self:
+        """The facts without some that files do not share; see `cloudimg.reading.agreement`."""
+        attrs = without_facts(self.attrs, names)
+        coords = {name: self.coords[name] for name in without_coordinates(self.coords, names)}
+        lost = set(self.coords) - set(coords)
+        unknown = set(lost)
+        unknown -= {*attrs.get("pixel_size", ()), *(("t",) if "time_step_s" in attrs else ())}
+        unknown |= set("xyz") if "pixel_size" in names else set()
+        unknown |= {"t"} if "time_step_s" in names else set()
+        # Channels that are samples have names that no attribute gives.
+        dropped = set(self.attrs) - set(attrs)
+        return replace(
+            self,
+            attrs=attrs,
+            coords=coords,
+            scales={dim: scale for dim, scale in self.scales.items() if dim not in unknown},
+            origins={dim: at for dim, at in self.origins.items() if dim not in lost},
+            channel_names=() if "channel_names" in dropped else self.channel_names,
+            channel_colors=() if "channel_colors" in dropped else self.channel_colors,
+        )
 
     def coordinates(self, dim: str) -> Sequence[Any]:
         """Coordinates along a dim; empty if there are none."""
@@ -54,7 +94,9 @@ class ImageFacts:
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON, as the journal stores them."""
         plain: dict[str, Any] = to_plain(asdict(self))
-        return plain
+        # Without notes, the plan has the bytes that versions before them gave it.
+        del plain["source_notes"]
+        return plain | notes_as_json("source_notes", self.source_notes)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -67,6 +109,7 @@ class ImageFacts:
                 "channel_names": tuple(stored["channel_names"]),
                 "channel_colors": tuple(stored["channel_colors"]),
                 "notes": tuple(stored.get("notes", ())),
+                "source_notes": notes_from_json(stored, "source_notes"),
             }
         )
 
@@ -79,7 +122,7 @@ def facts_of_image(
     name: str | None,
     ome_xml: str | None,
     provenance: Mapping[str, Any],
-    is_multifile: bool = False,
+    source_notes: Iterable[Note] = (),
 ) -> ImageFacts:
     """Collect the facts of an image that is read from files.
 
@@ -91,15 +134,12 @@ def facts_of_image(
     name : str, optional
     ome_xml : str, optional
     provenance : mapping
-    is_multifile : bool
-        Whether the files are a multi-file dataset, whose images are spread over the files.
+    source_notes : iterable of Note
+        See `cloudimg.Image.notes`.
     """
     positions, coord_attrs = positions_of_headers(axes_mapping, coords, attrs)
     names, colors = channels_of(axes_mapping, attrs, coords.get("c"))
     small_attrs, attribute_notes = small_attributes(attrs)
-    full_provenance, image_notes = _note_further_images(
-        attrs, provenance, is_multifile=is_multifile
-    )
     return ImageFacts(
         name=name,
         scales=positions.scales,
@@ -111,24 +151,25 @@ def facts_of_image(
         units=positions.units,
         attrs=small_attrs,
         ome_xml=ome_xml,
-        provenance=full_provenance,
-        notes=(*image_notes, *attribute_notes),
+        provenance=_with_images_left_out(provenance, attrs),
+        notes=tuple(attribute_notes),
+        source_notes=tuple(source_notes),
     )
 
 
-def _note_further_images(
-    attrs: Mapping[str, Any], provenance: Mapping[str, Any], *, is_multifile: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Provenance, and a note, about further images in the files, which are not copied."""
-    plain = to_plain(provenance)
+def _with_images_left_out(
+    provenance: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Provenance, with the number of images in the files that are not copied, if there are any.
+
+    The first file stands for all others, as it does for their shape.
+    """
+    plain: dict[str, Any] = to_plain(provenance)
     n_images = attrs.get("n_series", 1)
-    if n_images <= 1:
-        return plain, []
-    series = (provenance.get("options") or {}).get("series", 0)
-    plain |= {"image": series, "images_left_out": n_images - 1}
-    # The first file stands for all others, as it does for their shape.
-    files = "the set of files holds" if is_multifile else "each file holds"
-    return plain, [f"{files} {n_images} images; image {series} is copied (series= chooses it)"]
+    if n_images > 1:
+        series = (provenance.get("options") or {}).get("series", 0)
+        plain |= {"image": series, "images_left_out": n_images - 1}
+    return plain
 
 
 def facts_of_array(

@@ -10,6 +10,7 @@ from typing import Any
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.tiff import SparseFile
+from cloudimg.tiff.parser_log import ParserLog
 
 _LARGEST_TAG_BYTES = 2**20
 """The values of larger tags are left out, since they are pixels or the like."""
@@ -52,7 +53,8 @@ def _parse(file: Any) -> FileTags | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(file, name="") as tiff:
+        # What tifffile logs about the file is in its notes; here it also logs what was not fetched.
+        with ParserLog(), tifffile.TiffFile(file, name="") as tiff:
             return _read(tiff)
     # tifffile raises all of these for damaged or truncated files.
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
@@ -91,6 +93,7 @@ def _read(tiff: Any) -> FileTags:
     further: list[dict[str, Any]] = []
     is_complete = True
     tiff.pages.useframes = False
+    seen = {first.offset}
     for number in range(1, _MOST_IFDS):
         try:
             page = tiff.pages[number]
@@ -99,6 +102,10 @@ def _read(tiff: Any) -> FileTags:
         except Exception:  # noqa: BLE001 - tifffile raises any error for an IFD that was not fetched
             is_complete = False
             break
+        if page.offset in seen:  # a circular chain, of which opening needed only a part
+            is_complete = False
+            break
+        seen.add(page.offset)
         own = _tags_of(page)
         changed = {name: value for name, value in own.items() if tags.get(name) != value}
         changed |= {name: None for name in tags if name not in own}

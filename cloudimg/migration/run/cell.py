@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
+from cloudimg.file_report import BadFile
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.encode.downsample import downsample
 from cloudimg.migration.encode.histogram import Histogram, measure
@@ -26,7 +27,9 @@ from cloudimg.migration.journal.lease import LeaseView
 from cloudimg.migration.journal.records import CommitRecord, StoredLevel, StoredObject, write_record
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
-from cloudimg.migration.run.inputs import ImageInput, Input, LevelInput, redacted_source_key
+from cloudimg.migration.run.filled_in_cell import FilledInCell
+from cloudimg.migration.run.inputs import Input, LevelInput, redacted_source_key
+from cloudimg.migration.run.noted_files import NotedFiles
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.settings import settings
 from cloudimg.storage import Data, engine, map_ahead
@@ -66,10 +69,22 @@ class Job:
         return self.source
 
 
+@dataclass(frozen=True, slots=True)
+class BadCell:
+    """A cell that was not stored because of bad files. It has no commit record."""
+
+    number: int
+    """Number of the cell in stage 0."""
+    filled: tuple[BadFile, ...]
+    """See `CommitRecord.filled`."""
+    n_missing: int
+    """See `CommitRecord.n_missing`."""
+
+
 def run_cell(
     job: Job, stage: int, number: int, after_read: Callable[[], None] | None = None
-) -> CommitRecord:
-    """Read a cell and store it.
+) -> CommitRecord | BadCell:
+    """Read a cell and store it, unless it has bad files and they are not to be filled.
 
     Parameters
     ----------
@@ -85,9 +100,12 @@ def run_cell(
     """
     cell = job.plan.cell(stage, number)
     files = _CellFiles(job.source, cell)
-    pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open)
+    pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open, files.filled.on_bad)
+    files.noted.refuse_differing(files.filled.bad_indices)
     if after_read is not None:
         after_read()
+    if files.filled.are_refused():
+        return BadCell(number, files.filled.files(), files.filled.n_missing)
     return store_cell(job, cell, pixels, files)
 
 
@@ -113,6 +131,9 @@ def store_cell(
         first_channel=first_channel,
         originals=None if originals is None else originals.result(),
         plan_id=job.plan_id,
+        notes=() if files is None else files.noted.notes(files.filled.bad_indices),
+        filled=() if files is None else files.filled.files(),
+        n_missing=0 if files is None else files.filled.n_missing,
     )
     job.lease.check()
     write_record(job.destination, record)
@@ -120,34 +141,36 @@ def store_cell(
 
 
 class _CellFiles:
-    """The files that a cell reads: their ETags, and their rows for the table of originals."""
+    """The files that a cell reads: ETags, notes, and rows for the table of originals."""
 
     def __init__(self, source: Input | None, cell: Cell) -> None:
         self.etags: dict[str, str | None] = {}
+        self.noted = NotedFiles(source, cell)
+        self.filled = FilledInCell(self.noted)
         self._cell = cell
         self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
-        self._input: ImageInput | None = None
-        self._region: tuple[slice, ...] = ()
-        if isinstance(source, ImageInput) and cell.stage == 0:
-            self._input = source
-            self._region = source.axes_mapping.to_source(cell.image, cell.region)
 
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
         """Record a file. Called from many threads."""
-        if self._input is None:
+        if self.noted.input is None:
             return
-        source = self._input.source
+        source = self.noted.input.source
         self.etags[redacted_source_key(source, index)] = opened.etag
-        region = source.layout.region_of(index)
+        self.noted.on_open(index, opened)
         # A file that several cells read gets its row from the cell with its first pixel.
-        if all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True)):
+        if self.noted.has_first_pixel(index):
             self._rows[index] = original_row(source, index, opened)
 
     def start_put(self, job: Job) -> Future[StoredObject] | None:
         """Start to store this cell's part of the table of originals, if it has one."""
-        if not self._rows:
+        # The pixels of a bad file are not in the copy.
+        rows = [
+            self._rows[index]
+            for index in sorted(self._rows)
+            if index not in self.filled.bad_indices
+        ]
+        if not rows:
             return None
-        rows = [self._rows[index] for index in sorted(self._rows)]
         return _start_put(job, part_key(self._cell.number), part_bytes(rows))
 
 

@@ -6,16 +6,27 @@ from cloudimg.migration.journal.inventory import RecordsDigest
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.contrast import Contrast
+from cloudimg.migration.run.filled_files import FilledFiles
+from cloudimg.migration.run.notes_by_cell import NotesByCell
+from cloudimg.notes import Note
 
 
 class CommittedCells:
-    """Contrast limits and digest of all finished cells, of this run and earlier ones."""
+    """Contrast limits, notes and digest of all finished cells, of this run and earlier ones."""
 
     def __init__(self, plan: Plan) -> None:
         self.contrast = Contrast(plan)
+        self.notes = NotesByCell()
+        self.filled = FilledFiles()
         self.records_digest = RecordsDigest(plan)
+
+    def all_notes(self) -> tuple[Note, ...]:
+        """What the cells noticed about files, and which files they filled."""
+        return (*self.notes.notes(), *self.filled.notes())
 
     def add(self, record: CommitRecord) -> None:
         """Add a finished cell."""
         self.contrast.add(record)
+        self.notes.add(record.number, record.notes)
+        self.filled.add(record.number, record.filled, record.n_missing)
         self.records_digest.add(record)

@@ -16,6 +16,7 @@ from cloudimg.migration.plan.make_plan import amplification
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.notes import Note
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
 """US dollars for a thousand requests to S3 Standard in us-east-1, as listed on
@@ -63,15 +64,17 @@ class Estimate:
     dollars: float
     """Price of the requests in US dollars, without storage and traffic."""
     notes: tuple[str, ...] = ()
-    """What the source contains that the copy would not."""
+    """What the source contains that the copy would not, and what was noticed in the headers that
+    were read: a `cloudimg.Note` for each kind."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, with the plan, as JSON."""
+        """All fields, with the plan, as JSON; notes about files once more, with their parts."""
         fields = {key: value for key, value in asdict(self).items() if key != "plan"}
-        return {**fields, "plan": self.plan.to_json()}
+        about_files = [note.to_json() for note in self.notes if isinstance(note, Note)]
+        return {**fields, "source_notes": about_files, "plan": self.plan.to_json()}
 
     def lines(self) -> list[str]:
         """The report as lines of text."""
@@ -138,8 +141,8 @@ def estimate(
     bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
     objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
     n_documents = len(documents(plan, write_input.facts, {}))
-    # Commit records, parts of the table of originals, plan, lease and end mark.
-    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 3
+    # Commit records, parts of the table of originals, plan, table of files, lease and end mark.
+    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 3 + bool(n_files)
     n_puts = objects + n_documents + n_journal
     n_gets = math.ceil(max(n_files, (bytes_to_read or 0) / _SPAN_BYTES) * times_read)
     n_gets += sum(plan.n_objects(level) for level in read_back)
@@ -161,5 +164,5 @@ def estimate(
         cell_memory_bytes=cell_bytes(plan),
         cells_in_flight=cells_in_flight(plan, max_bytes),
         dollars=(n_puts * price["put"] + n_gets * price["get"] + n_lists * price["list"]) / 1000,
-        notes=write_input.facts.notes,
+        notes=write_input.facts.all_notes,
     )

@@ -22,7 +22,9 @@ from cloudimg.migration.journal.records import read_record
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.objects import cell_storing
 from cloudimg.migration.plan.plan import Plan, fill_scalar
-from cloudimg.reading.reader import allocate
+from cloudimg.reading.agreement import ExpectedFacts
+from cloudimg.reading.bad_files import OnBad
+from cloudimg.reading.file_task import allocate
 from cloudimg.reading.run import OnOpen
 from cloudimg.reading.source import Source
 from cloudimg.storage import engine, map_ahead, redact
@@ -36,7 +38,13 @@ _OBJECTS_AHEAD = 64
 class Input(Protocol):
     """Pixels of images, read by regions in the plan's dims."""
 
-    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+    def read(
+        self,
+        image: int,
+        region: Region,
+        on_open: OnOpen | None = None,
+        on_bad: OnBad | None = None,
+    ) -> Array:
         """Read the pixels of a region, C-contiguous and little-endian."""
 
 
@@ -46,10 +54,18 @@ class ImageInput:
 
     source: Source
     axes_mapping: AxesMapping
+    expected: ExpectedFacts | None = None
+    """What the first file says of the whole image, with which the others are compared."""
 
-    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+    def read(
+        self,
+        image: int,
+        region: Region,
+        on_open: OnOpen | None = None,
+        on_bad: OnBad | None = None,
+    ) -> Array:
         """Read the pixels of a region; see `cloudimg.reading.source.Source.read`."""
-        pixels = self.source.read(self.axes_mapping.to_source(image, region), on_open)
+        pixels = self.source.read(self.axes_mapping.to_source(image, region), on_open, on_bad)
         return self.axes_mapping.from_source_pixels(pixels)
 
 
@@ -71,7 +87,13 @@ class LevelInput:
     destination: Destination
     level: int
 
-    def read(self, image: int, region: Region, on_open: OnOpen | None = None) -> Array:
+    def read(
+        self,
+        image: int,
+        region: Region,
+        on_open: OnOpen | None = None,
+        on_bad: OnBad | None = None,
+    ) -> Array:
         """Read the pixels of a region.
 
         Raises

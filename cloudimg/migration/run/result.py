@@ -26,7 +26,8 @@ class Migration:
     seconds: float
     """Duration of this run, in seconds."""
     notes: tuple[str, ...] = ()
-    """What the source contains that the copy does not."""
+    """What the source contains that the copy does not, and what was noticed about the source's
+    files: a `cloudimg.Note` for each kind."""
     only_metadata: bool = False
     """Whether all cells were finished before, and this run only wrote the metadata."""
 

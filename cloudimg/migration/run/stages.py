@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
+from cloudimg.discovery.table import changes_between
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
-from cloudimg.errors import ChangedError, CloudimgError
+from cloudimg.errors import BadFilesError, ChangedError, CloudimgError, counted
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import END_MARK, Inventory
@@ -17,8 +18,9 @@ from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import put_sealed
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import Counter
-from cloudimg.migration.run.cell import Job, run_cell
+from cloudimg.migration.run.cell import BadCell, Job, run_cell
 from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
 from cloudimg.migration.run.local_executor import run_locally
@@ -33,8 +35,12 @@ from cloudimg.storage import engine, map_ahead
 _PUTS_AHEAD = 64
 """Metadata objects that are being stored at once."""
 
-Report = Callable[[CommitRecord], None]
-"""Called with the commit record of every cell that is done."""
+_SHOWN = 2
+"""Bad files of each kind in the text of an error; its report names more."""
+
+Report = Callable[[CommitRecord | BadCell], None]
+"""Called with the commit record of every cell that is done, and with each cell that has bad files.
+"""
 
 
 class MigrationRun:
@@ -73,9 +79,11 @@ class MigrationRun:
         self._inventory = inventory
         self._plan_put = plan_put
         self._source_check = SourceCheck(write_input.fingerprint, state.source["fingerprint"])
+        self._write_input = write_input
         self._committed = CommittedCells(state.plan)
         self._n_objects = 0
         self._n_bytes = 0
+        self._n_bad_cells = 0
         # Of a Dask array, workers get the pixels, not the array.
         source = None if isinstance(self._pixels, DaskInput) else self._pixels
         self._job = Job(state.plan, source, destination, lease.view(), state.id)
@@ -106,7 +114,8 @@ class MigrationRun:
             for stage, numbers in enumerate(unfinished):
                 self._run_stage(stage, numbers, counter)
             self._plan_put.result()
-            self._finish()
+            facts = self._state.facts.with_notes(self._committed.all_notes())
+            self._finish(facts)
         return Migration(
             url=self._destination.url,
             n_cells=self._plan.total_cells,
@@ -114,7 +123,7 @@ class MigrationRun:
             n_objects=self._n_objects,
             n_bytes=self._n_bytes,
             seconds=time.monotonic() - started,
-            notes=self._state.facts.notes,
+            notes=facts.all_notes,
             only_metadata=n_left == 0,
         )
 
@@ -137,7 +146,11 @@ class MigrationRun:
     def _run_stage(self, stage: int, numbers: list[int], counter: Counter) -> None:
         n_bytes = mean_cell_bytes(self._plan, stage)
 
-        def report(record: CommitRecord) -> None:
+        def report(record: CommitRecord | BadCell) -> None:
+            if isinstance(record, BadCell):
+                self._n_bad_cells += 1
+                self._committed.filled.add(record.number, record.filled, record.n_missing)
+                return
             self._committed.add(record)
             self._n_objects += sum(len(level.objects) for level in record.levels)
             self._n_bytes += record.n_bytes
@@ -148,7 +161,27 @@ class MigrationRun:
             self._run_here(stage, numbers, report)
         elif numbers and client is not None:
             self._run_on_workers(client, stage, numbers, report)
+        if self._n_bad_cells:
+            self._plan_put.result()
+            raise self._bad_files()
         self._require_records(stage)
+
+    def _bad_files(self) -> BadFilesError:
+        """The error for cells that were not stored because of bad files."""
+        report = self._committed.filled.report(self._state.source.get("files", {}))
+        bad = [each for each in report.kinds if each.kind != "missing"]
+        shown = "; ".join(str(file) for each in bad for file in each.examples[:_SHOWN])
+        n_cells = self._plan.n_cells(0)
+        cells = counted(self._n_bad_cells, f"of {n_cells} cells was", f"of {n_cells} cells were")
+        error = BadFilesError(
+            f"{self._destination.url} is incomplete: {cells} not copied because of bad files, all"
+            f" others are done: {report.summary}, such as {shown}. Mend or replace the files and"
+            ' run the same migration again to continue it, or pass bad="fill" to copy the fill'
+            " value in their place",
+            url=self._destination.url,
+        )
+        error.report = report
+        return error
 
     def _run_here(self, stage: int, numbers: list[int], report: Report) -> None:
         """Do cells in this process."""
@@ -203,7 +236,7 @@ class MigrationRun:
                 " to continue it"
             )
 
-    def _finish(self) -> None:
+    def _finish(self, facts: ImageFacts) -> None:
         """Write the metadata, the root's last: readers look for it first.
 
         Raises
@@ -212,7 +245,7 @@ class MigrationRun:
             If the source changed while it was read.
         """
         self._source_check.start()
-        found = documents(self._plan, self._state.facts, self._committed.contrast.limits())
+        found = documents(self._plan, facts, self._committed.contrast.limits())
         *others, root = found
 
         def put(document: tuple[str, bytes]) -> None:
@@ -225,12 +258,20 @@ class MigrationRun:
             pass
         if not self._source_check.is_unchanged():
             raise ChangedError(
-                f"source files changed while they were being migrated: {self._destination.url} is"
-                " incomplete. Stop whatever writes to the source, then start over with"
-                " overwrite=True",
+                f"source files changed while they were being migrated{self._changes()}:"
+                f" {self._destination.url} is incomplete. Stop whatever writes to the source, then"
+                " start over with overwrite=True",
                 url=self._destination.url,
             )
         put(root)
         self._lease.check()
-        end_mark = self._committed.records_digest.end_mark(self._state.id, found)
+        digest = self._committed.records_digest
+        end_mark = digest.end_mark(self._state.id, found, facts.source_notes)
         put_sealed(self._destination, END_MARK, end_mark.to_json())
+
+    def _changes(self) -> str:
+        """Which files changed since they were opened."""
+        before, now = self._write_input.files, self._write_input.files_now
+        if before is None or now is None:
+            return ""
+        return f" ({changes_between(before(), now())})"

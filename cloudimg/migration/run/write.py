@@ -78,15 +78,17 @@ def write(
             refuse_overlap(write_input, destination)
             if options.overwrite and contents.has_objects:
                 refuse_to_delete_source(write_input, destination)
-            state, plan_put = resume_or_plan(contents, write_input, destination, request, options)
+            state, is_continued, plan_put = resume_or_plan(
+                contents, write_input, destination, request, options
+            )
         except BaseException:
             _forget_lease_without_plan(destination, lease)
             raise
         try:
-            inventory = Inventory(destination, state.plan) if contents.state is state else None
+            inventory = Inventory(destination, state.plan) if is_continued else None
             if inventory is not None and _is_complete(destination, state, inventory):
                 return _nothing_to_do(destination, state, time.monotonic() - started)
-            for note in state.facts.notes:
+            for note in state.facts.all_notes:
                 notify(f"note: {note}")
             run = MigrationRun(
                 write_input=write_input,
@@ -142,7 +144,7 @@ def _nothing_to_do(destination: Destination, state: State, seconds: float) -> Mi
         n_objects=0,
         n_bytes=0,
         seconds=seconds,
-        notes=state.facts.notes,
+        notes=state.notes,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.__about__ import __version__
+from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import locate
+from cloudimg.discovery.table import FileTable
 from cloudimg.errors import ArgumentError, FormatError
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_array, facts_of_image
 from cloudimg.migration.metadata.tags import file_tags
@@ -20,17 +22,18 @@ from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
 from cloudimg.migration.run.inputs import ImageInput, Input
+from cloudimg.notes import Note, NoteSums
 from cloudimg.opening.coordinates import coordinates
+from cloudimg.opening.header import remarks_of
 from cloudimg.opening.open_files import Opened, list_sources, open_sources
 from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
+from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source, make_token
 from cloudimg.storage import Location, engine, map_ahead, redact, unsigned
 
 _LAST_DIMS = ("t", "c", "z", "y", "x")
 _MOST_CHANNELS = 64
 """Channels in files of their own whose headers are read for their names."""
-_PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
-"""Element of OME-XML that every image with pixels has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class WriteInput:
     """Description of the source, as JSON, which is stored with the plan."""
     fingerprint: Callable[[], str]
     """Takes the fingerprint of the source as it is now; it changes when a file does."""
+    files: Callable[[], FileTable] | None = None
+    """Makes the table of the files, as they were when the source was opened."""
+    files_now: Callable[[], FileTable] | None = None
+    """Makes the table of the files as they are now."""
     location: Location | None = None
     """The store of the files; None if there are none."""
     list_keys: Callable[[], Iterator[str]] = lambda: iter(())
@@ -70,7 +77,7 @@ def write_input_of_image(
         "kind": "image",
         "urls": shown_urls(urls),
         # axes={} and axes=None are equal.
-        "open": {name: to_plain(getattr(arguments, name)) for name in PIXEL_OPTIONS}
+        "open": {name: to_plain(arguments.value(name)) for name in PIXEL_OPTIONS}
         | {"axes": to_plain(arguments.axes or None)},
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         "has_own_reader": arguments.imread is not None,
@@ -78,13 +85,14 @@ def write_input_of_image(
         "shape": list(source.shape),
         "dtype": source.dtype.str,
         "fingerprint": fingerprint,
+        "files": {"n_files": opened.report.n_files, "n_excluded": opened.report.n_excluded},
     }
-    header = opened.inspection.headers[0]
     ome_xml = _ome_xml(opened)
+    channels, source_notes = _channels_of_files(opened)
     facts = facts_of_image(
         axes_mapping,
         coordinates(source.layout, opened.grid, opened.inspection.own_coords),
-        {**header.attrs, **_channels_of_files(opened), **_images_of_dataset(opened, ome_xml)},
+        {**opened.inspection.attrs, **channels},
         name=name,
         ome_xml=ome_xml,
         provenance={
@@ -92,10 +100,14 @@ def write_input_of_image(
             "options": description["open"],
             "cloudimg": __version__,
         },
-        is_multifile=source.files.pages is not None,
+        source_notes=source_notes,
     )
     return WriteInput(
-        pixels=ImageInput(source, axes_mapping),
+        pixels=ImageInput(
+            replace(source, reader=source.reader.using(compares_facts=True)),
+            axes_mapping,
+            opened.inspection.expected,
+        ),
         axes_mapping=axes_mapping,
         dtype=source.dtype,
         fill_value=source.fill_value,
@@ -103,6 +115,8 @@ def write_input_of_image(
         facts=facts,
         source=description,
         fingerprint=partial(_fingerprint_now, opened, urls, arguments, fingerprint),
+        files=partial(_file_table, opened.grid, source.files.pages),
+        files_now=partial(file_table_now, urls, arguments),
         location=location,
         list_keys=lambda: (
             location.key_of(opened.grid.keys(index)) for index in opened.grid.files()
@@ -118,6 +132,30 @@ def _stored_nbytes(opened: Opened) -> int | None:
     if (sizes >= 0).sum() == opened.n_files:
         return int(sizes[sizes >= 0].sum())
     return opened.inspection.headers[0].size_bytes if opened.n_files == 1 else None
+
+
+def _file_table(grid: FileGrid, pages: npt.NDArray[np.int64] | None) -> FileTable:
+    return FileTable.of(grid, _shown_name, pages)
+
+
+def file_table_now(urls: URLs, arguments: OpenArguments) -> FileTable:
+    """Return the table of the files that opening a source would use now.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+    """
+    if isinstance(urls, str | os.PathLike):
+        listed = list_sources(urls, arguments)
+        if listed.fields:
+            return _file_table(listed, None)
+    opened = open_sources(urls, arguments)
+    return _file_table(opened.grid, opened.sources[0].files.pages)
+
+
+def _shown_name(name: str) -> str:
+    """The URL of a file without credentials or signature."""
+    return redact(unsigned(name))
 
 
 def _fingerprint_now(opened: Opened, urls: URLs, arguments: OpenArguments, before: str) -> str:
@@ -264,47 +302,58 @@ def shown_urls(urls: URLs) -> list[str]:
     return [redact(f"{location.before}{text}{location.after}") for text in texts]
 
 
-def _images_of_dataset(opened: Opened, ome_xml: str | None) -> dict[str, Any]:
-    """Number of images in a multi-file dataset, of which one is opened."""
-    if opened.sources[0].files.pages is None or ome_xml is None:
-        return {}
-    n_images = len(_PIXELS.findall(ome_xml))
-    return {"n_series": n_images} if n_images > 1 else {}
-
-
-def _channels_of_files(opened: Opened) -> dict[str, Any]:
+def _channels_of_files(opened: Opened) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Names and colours of channels that are stored in files of their own, each with its name.
 
-    Reads a header for each channel, but only if the first file names its own channel.
+    Reads a header for each channel, but only if the first file names its own channel. Returns all
+    notes about files that were read so far, too.
     """
+    notes = opened.inspection.notes
+    try:
+        files = _headers_of_channels(opened)
+    except FormatError:
+        return {}, notes  # the cell that reads the file reports that it is corrupt
+    joined = {
+        key: [value for file in files for value in file.parsed.attrs.get(key, ())]
+        for key in ("channel_names", "channel_colors")
+    }
+    source = opened.sources[0]
+    n_channels = source.shape[source.dims.index("c")] if files else 0
+    if len(joined["channel_names"]) != n_channels:
+        joined = {}
+    attrs = {key: values for key, values in joined.items() if 0 < len(values) == n_channels}
+    return attrs, _with_remarks(notes, files, {each.url for each in opened.inspection.headers})
+
+
+def _with_remarks(
+    notes: Sequence[Note], files: Sequence[OpenFile], known: Collection[str]
+) -> tuple[Note, ...]:
+    """Notes, with what was noticed about further files, except those with known URLs."""
+    sums = NoteSums()
+    sums.add_notes(notes)
+    for file in files:
+        if file.url not in known:
+            sums.add(remarks_of(file), file.url)
+    return sums.notes()
+
+
+def _headers_of_channels(opened: Opened) -> list[OpenFile]:
+    """The header of one file of each channel; none if channels are not files or have no names."""
     source, header = opened.sources[0], opened.inspection.headers[0]
     axis = next((axis for axis in source.layout.axes if axis.name == "c"), None)
     if axis is None or axis.field is None or not header.attrs.get("channel_names"):
-        return {}
-    indices = _one_file_per_channel(opened, axis.field)
-    if not indices:
-        return {}
-    try:
-        attrs = _attrs_of_files(source, indices)
-    except FormatError:
-        return {}  # the cell that reads the file reports that it is corrupt
-    joined = {
-        key: [value for each in attrs for value in each.get(key, ())]
-        for key in ("channel_names", "channel_colors")
-    }
-    if len(joined["channel_names"]) != axis.length:
-        return {}
-    return {key: values for key, values in joined.items() if len(values) == axis.length}
+        return []
+    return _headers_of_files(source, _one_file_per_channel(opened, axis.field))
 
 
-def _attrs_of_files(source: Source, indices: Sequence[tuple[int, ...]]) -> list[Mapping[str, Any]]:
-    """Read the headers of some files for their attributes."""
+def _headers_of_files(source: Source, indices: Sequence[tuple[int, ...]]) -> list[OpenFile]:
+    """Read the headers of some files with their attributes."""
     reader = source.reader
     keys = [reader.store.location.key_of(source.files.keys(index)) for index in indices]
     opened_files = map_ahead(
         lambda key: engine().fetch(partial(reader.headers.open, key)), keys, n_ahead=len(keys)
     )
-    return [opened_file.parsed.attrs for opened_file in opened_files]
+    return list(opened_files)
 
 
 def _one_file_per_channel(opened: Opened, field: int) -> list[tuple[int, ...]]:

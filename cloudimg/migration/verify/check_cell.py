@@ -27,6 +27,7 @@ from cloudimg.migration.journal.records import (
 from cloudimg.migration.metadata.originals import part_key
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
+from cloudimg.migration.run.filled_in_cell import FilledInCell
 from cloudimg.migration.run.inputs import (
     ImageInput,
     Input,
@@ -34,23 +35,13 @@ from cloudimg.migration.run.inputs import (
     decode_object,
     redacted_source_key,
 )
+from cloudimg.migration.run.noted_files import NotedFiles
+from cloudimg.migration.verify.result import Problem
+from cloudimg.notes import Note
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.storage import unsigned
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of a copy."""
-
-    url: str
-    """URL of the object, without credentials."""
-    what: str
-    """What is wrong with it."""
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +62,8 @@ class CheckedCell:
     """Whether the pixels were compared with the source."""
     digest: bytes = b""
     """Digest of the whole commit record."""
+    notes: tuple[Note, ...] = ()
+    """What is noticed now about the source files that were compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +110,9 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     _check_listed_objects(findings, cell, record)
     levels = [_read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
     _check_downsampling(findings, cell, levels)
-    is_compared = _compare_with_source(findings, cell, levels[0], record)
+    noted = NotedFiles(checks.source, cell)
+    filled = FilledInCell(noted)
+    is_compared = _compare_with_source(findings, cell, levels[0], record, noted, filled)
     if record.originals is not None:
         _check_originals(findings, record.originals)
     return CheckedCell(
@@ -128,6 +123,7 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
         n_bytes=findings.n_bytes,
         is_compared=is_compared,
         digest=record.digest(),
+        notes=noted.notes(filled.bad_indices),
     )
 
 
@@ -300,7 +296,12 @@ def _read_level_below(findings: _Findings, cell: Cell, level: int) -> Array | No
 
 
 def _compare_with_source(
-    findings: _Findings, cell: Cell, pixels: Array | None, record: CommitRecord
+    findings: _Findings,
+    cell: Cell,
+    pixels: Array | None,
+    record: CommitRecord,
+    noted: NotedFiles,
+    filled: FilledInCell,
 ) -> bool:
     """Compare level 0 with the source; whether it was compared."""
     checks = findings.checks
@@ -311,14 +312,19 @@ def _compare_with_source(
     etags: dict[str, str | None] = {}
 
     def on_open(index: tuple[int, ...], opened: OpenFile) -> None:
+        noted.on_open(index, opened)
         if isinstance(checks.source, ImageInput):
             etags[redacted_source_key(checks.source.source, index)] = opened.etag
 
     key = record_key(cell.stage, cell.number)
     try:
-        expected = checks.source.read(cell.image, cell.region, on_open)
+        expected = checks.source.read(cell.image, cell.region, on_open, filled.on_bad)
     except CloudimgError as exc:
         findings.add(key, f"the source of this cell cannot be read: {exc}")
+        return False
+    if filled.are_refused():
+        shown = "; ".join(map(str, filled.bad[:3]))
+        findings.add(key, f"the source of this cell cannot be read: {shown}")
         return False
     changed = _changed_files(record, etags)
     if changed:

@@ -10,69 +10,32 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from dask.utils import format_bytes
 
+from cloudimg.discovery.table import TableChanges
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError, counted
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.file_table import get_files, table_key
 from cloudimg.migration.journal.inventory import END_MARK, EndMark, RecordsDigest, read_end_mark
 from cloudimg.migration.journal.lease import LEASES
 from cloudimg.migration.journal.records import cell_of, read_records
-from cloudimg.migration.journal.state import PLAN, State
+from cloudimg.migration.journal.state import PLAN, TABLES, State
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import AdvanceCallback, Counter
 from cloudimg.migration.run.contrast import Contrast
+from cloudimg.migration.run.filled_files import FilledFiles
 from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
+from cloudimg.migration.run.notes_by_cell import NotesByCell
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.migration.verify.check_cell import CheckedCell, Checks, Problem, check_cell
+from cloudimg.migration.verify.check_cell import CheckedCell, Checks, check_cell
+from cloudimg.migration.verify.result import Problem, Verification
 
 _MOST_PROBLEMS = 1000
 """Problems that are kept for the result; further ones are only counted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """Result of verifying a copy. True if there are no problems; `str` gives a report."""
-
-    url: str
-    """URL of the copy, without credentials."""
-    n_cells: int
-    """Number of cells (units of work) of the whole migration."""
-    n_objects: int
-    """Number of objects that commit records list: shards (in Zarr 2, chunks) and tables."""
-    n_bytes: int
-    """Size of these objects as read, in bytes."""
-    n_compared: int
-    """Number of cells whose pixels were compared with the source."""
-    n_problems: int
-    """Number of problems."""
-    problems: tuple[Problem, ...]
-    """The first thousand problems."""
-    seconds: float
-    """Duration in seconds."""
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether there are no problems."""
-        return self.n_problems == 0
-
-    def __bool__(self) -> bool:
-        return self.is_verified
-
-    def __str__(self) -> str:
-        read = f"{counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) read"
-        if self.n_compared:
-            read += f", {counted(self.n_compared, 'cell')} compared with the source"
-        if self.is_verified:
-            return f"{self.url} is verified: {read}, no problems, in {self.seconds:.1f} s"
-        lines = [f"{self.url}: {counted(self.n_problems, 'problem')} ({read})"]
-        lines += [f"  {problem}" for problem in self.problems]
-        if self.n_problems > len(self.problems):
-            lines.append(f"  and {self.n_problems - len(self.problems)} more")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +46,8 @@ class Against:
     """The source, opened again."""
     n_sampled: int | None
     """Number of cells to compare, chosen at random; None: all."""
+    changes: TableChanges | None = None
+    """How the source's files differ from those that were copied; None where that is not known."""
 
 
 def verify(
@@ -137,6 +102,9 @@ class _Verifying:
         self.n_problems = 0
         self.n_objects = self.n_bytes = self.n_compared = self.n_documents = 0
         self.contrast = Contrast(state.plan)
+        self.notes = NotesByCell()
+        self.filled = FilledFiles()
+        self.notes_now = NotesByCell()
         self.records_digest = RecordsDigest(state.plan)
         self.has_all_records = True
 
@@ -166,6 +134,7 @@ class _Verifying:
         if end_mark is not None and self.has_all_records:
             self._compare_end_mark(end_mark)
         self._check_metadata()
+        self._check_table()
         self._find_orphaned_objects()
         return Verification(
             url=self.destination.url,
@@ -176,7 +145,21 @@ class _Verifying:
             n_problems=self.n_problems,
             problems=tuple(self.problems),
             seconds=time.monotonic() - started,
+            notes=self._all_notes(against),
+            report=self.filled.report(self.state.source.get("files", {})),
+            filled=self.filled.listed(),
         )
+
+    def _all_notes(self, against: Against | None) -> tuple[str, ...]:
+        """The notes of the copy, and those about the source as it is now, if it was read."""
+        facts = self._facts()
+        if against is not None:
+            # Copies that were made by versions without notes have none of their own.
+            facts = facts.with_notes(against.write_input.facts.source_notes)
+        notes = facts.with_notes(self.notes_now.notes()).all_notes
+        if against is not None and against.changes is not None and against.changes.n_added:
+            notes += (against.changes.newer_files(),)
+        return notes
 
     def _add(self, url: str, what: str) -> None:
         self._add_all([Problem(url, what)])
@@ -207,6 +190,10 @@ class _Verifying:
         if end_mark.records_digest != self.records_digest.digest():
             what = "the commit records are not those that the migration finished with"
             self._add(self.destination.display(END_MARK), what)
+        recorded, found = end_mark.notes, self._facts().source_notes
+        if [note.to_json() for note in recorded] != [note.to_json() for note in found]:
+            what = "the end mark has other notes than the plan and the commit records"
+            self._add(self.destination.display(END_MARK), what)
 
     def _source(self, against: Against | None) -> Input | None:
         """Pixels to compare with; a problem if the source changed since the migration."""
@@ -219,10 +206,22 @@ class _Verifying:
                     f"the source to compare with has {name} {given[name]}, but the copy was made"
                     f" from one with {name} {recorded[name]}"
                 )
+        changes = against.changes
+        if changes is not None:
+            if changes.n_replaced or changes.n_removed:
+                what = f"the source changed since it was migrated: {changes}"
+                self._add(self.destination.url, what)
         # The name of an array may differ between runs: its pixels are compared.
-        if given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
+        elif given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
             self._add(self.destination.url, "the source changed since it was migrated")
         return against.write_input.pixels
+
+    def _check_table(self) -> None:
+        """Check the stored table of the source's files."""
+        try:
+            get_files(self.destination, self.state.files_sha256)
+        except CorruptFileError as exc:
+            self._add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
 
     def _sampled(self, against: Against | None) -> npt.NDArray[np.bool_] | None:
         if against is None or against.n_sampled is None:
@@ -244,10 +243,13 @@ class _Verifying:
             self.n_objects += checked.n_objects
             self.n_bytes += checked.n_bytes
             self.n_compared += checked.is_compared
+            self.notes_now.add(checked.number, checked.notes)
             if checked.record is None:
                 self.has_all_records = False
             else:
                 self.contrast.add(checked.record)
+                self.notes.add(checked.number, checked.record.notes)
+                self.filled.add(checked.number, checked.record.filled, checked.record.n_missing)
                 self.records_digest.add_digest(stage, checked.number, checked.digest)
             counter.add(size)
 
@@ -287,7 +289,11 @@ class _Verifying:
                 self._add(self.destination.display(key), "missing")
 
     def _documents(self) -> Iterable[tuple[str, bytes]]:
-        return documents(self.plan, self.state.facts, self.contrast.limits())
+        return documents(self.plan, self._facts(), self.contrast.limits())
+
+    def _facts(self) -> ImageFacts:
+        """The facts, with what the cells noticed."""
+        return self.state.facts.with_notes((*self.notes.notes(), *self.filled.notes()))
 
     def _find_orphaned_objects(self) -> None:
         """Report objects that neither plan nor commit records list; readers may use them."""
@@ -312,7 +318,8 @@ class _Verifying:
 
     def _is_of_journal(self, key: str) -> bool:
         is_lease = key.startswith(f"{LEASES}/")
-        return key in (PLAN, END_MARK) or is_lease or cell_of(key, self.plan) is not None
+        is_known = key in (PLAN, END_MARK) or is_lease or key.startswith(f"{TABLES}/")
+        return is_known or cell_of(key, self.plan) is not None
 
     def _known_keys(self) -> Iterator[str]:
         for stage in range(len(self.plan.stages)):

@@ -82,6 +82,7 @@ VARIETIES: dict[str, tuple[Array, dict[str, Any]]] = {
     "BigTIFF, big-endian": (some((2, 20, 30)), GREY | {"byteorder": ">", "bigtiff": True}),
     "CMYK": (some((20, 30, 4), "u1"), {"photometric": "separated"}),
     "Lab": (some((20, 30, 3), "u1"), {"photometric": "cielab"}),
+    "YCbCr": (some((20, 30, 3), "u1"), {"photometric": "ycbcr", "compression": "lzw"}),
     "2 samples": (some((20, 30, 2), "u1"), GREY | {"planarconfig": "contig"}),
     "3 samples": (some((20, 30, 3), "u1"), GREY | {"planarconfig": "contig"}),
     "5 samples, planar": (some((5, 20, 30), "u1"), GREY | {"planarconfig": "separate"}),

@@ -61,6 +61,7 @@ def archive(meter: Meter, bucket: str) -> str:
     return f"s3://{bucket}/src/{seed.PATTERN}"
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_random_moments_and_started_again(
     processes: Any, meter: Meter, bucket: str, archive: str
 ) -> None:

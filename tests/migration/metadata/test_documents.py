@@ -23,7 +23,7 @@ from ome_zarr_models.v04.bioformats2raw import BioFormats2Raw as Collection04
 from ome_zarr_models.v05.bioformats2raw import BioFormats2Raw as Collection05
 
 import cloudimg
-from cloudimg.errors import FormatError
+from cloudimg.errors import BadFilesError
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_array, facts_of_image
@@ -844,7 +844,7 @@ def test_a_broken_header_is_reported_by_its_cell(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"a{c}.ome.tif", pixels, metadata={"Channel": {"Name": "N"}})
     (tmp_path / "a1.ome.tif").write_bytes(b"II*\0")
     assert cloudimg.dry_run(f"{tmp_path}/a{{c}}.ome.tif").cells == 1
-    with pytest.raises(FormatError, match=r"a1\.ome\.tif"):
+    with pytest.raises(BadFilesError, match=r"1 truncated.*a1\.ome\.tif"):
         cloudimg.migrate(f"{tmp_path}/a{{c}}.ome.tif", tmp_path / "copy.zarr")
 
 

@@ -75,6 +75,7 @@ def test_a_plain_file_has_only_attributes_of_its_encoding(tmp_path: Path) -> Non
         "kind": "uniform",
         "compression": "ADOBE_DEFLATE",
         "photometric": "MINISBLACK",
+        "color_space": "gray",
     }
     assert not image.coords
 
@@ -159,6 +160,7 @@ def test_map_with_scale_and_tiepoint(tmp_path: Path) -> None:
         "tiepoints": [[2, 3, 0, 500000, 4000000, 0]],
         "transform": [10, 0, 499980, 0, -20, 4000060],
         "epsg": 32633,
+        "crs": "EPSG:32633",
     }
     assert attrs["pixel_size"] == {"x": 10, "y": 20}
     assert attrs["pixel_size_unit"] == {"x": "m", "y": "m"}
@@ -681,7 +683,7 @@ def test_micromanager(tmp_path: Path) -> None:
 def test_micromanager_that_wrote_nothing_useful(tmp_path: Path) -> None:
     plane = {"PixelSizeUm": "NaN", "XPositionUm": [1], "Channel": None, "Time": 5}
     image = cloudimg.open(str(micromanager_file(tmp_path, {"ChNames": "x", "z-step_um": 0}, plane)))
-    assert image.attrs.keys() == {"kind", "compression", "photometric"}
+    assert image.attrs.keys() == {"kind", "compression", "photometric", "color_space"}
 
 
 def metaseries(**changes: str) -> str:

@@ -23,6 +23,7 @@ from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.metadata.tags import FileTags, file_tags
+from cloudimg.notes import Note
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange, with_extents
 from cloudimg.reading.source import Source
@@ -423,24 +424,28 @@ def test_images_that_are_left_out_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], series: int
 ) -> None:
     url, out = two_images(tmp_path), tmp_path / "copy.zarr"
-    stored = f"each file holds 2 images; image {series} is copied (series= chooses it)"
-    note = f"note: {stored.replace('series=', '--series')}"  # as the command line prints it
+    stored = (
+        f"2 files, for example {tmp_path}/a_0.tif:"
+        f" this is image {series + 1} of 2; further images: series={1 - series}"
+    )
+    note = f"note: {stored.replace('series=', '--series ')}"  # as the command line prints it
+    of_first = "2 files, for example "  # before the copy is made, only its header is read
     words = ["migrate", url, str(out), "--series", str(series)]
     assert main([*words, "--dry-run"]) == 0
-    assert note in capsys.readouterr().out.splitlines()
+    assert note.replace(of_first, "") in capsys.readouterr().out.splitlines()
     assert main(words) == 0
     captured = capsys.readouterr()
-    assert f"cloudimg: {note}" in captured.err.splitlines()
+    assert f"cloudimg: {note.replace(of_first, '')}" in captured.err.splitlines()
     assert note in captured.out.splitlines()
     # The note is stored in the copy, and a later run prints it again.
     own = json.loads((out / "zarr.json").read_text())["attributes"]["cloudimg"]
     assert own["provenance"]["images_left_out"] == 1
     assert own["provenance"]["image"] == series
-    assert own["notes"] == [stored]
+    assert [Note.from_json(each) for each in own["source_notes"]] == [stored]
     assert main(words) == 0
     assert note in capsys.readouterr().out.splitlines()
     found = cloudimg.dry_run(url, series=series)
-    assert list(found.to_json()["notes"]) == own["notes"]
+    assert list(found.to_json()["notes"]) == [stored.replace(of_first, "")]
 
 
 def test_files_with_one_image_have_no_note(tmp_path: Path) -> None:
@@ -471,9 +476,11 @@ def test_other_images_of_a_multifile_dataset_are_noted(tmp_path: Path) -> None:
                     np.full((8, 9), i, np.uint16), description=xml if z == 0 else None,
                     metadata=None, contiguous=False, photometric="minisblack",
                 )  # fmt: skip
-    done = cloudimg.migrate(tmp_path / "f0.ome.tif", tmp_path / "copy.zarr")
+    with pytest.raises(ArgumentError, match=r"has 2 images, and a copy takes one .*series=N"):
+        cloudimg.migrate(tmp_path / "f0.ome.tif", tmp_path / "copy.zarr")
+    done = cloudimg.migrate(tmp_path / "f0.ome.tif", tmp_path / "copy.zarr", series=0)
     (note,) = done.notes
-    assert note == "the set of files holds 2 images; image 0 is copied (series= chooses it)"
+    assert note.endswith("f0.ome.tif: this is image 1 of 2; further images: series=1")
     both = cloudimg.migrate(f"{tmp_path}/f{{c}}.ome.tif", tmp_path / "both.zarr")
     assert both.notes == ()
 

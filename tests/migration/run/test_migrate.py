@@ -213,7 +213,11 @@ def test_objects_are_exactly_what_was_planned(meter: Meter, bucket: str) -> None
     metadata = [key for key in puts if key.endswith("zarr.json")]
     records = [key for key in puts if "/cells/" in key]
     tables = [key for key in puts if key.startswith("originals/")]
-    marks = {".cloudimg/plan.json", ".cloudimg/done.json", ".cloudimg/lease/00000001.json"}
+    marks = {
+        *(".cloudimg/plan.json", ".cloudimg/done.json"),
+        *(key for key in puts if key.startswith(".cloudimg/files/")),
+        ".cloudimg/lease/00000001.json",
+    }
     assert len(shards) == len(set(shards)) == expected.objects == done.n_objects == 8 * 3
     assert sorted(metadata) == ["0/zarr.json", "1/zarr.json", "2/zarr.json", "zarr.json"]
     assert len(metadata) == expected.metadata_objects

@@ -29,7 +29,8 @@ def peak():
 
 source, out, options, arguments = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
 before = peak()
-cloudimg.migrate(source, out, source_options=options, target_options=options, **arguments)
+stores = {"source_options": options, "target_options": options}
+cloudimg.migrate(source, out, allow_unmatched=True, **stores, **arguments)
 print(peak() - before)
 """
 

@@ -1,0 +1,312 @@
+"""Build the table of files from the batches of a listing. Pure: fetches nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.discovery.grid import FileGrid, Keys
+from cloudimg.discovery.names import ANY_NAME, NameColumn, compact
+from cloudimg.discovery.unmatched import UnmatchedCounter
+from cloudimg.errors import DuplicateIndexError, GridError
+from cloudimg.pattern import Label, Pattern, natural_key
+
+_INDICES_PER_FILE = 100
+_FREE_INDICES = 10**6
+"""A grid may have 10^6 indices plus a hundred per file; more is a mistake and costs memory."""
+
+
+class Named(Protocol):
+    """One file of a listing."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def size_bytes(self) -> int | None: ...
+    @property
+    def etag(self) -> str | None: ...
+
+
+def short_etag(etag: str | None) -> int:
+    """Return a digest of eight bytes of an ETag; 0 for none."""
+    if etag is None:
+        return 0
+    return int.from_bytes(hashlib.blake2b(etag.strip('"').encode(), digest_size=8).digest())
+
+
+class GridBuilder:
+    """Builds the table of the files that match a pattern from the batches of a listing.
+
+    Works on whole batches, because there may be a million files. Names are kept only once the
+    pattern cannot make them from the labels.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        A pattern with at least one field.
+    unmatched : UnmatchedCounter
+        Counts the names that do not match it.
+    plain : callable, optional
+        Returns the part of a name that the pattern matches, without a signature that expires; by
+        default the whole name.
+    """
+
+    def __init__(
+        self,
+        pattern: Pattern,
+        unmatched: UnmatchedCounter,
+        plain: Callable[[str], str] | None = None,
+    ) -> None:
+        self._pattern = pattern
+        self._unmatched = unmatched
+        self._plain = plain
+        self._axis_of = [pattern.fields.index(o.name) for o in pattern.occurrences]
+        n_axes = len(pattern.fields)
+        self._codes = [array("i") for _ in range(n_axes)]
+        self._values: list[dict[Label, int]] = [{} for _ in range(n_axes)]
+        self._known: list[dict[str, int]] = [{} for _ in pattern.occurrences]
+        self._texts: list[dict[int, str]] = [{} for _ in pattern.occurrences]
+        self._sizes = array("q")
+        self._etags = array("Q")
+        self._makes_names = plain is None and not pattern.has_wildcards
+        self._names: NameColumn | None = None if self._makes_names else NameColumn()
+        self._has_versions = True
+        self._hash = hashlib.sha256(pattern.text.encode(*ANY_NAME))
+
+    def add(self, files: Iterable[Named]) -> None:
+        """Add a batch of a listing."""
+        batch = list(files)
+        texts = self._pattern.split_all(self._plain_names(batch))
+        if None in texts:
+            matches = [text is not None for text in texts]
+            for file, match in zip(batch, matches, strict=True):
+                if not match:
+                    self._unmatched.add(file.key)
+            batch, texts = list(compress(batch, matches)), list(compress(texts, matches))
+        if batch:
+            self._add(batch, texts)
+
+    def _add(self, batch: list[Named], texts: list[Any]) -> None:
+        n_before, last_axis = len(self), -1
+        for k, column in enumerate(zip(*texts, strict=True)):
+            codes = self._encoded(k, column)
+            axis = self._axis_of[k]
+            if axis > last_axis:  # only the first occurrence of a repeated field counts
+                self._codes[axis].extend(codes)
+                last_axis = axis
+        if self._names is None and not self._makes_names:
+            self._names = self._made_names(n_before)
+        if self._names is not None:
+            for file in batch:
+                self._names.append(file.key)
+        sizes = [-1 if file.size_bytes is None else file.size_bytes for file in batch]
+        etags = [file.etag for file in batch]
+        self._sizes.extend(sizes)
+        self._add_etags(etags)
+        lines = [
+            f"{name}\0{size}\0{etag}\n"
+            for name, size, etag in zip(self._plain_names(batch), sizes, etags, strict=True)
+        ]
+        self._hash.update("".join(lines).encode(*ANY_NAME))
+
+    def _plain_names(self, files: Sequence[Named]) -> list[str]:
+        if self._plain is None:
+            return [file.key for file in files]
+        return [self._plain(file.key) for file in files]
+
+    def _encoded(self, occurrence: int, texts: Sequence[str]) -> list[int]:
+        """Codes of the labels that texts stand for."""
+        known = self._known[occurrence]
+        try:
+            return [known[text] for text in texts]
+        except KeyError:
+            for text in dict.fromkeys(texts):
+                if text not in known:
+                    self._learn(occurrence, text)
+            return [known[text] for text in texts]
+
+    def _learn(self, occurrence: int, text: str) -> None:
+        values = self._values[self._axis_of[occurrence]]
+        value = self._pattern.value(occurrence, text)
+        code = values.setdefault(value, len(values))
+        self._known[occurrence][text] = code
+        if self._texts[occurrence].setdefault(code, text) != text:
+            self._makes_names = False  # 7 is written both 7 and 07: names must be looked up
+
+    def _made_names(self, n_files: int) -> NameColumn:
+        """The names of the first files, which the pattern could still make."""
+        names = NameColumn()
+        columns = list(zip(self._texts, self._axis_of, strict=True))
+        for row in range(n_files):
+            names.append(
+                self._pattern.join([texts[self._codes[axis][row]] for texts, axis in columns])
+            )
+        return names
+
+    def _add_etags(self, etags: list[str | None]) -> None:
+        if None in etags:
+            self._has_versions = False
+        # Where no file has an ETag, as on disks, the column stays empty.
+        if self._etags or any(etags):
+            self._etags.extend([0] * (len(self) - len(etags) - len(self._etags)))
+            self._etags.extend(map(short_etag, etags))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def build(self) -> FileGrid:
+        """Return the table of the files added; the builder cannot be used afterwards.
+
+        Raises
+        ------
+        DuplicateIndexError
+            If two files have the same labels.
+        GridError
+            If the labels span far more indices than there are files.
+        """
+        labels, ranks = zip(*(_sorted_labels(values) for values in self._values), strict=True)
+        shape = tuple(len(axis_labels) for axis_labels in labels)
+        self._check_extent(shape)
+        flat = np.zeros(len(self), np.int64)
+        for n, rank, codes in zip(shape, ranks, self._codes, strict=True):
+            flat *= n
+            flat += rank[np.frombuffer(codes, np.int32)]
+        rows = np.full(math.prod(shape), -1, np.int32)
+        rows[flat] = np.arange(flat.size, dtype=np.int32)
+        if np.count_nonzero(rows >= 0) != flat.size:
+            raise self._duplicate(flat, labels, shape)
+        present = None if flat.size == rows.size else (rows >= 0).reshape(shape)
+        return FileGrid(
+            fields=self._pattern.fields,
+            labels=labels,
+            keys=self._keys(labels, rows.reshape(shape)),
+            present=present,
+            sizes=_at(flat, np.frombuffer(self._sizes, np.int64), rows.size, -1),
+            etags=(
+                _at(flat, np.frombuffer(self._etags, np.uint64), rows.size, 0)
+                if self._etags
+                else None
+            ),
+            digest=self._hash.hexdigest(),
+            has_versions=self._has_versions,
+            n_files=flat.size,
+        )
+
+    def _keys(self, labels: tuple[tuple[Label, ...], ...], rows: npt.NDArray[np.int32]) -> Keys:
+        if self._names is not None:
+            return Keys(None, (), self._names, rows)
+        texts = []
+        for k, axis in enumerate(self._axis_of):
+            by_code = self._texts[k]
+            code_of = self._values[axis]
+            texts.append((axis, compact([by_code[code_of[label]] for label in labels[axis]])))
+        return Keys(self._pattern, tuple(texts), None, None)
+
+    def _check_extent(self, shape: tuple[int, ...]) -> None:
+        if math.prod(shape) > _INDICES_PER_FILE * len(self) + _FREE_INDICES:
+            extent = " x ".join(
+                f"{n} of {name}" for name, n in zip(self._pattern.fields, shape, strict=True)
+            )
+            raise GridError(
+                f"{len(self)} files span a grid of {extent}, far more indices than files; fields"
+                " that move together should be one: give them the same name, or match one of them"
+                " with a wildcard"
+            )
+
+    def _duplicate(
+        self, flat: npt.NDArray[np.int64], labels: Any, shape: tuple[int, ...]
+    ) -> DuplicateIndexError:
+        order = np.argsort(flat, kind="stable")
+        at = int(np.flatnonzero(np.diff(flat[order]) == 0)[0])
+        first, second = sorted((int(order[at]), int(order[at + 1])))
+        index = np.unravel_index(flat[first], shape)
+        where = ", ".join(
+            f"{name}={axis_labels[i]}"
+            for name, axis_labels, i in zip(self._pattern.fields, labels, index, strict=True)
+        )
+        names = self._names or self._made_names(second + 1)
+        return DuplicateIndexError(
+            f"two files at {where}: {names[first]} and {names[second]}; make the part"
+            " in which they differ a field, or write it out in the pattern"
+        )
+
+
+def _at(flat: npt.NDArray[np.int64], column: Any, size: int, empty: int) -> Any:
+    """A column of the files in C order of the grid."""
+    placed = np.full(size, empty, column.dtype)
+    placed[flat] = column
+    return placed
+
+
+def _sorted_labels(
+    values: dict[Label, int],
+) -> tuple[tuple[Label, ...], npt.NDArray[np.int64]]:
+    """Return the labels in order, and the position of each code in that order."""
+    if any(isinstance(value, str) for value in values):
+        ordered = sorted(values, key=lambda value: natural_key(str(value)))
+    else:
+        ordered = sorted(values)
+    rank = np.empty(len(ordered), np.int64)
+    for position, value in enumerate(ordered):
+        rank[values[value]] = position
+    return tuple(ordered), rank
+
+
+def listed_grid(
+    files: Sequence[Named],
+    *,
+    axis: str | None,
+    present: Sequence[bool] | None = None,
+    name_of: Callable[[str], str] = str,
+) -> FileGrid:
+    """Return a grid of files in the given order along one axis, or of one file without axes.
+
+    Parameters
+    ----------
+    files : sequence of Named
+    axis : str, optional
+        Name of the axis.
+    present : sequence of bool, optional
+        Which of the files exist; all by default.
+    name_of : callable, optional
+        Returns the part of a key that identifies the file, without a signature that expires.
+    """
+    bitmap = None if present is None or all(present) else np.array(present, bool)
+    names = NameColumn()
+    digest = hashlib.sha256(b"listed")
+    for file in files:
+        names.append(file.key)
+        digest.update(f"{name_of(file.key)}\0{file.size_bytes}\0{file.etag}\n".encode(*ANY_NAME))
+    labels = tuple(_short_names([file.key for file in files]))
+    rows = np.arange(len(files), dtype=np.int32)
+    return FileGrid(
+        fields=(axis,) if axis is not None else (),
+        labels=(labels,) if axis is not None else (),
+        keys=Keys(None, (), names, rows if axis is not None else None),
+        present=bitmap,
+        sizes=np.array([-1 if f.size_bytes is None else f.size_bytes for f in files], np.int64),
+        etags=(
+            np.array([short_etag(file.etag) for file in files], np.uint64)
+            if any(file.etag for file in files)
+            else None
+        ),
+        digest=digest.hexdigest(),
+        has_versions=all(file.etag is not None for file in files),
+        n_files=len(files) if bitmap is None else int(bitmap.sum()),
+    )
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """Return file names as labels, numbered where they repeat."""
+    # The query is removed because it may hold a signature.
+    short = [key.partition("?")[0].rsplit("/", 1)[-1] for key in keys]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{i}:{name}" for i, name in enumerate(short)]

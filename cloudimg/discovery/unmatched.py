@@ -1,0 +1,139 @@
+"""What a listing has beside the files of a pattern: counted by kind, with advice. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloudimg.errors import UnmatchedFilesError, counted
+from cloudimg.notes import Note
+from cloudimg.pattern import Pattern, advise
+
+IMAGE_NAME = re.compile(
+    r"(?i)(?:.*/)?[^/.][^/]*\.(?:tiff?|btf|tf[28]|svs|lsm|stk|ndpi|scn|bif|qptiff|flex|gel)",
+    re.DOTALL,
+)
+"""Names of image files, by their extension; hidden files are none."""
+UNMATCHED = "unmatched-files"
+"""Kind of the note about them, which `repr` and `info` show as a line of its own."""
+_EXAMPLES = 5
+_SHOWN_KINDS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmatched:
+    """Objects that were listed but do not match the pattern."""
+
+    where: str
+    """URL of the folder that was listed, or the text with which the listed URLs begin."""
+    is_narrow: bool
+    """Whether only names that begin with the stem of the pattern were listed, not its folder."""
+    n_objects: int = 0
+    """Number of objects."""
+    n_images: int = 0
+    """Number of them with the extension of an image, or that of the pattern."""
+    kinds: tuple[tuple[str, int], ...] = ()
+    """Extensions, and the number of objects with each, most first."""
+    examples: tuple[str, ...] = ()
+    """URLs of the first few, images first."""
+    advice: str = ""
+    """What to write to match some of them, if that is known."""
+
+    @property
+    def scope(self) -> str:
+        """What was listed, as text; what was not looked at is named too."""
+        if self.is_narrow:
+            return f"names that begin with {self.where}; the rest of the folder was not looked at"
+        return self.where
+
+    def error(self, shown: str) -> UnmatchedFilesError:
+        """The error for a copy that would leave out images.
+
+        Parameters
+        ----------
+        shown : str
+            URL of the pattern, without secrets.
+        """
+        advice = f"; {self.advice}" if self.advice else ""
+        return UnmatchedFilesError(
+            f"{shown} leaves out {counted(self.n_images, 'image file')} of {self.where}: beside its"
+            f" files there are {self.summary}, such as {', '.join(self.examples)}{advice}. Change"
+            " the pattern, or pass allow_unmatched=True to copy only what it matches",
+            url=shown,
+        )
+
+    def note(self) -> Note:
+        """What was left out, as a note for the image and its copy."""
+        advice = f"; {self.advice}" if self.advice else ""
+        return Note(
+            f"{self.summary} among {self.scope} do not match the pattern{advice}",
+            kind=UNMATCHED,
+            n_files=self.n_objects,
+            urls=self.examples,
+        )
+
+    @property
+    def summary(self) -> str:
+        """Numbers by kind, such as ``1,798 .tif and 3 .xml``."""
+        shown = [f"{n:,} {kind}" for kind, n in self.kinds[:_SHOWN_KINDS]]
+        rest = sum(n for _, n in self.kinds[_SHOWN_KINDS:])
+        if rest:
+            shown.append(f"{rest:,} others")
+        return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else "none"
+
+
+class UnmatchedCounter:
+    """Counts what a listing has beside the files of a pattern.
+
+    Parameters
+    ----------
+    pattern : Pattern
+    display : callable
+        Returns the URL of a name, for messages.
+    """
+
+    def __init__(self, pattern: Pattern, display: Callable[[str], str]) -> None:
+        self._pattern = pattern
+        self._display = display
+        self._own_kind = _kind(pattern.text).lower()
+        self._kinds: Counter[str] = Counter()
+        self._images: list[str] = []
+        self._others: list[str] = []
+        self.n_objects = 0
+        self._n_images = 0
+
+    def add(self, name: str) -> None:
+        """Count a name that does not match; markers of folders are none."""
+        if name.endswith("/"):
+            return
+        kind = _kind(name)
+        self.n_objects += 1
+        self._kinds[kind] += 1
+        is_hidden = name.rpartition("/")[2].startswith(".")
+        is_own = kind.lower() == self._own_kind and kind.startswith(".")
+        is_image = not is_hidden and (is_own or IMAGE_NAME.fullmatch(name) is not None)
+        self._n_images += is_image
+        examples = self._images if is_image else self._others
+        if len(examples) < _EXAMPLES:
+            examples.append(name)
+
+    def build(self, where: str, *, is_narrow: bool) -> Unmatched:
+        """Return what was counted; see `Unmatched` for the parameters."""
+        return Unmatched(
+            where=where,
+            is_narrow=is_narrow,
+            n_objects=self.n_objects,
+            n_images=self._n_images,
+            kinds=tuple(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),
+            examples=tuple(map(self._display, (self._images + self._others)[:_EXAMPLES])),
+            advice=advise(self._pattern, self._images),
+        )
+
+
+def _kind(name: str) -> str:
+    """The extension of a name."""
+    stem, dot, extension = name.rpartition("/")[2].rpartition(".")
+    is_extension = dot and stem and re.fullmatch(r"[A-Za-z]\w{0,7}|\d?[a-z]\w{0,6}", extension)
+    return f".{extension}" if is_extension else "without extension"

@@ -1,0 +1,197 @@
+"""`FileReport`: which files of an image cannot be used, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+KINDS = (
+    "missing",
+    "empty",
+    "truncated",
+    "not-an-image",
+    "corrupt",
+    "unsupported",
+    "other-axes",
+    "other-shape",
+    "other-dtype",
+    "mismatch",
+)
+"""Kinds of files that cannot be used, in the order of a report:
+
+================  ================================================================================
+``missing``       there is no such file
+``empty``         0 bytes
+``truncated``     the file ends too early
+``not-an-image``  neither a TIFF nor an image of another format
+``corrupt``       contradictory or damaged content
+``unsupported``   there is no decoder for it
+``other-axes``    its axes differ from those of the first file
+``other-shape``   its shape differs
+``other-dtype``   its data type differs
+``mismatch``      it does not fit otherwise
+================  ================================================================================
+"""
+N_EXAMPLES = 5
+"""Number of files of each kind that a report names."""
+_TEXT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that is missing or bad, whose pixels are the fill value."""
+
+    url: str
+    """URL without credentials; labels by axis of a missing file whose name is not known."""
+    kind: str
+    """One of `KINDS`."""
+    text: str
+    """What is wrong with it, without the URL."""
+
+    @classmethod
+    def of(cls, url: str, kind: str, message: str) -> Self:
+        """Return a bad file, given the message of its error."""
+        name = "" if message.startswith(url) else "the file"
+        text = " ".join(message.replace(url, name, 1).split())
+        if len(text) > _TEXT_CHARACTERS:
+            text = f"{text[: _TEXT_CHARACTERS - 3]}..."
+        return cls(url, kind, text)
+
+    def __str__(self) -> str:
+        text = f": {self.text}" if self.text else ""
+        return f"{self.url} ({self.kind}){text}"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOfKind:
+    """The files of one kind."""
+
+    kind: str
+    """One of `KINDS`."""
+    n_files: int
+    """Number of files."""
+    examples: tuple[BadFile, ...]
+    """The first few."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReport:
+    """Which files of an image cannot be used, by kind. False if there are none.
+
+    ``str()`` of it is a table. The kinds are ``missing``, ``empty``, ``truncated``,
+    ``not-an-image``, ``corrupt``, ``unsupported``, ``other-axes``, ``other-shape``,
+    ``other-dtype`` and ``mismatch``.
+    """
+
+    n_files: int
+    """Number of files that the image should have, with those that are missing."""
+    kinds: tuple[FilesOfKind, ...] = ()
+    """Files that are missing or bad, by kind; kinds without files are left out."""
+    n_excluded: int = 0
+    """Number of listed files that ``exclude=`` left out."""
+    is_complete: bool = True
+    """Whether all files were looked at; otherwise there may be more bad ones."""
+
+    @property
+    def total(self) -> int:
+        """Number of files that are missing or bad."""
+        return sum(each.n_files for each in self.kinds)
+
+    def count(self, kind: str) -> int:
+        """Number of files of a kind."""
+        return next((each.n_files for each in self.kinds if each.kind == kind), 0)
+
+    def __bool__(self) -> bool:
+        return self.total > 0
+
+    @property
+    def summary(self) -> str:
+        """The numbers as one line."""
+        counts = ", ".join(f"{each.n_files} {each.kind}" for each in self.kinds) or "none"
+        found = "" if self.is_complete else ", as far as they were read"
+        excluded = f"; {self.n_excluded} excluded" if self.n_excluded else ""
+        files = f"{self.total} of {self.n_files} files {'is' if self.total == 1 else 'are'}"
+        return f"{files} missing or bad{found}: {counts}{excluded}"
+
+    def __str__(self) -> str:
+        width = max((len(each.kind) for each in self.kinds), default=0)
+        digits = max((len(str(each.n_files)) for each in self.kinds), default=0)
+        lines = [self.summary]
+        for each in self.kinds:
+            start = f"  {each.kind:<{width}}  {each.n_files:>{digits}}  "
+            for example in each.examples:
+                text = f": {example.text}" if example.text else ""
+                lines.append(f"{start}{example.url}{text}")
+                start = " " * len(start)
+            if each.n_files > len(each.examples):
+                lines.append(f"{start}and {each.n_files - len(each.examples)} more")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return {
+            "n_files": self.n_files,
+            "total": self.total,
+            "is_complete": self.is_complete,
+            "n_excluded": self.n_excluded,
+            "kinds": [
+                {
+                    "kind": each.kind,
+                    "n_files": each.n_files,
+                    "examples": [
+                        {"url": example.url, "text": example.text} for example in each.examples
+                    ],
+                }
+                for each in self.kinds
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Restore a report from `to_json`."""
+        kinds = tuple(
+            FilesOfKind(
+                each["kind"],
+                each["n_files"],
+                tuple(
+                    BadFile(example["url"], each["kind"], example["text"])
+                    for example in each["examples"]
+                ),
+            )
+            for each in stored["kinds"]
+        )
+        return cls(
+            n_files=stored["n_files"],
+            kinds=kinds,
+            n_excluded=stored["n_excluded"],
+            is_complete=stored["is_complete"],
+        )
+
+
+class FileCounts:
+    """Counts bad files by kind, in memory for a few of each kind."""
+
+    def __init__(self) -> None:
+        self._n: dict[str, int] = {}
+        self._examples: dict[str, list[BadFile]] = {}
+
+    def add(self, file: BadFile) -> None:
+        """Count a file, which must not be counted twice."""
+        self.add_many(file.kind, 1, (file,))
+
+    def add_many(self, kind: str, n_files: int, examples: Iterable[BadFile]) -> None:
+        """Count several files of a kind, of which some are given as examples."""
+        if n_files:
+            self._n[kind] = self._n.get(kind, 0) + n_files
+            known = self._examples.setdefault(kind, [])
+            known.extend(examples)
+            del known[N_EXAMPLES:]
+
+    def kinds(self) -> tuple[FilesOfKind, ...]:
+        """The files by kind, as a report has them."""
+        return tuple(
+            FilesOfKind(kind, self._n[kind], tuple(self._examples[kind]))
+            for kind in KINDS
+            if kind in self._n
+        )

@@ -1,0 +1,51 @@
+"""The files that are missing or bad in one cell."""
+
+from __future__ import annotations
+
+from cloudimg.file_report import BadFile
+from cloudimg.migration.run.filled_files import MOST_LISTED
+from cloudimg.migration.run.noted_files import NotedFiles
+
+
+class FilledInCell:
+    """The files that are missing or bad in a cell.
+
+    Parameters
+    ----------
+    noted : NotedFiles
+        The other files of the cell.
+    """
+
+    def __init__(self, noted: NotedFiles) -> None:
+        self._noted = noted
+        self._files: dict[tuple[int, ...], BadFile] = {}
+        self.bad_indices: set[tuple[int, ...]] = set()
+        """Indices of the bad files in the grid."""
+        self.n_missing = 0
+        """Number of missing files whose first pixel lies in the cell."""
+
+    def on_bad(self, index: tuple[int, ...], file: BadFile) -> None:
+        """Add a file."""
+        if file.kind != "missing":
+            self.bad_indices.add(index)
+        elif not self._noted.has_first_pixel(index):
+            return
+        else:
+            self.n_missing += 1
+            if self.n_missing > MOST_LISTED:
+                return
+        self._files[index] = file
+
+    @property
+    def bad(self) -> list[BadFile]:
+        """The bad files in the order of the grid."""
+        return [self._files[index] for index in sorted(self.bad_indices)]
+
+    def are_refused(self) -> bool:
+        """Whether there are bad files, but they are not to be filled."""
+        source = self._noted.input
+        return bool(self.bad_indices) and source is not None and not source.source.fills_bad
+
+    def files(self) -> tuple[BadFile, ...]:
+        """The files in the order of the grid, each once; not more missing ones than are listed."""
+        return tuple(dict.fromkeys(self._files[index] for index in sorted(self._files)))

@@ -1,0 +1,99 @@
+"""What a cell notices about the files that it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cloudimg.errors import MismatchError
+from cloudimg.migration.plan.plan import Cell
+from cloudimg.migration.run.inputs import ImageInput, Input
+from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.reading.agreement import differing_files
+from cloudimg.reading.file_facts import facts_of
+from cloudimg.reading.header_cache import OpenFile
+
+
+class NotedFiles:
+    """The remarks about files that a cell opens.
+
+    A file that several cells open is counted by the cell with its first pixel. A file that has
+    several pages of a multi-file dataset is counted with the first of them. Thus each file is
+    counted once, whichever cells finish first and however often one is done again. Of attributes,
+    cells read only those that are compared between files, and only from bytes that were fetched
+    anyway; remarks on reading attributes are left out.
+
+    Parameters
+    ----------
+    source : Input, optional
+        What the cells of stage 0 read.
+    cell : Cell
+    """
+
+    def __init__(self, source: Input | None, cell: Cell) -> None:
+        is_of_files = isinstance(source, ImageInput) and cell.stage == 0
+        self.input = source if is_of_files and isinstance(source, ImageInput) else None
+        """What the cell reads; None if it does not read files."""
+        self._region: tuple[slice, ...] = ()
+        if self.input is not None:
+            self._region = self.input.axes_mapping.to_source(cell.image, cell.region)
+        self._remarks: dict[tuple[int, ...], tuple[str, tuple[Remark, ...]]] = {}
+        self._differing: dict[tuple[int, ...], MismatchError] = {}
+
+    def has_first_pixel(self, index: tuple[int, ...]) -> bool:
+        """Whether the first pixel of the file at an index of the grid lies in the cell."""
+        assert self.input is not None
+        region = self.input.source.layout.region_of(index)
+        return all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True))
+
+    def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
+        """Keep the remarks about a file. Called from many threads."""
+        if self.input is None or not self.input.source.files.is_first_page(index):
+            return
+        remarks = (*opened.parsed.remarks, *self._compare(self.input, index, opened))
+        if not remarks:
+            return
+        if self.has_first_pixel(index):
+            self._remarks[index] = opened.url, remarks
+
+    def _compare(
+        self, source: ImageInput, index: tuple[int, ...], opened: OpenFile
+    ) -> tuple[Remark, ...]:
+        """Compare what a file says of the whole image with what the first one says."""
+        if source.expected is None:
+            return ()
+        found = facts_of(opened.parsed.attrs, opened.parsed.coords)
+        try:
+            return source.expected.compare(found, index, opened.url, source.source.layout)
+        except MismatchError as exc:
+            self._differing[index] = exc
+            return ()
+
+    def refuse_differing(self, bad: Collection[tuple[int, ...]] = ()) -> None:
+        """Refuse files that say something else of the whole image than the first one.
+
+        Parameters
+        ----------
+        bad : collection of tuple
+            Indices of files whose pixels are not used.
+
+        Raises
+        ------
+        MismatchError
+        """
+        errors = [error for index, error in sorted(self._differing.items()) if index not in bad]
+        if errors:
+            raise differing_files(errors)
+
+    def notes(self, bad: Collection[tuple[int, ...]] = ()) -> tuple[Note, ...]:
+        """One note per kind; the same whichever file was opened first.
+
+        Parameters
+        ----------
+        bad : collection of tuple
+            Indices of files whose pixels are not used.
+        """
+        sums = NoteSums()
+        for index, (url, remarks) in sorted(self._remarks.items()):
+            if index not in bad:
+                sums.add(remarks, url)
+        return sums.notes()

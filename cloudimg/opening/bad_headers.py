@@ -1,0 +1,138 @@
+"""Files that turn out to be bad when their headers are read: policy and report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.errors import BadFilesError, CloudimgError, FormatError, counted
+from cloudimg.file_report import N_EXAMPLES, BadFile, FileCounts, FileReport
+from cloudimg.opening.header import Header, Index
+from cloudimg.opening.read_headers import HeaderOrError, key_at, read_header
+from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.layout import Layout
+from cloudimg.reading.reader import Reader
+from cloudimg.storage import engine
+
+_SHOWN = 10
+_MOST_SPARES = 256
+"""Files that are tried in place of one whose header does not serve."""
+
+
+def open_first(
+    reader: Reader, grid: FileGrid, *, tolerates_bad: bool
+) -> tuple[Index, OpenFile, list[CloudimgError]]:
+    """Read the header of the first file; if bad files are tolerated, of the first that is not bad.
+
+    Returns
+    -------
+    index : tuple of int
+    opened : OpenFile
+    errors : list of CloudimgError
+        Errors of the files before it.
+
+    Raises
+    ------
+    StorageError, FormatError
+    """
+    errors: list[CloudimgError] = []
+    for index in islice(grid.files(), _MOST_SPARES):
+        read = partial(
+            reader.headers.open, key_at(reader, grid, index), size_bytes=grid.size_of(index)
+        )
+        try:
+            # In a fetching thread, so that Ctrl-C interrupts this one.
+            return index, engine().fetch(read).result(), errors
+        except FormatError as exc:
+            if not tolerates_bad or exc.bad_file is None:
+                raise
+            errors.append(exc)
+    raise errors[0]
+
+
+def spare_headers(
+    reader: Reader,
+    grid: FileGrid,
+    layout: Layout,
+    known: Mapping[Index, Header],
+    errors: Sequence[CloudimgError],
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Yield headers that give the length of the last files along an axis, where none is known.
+
+    Files at the edge of a mosaic may be shorter than others, and the one whose header should have
+    given their length is bad: there are none without `errors`.
+    """
+    if not errors:
+        return
+    first = next(iter(known.values()))
+    for axis in layout.axes:
+        if axis.field is None or axis.is_stacked or axis.count == 1:
+            continue
+        field, last = axis.field, axis.count - 1
+        if any(index[field] == last for index in known):
+            continue
+        at_edge = (index for index in grid.files() if index[field] == last)
+        for index in islice(at_edge, 1, _MOST_SPARES):
+            header = read_header(reader, grid, index)
+            yield index, header
+            if isinstance(header, Header) and header.dtype == first.dtype:
+                break
+
+
+def refuse_not_bad(errors: Iterable[CloudimgError]) -> None:
+    """Raise the first error that is not about a bad file, such as that of a limit.
+
+    Raises
+    ------
+    CloudimgError
+    """
+    for error in errors:
+        if error.bad_file is None:
+            raise error
+
+
+def report_on_files(
+    grid: FileGrid,
+    errors: Iterable[CloudimgError] = (),
+    *,
+    n_excluded: int = 0,
+    is_complete: bool,
+) -> FileReport:
+    """Return the report on the files of a grid.
+
+    Parameters
+    ----------
+    grid : FileGrid
+    errors : iterable of CloudimgError
+        One error for each bad file.
+    n_excluded : int
+        Number of files that the user left out.
+    is_complete : bool
+        Whether the headers of all files were read.
+    """
+    counts = FileCounts()
+    missing = (BadFile(text, "missing", "") for text in grid.missing_examples(N_EXAMPLES))
+    counts.add_many("missing", grid.n_missing, missing)
+    for error in errors:
+        counts.add(BadFile.of(error.url or "", error.bad_file or "corrupt", error.message))
+    return FileReport(
+        n_files=math.prod(grid.shape),
+        kinds=counts.kinds(),
+        n_excluded=n_excluded,
+        is_complete=is_complete,
+    )
+
+
+def bad_files(errors: list[CloudimgError], n_files: int, report: FileReport) -> BadFilesError:
+    """The error for files that do not form one image."""
+    shown = "; ".join(error.message for error in errors[:_SHOWN])
+    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+    files = counted(
+        len(errors), f"of {n_files} files does not fit", f"of {n_files} files do not fit"
+    )
+    error = BadFilesError(f"{files} the grid: {shown}{more}")
+    error.report = report
+    return error

@@ -1,0 +1,67 @@
+"""Compare what the headers of a grid say of the whole image with what the first one says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloudimg.errors import MismatchError
+from cloudimg.notes import NoteSums
+from cloudimg.opening.header import Header, Index
+from cloudimg.reading.agreement import ExpectedFacts, differing_files, ignored_facts
+from cloudimg.reading.layout import Layout
+
+
+def compare_facts(
+    headers: Mapping[Index, Header],
+    layout: Layout,
+    first_index: Index,
+    sums: NoteSums,
+    *,
+    allowed: tuple[str, ...],
+    n_files: int,
+) -> ExpectedFacts | None:
+    """Compare headers that fit the first one otherwise, and return what was expected of them.
+
+    Parameters
+    ----------
+    headers : mapping
+        Headers by index in the grid.
+    layout : Layout
+        The layout at level 0, with the lengths of the files.
+    first_index : tuple of int
+    sums : NoteSums
+        What differs and may is added to it.
+    allowed : tuple of str
+        Facts that must be the same otherwise, see `SHARED_FACTS`, and may differ here.
+    n_files : int
+        Number of files of the image.
+
+    Returns
+    -------
+    ExpectedFacts or None
+        None if there is only one file, or the first says nothing.
+
+    Raises
+    ------
+    MismatchError
+    """
+    first = headers[first_index]
+    if first.facts is None or n_files == 1:
+        return None
+    expected = ExpectedFacts(
+        facts=first.facts,
+        first_url=first.url,
+        first_index=first_index,
+        file_dims=first.dims,
+        ignored=ignored_facts(layout, first.dims),
+        allowed=allowed,
+    )
+    errors = []
+    for index, header in headers.items():
+        try:
+            sums.add(expected.compare(header.facts, index, header.url, layout), header.url)
+        except MismatchError as exc:
+            errors.append(exc)
+    if errors:
+        raise differing_files(errors)
+    return expected

@@ -1,0 +1,70 @@
+"""What to write instead of a field that does not match some names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cloudimg.errors import PatternError
+from cloudimg.pattern.elapsed import PREFIX
+from cloudimg.pattern.language import Pattern, compile_pattern
+from cloudimg.pattern.tokens import Token, tokenize
+
+_WIDER = {"int": ("d", "f", "s"), "float": ("g", "s"), "str": (), "time": (), "elapsed": ()}
+"""Formats that match more than a field of some kind, from narrow to wide."""
+
+
+def advise(pattern: Pattern, names: Sequence[str]) -> str:
+    """Return how to write a pattern so that it matches some names, empty if no such way is known.
+
+    Parameters
+    ----------
+    pattern : Pattern
+    names : sequence of str
+        Names that the pattern does not match.
+    """
+    for text, advice in _alternatives(pattern):
+        try:
+            split = compile_pattern(text).split
+        except PatternError:
+            continue
+        for name in names:
+            if split(name) is not None:
+                return f"{advice} to match {name.rpartition('/')[2]!r}"
+    return ""
+
+
+def _alternatives(pattern: Pattern) -> Iterator[tuple[str, str]]:
+    """Yield patterns that match more, and what is different in them."""
+    tokens = tokenize(pattern.text)
+    for token in tokens:
+        for spec in _wider_specs(token):
+            field = token.field
+            assert field is not None
+            source = f"{{{field.name}:{spec}}}"
+            text = pattern.text.replace(token.source, source)
+            yield text, f"write {source} instead of {token.source}"
+    swapped = _either_case(pattern.text)
+    if swapped != pattern.text:
+        ending = swapped[len(pattern.text.rpartition(".")[0]) :]
+        yield swapped, f"write {ending} at the end"
+
+
+def _wider_specs(token: Token) -> tuple[str, ...]:
+    if token.field is None:
+        return ()
+    if token.field.kind == "time" and set(re.findall("%(.)", token.spec)) <= set("dHMSf"):
+        return (PREFIX + token.spec,)
+    wider = _WIDER[token.field.kind]
+    return wider[wider.index(token.spec) + 1 :] if token.spec in wider else wider
+
+
+def _either_case(text: str) -> str:
+    """The text with an extension that may be in upper or in lower case."""
+    stem, dot, extension = text.rpartition(".")
+    if not dot or not extension.isalnum() or not extension.isascii():
+        return text
+    either = "".join(
+        f"[{char.lower()}{char.upper()}]" if char.isalpha() else char for char in extension
+    )
+    return f"{stem}.{either}"
