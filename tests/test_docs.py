@@ -263,6 +263,7 @@ assert (a.compute() == image).all()
 assert planes.dims == two.dims == ("file", "y", "x")
 assert (planes.read() == image[0, 0, :, :16, :24]).all()
 assert (two.read() == [frame, frame + 1]).all()
+assert same.dims == ("t", "y", "x")
 assert (zipped.compute() == [frame, frame + 1]).all()
 assert list(times.astype("datetime64[s]").astype(str)) == [
     "2026-03-01T12:00:00", "2026-03-01T12:10:00"

@@ -25,8 +25,14 @@ import tifffile
 import cloudimg
 from cloudimg.pattern import regex_parser
 from cloudimg.storage import adlfs_private, fsspec_private, gcsfs_private, s3fs_private
-from cloudimg.tiff.tifffile_private import open_alone
+from cloudimg.tiff.tifffile_private import (
+    first_known_offsets,
+    known_chain,
+    known_pages,
+    open_alone,
+)
 from tests.conftest import WebServer
+from tests.support.flavours import scanimage_file
 
 PACKAGE = Path(cloudimg.__file__).parent
 Request = pytest.FixtureRequest
@@ -65,6 +71,46 @@ def tifffile_multifile(_: Request) -> None:
     file.seek(0)
     with tifffile.TiffFile(file, name="this.ome.tif") as tiff:  # why the argument is needed
         assert tiff.series[0].shape == (2, 4, 8)
+
+
+def tifffile_chain(_: Request) -> None:
+    """``_offsets``, ``_indexed`` and ``_nextpageoffset`` tell how far the chain was followed."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for plane in np.zeros((3, 4, 8), np.uint8):
+            writer.write(plane, contiguous=False, metadata=None)
+    file.seek(0)
+    with open_alone(file) as tiff:
+        assert known_chain(tiff) is None
+        assert len(first_known_offsets(tiff)) == 1
+        assert len(tiff.pages) == 3
+        chain = known_chain(tiff)
+        assert chain is not None
+        assert list(chain.offsets) == [page.offset for page in tiff.pages]
+        assert chain.last_link_bytes == tiff.pages.next_page_offset
+
+
+def tifffile_computed_pages(_: Request) -> None:
+    """``_cached`` and ``_loaded`` are of pages that are computed, where one may be missing."""
+    file = io.BytesIO(scanimage_file(np.arange(6 * 32, dtype=np.uint16).reshape(6, 4, 8)))
+    with tifffile.TiffFile(file) as tiff:
+        assert tiff.pages._cached
+        assert set(tiff.pages._loaded) == set(range(len(tiff.pages._offsets)))
+    file.seek(0)
+    with open_alone(file) as tiff:
+        assert len(tiff.pages) == 6
+        assert tiff.series[0].shape == (6, 4, 8)
+
+
+def tifffile_pages(_: Request) -> None:
+    """``_pages`` of an image are those that were read; the public iterator reads all of a stack."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((3, 4, 8), np.uint8), imagej=True)
+    file.seek(0)
+    with open_alone(file) as tiff:
+        (image,) = tiff.series
+        assert len(image) == 3
+        assert list(known_pages(image)) == [tiff.pages.first]
 
 
 def re_parser(_: Request) -> None:
@@ -254,7 +300,13 @@ CHECKS: dict[str, Check] = {
     "re._constants": re_constants,
     "re._parser": re_parser,
     "s3fs._call_s3": s3fs_call_s3,
+    "tifffile._cached": tifffile_computed_pages,
+    "tifffile._indexed": tifffile_chain,
+    "tifffile._loaded": tifffile_computed_pages,
     "tifffile._multifile": tifffile_multifile,
+    "tifffile._nextpageoffset": tifffile_chain,
+    "tifffile._offsets": tifffile_chain,
+    "tifffile._pages": tifffile_pages,
 }
 
 

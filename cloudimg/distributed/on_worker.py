@@ -8,16 +8,22 @@ is cancelled: `wait_until_idle` waits for such pieces.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from cloudimg.errors import CloudimgWarning
+
 T = TypeVar("T")
 
 _DRAIN_S = 60
+_OF_USER = 4
+"""Level of the stack to which a warning is attributed."""
 _SHARE_OF_WORKER = 0.6
 """Share of a worker's memory that pieces may take; above it Dask spills, pauses and kills."""
 
@@ -63,3 +69,13 @@ def _memory_limit() -> int:
 
     limit = get_worker().memory_manager.memory_limit
     return int(limit * _SHARE_OF_WORKER) if limit else 2**62
+
+
+def warn(text: str) -> None:
+    """Warn the user: on a worker of a cluster, the client shows the warning, too."""
+    if "distributed" in sys.modules:
+        import distributed
+
+        distributed.warn(text, CloudimgWarning, stacklevel=_OF_USER)
+    else:
+        warnings.warn(text, CloudimgWarning, stacklevel=_OF_USER)

@@ -1,6 +1,6 @@
 """Access to object stores and local files: the only package that connects to them."""
 
-from cloudimg.storage.base import Blob, Data, Entry
+from cloudimg.storage.base import Blob, Data, Entry, IncompleteListingError
 from cloudimg.storage.store import Store
 from cloudimg.storage.threads import Engine, engine, map_ahead
 from cloudimg.storage.urls import Location, redact, split_url, unsigned
@@ -10,6 +10,7 @@ __all__ = [
     "Data",
     "Engine",
     "Entry",
+    "IncompleteListingError",
     "Location",
     "Store",
     "engine",

@@ -51,6 +51,14 @@ class Backend(Protocol):
     if this backend cannot express the request and the next one must answer it.
     """
 
+    @property
+    def lists_in_order(self) -> bool:
+        """Whether listings come in pages, in the order of keys, and can begin after a key."""
+
+    @property
+    def checks_pages(self) -> bool:
+        """Whether each page of a listing is known to be one, by what it says of itself."""
+
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         """Read bytes ``start:stop`` of an object.
 
@@ -60,11 +68,14 @@ class Backend(Protocol):
     def info(self, key: str) -> Entry:
         """Size and ETag of one object."""
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
         """List objects whose key begins with `stem`, which begins with `folder` and a slash.
 
         `depth` limits how many levels of folders below `folder` are of interest (1: the files
-        in it); None means all. Backends with flat listings may return more.
+        in it); None means all. Backends with flat listings may return more. Keys up to `after`
+        may be left out, by backends that list in order.
         """
 
     def put(self, key: str, data: Data) -> None:
@@ -75,6 +86,10 @@ class Backend(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""
+
+
+class IncompleteListingError(Exception):
+    """A listing that was already used turned out to lack objects; never leaves cloudimg."""
 
 
 class NotMappableError(Exception):

@@ -135,8 +135,18 @@ class _LateFsspec:
     def info(self, key: str) -> Entry:
         return self._backend().info(key)
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        return self._backend().list_objects(folder, stem, depth)
+    @property
+    def lists_in_order(self) -> bool:
+        return self._backend().lists_in_order
+
+    @property
+    def checks_pages(self) -> bool:
+        return self._backend().checks_pages
+
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
+        return self._backend().list_objects(folder, stem, depth, after=after)
 
     def put(self, key: str, data: Data) -> None:
         self._backend().put(key, data)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cloudimg.errors import ArgumentError, NotFoundError, StorageError
+from cloudimg.errors import ArgumentError, NotFoundError, ServerError, StorageError
 from cloudimg.settings import settings
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
 from cloudimg.storage.failures import cause_text, hide_secrets
@@ -19,6 +19,7 @@ from cloudimg.storage.fsspec_errors import translate
 from cloudimg.storage.fsspec_private import strip_protocol
 from cloudimg.storage.fsspec_reading import range_header, range_reader
 from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting
+from cloudimg.storage.pages import LAST_CHARACTER, Page, is_ordered, pager, skipped_folder
 from cloudimg.storage.urls import Location
 
 F = TypeVar("F")
@@ -37,7 +38,7 @@ class FsspecBackend:
         # Members of an archive share one handle of the archive and its table of contents.
         archive = "AbstractArchiveFileSystem" in kinds
         self._one_at_a_time: Any = threading.Lock() if archive else contextlib.nullcontext()
-        self._lists_by_prefix = bool(kinds & {"S3FileSystem", "GCSFileSystem"})
+        self._pager = pager(type(self._fs))
         self._read_range = range_reader(type(self._fs))
         self._writing = FsspecWriting(self._fs, self._run)
 
@@ -83,7 +84,20 @@ class FsspecBackend:
             failure = self._translate(exc, key)
         raise failure
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+    @property
+    def lists_in_order(self) -> bool:
+        return self._pager is not None and is_ordered(self._location.root)
+
+    @property
+    def checks_pages(self) -> bool:
+        return self._pager is not None
+
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
+        if self._pager is not None and self._location.root:
+            yield from self._listed_pages(folder, stem, depth, after)
+            return
         entries = [
             Entry(key, details.get("size"), _etag_of(details))
             for name, details in self._listing(folder, stem, depth).items()
@@ -97,8 +111,6 @@ class FsspecBackend:
         path = self._path(folder)
         try:
             self._fs.invalidate_cache()
-            if self._lists_by_prefix:
-                return self._find_by_prefix(path.rstrip("/"), stem)
             if depth == 1:
                 return {item["name"]: item for item in self._fs.ls(path, detail=True)}
             return self._fs.find(path, maxdepth=depth, detail=True)  # type: ignore[no-any-return]
@@ -106,31 +118,48 @@ class FsspecBackend:
             failure = None
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, folder)
-        if failure is None and self._location.root and not self._has_bucket(folder):
-            failure = self._translate(FileNotFoundError(), folder)
         if failure is not None:
             raise failure
         return {}
 
-    def _find_by_prefix(self, path: str, stem: str) -> Mapping[str, Any]:
-        """Find the objects whose key begins with `stem`.
+    def _listed_pages(
+        self, folder: str, stem: str, depth: int | None, after: str
+    ) -> Iterator[list[Entry]]:
+        """List by prefix; see `list_objects`."""
+        bucket = self._location.root
+        beginning = max(stem, f"{folder.rstrip('/')}/", key=len)
+        is_limited = depth is not None and self.lists_in_order
+        n_parts = folder.count("/") + 1 + (depth or 0) if is_limited else None
+        token = None
+        while True:
+            page = self._page(folder, bucket, beginning, after, token)
+            kept = [
+                entry for entry in page.entries if n_parts is None or entry.key.count("/") < n_parts
+            ]
+            if kept:
+                yield kept
+            token = page.token
+            if token is None:
+                return
+            first, last = (page.entries[i].key for i in (0, -1)) if page.entries else ("", "")
+            deep = skipped_folder(first, last, n_parts)
+            if deep is not None:
+                after, token = f"{deep}/{LAST_CHARACTER}", None
 
-        `path` has no slash at its end: s3fs would take the slashes of keys like a//b for it.
-        """
-        prefix = {"prefix": name} if (name := stem[len(path) + 1 :]) else {}
-        return self._fs.find(path, detail=True, **prefix)  # type: ignore[no-any-return]
-
-    def _has_bucket(self, folder: str) -> bool:
-        """Whether the bucket exists: an empty folder is not an error, a missing bucket is one."""
-        if self._location.protocol not in _LISTS_BY_PREFIX:
-            return True
+    def _page(
+        self, folder: str, bucket: str, beginning: str, after: str, token: str | None
+    ) -> Page:
+        assert self._pager is not None
+        n = len(bucket) + 1
         try:
-            self._fs.ls(self._location.root)
-            return True
-        except FileNotFoundError:
-            return False
+            page = self._run(self._pager(self._fs, bucket, beginning[n:], after[n:], token))
         except Exception as exc:  # noqa: BLE001
-            failure = self._translate(exc, folder)
+            failure: StorageError = self._translate(exc, folder)
+        else:
+            if page.problem is None:
+                return page
+            url = self._location.display(folder)
+            failure = ServerError(f"cannot list {url}: {page.problem}", url=url)
         raise failure
 
     def put(self, key: str, data: Data) -> None:

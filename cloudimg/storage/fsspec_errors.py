@@ -28,7 +28,9 @@ _TEMPORARY_NAMES = {
     "HTTPClientError",
     "ProxyError",  # a 502 of gcsfs
     "IncompleteReadError",
+    "JSONDecodeError",  # HTML of a proxy
     "ReadTimeoutError",
+    "ResponseParserError",
     "ResponseStreamingError",
     "ServerDisconnectedError",
 }

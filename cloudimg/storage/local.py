@@ -24,6 +24,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class LocalBackend:
     """Opens a file for each read, so that threads need no lock."""
 
+    lists_in_order = False
+    checks_pages = True
+
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         try:
             handle = os.open(key, os.O_RDONLY | BINARY | NONBLOCK)
@@ -52,7 +55,9 @@ class LocalBackend:
             raise NotFoundError(f"{key} is not a file", url=key)
         return Entry(key, status.st_size, _etag(status))
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
         batch = []
         for item in _scan(folder):
             path = f"{folder.rstrip('/')}/{item.name}"

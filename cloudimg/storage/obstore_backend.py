@@ -19,11 +19,12 @@ import obstore
 from obstore import exceptions
 from obstore.store import HTTPStore, S3Store
 
-from cloudimg.errors import WrongRegionError
+from cloudimg.errors import ServerError, WrongRegionError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
 from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate
+from cloudimg.storage.pages import LAST_CHARACTER, is_ordered, skipped_folder
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ response counts from the start of the request. At 0.2 MiB/s, 64 MiB take 320 s."
 
 class _ObstoreBackend:
     """Requests to one obstore store."""
+
+    checks_pages = False
 
     def __init__(self, display: Callable[[str], str], hint: str = "") -> None:
         self._display = display
@@ -111,7 +114,13 @@ class _ObstoreBackend:
             failure = self._translate(exc, keys[0], "delete")
         raise failure
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
+    @property
+    def lists_in_order(self) -> bool:
+        return False
+
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
         raise NotMappableError  # http only has pages of links, which fsspec parses
 
     def _translate(self, exc: BaseException, key: str, action: str = "read") -> Exception:
@@ -194,51 +203,97 @@ class S3Backend(_ObstoreBackend):
     def delete(self, keys: Sequence[str]) -> None:
         self._in_region(lambda: super(S3Backend, self).delete(keys))
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        # Object stores have a flat listing by prefix, for which `depth` makes no difference.
-        yield from self._in_region(lambda: self._list_from(folder, stem))
+    @property
+    def lists_in_order(self) -> bool:
+        return is_ordered(self._bucket)
 
-    def _list_from(self, folder: str, stem: str) -> Iterator[list[Entry]]:
+    def list_objects(
+        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+    ) -> Iterator[list[Entry]]:
+        yield from self._in_region(lambda: self._list_from(folder, stem, depth, after))
+
+    def _list_from(
+        self, folder: str, stem: str, depth: int | None, after: str
+    ) -> Iterator[list[Entry]]:
         prefix = folder[len(self._bucket) + 1 :]
         wanted = stem[len(self._bucket) + 1 :]
         # obstore's prefixes are whole path segments, so the listing starts after the stem and ends
         # as soon as it is past all keys that begin with it.
-        offset = wanted if len(wanted) > len(prefix) + 1 else None
+        start = wanted if len(wanted) > len(prefix) + 1 else ""
+        stream = self._stream(folder, max(start, after[len(self._bucket) + 1 :]))
+        return self._entries(stream, self._next_chunk(stream, folder), wanted, folder, depth)
+
+    def _stream(self, folder: str, offset: str) -> Any:
+        """obstore's listing of all names after an offset."""
+        prefix = folder[len(self._bucket) + 1 :] or None
         try:
-            stream = obstore.list(
-                self._store, prefix=prefix or None, offset=offset, chunk_size=_LIST_CHUNK
+            return obstore.list(
+                self._store, prefix=prefix, offset=offset or None, chunk_size=_LIST_CHUNK
             )
         except FOREIGN as exc:
             failure = self._translate(exc, folder)
-        else:
-            return self._entries(stream, self._next_chunk(stream, folder), wanted, folder)
         raise failure
 
     def _next_chunk(self, stream: Any, folder: str) -> Any:
         try:
-            return next(stream, None)
+            chunk = next(stream, None)
         except FOREIGN as exc:
             failure = self._translate(exc, folder)
+        else:
+            self._refuse_foreign(chunk or (), folder)
+            return chunk
         raise failure
 
-    def _entries(self, stream: Any, chunk: Any, wanted: str, folder: str) -> Iterator[list[Entry]]:
+    def _refuse_foreign(self, chunk: Any, folder: str) -> None:
+        """Refuse a page of another listing, of whose document obstore shows only the names."""
+        marker = folder[len(self._bucket) + 1 :].rstrip("/")
+        beginning = f"{marker}/" if marker else ""
+        for meta in chunk:
+            path = meta["path"]
+            if not path.startswith(beginning) and path != marker:
+                url = self._display(folder)
+                raise ServerError(
+                    f"cannot list {url}: the answer lists {path}, which was not asked for", url=url
+                )
+
+    def _batch(self, chunk: Any, wanted: str, n_parts: int | None) -> list[Entry]:
+        """Return what a page has of the wanted names, with at most `n_parts` parts."""
+        batch = [
+            Entry(f"{self._bucket}/{meta['path']}", meta["size"], meta["e_tag"])
+            for meta in chunk
+            if meta["path"].startswith(wanted)
+        ]
+        if any(entry.size_bytes == 0 for entry in batch):
+            # obstore omits the slash at the end of a folder's marker, which then looks like an
+            # empty file.
+            raise NotMappableError
+        if n_parts is not None:
+            return [entry for entry in batch if entry.key.count("/") <= n_parts]
+        return batch
+
+    def _entries(
+        self, stream: Any, chunk: Any, wanted: str, folder: str, depth: int | None
+    ) -> Iterator[list[Entry]]:
+        n_parts = None  # of the longest paths of interest
+        if depth is not None and self.lists_in_order:
+            n_parts = folder.count("/") + depth
+        has_skipped = False
         while chunk is not None:
-            batch = [
-                Entry(f"{self._bucket}/{meta['path']}", meta["size"], meta["e_tag"])
-                for meta in chunk
-                if meta["path"].startswith(wanted)
-            ]
-            if any(entry.size_bytes == 0 for entry in batch):
-                # obstore omits the slash at the end of a folder's marker, which then looks like an
-                # empty file.
-                raise NotMappableError
+            batch = self._batch(chunk, wanted, n_parts)
             if batch:
                 yield batch
-            last = chunk[-1]["path"]
+            first, last = (chunk[i]["path"] for i in (0, -1))
             # A folder's marker (exp/, listed as exp) sorts before the stem and does not end it.
             if last > wanted and not last.startswith(wanted):
                 return
+            deep = skipped_folder(first, last, n_parts)
+            if deep is not None:
+                stream = self._stream(folder, f"{deep}/{LAST_CHARACTER}")
             chunk = self._next_chunk(stream, folder)
+            has_skipped = deep is not None
+        if has_skipped:
+            # No key of the skipped folder can be asked for again to check this end.
+            raise NotMappableError
 
     def _in_region(self, request: Callable[[], T]) -> T:
         """Make a request, and repeat it in the bucket's own region if that is another one."""

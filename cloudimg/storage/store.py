@@ -7,6 +7,8 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from cloudimg.__about__ import __version__
@@ -18,7 +20,15 @@ from cloudimg.errors import (
     StorageError,
 )
 from cloudimg.settings import settings
-from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
+from cloudimg.storage.base import (
+    Backend,
+    Blob,
+    Data,
+    Entry,
+    IncompleteListingError,
+    NotMappableError,
+)
+from cloudimg.storage.complete_listing import CompleteListing
 from cloudimg.storage.connections import shared_backends
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
@@ -65,7 +75,15 @@ class Store:
         # Options may be credentials: they never become part of a name.
         return ("cloudimg.Store", self.location.display(self.location.root))
 
-    def get(self, key: str, start: int | None = None, stop: int | None = None) -> Blob:
+    def get(
+        self,
+        key: str,
+        start: int | None = None,
+        stop: int | None = None,
+        *,
+        size_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Blob:
         """Read bytes of one object.
 
         Parameters
@@ -75,6 +93,9 @@ class Store:
         start, stop : int, optional
             Half-open range; the default is the whole object. A negative start requests the last
             bytes. A range that extends past the end of the object is cut there.
+        size_bytes, etag : optional
+            Size and version of the object, where they are known. An answer with another size is
+            then believed only if the object itself has changed.
 
         Raises
         ------
@@ -85,10 +106,57 @@ class Store:
         def request(backend: Backend) -> Blob:
             blob = backend.get(key, start, stop)
             self._check_length(blob, key, start, stop)
-            return blob
+            if size_bytes is None:
+                return blob
+            return self._held_against(backend, key, blob, stop, size_bytes, etag)
 
         byte_range = None if start is None or stop is None else (start, stop)
         return self._retried(request, byte_range)
+
+    def _held_against(
+        self,
+        backend: Backend,
+        key: str,
+        blob: Blob,
+        stop: int | None,
+        size_bytes: int,
+        etag: str | None,
+    ) -> Blob:
+        """Return an answer that has the known size, or else the size that the object has now."""
+        last = size_bytes if stop is None else min(stop, size_bytes)
+        ends_there = blob.size_bytes == size_bytes or (
+            blob.size_bytes is None and blob.stop_bytes >= last
+        )
+        if ends_there or (etag and blob.etag and etag != blob.etag):
+            return blob
+        try:
+            now = backend.info(key).size_bytes
+        except StorageError:
+            return blob  # some servers allow nobody to ask for the size alone
+        if now == size_bytes:
+            raise self._short(key, blob, size_bytes)
+        return Blob(blob.data, blob.start_bytes, now, blob.etag)
+
+    def short_answer(self, key: str, blob: Blob) -> ServerError | None:
+        """Return the error of an answer that ended before the object; None if it did not.
+
+        For callers that find an object incomplete: the store is asked for its size once more.
+        """
+        try:
+            size_bytes = self.info(key).size_bytes
+        except StorageError:
+            return None
+        if size_bytes is None or size_bytes <= (blob.size_bytes or blob.stop_bytes):
+            return None
+        return self._short(key, blob, size_bytes)
+
+    def _short(self, key: str, blob: Blob, size_bytes: int) -> ServerError:
+        url = self.location.display(key)
+        end = blob.stop_bytes if blob.size_bytes is None else blob.size_bytes
+        return ServerError(
+            f"the transfer of {url} ended at byte {end}, but the file has {size_bytes} bytes",
+            url=url,
+        )
 
     def _check_length(self, blob: Blob, key: str, start: int | None, stop: int | None) -> None:
         """Check that a transfer did not break off, which would look like the end of the object."""
@@ -173,33 +241,44 @@ class Store:
                 url=url,
             )
 
-    def list_objects(self, folder: str, stem: str, depth: int | None) -> Iterator[list[Entry]]:
-        """List objects whose key begins with `stem`, in batches; see `Backend.list_objects`."""
-        last = ""
-        for backend in self._connected():
-            attempts = settings().attempts
-            for attempt in range(attempts):
-                resume = last
-                try:
-                    for batch in backend.list_objects(folder, stem, depth):
-                        # Only the sorted listing of S3 can break off between two batches; after a
-                        # retry or a fallback, entries that were already returned are skipped.
-                        fresh = [entry for entry in batch if entry.key > resume]
-                        last = batch[-1].key
-                        yield fresh
-                    return
-                except NotMappableError:
-                    break
-                except ServerError as exc:
-                    failure = exc.with_traceback(None)
-                self._pause_or_give_up(failure, attempt, attempts, None)
-        raise StorageError(
-            f"no backend of {self} supports listing", url=self.location.display(folder)
+    def list_objects(
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        end_checks: list[Future[None]] | None = None,
+    ) -> Iterator[list[Entry]]:
+        """List objects whose key begins with `stem`, in batches.
+
+        Parameters
+        ----------
+        folder, stem, depth
+            See `Backend.list_objects`.
+        end_checks : list of Future, optional
+            Where given, the request that checks the end of the listing runs beside what the
+            caller does next. Its future is appended, and raises `IncompleteListingError` where
+            objects are missing: then the caller lists again without this argument. By default, the
+            end is checked before the iteration ends.
+
+        Raises
+        ------
+        StorageError
+            Also if the store answers with pages that are not the listing.
+        """
+        listing = CompleteListing(
+            self._connected(), folder, stem, depth, self.location.display(folder), self.pause
         )
+        batches = listing.batches()
+        for batch in batches:
+            if batch is not None:
+                yield batch
+            elif end_checks is not None:
+                end_checks.append(engine().fetch(partial(_check_end, batches)))
+                return
 
     def _retried(self, request: Callable[[Backend], T], byte_range: tuple[int, int] | None) -> T:
-        attempts = settings().attempts
-        for attempt in range(attempts):
+        for attempt in range(settings().attempts):
             try:
                 with engine().requests:
                     return self._first_able(request)
@@ -210,17 +289,14 @@ class Store:
                 if exc.byte_range is None:
                     exc.byte_range = byte_range
                 raise
-            self._pause_or_give_up(failure, attempt, attempts, byte_range)
+            self.pause(failure, attempt, byte_range)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _pause_or_give_up(
-        self,
-        failure: ServerError,
-        attempt: int,
-        attempts: int,
-        byte_range: tuple[int, int] | None,
+    def pause(
+        self, failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None
     ) -> None:
-        """Wait before the next attempt; raise after the last one."""
+        """Wait after a failed attempt, counted from 0; raise after the last one."""
+        attempts = settings().attempts
         if attempt + 1 == attempts:
             raise ServerError(
                 f"{failure.message}; gave up after {attempts} attempts",
@@ -246,6 +322,11 @@ class Store:
             self._backends = shared_backends(self.location, self.options, self.identity)
             self._pid = os.getpid()
         return self._backends
+
+
+def _check_end(rest: Iterator[list[Entry] | None]) -> None:
+    if any(rest):
+        raise IncompleteListingError
 
 
 def _unpickle(version: str, location: Location, options: Mapping[str, Any]) -> Store:

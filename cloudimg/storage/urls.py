@@ -10,6 +10,11 @@ from pathlib import Path
 from cloudimg.errors import ArgumentError
 
 _PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*://")
+_ONE_SLASH = re.compile(
+    r"(?i)^(s3a?|gs|gcs|az|abfss?|adl|wasbs?|https?|ftp|sftp|ssh|hdfs|webhdfs|oci|file|memory|github)"
+    r":/(?!/)"
+)
+"""A mistake that would name a local folder ``s3:``."""
 _SECRET_QUERY = re.compile(
     r"(?i)([?&](?:[^=&#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#\s]*)=)"
     r"[^&#\s]*"
@@ -107,6 +112,12 @@ def _naming_link(links: list[str]) -> int | None:
 
 def _split_link(link: str) -> tuple[str, str]:
     """Protocol and path of one link of a chain."""
+    if _ONE_SLASH.match(link):
+        right = _ONE_SLASH.sub(r"\1:///" if link.lower().startswith("file") else r"\1://", link)
+        raise ArgumentError(
+            f"{redact(link)} has one slash after its protocol; write {redact(right)}, or"
+            f" ./{redact(link)} for a local file"
+        )
     match = _PROTOCOL.match(link)
     protocol = match.group(0)[:-3].lower() if match else "file"
     path = link[match.end() :] if match else link

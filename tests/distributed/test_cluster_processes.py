@@ -90,7 +90,7 @@ class Archive:
         assert len(stored) == len(set(stored))
         assert set(stored) == {key for key in self.expected if "/c/" in key}
         journal = {key.split("/")[1] for key in found if key.startswith(".cloudimg/")}
-        assert journal <= {"plan.json", "done.json", "cells", "lease", "originals"}
+        assert journal <= {"plan.json", "done.json", "cells", "files", "lease", "originals"}
 
 
 @pytest.fixture(scope="module")
@@ -646,7 +646,7 @@ def test_many_headers_are_few_bytes(client: Any, meter: Meter, bucket: str) -> N
     source = image._opened.sources[0]
     files = FileNames.of(image._opened.grid)
     assert [name[-12:] for name in files.names(1)][::511] == ["img_0512.tif", "img_1024.tif"]
-    block = read_block(source.reader, files, 1)
+    block = read_block(source.reader, files, 0, 1)
     assert len(pickle.dumps(block)) < 12 * FILES_PER_BLOCK
     for t in (700, 1400):
         meter.put(bucket, f"src/img_{t:04d}.tif", seed.encode(plane[:-1]))

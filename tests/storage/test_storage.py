@@ -171,7 +171,8 @@ def test_listing_by_the_stem_never_the_rest_of_the_folder(meter: Meter, bucket: 
         with meter.measure() as traffic:
             answer = run(code, **environment)
         assert answer.returncode == 0, answer.stderr
-        assert traffic.lists == 1
+        # The listing, and the request for its end that begins with the last key.
+        assert traffic.lists == 2
 
 
 def test_zip_and_cache_chains(meter: Meter, bucket: str, tmp_path: Path) -> None:
@@ -480,10 +481,8 @@ def test_a_file_replaced_between_header_and_tiles(place: Place, backend: str) ->
 def test_a_file_cut_short_after_the_header(meter: Meter, bucket: str) -> None:
     data = seed.encode(np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8))
     meter.put(bucket, "cut.tif", data[:100_000])
-    image = cloudimg.open(f"s3://{bucket}/cut.tif", storage_options=meter.storage_options)
-    assert image.read({"y": slice(0, 100)}).shape == (100, 400)
     with pytest.raises(CorruptFileError, match=r"cut\.tif ends too early"):
-        image.read()
+        cloudimg.open(f"s3://{bucket}/cut.tif", storage_options=meter.storage_options)
 
 
 # Secrets
