@@ -495,6 +495,7 @@ def test_commands_of_contributing_are_those_of_the_readme() -> None:
     assert f'{everything} -m "not slow"' in commands
 
 
+@pytest.mark.slow
 def test_options_of_benchmarks_exist() -> None:
     text = " ".join(read("benchmarks/README.md").replace("\\\n", " ").split())
     used: dict[str, set[str]] = {}
@@ -679,6 +680,7 @@ def test_every_public_function_has_an_example() -> None:
     assert without == ["Image.write_input"]  # for the package's own use
 
 
+@pytest.mark.slow
 def test_examples_of_docstrings_run(stores: Stores, tmp_path: Path) -> None:
     modules = {"cloudimg", *(value.__module__ for _, value in public_functions())}
     package = REPOSITORY / "cloudimg"

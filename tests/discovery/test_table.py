@@ -112,6 +112,7 @@ def test_damaged_tables_are_refused(change) -> None:  # type: ignore[no-untyped-
         FileTable.from_parquet(change(data), "memory://t")
 
 
+@pytest.mark.slow
 def test_a_million_rows_are_small() -> None:
     pattern = compile_pattern("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
     builder = GridBuilder(pattern, UnmatchedCounter(pattern, str))

@@ -21,6 +21,8 @@ ERROR = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalError</Code>'
     "<Message>We encountered an internal error. Please try again.</Message></Error>"
 )
+
+pytestmark = pytest.mark.slow  # all of them together
 HTML = '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body><p>Sign in<br></body></html>'
 WRONG_PAGES: dict[str, dict[str, Any]] = {
     "error document": {"kind": "body", "body": ERROR},
@@ -159,7 +161,6 @@ def test_a_wrong_page_after_a_folder_that_was_skipped(
         cloudimg.open(url, storage_options=meter.storage_options)
 
 
-@pytest.mark.slow
 @wrong_pages
 @pytest.mark.parametrize("how_often", ["once", "always"])
 def test_migrating_copies_all_files_or_none(

@@ -16,6 +16,8 @@ import cloudimg
 from cloudimg.errors import ServerError
 from tests.support import seed
 
+pytestmark = pytest.mark.slow  # all of them together
+
 NAMES = [f"many/{i:04d}.tif" for i in range(1500)]
 WRONG_PAGES = {
     "HTML": b"<!DOCTYPE html><html><body>Sign in</body></html>",

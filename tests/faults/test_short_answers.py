@@ -13,6 +13,8 @@ from cloudimg.errors import CorruptFileError, ServerError
 from tests.support import seed
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # all of them together
+
 PIXELS = np.random.default_rng(0).integers(0, 255, (5, 60, 70), np.uint8)
 LARGE = np.random.default_rng(1).integers(0, 255, (800, 700), np.uint8)
 KINDS = ("short", "short-whole", "short-range")

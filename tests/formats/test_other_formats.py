@@ -367,6 +367,7 @@ def test_limits_are_kept_by_files_of_any_format(
     assert files.open("z1.png").shape == (200, 300)
 
 
+@pytest.mark.slow
 def test_a_file_that_was_replaced(files: Bucket) -> None:
     """The header of the first one is of another version than what is there now."""
     noisy = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
@@ -539,6 +540,7 @@ def after_a_mark(file: BinaryIO, url: str) -> Array:
     return load(file, url)
 
 
+@pytest.mark.slow
 def test_workers_read_formats_that_they_never_registered(files: Bucket, client: Client) -> None:
     """What decodes the files travels with the image; so do a user's reader and built-in ones."""
     pixels = np.stack([smooth(*SHAPE, first=i) for i in range(4)])

@@ -26,6 +26,7 @@ def upload(folder: Path, place: Place) -> None:
         place.put(path.name, path.read_bytes())
 
 
+@pytest.mark.slow
 def test_cv8000_wells_fields_z_and_the_channel_that_is_named_twice(
     acquisitions: Path, place: Place, cv8000_digests: dict[str, str]
 ) -> None:

@@ -141,11 +141,19 @@ def test_a_missing_attribute_within_tifffile_is_a_corrupt_file(
 
 def test_pixels_beyond_the_end(place: Place) -> None:
     big = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
-    for compression in (None, "zlib"):
+    options = place.storage_options
+    # Of uncompressed pixels, and where a segment begins beyond the end, the header tells.
+    for compression, n_bytes in ((None, 3000), ("zlib", 4000)):
         data = seed.encode(big, rowsperstrip=10, compression=compression)
-        url = place.put(f"cut_{compression}.tif", data[: len(data) - 3000])
+        url = place.put(f"cut_{compression}.tif", data[: len(data) - n_bytes])
         with pytest.raises(CorruptFileError, match=r"ends too early: .* up to \d+, but .* at byte"):
-            cloudimg.open(url, storage_options=place.storage_options)
+            cloudimg.open(url, storage_options=options)
+    # The byte count of the last compressed segment may be too large.
+    image = cloudimg.open(place.put("cut.tif", data[:-3000]), storage_options=options)
+    assert [note.kind for note in image.notes] == ["ends-early"]
+    np.testing.assert_array_equal(image.read({"y": slice(0, 50)}), big[:50])
+    with pytest.raises(CorruptFileError, match=r"ends too early.*bytes \d+-\d+"):
+        image.read()
 
 
 def test_the_error_for_a_bad_tile_has_its_byte_range(tmp_path: Path) -> None:

@@ -1254,6 +1254,7 @@ def test_attributes_of_an_ndtiff_dataset(shelf: Shelf) -> None:
 # Processes
 
 
+@pytest.mark.slow
 def test_sets_on_processes(shelf: Shelf) -> None:
     pixels = noise(3, 2, 2, 64, 64)
     shelf.put(ome_files([membership(pixels, by_time)], n_sub=1, described_in="set.companion.ome"))

@@ -71,11 +71,13 @@ def directory_moved_to_the_end(data: bytes) -> bytes:
     return bytes(moved + entries + arrays)
 
 
+@pytest.mark.slow
 def test_the_moved_directory_is_a_valid_file(big: npt.NDArray[np.uint16]) -> None:
     data = directory_moved_to_the_end(tiled(big[:1024, :1024], 256))
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), big[:1024, :1024])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_end", "most_requests"), [(False, 3), (True, 4)])
 def test_a_window_of_a_large_tiled_file(
     meter: Meter, bucket: str, big: npt.NDArray[np.uint16], at_end: bool, most_requests: int
@@ -210,6 +212,7 @@ def test_one_plane_of_a_stack(meter: Meter, bucket: str) -> None:
     assert traffic.bytes_sent == 200 * 300 * 2
 
 
+@pytest.mark.slow
 def test_a_million_blocks_make_a_small_graph_in_few_steps(meter: Meter, bucket: str) -> None:
     data = seed.encode(np.zeros((8, 10), np.uint8))
     meter.fill(
@@ -252,6 +255,7 @@ def test_a_million_files_along_one_axis_travel_small(meter: Meter, bucket: str) 
     assert len(pickle.dumps(array.dask)) < 100_000
 
 
+@pytest.mark.slow
 def test_automatic_chunks_stay_few(meter: Meter, bucket: str) -> None:
     data = seed.encode(np.zeros((8, 8), np.uint8))
     meter.fill(bucket, [f"t{t}_z{z}.tif" for t in range(300) for z in range(300)], data)

@@ -157,6 +157,7 @@ def test_a_listing_with_an_impossible_key_in_it(meter: Meter, bucket: str) -> No
     assert list(image.coords["z"]) == [1, 3]
 
 
+@pytest.mark.slow
 def test_listing_by_the_stem_never_the_rest_of_the_folder(meter: Meter, bucket: str) -> None:
     meter.fill(bucket, [f"exp/aaa_{i:05d}.tif" for i in range(5000)], TILED)
     meter.fill(bucket, [f"exp/scan_{i}.tif" for i in range(10)], TILED)
@@ -251,6 +252,7 @@ def public_file(meter: Meter, bucket: str) -> str:
 READ = "import cloudimg; print(cloudimg.open({url!r}, storage_options={options!r}).read().sum())"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fast path", "fsspec"])
 @pytest.mark.parametrize("source", ["environment", "profile", "default profile", "options"])
 def test_configuration_is_found_as_aws_tools_find_it(

@@ -309,6 +309,7 @@ def read_floats(name: str) -> Generator[Step, None, tuple[str, float]]:
         return type(exc).__name__, 0
 
 
+@pytest.mark.slow
 def test_lerc_that_crashes_its_decoder() -> None:
     found = {outcome.item: outcome for outcome in each_apart(read_floats, LERC_1)}
     assert not [outcome for outcome in found.values() if outcome.trouble]

@@ -163,6 +163,7 @@ ACQUISITIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_real_acquisitions_from_s3_to_s3(
     acquisitions: Path, meter: Meter, bucket: str, tmp_path: Path, name: str
@@ -389,6 +390,7 @@ def test_an_interrupted_migration_of_a_dask_array_is_resumed(tmp_path: Path) -> 
     assert cloudimg.verify(out, against_source=array)
 
 
+@pytest.mark.slow
 def test_one_request_at_a_time(meter: Meter, bucket: str) -> None:
     """No thread waits for another that it prevents from running."""
     seed.write(lambda key, data: meter.put(bucket, f"src/{key}", data))

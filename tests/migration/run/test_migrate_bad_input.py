@@ -726,6 +726,7 @@ except CloudimgError as exc:
 """
 
 
+@pytest.mark.slow
 def test_files_that_may_not_be_so_large(source: str, tmp_path: Path) -> None:
     """Like a full disk, but without the rights to mount one."""
     out = tmp_path / "copy.zarr"
