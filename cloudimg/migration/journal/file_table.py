@@ -1,7 +1,7 @@
 """The table of the files that a migration is made from, stored before the plan that names it.
 
-Its name is its checksum, so that a process that is killed before it stores the plan leaves the table
-of an earlier plan as it is.
+Its name is its checksum, so that a process that is killed before it stores the plan leaves the
+table of an earlier plan as it is.
 """
 
 from __future__ import annotations
