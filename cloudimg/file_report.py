@@ -33,6 +33,8 @@ KINDS = (
 ``mismatch``      it does not fit otherwise
 ================  ================================================================================
 """
+OTHER_THAN_FIRST = ("other-axes", "other-shape", "other-dtype", "mismatch")
+"""Kinds of files that differ from the first one, and may be good in themselves."""
 N_EXAMPLES = 5
 """Number of files of each kind that a report names."""
 _TEXT_CHARACTERS = 200

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from cloudimg.api.images import open_image
 from cloudimg.discovery.table import TableChanges, changes_between
 from cloudimg.distributed.run import once
-from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.errors import (
+    ArgumentError,
+    CorruptFileError,
+    FormatError,
+    GridError,
+    NotFoundError,
+)
 from cloudimg.image.image import Image
 from cloudimg.migration.journal.destination import Destination, open_destination
 from cloudimg.migration.journal.file_table import get_files
@@ -98,18 +104,25 @@ def verify(
     destination = open_destination(url, storage_options)
     state = load(destination)
     client = once(client)
-    against = None
+    against, unreadable = None, ""
     if against_source is not False:
-        write_input, changes = _write_input_to_compare(
-            destination, state, against_source, source_options
-        )
-        against = Against(write_input, _n_sampled(sample, state), changes)
+        n_sampled = _n_sampled(sample, state)
+        try:
+            write_input, changes = _write_input_to_compare(
+                destination, state, against_source, source_options
+            )
+            against = Against(write_input, n_sampled, changes)
+        except (NotFoundError, FormatError, GridError) as exc:
+            if against_source is not True:
+                raise
+            unreadable = exc.message
     elif sample is not None:
         raise ArgumentError("sample= needs against_source=True")
     return verify_copy(
         destination,
         state,
         against,
+        unreadable=unreadable,
         max_bytes=memory(max_mem, client),
         client=client,
         progress=progress_callback(progress),

@@ -181,7 +181,9 @@ def _find_by_pattern(
         else:
             files += _matching(pattern, batch, unmatched)
     beside = unmatched.build(
-        _display(store, scope.begins_with), is_narrow=not scope.is_whole_folder
+        _display(store, scope.begins_with),
+        is_narrow=not scope.is_whole_folder,
+        below=scope.below,
     )
     if not files and not len(builder):
         if exclusion.n_excluded and not beside.n_objects:
@@ -329,6 +331,13 @@ class _Scope:
     """Pattern text with which all listed names begin."""
     is_whole_folder: bool
     """Whether that is the whole folder."""
+
+    @property
+    def below(self) -> str:
+        """What is not listed below the folder, as text in parentheses."""
+        if self.depth is None:
+            return ""
+        return " (without subfolders)" if self.depth == 1 else f" (to a depth of {self.depth})"
 
     def reaches(self, key: str) -> bool:
         """Whether an object lies in the folders to list; listings of S3 and the like have all."""

@@ -30,6 +30,8 @@ class Unmatched:
     """URL of the folder that was listed, or the text with which the listed URLs begin."""
     is_narrow: bool
     """Whether only names that begin with the stem of the pattern were listed, not its folder."""
+    below: str = ""
+    """What was not looked at below the folder, as text in parentheses."""
     n_objects: int = 0
     """Number of objects."""
     n_images: int = 0
@@ -46,7 +48,7 @@ class Unmatched:
         """What was listed, as text; what was not looked at is named too."""
         if self.is_narrow:
             return f"names that begin with {self.where}; the rest of the folder was not looked at"
-        return self.where
+        return f"{self.where}{self.below}"
 
     def error(self, shown: str) -> UnmatchedFilesError:
         """The error for a copy that would leave out images.
@@ -119,11 +121,12 @@ class UnmatchedCounter:
         if len(examples) < _EXAMPLES:
             examples.append(name)
 
-    def build(self, where: str, *, is_narrow: bool) -> Unmatched:
+    def build(self, where: str, *, is_narrow: bool, below: str = "") -> Unmatched:
         """Return what was counted; see `Unmatched` for the parameters."""
         return Unmatched(
             where=where,
             is_narrow=is_narrow,
+            below=below,
             n_objects=self.n_objects,
             n_images=self._n_images,
             kinds=tuple(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cloudimg.discovery.folder import is_folder
+from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing, find_files, listed_before, locate, look_up
 from cloudimg.discovery.unmatched import Unmatched
@@ -187,6 +188,7 @@ def _notes_of_listing(listing: Listing, arguments: OpenArguments) -> Iterator[No
         yield beside.note()
     if listing.excluded is not None:
         yield listing.excluded
+    yield from notes_of_gaps(listing.grid)
 
 
 def _list(

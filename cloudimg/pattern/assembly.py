@@ -58,7 +58,8 @@ def _in_context(token: Token, following: Sequence[Token]) -> str:
         end += other.regex
     else:
         end += r"\Z"
-    return f"((?>(?:(?!{end})[^/])+))"
+    visible = r"(?!\.)" if token.begins_name else ""  # as for wildcards
+    return f"({visible}(?>(?:(?!{end})[^/])+))"
 
 
 def _ends_surely(token: Token, following: Sequence[Token]) -> bool:

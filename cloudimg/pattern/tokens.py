@@ -41,6 +41,7 @@ class Token:
     star: str = ""  # "*" or "**"
     field: Field | None = None
     spec: str = ""
+    begins_name: bool = False  # of a file or folder
 
     @property
     def is_literal(self) -> bool:
@@ -172,7 +173,8 @@ def _read_field(text: str, at: int) -> tuple[Token, int]:
     beside = text[end + 1 :].startswith("{") and not text[end + 1 :].startswith("{{")
     kind, regex = _kind_and_regex(spec, beside, fail)
     made = Field(found[1], regex, kind, spec if kind in ("time", "elapsed") else "")
-    return Token(source, at, regex, field=made, spec=spec), end + 1
+    begins = _begins_name(text, at)
+    return Token(source, at, regex, field=made, spec=spec, begins_name=begins), end + 1
 
 
 def _kind_and_regex(spec: str, beside: bool, fail: Fail) -> tuple[str, str]:

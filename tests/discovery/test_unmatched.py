@@ -50,7 +50,7 @@ def test_kinds_are_counted(tmp_path: Path) -> None:
 def test_a_stem_that_is_a_folder_is_listed_as_a_whole(tmp_path: Path) -> None:
     put(tmp_path, "1.tif", "2.tif", "x.tif")
     files = files_of(tmp_path, "{z}.tif")
-    assert (files["unmatched"], files["listed"]) == (1, f"{tmp_path}/")
+    assert (files["unmatched"], files["listed"]) == (1, f"{tmp_path}/ (without subfolders)")
 
 
 def test_the_extension_of_the_pattern_is_that_of_an_image(tmp_path: Path) -> None:

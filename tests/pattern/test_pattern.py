@@ -190,6 +190,9 @@ MATCHES = [
     ("{a:s}[-_]{b:s}", "x-y_z", {"a": "x", "b": "y_z"}),
     ("{a:s}{b:p|q}_{c}", "xpq_4", {"a": "xp", "b": "q", "c": 4}),
     ("{a:s}", "anything else", {"a": "anything else"}),
+    ("{a:s}.tif", "._a.tif", None),  # hidden
+    ("d/{a:s}.tif", "d/._a.tif", None),
+    ("x{a:s}.tif", "x.a.tif", {"a": ".a"}),
     # regular expressions
     ("{well:[A-P]\\d{2}}_", "B03_", {"well": "B03"}),
     ("{well:[A-P]\\d{2}}_", "Q03_", None),

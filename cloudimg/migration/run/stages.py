@@ -10,6 +10,7 @@ from functools import partial
 from cloudimg.discovery.table import changes_between
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import BadFilesError, ChangedError, CloudimgError, counted
+from cloudimg.file_report import OTHER_THAN_FIRST
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import END_MARK, Inventory
@@ -183,6 +184,25 @@ class MigrationRun:
         error.report = report
         return error
 
+    def _refuse_odd_first(self) -> None:
+        """Refuse a copy in which most files were filled because the first one is the odd one.
+
+        Raises
+        ------
+        BadFilesError
+        """
+        report = self._committed.filled.report(self._state.source.get("files", {}))
+        n_other = sum(each.n_files for each in report.kinds if each.kind in OTHER_THAN_FIRST)
+        if report.n_files and 2 * n_other > report.n_files:
+            error = BadFilesError(
+                f"{n_other} of {report.n_files} files have other axes, another shape or another"
+                f" dtype than the first one: {self._destination.url} would consist of fill values."
+                " Leave the first file out with exclude=, and start over with overwrite=True",
+                url=self._destination.url,
+            )
+            error.report = report
+            raise error
+
     def _run_here(self, stage: int, numbers: list[int], report: Report) -> None:
         """Do cells in this process."""
         in_flight = cells_in_flight(self._plan, self._options.max_bytes)
@@ -244,6 +264,7 @@ class MigrationRun:
         ChangedError
             If the source changed while it was read.
         """
+        self._refuse_odd_first()
         self._source_check.start()
         found = documents(self._plan, facts, self._committed.contrast.limits())
         *others, root = found

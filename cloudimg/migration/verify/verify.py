@@ -55,6 +55,7 @@ def verify(
     state: State,
     against: Against | None,
     *,
+    unreadable: str = "",
     max_bytes: int,
     client: Client | None,
     progress: AdvanceCallback | None,
@@ -69,6 +70,8 @@ def verify(
         The migration that wrote it.
     against : Against, optional
         A source to compare the pixels with.
+    unreadable : str
+        Why the source could not be opened; empty if it was, or need not be.
     max_bytes : int
         Memory for cells in flight.
     client : distributed.Client or callable, optional
@@ -84,6 +87,8 @@ def verify(
         If the store fails. Problems of the copy are part of the result.
     """
     work = _Verifying(destination, state, max_bytes=max_bytes, client=client)
+    if unreadable:
+        work.add(destination.url, f"the source cannot be opened: {unreadable}")
     return work.run(against, progress)
 
 
@@ -161,7 +166,8 @@ class _Verifying:
             notes += (against.changes.newer_files(),)
         return notes
 
-    def _add(self, url: str, what: str) -> None:
+    def add(self, url: str, what: str) -> None:
+        """Add a problem."""
         self._add_all([Problem(url, what)])
 
     def _add_all(self, problems: Iterable[Problem]) -> None:
@@ -183,17 +189,17 @@ class _Verifying:
             if (end_mark.plan_id, end_mark.n_cells) == (self.state.id, self.plan.total_cells):
                 return end_mark
             what = "the end mark is of another migration"
-        self._add(self.destination.display(END_MARK), what)
+        self.add(self.destination.display(END_MARK), what)
         return None
 
     def _compare_end_mark(self, end_mark: EndMark) -> None:
         if end_mark.records_digest != self.records_digest.digest():
             what = "the commit records are not those that the migration finished with"
-            self._add(self.destination.display(END_MARK), what)
+            self.add(self.destination.display(END_MARK), what)
         recorded, found = end_mark.notes, self._facts().source_notes
         if [note.to_json() for note in recorded] != [note.to_json() for note in found]:
             what = "the end mark has other notes than the plan and the commit records"
-            self._add(self.destination.display(END_MARK), what)
+            self.add(self.destination.display(END_MARK), what)
 
     def _source(self, against: Against | None) -> Input | None:
         """Pixels to compare with; a problem if the source changed since the migration."""
@@ -210,10 +216,10 @@ class _Verifying:
         if changes is not None:
             if changes.n_replaced or changes.n_removed:
                 what = f"the source changed since it was migrated: {changes}"
-                self._add(self.destination.url, what)
+                self.add(self.destination.url, what)
         # The name of an array may differ between runs: its pixels are compared.
         elif given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
-            self._add(self.destination.url, "the source changed since it was migrated")
+            self.add(self.destination.url, "the source changed since it was migrated")
         return against.write_input.pixels
 
     def _check_table(self) -> None:
@@ -221,7 +227,7 @@ class _Verifying:
         try:
             get_files(self.destination, self.state.files_sha256)
         except CorruptFileError as exc:
-            self._add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
+            self.add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
 
     def _sampled(self, against: Against | None) -> npt.NDArray[np.bool_] | None:
         if against is None or against.n_sampled is None:
@@ -284,9 +290,9 @@ class _Verifying:
             self.n_documents += 1
             try:
                 if self.destination.get(key) != expected:
-                    self._add(self.destination.display(key), "is not the metadata that was written")
+                    self.add(self.destination.display(key), "is not the metadata that was written")
             except NotFoundError:
-                self._add(self.destination.display(key), "missing")
+                self.add(self.destination.display(key), "missing")
 
     def _documents(self) -> Iterable[tuple[str, bytes]]:
         return documents(self.plan, self._facts(), self.contrast.limits())
@@ -299,13 +305,13 @@ class _Verifying:
         """Report objects that neither plan nor commit records list; readers may use them."""
         for path in leftovers(self.destination):
             what = "left over from a write that was killed: running the migration again deletes it"
-            self._add(str(path), what)
+            self.add(str(path), what)
         listed = []
         for entry in self.destination.list():
             if not entry.key.startswith(f"{JOURNAL}/"):
                 listed.append(entry.key)
             elif not self._is_of_journal(entry.key):
-                self._add(self.destination.display(entry.key), "does not belong to the journal")
+                self.add(self.destination.display(entry.key), "does not belong to the journal")
         if not self.has_all_records:
             return
         # Without problems nothing is missing: equal numbers mean equal sets.
@@ -314,7 +320,7 @@ class _Verifying:
         known = set(self._known_keys())
         for key in listed:
             if key not in known:
-                self._add(self.destination.display(key), "does not belong to the image")
+                self.add(self.destination.display(key), "does not belong to the image")
 
     def _is_of_journal(self, key: str) -> bool:
         is_lease = key.startswith(f"{LEASES}/")

@@ -393,3 +393,15 @@ def test_workers_warn_the_client(client: Client, archive: Path) -> None:
         wait_until(lambda: bool(caught), "a warning of a worker")
     assert caught[0].category is CloudimgWarning
     assert "t0_z2.tif (truncated)" in str(caught[0].message)
+
+
+def test_an_odd_first_file_does_not_fill_all_others(tmp_path: Path) -> None:
+    for i in range(20):
+        side = 6 if i == 0 else 8
+        (tmp_path / f"f_{i:03d}.tif").write_bytes(seed.encode(np.ones((side, side), np.uint8)))
+    source, out = f"{tmp_path}/f_{{i:03d}}.tif", tmp_path / "copy.ome.zarr"
+    with pytest.raises(BadFilesError, match=r"19 of 20 files .* than the first one.*exclude="):
+        cloudimg.migrate(source, out, bad="fill")
+    assert not (out / "zarr.json").exists()
+    cloudimg.migrate(source, out, bad="fill", exclude="f_000.tif", overwrite=True)
+    assert cloudimg.verify(out, against_source=True)
