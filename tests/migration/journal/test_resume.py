@@ -392,7 +392,8 @@ def test_a_complete_copy_costs_few_requests(meter: Meter, bucket: str, archive: 
     with meter.measure() as traffic:
         copy(archive, url, options, SHAPE)
     ours = [r for r in traffic.requests if r.key.startswith("copy.zarr") or "prefix" in str(r)]
-    assert len(ours) <= 14, [(r.method, r.key) for r in ours]
+    # Among them are two requests that prove that listings are complete.
+    assert len(ours) <= 15, [(r.method, r.key) for r in ours]
     assert not [r for r in ours if "/cells/" in r.key]
 
 
