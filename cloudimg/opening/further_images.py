@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cloudimg.errors import ArgumentError
+from collections.abc import Sequence
+
+from cloudimg.errors import ArgumentError, counted
 from cloudimg.opening.open_files import Opened
 from cloudimg.opening.options import OpenArguments
 from cloudimg.tiff import IMAGE, FileImage
@@ -22,14 +24,40 @@ def refuse_further_images(opened: Opened, arguments: OpenArguments) -> None:
     if arguments.series is not None:
         return
     for header in opened.inspection.headers:
-        if any(image.role == IMAGE for image in header.images[1:]):
-            listed = "; ".join(_described(image) for image in header.images[:_SHOWN])
-            more = len(header.images) - _SHOWN
+        if has_further_images(header.images):
             raise ArgumentError(
                 f"{header.url} has {len(header.images)} images, and a copy takes one of them: pass"
-                f" series=N to choose it ({listed}{f'; and {more} more' if more > 0 else ''})",
+                f" series=N to choose it ({_listed(header.images)})",
                 url=header.url,
             )
+
+
+def has_further_images(images: Sequence[FileImage]) -> bool:
+    """Whether a copy of the first image of a file leaves out another one that is an image."""
+    return any(image.role == IMAGE for image in images[1:])
+
+
+def further_images_in(files: Sequence[tuple[str, Sequence[FileImage]]]) -> ArgumentError:
+    """Return the error for files that turn out to have several images while they are copied.
+
+    Parameters
+    ----------
+    files : sequence of tuple
+        URL and images of each of these files, of which there is at least one.
+    """
+    url, images = files[0]
+    more = f"; {counted(len(files) - 1, 'more file has', 'more files have')} several images, too"
+    return ArgumentError(
+        f"{url} has {len(images)} images, and a copy takes one of them: pass series=0 to copy the"
+        f" first image of each file ({_listed(images)}){more if len(files) > 1 else ''}",
+        url=url,
+    )
+
+
+def _listed(images: Sequence[FileImage]) -> str:
+    listed = "; ".join(map(_described, images[:_SHOWN]))
+    more = len(images) - _SHOWN
+    return f"{listed}; and {more} more" if more > 0 else listed
 
 
 def _described(image: FileImage) -> str:

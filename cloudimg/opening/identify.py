@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+from cloudimg.notes import Remark
 from cloudimg.opening.dataset_description import TIFF_ENDS, read_headers
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.reader import Reader
@@ -20,6 +21,7 @@ from cloudimg.tiff.multifile import PlaneTable
 _MAX_LISTED = 10_000
 _MAX_CANDIDATES = 256
 """Files beside a set among which one that was renamed is looked for."""
+_SHOWN = 3
 
 Entries = Sequence[Entry | None]
 
@@ -36,8 +38,8 @@ def find_by_uuid(
     opened: tuple[str, str],
     *,
     all_files: bool,
-) -> Entries:
-    """Return the file that has each UUID, or the one of its name where no UUID tells more.
+) -> tuple[Entries, tuple[Remark, ...]]:
+    """Find the file that has each UUID, or the one of its name where no UUID tells more.
 
     Parameters
     ----------
@@ -50,12 +52,19 @@ def find_by_uuid(
         Key and UUID of the file that was opened.
     all_files : bool
         Whether to read the headers of all files, even if nothing contradicts their names.
+
+    Returns
+    -------
+    entries : sequence of Entry or None
+    remarks : tuple of Remark
+        One if files whose headers were read have the same UUID.
     """
     if not has_identities(planes):
-        return entries
+        return entries, ()
     by_key = {entry.key: entry for entry in entries if entry is not None}
+    seen = {} if all_files else _at_odds(reader, planes, entries, opened)
     claims: dict[str, str] = {}
-    if all_files or _is_contradicted(reader, planes, entries, opened):
+    if all_files or (seen and not _are_shared(planes.uuids, seen)):
         claims = _claims(reader, list(by_key))
     kept = _kept(planes.uuids, entries, claims)
     wanted = set(planes.uuids) - kept.keys() - set(claims.values())
@@ -65,9 +74,10 @@ def find_by_uuid(
         found = _claims(reader, list(beside))
         claims |= {key: uuid for key, uuid in found.items() if uuid in wanted}
     if _are_shared(planes.uuids, claims):
-        return entries
+        return entries, on_shared_uuids(planes, claims)
     by_uuid = {uuid: by_key[key] for key, uuid in claims.items()}
-    return [by_uuid.get(uuid, kept.get(uuid)) for uuid in planes.uuids]
+    resolved = [by_uuid.get(uuid, kept.get(uuid)) for uuid in planes.uuids]
+    return resolved, on_shared_uuids(planes, seen)
 
 
 def _kept(uuids: Sequence[str], entries: Entries, claims: Mapping[str, str]) -> dict[str, Entry]:
@@ -86,20 +96,47 @@ def _are_shared(uuids: Sequence[str], claims: Mapping[str, str]) -> bool:
     return any(counts[uuid] > 1 for uuid in uuids)
 
 
-def _is_contradicted(
+def on_shared_uuids(planes: PlaneTable, claims: Mapping[str, str]) -> tuple[Remark, ...]:
+    """A remark about files that have the same UUID of a dataset, if there are any.
+
+    Micro-Manager writes the UUID of the first file into all of them. A copy of one file that was
+    stored under the name of another one looks the same.
+
+    Parameters
+    ----------
+    planes : PlaneTable
+    claims : mapping
+        UUIDs in the headers of files, by key.
+    """
+    counts = Counter(claims.values())
+    uuid = next((each for each in planes.uuids if counts[each] > 1), None)
+    if not has_identities(planes) or uuid is None:
+        return ()
+    names = sorted(key.rpartition("/")[2] for key, each in claims.items() if each == uuid)
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    text = (
+        f"{len(names)} files of the dataset have the same UUID, {uuid}: {shown}. Which planes each"
+        " of them holds is known from its name alone"
+    )
+    return (Remark("duplicate-uuid", text),)
+
+
+def _at_odds(
     reader: Reader, planes: PlaneTable, entries: Entries, opened: tuple[str, str]
-) -> bool:
-    """Whether the file that was opened has the UUID of another file, which has not the same one."""
+) -> dict[str, str]:
+    """UUIDs by key of the file that was opened and of the one whose UUID it has.
+
+    Empty if its UUID does not contradict its name.
+    """
     key, uuid = opened
     by_name = {entry.key: number for number, entry in enumerate(entries) if entry is not None}
     if key not in by_name or uuid not in planes.uuids:
-        return False
+        return {}
     number = planes.uuids.index(uuid)
     if number == by_name[key]:
-        return False
+        return {}
     other = entries[number]
-    # Micro-Manager writes the UUID of the first file into all of them.
-    return other is None or _claims(reader, [other.key])[other.key] != uuid
+    return {key: uuid} | ({} if other is None else _claims(reader, [other.key]))
 
 
 def _claims(reader: Reader, keys: Sequence[str]) -> dict[str, str]:

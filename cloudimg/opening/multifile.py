@@ -36,7 +36,7 @@ from cloudimg.opening.dataset_description import (
 )
 from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
 from cloudimg.opening.header import Header, remarks_of
-from cloudimg.opening.identify import find_by_uuid, has_identities
+from cloudimg.opening.identify import find_by_uuid, has_identities, on_shared_uuids
 from cloudimg.opening.inspect_headers import HeaderInspection, rename_axes
 from cloudimg.opening.options import OpenArguments
 from cloudimg.reading.file_task import levels_of
@@ -104,7 +104,7 @@ def open_dataset(
     own = key, opened.parsed.uuid if opened is not None else ""
     url = reader.store.location.display(key)
     for all_files in (False, True):
-        entries = find_by_uuid(members, planes, named, own, all_files=all_files)
+        entries, shared = find_by_uuid(members, planes, named, own, all_files=all_files)
         present = _present(planes, entries, url, fill=is_filled)
         grid = _grid(reader, planes, entries, present)
         # Where all headers have been read, nothing is left to be checked.
@@ -113,13 +113,14 @@ def open_dataset(
         first = inspection.headers[0]
         is_right = not _is_another(members.headers.cached(first.key), grid.first(), identities)
         if is_right and arguments.validate == "all":
-            is_right, bad = _validate(members, grid, planes, first, notes, identities)
+            is_right, bad, uuids = _validate(members, grid, planes, first, notes, identities)
             if is_right:
+                notes.add(on_shared_uuids(planes, uuids), url)
                 inspection = _accept(inspection, grid, bad, arguments)
         if is_right:
             break
     notes.add(tuple(remarks_on(planes.images, reader.headers.context.series)), url)
-    notes.add(on_files(planes, keys, entries, present), url)
+    notes.add((*shared, *on_files(planes, keys, entries, present)), url)
     n_files = sum(entry is not None for entry in entries)
     inspection = replace(inspection, notes=notes.notes())
     return OpenDataset(grid, inspection, planes.page_of, n_files, identities)
@@ -204,7 +205,7 @@ def _validate(
     first: Header,
     notes: DatasetNotes,
     identities: Identities | None,
-) -> tuple[bool, list[CloudimgError]]:
+) -> tuple[bool, list[CloudimgError], dict[str, str]]:
     """Read every header and compare every page with the first one.
 
     Returns
@@ -213,6 +214,8 @@ def _validate(
         False if a file has the UUID of another one; then other problems do not matter.
     problems : list of CloudimgError
         Files and pages that do not fit.
+    uuids : dict
+        UUIDs in the headers of files, by key.
     """
     numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
     present, firsts = np.unique(numbers.ravel(), return_index=True)
@@ -221,15 +224,17 @@ def _validate(
     indices = [tuple(int(i) for i in index) for index in flat]
     keys = [reader.store.location.key_of(grid.keys(index)) for index in indices]
     problems: list[CloudimgError] = []
+    uuids: dict[str, str] = {}
     is_right = True
     headers = read_headers(reader, keys)
-    for number, index, opened in zip(present, indices, headers, strict=True):
+    for number, index, key, opened in zip(present, indices, keys, headers, strict=True):
         pages = planes.page_of[numbers == number].tolist()
         problems += _page_problems(opened, pages, first)
         if isinstance(opened, OpenFile):
+            uuids[key] = opened.parsed.uuid
             is_right = is_right and not _is_another(opened, index, identities)
             notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
-    return is_right, problems
+    return is_right, problems, uuids
 
 
 def _accept(

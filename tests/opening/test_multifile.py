@@ -456,7 +456,25 @@ def test_a_uuid_that_all_files_have_identifies_none(shelf: Shelf) -> None:
     shelf.put(files)
     for name in files:
         check(shelf.open(name), PIXELS)
-        check(shelf.open(name, validate="all"), PIXELS)
+        image = shelf.open(name, validate="all")
+        check(image, PIXELS)
+        (note,) = image.notes
+        assert (note.kind, note.urls) == ("duplicate-uuid", (shelf.url(name),))
+
+
+def test_a_copy_under_the_name_of_another_file_is_told(shelf: Shelf) -> None:
+    """Its UUID is that of the file that it is a copy of, which is there as well."""
+    files = ome_files([membership(PIXELS, by_time)])
+    shelf.put({**files, "t1.ome.tif": files["t2.ome.tif"]})
+    for name, options in (("t1.ome.tif", {}), ("t0.ome.tif", {"validate": "all"})):
+        (note,) = shelf.open(name, **options).notes
+        assert note.kind == "duplicate-uuid"
+        uuid = uuid_of("t2.ome.tif")
+        assert f"2 files of the dataset have the same UUID, {uuid}: t1.ome.tif, t2" in note
+    with pytest.raises(MismatchError, match="UUID of another file"):
+        shelf.open("t0.ome.tif").read()
+    shelf.put(files)
+    assert shelf.open("t1.ome.tif", validate="all").notes == ()
 
 
 def test_names_with_folders(shelf: Shelf) -> None:

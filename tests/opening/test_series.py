@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,11 @@ def test_only_a_later_file_has_a_further_image(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"a_1\.tif has 2 images"):
         cloudimg.migrate(url, tmp_path / "all.zarr", validate="all")
     # Its header is not read before its pixels are.
-    (note,) = cloudimg.migrate(url, tmp_path / "first.zarr").notes
+    out = tmp_path / "first.zarr"
+    assert cloudimg.dry_run(url)
+    with pytest.raises(ArgumentError, match=r"a_1\.tif has 2 images.*: pass series=0 to copy the"):
+        cloudimg.migrate(url, out)
+    (note,) = cloudimg.migrate(url, out, series=0).notes
     assert note.kind == "further-images"
     assert note.urls == (str(tmp_path / "a_1.tif"),)
 
@@ -453,6 +458,33 @@ def test_planes_are_missing_in_the_middle(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         image.read(), np.stack([pages[1], filled, filled, pages[0], pages[2]])
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "placed", "reason"),
+    [
+        ('<TiffData IFD="1" PlaneCount="6"/>', range(1, 6), "but 1 of them is placed after the"),
+        ('<TiffData IFD="4" PlaneCount="6"/>', (4, 5), "but 4 of them are placed after the"),
+        ('<TiffData IFD="0" PlaneCount="4"/>', range(4), "but places only 4 of them in the"),
+    ],
+)
+def test_planes_and_pages_without_each_other(
+    tmp_path: Path, content: str, placed: Sequence[int], reason: str
+) -> None:
+    """As many planes as pages, but both some planes and some pages have no counterpart."""
+    pages = noise(6, 6, 7)
+    path = tmp_path / "a.ome.tif"
+    path.write_bytes(planned({"T": 6}, pages, content))
+    reason = rf"{6 - len(placed)} of 6 planes .* describes 6 planes, {reason}.* 6 pages"
+    with pytest.raises(MissingFilesError, match=reason):
+        cloudimg.open(path)
+    image = cloudimg.open(path, missing="fill", fill_value=2)
+    expected = np.full((6, 6, 7), 2, np.uint16)
+    expected[: len(placed)] = pages[list(placed)]
+    np.testing.assert_array_equal(image.read(), expected)
+    notes = kinds(image)
+    assert re.search(reason, notes["missing-planes"])
+    assert f"has 6 pages, but the OME-XML places only {len(placed)}" in notes["surplus-pages"]
 
 
 def test_a_stopped_acquisition_with_levels_and_names(tmp_path: Path) -> None:

@@ -97,11 +97,14 @@ def run_cell(
     ------
     StorageError, FormatError, GridError
         The cell has no commit record then, and will be done again.
+    ArgumentError
+        A file has several images of which none was chosen; the cell has no commit record, either.
     """
     cell = job.plan.cell(stage, number)
     files = _CellFiles(job.source, cell)
     pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open, files.filled.on_bad)
     files.noted.refuse_differing(files.filled.bad_indices)
+    files.noted.refuse_further_images(files.filled.bad_indices)
     if after_read is not None:
         after_read()
     if files.filled.are_refused():

@@ -56,6 +56,8 @@ class ImageInput:
     axes_mapping: AxesMapping
     expected: ExpectedFacts | None = None
     """What the first file says of the whole image, with which the others are compared."""
+    series_is_chosen: bool = True
+    """Whether the user chose which image of each file is copied, see `OpenArguments.series`."""
 
     def read(
         self,

@@ -8,9 +8,11 @@ from cloudimg.errors import MismatchError
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.inputs import ImageInput, Input
 from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.opening.further_images import further_images_in, has_further_images
 from cloudimg.reading.agreement import differing_files
 from cloudimg.reading.file_facts import facts_of
 from cloudimg.reading.header_cache import OpenFile
+from cloudimg.tiff import FileImage
 
 
 class NotedFiles:
@@ -38,6 +40,7 @@ class NotedFiles:
             self._region = self.input.axes_mapping.to_source(cell.image, cell.region)
         self._remarks: dict[tuple[int, ...], tuple[str, tuple[Remark, ...]]] = {}
         self._differing: dict[tuple[int, ...], MismatchError] = {}
+        self._further: dict[tuple[int, ...], tuple[str, tuple[FileImage, ...]]] = {}
 
     def has_first_pixel(self, index: tuple[int, ...]) -> bool:
         """Whether the first pixel of the file at an index of the grid lies in the cell."""
@@ -49,6 +52,9 @@ class NotedFiles:
         """Keep the remarks about a file. Called from many threads."""
         if self.input is None or not self.input.source.files.is_first_page(index):
             return
+        images = opened.parsed.images
+        if not self.input.series_is_chosen and has_further_images(images):
+            self._further[index] = opened.url, images
         remarks = (*opened.parsed.remarks, *self._compare(self.input, index, opened))
         if not remarks:
             return
@@ -83,6 +89,22 @@ class NotedFiles:
         errors = [error for index, error in sorted(self._differing.items()) if index not in bad]
         if errors:
             raise differing_files(errors)
+
+    def refuse_further_images(self, bad: Collection[tuple[int, ...]] = ()) -> None:
+        """Refuse files of several images, which opening did not read, if none was chosen.
+
+        Parameters
+        ----------
+        bad : collection of tuple
+            Indices of files whose pixels are not used.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        found = [file for index, file in sorted(self._further.items()) if index not in bad]
+        if found:
+            raise further_images_in(found)
 
     def notes(self, bad: Collection[tuple[int, ...]] = ()) -> tuple[Note, ...]:
         """One note per kind; the same whichever file was opened first.

@@ -107,6 +107,7 @@ def write_input_of_image(
             replace(source, reader=source.reader.using(compares_facts=True)),
             axes_mapping,
             opened.inspection.expected,
+            series_is_chosen=arguments.series is not None,
         ),
         axes_mapping=axes_mapping,
         dtype=source.dtype,

@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster
 
 import cloudimg
 from cloudimg.cli.main import main
+from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import as_json, open_destination
 from cloudimg.migration.journal.inventory import END_MARK, read_end_mark
 from cloudimg.migration.journal.records import read_record, record_key
@@ -320,6 +321,66 @@ def test_headers_that_are_read_for_the_names_of_channels(tmp_path: Path) -> None
     document = json.loads((tmp_path / "copy.zarr/zarr.json").read_text())
     channels = document["attributes"]["ome"]["omero"]["channels"]
     assert [channel["label"] for channel in channels] == ["stain 0", "stain 1", "stain 2"]
+
+
+# Further images, of which opening did not know
+
+
+def files_with_more(folder: Path, numbers: tuple[int, ...]) -> str:
+    """A pattern of five files, some of which have a second image."""
+    for z in range(5):
+        with tifffile.TiffWriter(folder / f"p_{z}.tif") as writer:
+            writer.write(np.full((64, 64), z, np.uint8), metadata=None, photometric="minisblack")
+            if z in numbers:
+                writer.write(np.full((30, 20), 9, np.uint8), photometric="minisblack")
+    return f"{folder}/p_{{z}}.tif"
+
+
+def test_further_images_that_only_cells_find_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the cell has a commit record; the same copy goes on once an image was chosen."""
+    pattern, out = files_with_more(tmp_path, (3, 4)), tmp_path / "copy.zarr"
+    assert main(["migrate", pattern, str(out)]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/p_3.tif has 2 images, and a copy takes one of them" in error
+    assert "pass --series 0 to copy the first image of each file (--series 0: 64 x 64" in error
+    assert "--series 1: 30 x 20 uint8); 1 more file has several images, too" in error
+    assert records(out) == []
+    for _ in range(2):  # it is refused again, and the same cells stay undone
+        with pytest.raises(ArgumentError, match=r"p_[34]\.tif has 2 images"):
+            cloudimg.migrate(pattern, tmp_path / "parts.zarr", **PARTS, max_mem=165_000)
+    read = {key for record in records(tmp_path / "parts.zarr") for key in record["sources"]}
+    assert not [key for key in read if key.endswith(("p_3.tif", "p_4.tif"))]
+    done = cloudimg.migrate(pattern, tmp_path / "parts.zarr", **PARTS, series=0)
+    assert done.n_done_before > 0
+    (note,) = about_files(done.notes)
+    assert (note["kind"], note["n_files"]) == ("further-images", 2)
+    proof = cloudimg.verify(tmp_path / "parts.zarr", against_source=True)
+    assert proof, str(proof)
+    assert about_files(proof.notes) == [note]
+
+
+def test_further_images_are_refused_on_a_cluster(tmp_path: Path) -> None:
+    pattern, out = files_with_more(tmp_path, (3,)), tmp_path / "copy.zarr"
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        with pytest.raises(ArgumentError, match=r"p_3\.tif has 2 images.*pass series=0"):
+            cloudimg.migrate(pattern, out, **PARTS, client=client)
+        done = cloudimg.migrate(pattern, out, **PARTS, series=0, client=client)
+    assert [note["kind"] for note in about_files(done.notes)] == ["further-images"]
+
+
+def test_a_finished_copy_with_further_images_of_an_earlier_version(tmp_path: Path) -> None:
+    """It was made with a note only; nothing of it is read again to go on."""
+    pattern, out = files_with_more(tmp_path, (3,)), tmp_path / "copy.zarr"
+    done = cloudimg.migrate(pattern, out, **PARTS, series=0)
+    again = cloudimg.migrate(pattern, out, **PARTS)
+    assert about_files(again.notes) == about_files(done.notes)
+    assert cloudimg.verify(out, against_source=True)
+    assert cloudimg.verify(out, against_source=cloudimg.open(pattern))
 
 
 # Damage, and copies of versions that did not know notes

@@ -47,7 +47,8 @@ def test_what_is_left_out_stands_in_the_copy(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = f"{archive}/{TYPO}", str(tmp_path / "copy.ome.zarr")
-    numbers = f"{N_FILES - N_TYPO} .tif, 2 .xml and 1 .txt among {archive}/ (without subfolders) do not match"
+    where = f"{archive}/ (without subfolders)"
+    numbers = f"{N_FILES - N_TYPO} .tif, 2 .xml and 1 .txt among {where} do not match"
     assert main(["migrate", source, out]) == 1
     assert "--allow-unmatched" in capsys.readouterr().err
     assert main(["migrate", source, out, "--allow-unmatched", "--dry-run"]) == 0
