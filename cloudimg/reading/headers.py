@@ -189,20 +189,18 @@ class HeaderReader:
             parsed = decode_whole(decoder, whole.data, url, self.limits.segment_bytes)
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
         file.add(blob.start_bytes, blob.data)
-        parsed = self._parse_tiff(file, size, url, key.rsplit("/", 1)[-1], metadata)
+        parsed = self._parse_tiff(file, url, key.rsplit("/", 1)[-1], metadata)
         return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
 
-    def _parse_tiff(
-        self, file: SparseFile, size_bytes: int, url: str, name: str, metadata: bool
-    ) -> ParsedImage:
+    def _parse_tiff(self, file: SparseFile, url: str, name: str, metadata: bool) -> ParsedImage:
         """Parse a TIFF, or reuse the result of the file parsed last if the headers are equal.
 
-        Results also depend on the size and the extension of a file; where they depend on more of
-        its name, they do not match as a template.
+        Results also depend on the extension of a file; where they depend on more of its name, they
+        do not match as a template.
         """
         context = self.context
         compares = context.compares_facts and context.member is None and not metadata
-        kind = (size_bytes, name.rpartition(".")[2])
+        suffix = name.rpartition(".")[2]
         request = ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
@@ -213,10 +211,10 @@ class HeaderReader:
             limits=self.limits,
         )
         template = _templates.get(request)
-        parsed = template.matching(file, kind, url) if template is not None else None
+        parsed = template.matching(file, suffix, url) if template is not None else None
         if parsed is None:
             parsed = parse_tiff(file, request, url=url, name=name)
-            _templates[request] = Template(parsed, file, kind)
+            _templates[request] = Template(parsed, file, suffix)
         return parsed
 
     def _decoder_of(self, key: str, head: bytes) -> Format | ReadFunction | None:

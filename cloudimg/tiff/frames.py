@@ -52,6 +52,9 @@ _DEFAULTS: dict[int, tuple[int, ...]] = {
 """Tags that decide how a page is decoded, with the value that a page without the tag has (TIFF 6.0;
 32997 and 32998 by SGI, 42113 by GDAL, 50674 by Esri). JPEG tables, offsets and byte counts are not
 among them: a frame has its own."""
+DECIDING = _DEFAULTS.keys() - {42113}
+"""Those of them without which pixels are decoded otherwise; GDAL_NODATA fills what is not stored.
+"""
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """Formats of the types of integers (TIFF 6.0, section 2, and BigTIFF)."""
 _MOST_BYTES = 4096

@@ -146,15 +146,23 @@ def read_ifd(have: Have, dialect: Dialect, start: int) -> Ifd | None:
     )
 
 
-def segment_offset(have: Have, dialect: Dialect, start: int) -> int | None:
-    """Offset of the first segment of the page whose IFD is at an offset; None if it is unknown."""
+def entries_at(have: Have, dialect: Dialect, start: int) -> Iterator[tuple[int, int, int, int]]:
+    """Entries of the IFD at an offset: code, count, size in bytes, and value or its offset.
+
+    None of them if they have not been fetched. Values of types that do not exist have no size.
+    """
     counted = have(start, start + dialect.count_bytes)
     if counted is None:
-        return None
+        return
     n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
     first = start + dialect.count_bytes
     data = have(first, first + n_tags * dialect.entry_bytes) if n_tags <= MOST_TAGS else None
-    for code, count, n_bytes, value in _entries(dialect, data or b""):
+    yield from _entries(dialect, data or b"")
+
+
+def segment_offset(have: Have, dialect: Dialect, start: int) -> int | None:
+    """Offset of the first segment of the page whose IFD is at an offset; None if it is unknown."""
+    for code, count, n_bytes, value in entries_at(have, dialect, start):
         if code in _SEGMENTS:
             if not count or n_bytes != count * dialect.offset_bytes:
                 return None

@@ -69,6 +69,13 @@ class Level:
         variants = (self, *self._variants.values())
         return any(variant._keyframe.compression in JPEG for variant in variants)
 
+    @property
+    def only_page(self) -> tuple[Any, Page] | None:
+        """The page of a level that has only one, as `tifffile.TiffPage` and as `Page`."""
+        pages = self.pages
+        page = pages[0] if isinstance(pages, list) and len(pages) == 1 else None
+        return None if page is None or self._variants else (self._keyframe, page)
+
     def has(self, page: int) -> bool:
         """Whether the level contains the page with this number."""
         return page < len(self.pages) and self.pages[page] is not None
@@ -114,6 +121,12 @@ class Level:
         twin = copy.copy(self)
         twin._url = url
         twin._variants = {page: other.of(url) for page, other in self._variants.items()}
+        return twin
+
+    def with_segments(self, url: str, offsets: Sequence[int], counts: Sequence[int]) -> Level:
+        """The same level of another file, whose only page has its segments elsewhere."""
+        twin = self.of(url)
+        twin.pages = [Page(offsets, counts, is_plain=False)]
         return twin
 
     def plan(self, region: Region) -> Iterator[Piece]:

@@ -20,6 +20,7 @@ from cloudimg.notes import Remark
 from cloudimg.tiff.build_image import build_image
 from cloudimg.tiff.chain import KINDS, check_chain
 from cloudimg.tiff.completeness import check_length
+from cloudimg.tiff.dropped_tags import check_tags, tagged_pages
 from cloudimg.tiff.find_images import find_images, open_tiff
 from cloudimg.tiff.frames import Frames
 from cloudimg.tiff.images import SURPLUS, list_images, remarks_on, surplus_pages
@@ -83,10 +84,11 @@ def _parse(
         return _member_of(membership, tiff)
     frames = Frames(tiff, file.look)
     tiff, images = find_images(tiff, frames, file, url, name)
+    on_tags = check_tags(tiff, tagged_pages(images), file, url)
     images, on_stacks = settle_stacks(tiff, images, file, url)
     on_chain = check_chain(tiff, images, file, url)
-    unread = () if on_stacks else unread_parts(tiff, images, file.size_bytes)
-    on_pages = (*on_stacks, *on_chain, *unread, *unread_ifd(tiff, images[0], file))
+    unread = () if on_stacks else unread_parts(tiff, images, file)
+    on_pages = (*on_tags, *on_stacks, *on_chain, *unread, *unread_ifd(tiff, images[0], file))
     if not 0 <= request.series < len(images):
         found = counted(len(images), "image")
         raise ArgumentError(f"series={request.series}, but {url} has {found}", url=url)
@@ -115,9 +117,12 @@ def _parse_member(
     in_colour = request.palette == "rgb"
     parsed = parse_member(tiff, url, numbered_by, metadata=request.metadata, in_colour=in_colour)
     on_chain = check_chain(tiff, None, file, url)
+    on_tags = check_tags(tiff, (tiff.pages.first,), file, url)
     all_levels = (parsed.levels, *parsed.others)
     by_levels = (check_length(levels, file.size_bytes, url) for levels in all_levels)
-    return replace(parsed, remarks=(*parsed.remarks, *on_chain, *chain.from_iterable(by_levels)))
+    return replace(
+        parsed, remarks=(*parsed.remarks, *on_tags, *on_chain, *chain.from_iterable(by_levels))
+    )
 
 
 def _member_of(membership: DatasetMembership, tiff: Any) -> ParsedImage:

@@ -130,6 +130,16 @@ class SparseFile(io.RawIOBase):
             self._reads.append((start_bytes, stop_bytes))
         return part
 
+    def fetched_ranges(self) -> list[Range]:
+        """The ranges that have been fetched, adjacent ones joined."""
+        joined: list[Range] = []
+        for start, part in zip(self._starts, self._parts, strict=True):
+            if joined and joined[-1][1] == start:
+                joined[-1] = (joined[-1][0], start + len(part))
+            else:
+                joined.append((start, start + len(part)))
+        return joined
+
     def take_reads(self) -> list[Range]:
         """The ranges read since the last call, sorted, overlapping ones joined."""
         joined: list[Range] = []

@@ -20,11 +20,14 @@ from cloudimg.tiff.chain import n_planes
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.ifd import Dialect, segment_offset
 from cloudimg.tiff.level import Level
+from cloudimg.tiff.one_ifd import check_planes
 from cloudimg.tiff.sparse import SparseFile
 from cloudimg.tiff.tifffile_private import first_known_offsets
 
 _BY_IFDS = {"generic", "uniform"}
 """Kinds of images that tifffile makes of pages where metadata do not fit."""
+_OF_IMAGEJ = {"imagej", *_BY_IFDS}
+"""Kinds of images that may have a description by ImageJ."""
 _SHAPE = re.compile(r"shape\"?\s*[:=]\s*[\[(]\s*(\d+(?:\s*,\s*\d+)*)")
 _PADDING_BYTES = 1
 """Data may end at an even number of bytes (TIFF 6.0, section 2)."""
@@ -56,6 +59,7 @@ def settle_stacks(
     CorruptFileError
         Planes are missing.
     """
+    on_planes: list[Remark] = []
     remarks: list[Remark] = []
     settled = list(images)
     for image in images:
@@ -64,14 +68,16 @@ def settle_stacks(
         if image.kind in ("shaped", "stk"):
             for level in image.levels:
                 _check_room(level, file.size_bytes, url)
+        if image.kind in ("shaped", "imagej"):
+            on_planes += check_planes(tiff, image, file, url)
     kind = images[0].kind
-    if tiff.is_imagej and kind in (_BY_IFDS | {"imagej"}):
+    if kind in _OF_IMAGEJ and tiff.is_imagej:
         settled, remarks = _settle_imagej(tiff, images, file, url)
-    elif tiff.is_shaped and kind in _BY_IFDS:
+    elif kind in _BY_IFDS and tiff.is_shaped:
         _check_described_shape(tiff, images, url)
     elif kind in ("stk", "shaped") and images[0].dataoffset is not None:
         remarks = _remarks_on_stack(tiff, images[0], file, url)
-    return settled, tuple(remarks)
+    return settled, (*on_planes, *remarks)
 
 
 def remark_on_shape(image: Any, level: Level | Derived) -> tuple[Remark, ...]:

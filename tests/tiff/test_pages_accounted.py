@@ -426,6 +426,183 @@ def test_the_second_image_of_a_shaped_file_is_cut_off(opened: Open) -> None:
     assert {3, third} <= numbers(message(opened, data[:third]))
 
 
+# A description of planes that have IFDs between them
+
+
+STACKS = {
+    "shaped": '{{"shape": [12, {0}, {1}]}}',
+    "shaped, as of old": "shape=(12,{0},{1})",
+    "ImageJ": "ImageJ=1.53t\nimages=12\nslices=12\n",
+}
+
+
+def with_ifds_between(text: str, planes: Array = PLANES, **options: Any) -> bytes:
+    """Pages that each have an IFD, of which only the first one has a description."""
+    tags: dict[str, Any] = {"t270": ascii_tag(text.format(*planes.shape[1:]))}
+    pages = [picture(plane, **(tags if i == 0 else {})) for i, plane in enumerate(planes)]
+    return assemble(pages, **options).data
+
+
+def linked(data: bytes, number: int, target: int | None) -> bytes:
+    """With the link of one page leading to another one, or nowhere."""
+    tiff = Tiff.of(data)
+    at = 0 if target is None else tiff.directories[target].at
+    tiff.put(tiff.directories[number].next_at, tiff.offset_code, at)
+    return bytes(tiff.data)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["directories first", "pixels first"])
+@pytest.mark.parametrize("kind", STACKS)
+def test_directories_are_not_read_as_pixels(opened: Open, kind: str, order: str, big: bool) -> None:
+    blocks = libtiff_order() if order == "pixels first" else None
+    data = with_ifds_between(STACKS[kind], blocks=blocks, big=big)
+    check(opened(data), PLANES)
+    assert 12 in numbers(message(opened, linked(data, 0, None)))
+    if kind != "ImageJ":
+        for number, target in ((0, 2), (0, 11), (3, None), (3, 7)):
+            assert 12 in numbers(message(opened, linked(data, number, target)))
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_directories_between_large_planes(opened: Open, kind: str) -> None:
+    """Only the length of the file tells, where the second directory has not been fetched."""
+    planes = np.random.default_rng(6).integers(0, 65536, (12, 300, 400), dtype=np.uint16)
+    data = with_ifds_between(STACKS[kind], planes)
+    np.testing.assert_array_equal(opened(data).read().reshape(planes.shape), planes)
+    cut = linked(data, 0, None)
+    n_more = len(data) - Tiff.of(data).directories[0].at - planes.nbytes
+    if kind == "shaped":
+        assert 12 in numbers(message(opened, cut))
+        return
+    image = opened(cut)
+    assert kinds(image) == ["planes-of-description"]
+    found = numbers(image.notes[0])
+    assert 12 in found
+    assert any(0 < number < n_more for number in found - {1, 12})
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (300, 400)])
+def test_the_chain_leads_to_the_next_stack(opened: Open, shape: tuple[int, int]) -> None:
+    planes = np.random.default_rng(9).integers(0, 65536, (9, *shape), dtype=np.uint16)
+    pages = []
+    for n, part in ((6, planes[:6]), (3, planes[6:])):
+        text = STACKS["shaped"].format(*shape).replace("12", str(n))
+        tags: dict[str, Any] = {"t270": ascii_tag(text)}
+        pages += [picture(plane, **(tags if i == 0 else {})) for i, plane in enumerate(part)]
+    data = assemble(pages).data
+    image = opened(data)
+    assert image.attrs["n_series"] == 2
+    np.testing.assert_array_equal(image.read(), planes[:6])
+    assert 6 in numbers(message(opened, linked(data, 0, 6)))
+
+
+@pytest.mark.parametrize("tail", [0, 1, 100])
+def test_one_directory_for_planes_that_follow_one_another(opened: Open, tail: int) -> None:
+    """Descriptions by tifffile say so now; they once did not."""
+    data = shaped(truncate=True)
+    image = opened(data + bytes(tail))
+    check(image, PLANES)
+    mark = b', "truncated": true'
+    assert mark in data
+    image = opened(data.replace(mark, b" " * len(mark)) + bytes(tail))
+    check(image, PLANES)
+    assert image.notes == ()
+
+
+# Tags whose values are not in the file
+
+
+def rgb(kind: str, *, tables: bool = True) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(7).integers(0, 200, (*SHAPE, 3)).astype(kind)
+    tifffile.imwrite(file, pixels, photometric="rgb", rowsperstrip=5 if tables else None)
+    return file.getvalue()
+
+
+def indexed() -> bytes:
+    file = io.BytesIO()
+    colours = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+    tifffile.imwrite(file, PLANES[0].astype(np.uint8), photometric="palette", colormap=colours)
+    return file.getvalue()
+
+
+def misplaced(data: bytes, code: int, at: int, page: int = 0) -> bytes:
+    """With the value of a tag at another place."""
+    tiff = Tiff.of(data)
+    entry = tiff.find(tiff.directories[page], code)
+    assert entry is not None
+    tiff.put(tiff.value_at(entry), tiff.offset_code, at)
+    return bytes(tiff.data)
+
+
+@pytest.fixture(params=["logged", "level", "disabled", "everything"])
+def logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Ways in which an application may have configured logging."""
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    if request.param == "level":
+        logger.setLevel(logging.CRITICAL + 1)
+    logger.disabled = request.param == "disabled"
+    if request.param == "everything":
+        logging.disable(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+    logger.disabled = False
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("u1", 258), ("f4", 258), ("f4", 339), ("u1", 273), ("u1", 279), ("palette", 320)],
+)
+def test_tags_without_which_pixels_change(opened: Open, kind: str, code: int) -> None:
+    data = indexed() if kind == "palette" else rgb(kind)
+    opened(data)
+    for at in (len(data) - 1, len(data) + 1000, 2**32 - 2):
+        found = numbers(message(opened, misplaced(data, code, at)))
+        assert {code, at, len(data)} <= found
+    assert {code, 4, len(data)} <= numbers(message(opened, misplaced(data, code, 4)))
+
+
+@pytest.mark.usefixtures("logs")
+def test_the_description_is_not_in_the_file(opened: Open) -> None:
+    """Pages are read without the axes that it gave them."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, PLANES, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
+    for data in (
+        file.getvalue(),
+        imagej(HYPERSTACK),
+        assemble(pictures(t270=ascii_tag("axes"))).data,
+    ):
+        assert opened(data).notes == ()
+        image = opened(misplaced(data, 270, len(data) + 5))
+        check(image, PLANES[: image.read().size // PLANES[0].size])
+        (note,) = (note for note in image.notes if note.kind == "tag-beyond-end")
+        assert {270, len(data), len(data) + 5} <= numbers(note.text)
+
+
+@pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_later_page_without_a_tag(opened: Open, number: int) -> None:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(8).random((4, *SHAPE, 3)).astype(np.float32)
+    tifffile.imwrite(file, pixels, photometric="rgb", metadata=None)
+    data = file.getvalue()
+    np.testing.assert_array_equal(opened(data).read(), pixels)
+    found = numbers(message(opened, misplaced(data, 339, len(data) + 9, number)))
+    assert {339, number, len(data)} <= found
+
+
+def test_a_type_that_does_not_exist(opened: Open) -> None:
+    tiff = Tiff.of(rgb("f4"))
+    entry = tiff.find(tiff.directories[0], 339)
+    assert entry is not None
+    tiff.put(entry + 2, "H", 99)
+    assert 339 in numbers(message(opened, bytes(tiff.data)))
+
+
 # Instruments
 
 

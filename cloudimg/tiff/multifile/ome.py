@@ -130,11 +130,10 @@ def _planes(
     file_of = np.append(numbers, -1)[file_of]
     shortfall = ""
     if n_pages is not None:
+        n_placed = int((file_of >= 0).sum())
         file_of[page_of >= n_pages] = -1
-        shortfall = (
-            f"the OME-XML of {source} describes {counted(len(file_of), 'plane')}, but the file has"
-            f" {counted(n_pages, 'page')}"
-        )
+        n_found = int((file_of >= 0).sum())
+        shortfall = _shortfall(source, (len(file_of), n_placed, n_found), n_pages)
     names = [own_name, *document.files[OWN_FILE + 1 :]]
     uuids = [own_uuid(document, numbers), *document.uuids[OWN_FILE + 1 :]]
     for number in np.unique(file_of[file_of >= 0]).tolist():
@@ -146,7 +145,7 @@ def _planes(
         (file_of, page_of),
         names,
         uuids=uuids,
-        n_placed=_n_placed(document.rows, numbers),
+        n_placed=_n_placed(document.rows, numbers, n_pages),
         plane=("y", "x", "s")[: len(image.plane_shape)],
         plane_shape=image.plane_shape,
         offsets_are="page",
@@ -157,10 +156,28 @@ def _planes(
     )
 
 
-def _n_placed(rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> list[int]:
+def _shortfall(source: str, counts: tuple[int, int, int], n_pages: int) -> str:
+    """Why planes have no page in a file of `n_pages`.
+
+    `counts` are the planes that the OME-XML describes, those that it places, and those of them that
+    have a page.
+    """
+    n_described, n_placed, n_found = counts
+    described = f"the OME-XML of {source} describes {counted(n_described, 'plane')}, but"
+    if n_described > n_pages:
+        return f"{described} the file has {counted(n_pages, 'page')}"
+    if n_found < n_placed:
+        after = counted(n_placed - n_found, "of them is placed", "of them are placed")
+        return f"{described} {after} after the last of the {n_pages} pages of the file"
+    return f"{described} places only {n_found} of them in the {n_pages} pages of the file"
+
+
+def _n_placed(
+    rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32], stop: int | None
+) -> list[int]:
     """Number of pages by file number that all images of the OME-XML together have.
 
-    0 for a file of which a TiffData takes all pages.
+    0 for a file of which a TiffData takes all pages. Pages from `stop` on do not exist.
     """
     files, counts = numbers[rows[:, _FILE]], rows[:, _COUNT]
     takes_all = np.zeros(len(numbers), bool)
@@ -172,6 +189,8 @@ def _n_placed(rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> li
     pages = np.repeat(rows[:, _IFD].clip(0, _MAX_IFD), counts) + within
     # File and page as one number: to sort pairs takes ten times as long, and so does np.unique.
     placed = (np.repeat(files, counts).astype(np.int64) << _PAGE_BITS) | pages
+    if stop is not None:
+        placed = placed[pages < stop]
     placed.sort()
     is_first = np.append(True, placed[1:] != placed[:-1])[: len(placed)]
     n_pages = np.bincount(placed[is_first] >> _PAGE_BITS, minlength=len(numbers))
