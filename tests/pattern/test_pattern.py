@@ -589,7 +589,12 @@ LABELS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], str]]] = {
     ),
     "{%:g}": (st.floats(allow_nan=False, allow_infinity=False), repr),
     "{%:.2f}": (st.integers(-(10**6), 10**6).map(lambda n: n / 100), "{:.2f}".format),
-    "{%:s}": (st.text(min_size=1).filter(lambda text: not set(text) & set("/;")), str),
+    "{%:s}": (  # at the beginning of a name, a dot would hide the file
+        st.text(min_size=1).filter(
+            lambda text: not set(text) & set("/;") and not text.startswith(".")
+        ),
+        str,
+    ),
     "{%:[A-P]\\d{2}}": (st.from_regex(r"[A-P][0-9]{2}", fullmatch=True), str),
     "{%:%Y-%m-%dT%H%M%S.%f}": (st.datetimes(), _time_text("%Y-%m-%dT%H%M%S.%f")),
     "{%:%j %Y, %I%p}": (

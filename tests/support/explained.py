@@ -142,6 +142,9 @@ _REFUSED = {
     r"hold \d+ of \d+ rows": (
         "a fax that ends with fewer rows than the page has; others give blank rows for the rest"
     ),
+    r"the value of tag \d+ .*cannot be decoded without it": (
+        "the offset of a tag that decides pixels is damaged; others go on without the tag and guess"
+    ),
     r"has offsets of only \d+$": "others take segments without offset for empty, or guess offsets",
     r"^CorruptFileError: segment \d+ .*DEFLATE": (
         "GDAL gives what it could decode of a broken Deflate stream, and garbage or zeros after it"

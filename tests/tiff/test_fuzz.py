@@ -271,7 +271,8 @@ def test_mutations_through_s3(corpus: Path, meter: Meter, bucket: str) -> None:
             yield seed, f"s3://{bucket}/{seed}.tif"
 
     counts = report(each_apart(Examine(mutate, meter.storage_options), put()), mutate)
-    assert counts["equal"] > counts.total() // 5  # many files are really compared
+    # A fifth is really compared; half of the mutations are truncations, refused at open.
+    assert counts["equal"] >= counts.total() // 5
 
 
 @pytest.mark.slow
