@@ -129,7 +129,7 @@ def test_members_of_a_multifile_dataset_are_counted_once(tmp_path: Path) -> None
 def client() -> Any:
     """A cluster within this process."""
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         yield client

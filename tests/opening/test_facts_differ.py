@@ -455,7 +455,7 @@ def test_a_file_that_says_nothing_contradicts_nothing(tmp_path: Path) -> None:
 def client() -> Any:
     """A cluster within this process."""
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -172,7 +172,7 @@ def test_files_that_differ_are_not_filled(tmp_path: Path) -> None:
 def test_a_worker_refuses_the_same(tmp_path: Path) -> None:
     pattern, out = write_times(tmp_path, {4: {"size": 0.25}}), tmp_path / "copy.zarr"
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
         pytest.raises(MismatchError, match=r"a_4\.ome\.tif does not fit.*a_0\.ome\.tif"),
     ):

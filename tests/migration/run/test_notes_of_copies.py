@@ -277,7 +277,7 @@ def test_cells_on_a_cluster(mixed: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here.zarr", tmp_path / "there.zarr"
     cloudimg.migrate(mixed, here, **PARTS)
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         done = cloudimg.migrate(mixed, there, **PARTS, client=client)
@@ -364,7 +364,7 @@ def test_further_images_that_only_cells_find_are_refused(
 def test_further_images_are_refused_on_a_cluster(tmp_path: Path) -> None:
     pattern, out = files_with_more(tmp_path, (3,)), tmp_path / "copy.zarr"
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         with pytest.raises(ArgumentError, match=r"p_3\.tif has 2 images.*pass series=0"):
