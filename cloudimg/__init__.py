@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cloudimg.api.images import imread, open
     from cloudimg.api.migrations import dry_run, migrate, to_zarr
     from cloudimg.errors import CloudimgError
-    from cloudimg.file_report import FileReport
+    from cloudimg.errors.file_report import FileReport
+    from cloudimg.errors.notes import Note
     from cloudimg.formats.registry import register_format
     from cloudimg.image.attributes import ImageAttributes
     from cloudimg.image.image import File, Image, LevelInfo
@@ -29,19 +30,18 @@ if TYPE_CHECKING:
     from cloudimg.migration.run.estimate import Estimate
     from cloudimg.migration.run.result import Migration
     from cloudimg.migration.verify.result import Problem, Verification
-    from cloudimg.notes import Note
 
 _MODULES = {
     "Advance": "cloudimg.migration.progress",
     "CloudimgError": "cloudimg.errors",
     "Estimate": "cloudimg.migration.run.estimate",
     "File": "cloudimg.image.image",
-    "FileReport": "cloudimg.file_report",
+    "FileReport": "cloudimg.errors.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
     "LevelInfo": "cloudimg.image.image",
     "Migration": "cloudimg.migration.run.result",
-    "Note": "cloudimg.notes",
+    "Note": "cloudimg.errors.notes",
     "Preview": "cloudimg.image.preview",
     "Problem": "cloudimg.migration.verify.result",
     "Verification": "cloudimg.migration.verify.result",

@@ -20,7 +20,7 @@ from cloudimg.cli.stores import (
     url_options,
 )
 from cloudimg.errors import ArgumentError, CloudimgError, counted
-from cloudimg.notes import Note
+from cloudimg.errors.notes import Note
 
 if TYPE_CHECKING:
     from cloudimg.migration.progress import Advance

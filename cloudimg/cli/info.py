@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cloudimg.discovery.unmatched import UNMATCHED
 from cloudimg.errors import CloudimgError, counted
-from cloudimg.file_report import FileReport
-from cloudimg.notes import Note
+from cloudimg.errors.file_report import FileReport
+from cloudimg.errors.notes import Note
 
 if TYPE_CHECKING:
     from cloudimg.opening.options import OpenOptions

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from cloudimg.errors import counted
-from cloudimg.notes import N_EXAMPLES, Note
+from cloudimg.errors.notes import N_EXAMPLES, Note
 
 
 class Exclusion:

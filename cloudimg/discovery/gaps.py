@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.notes import Note
+from cloudimg.errors.notes import Note
 
 _LEAST_LABELS = 4
 _REGULAR = 0.7

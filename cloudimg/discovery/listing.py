@@ -20,7 +20,7 @@ from cloudimg.discovery.patterned_list import patterned_grid
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.unmatched import Unmatched, UnmatchedCounter
 from cloudimg.errors import ArgumentError, NoMatchError, NotFoundError
-from cloudimg.notes import Note
+from cloudimg.errors.notes import Note
 from cloudimg.pattern import Pattern, compile_pattern, escape, natural_key
 from cloudimg.settings import settings
 from cloudimg.storage import Entry, Location, Store, engine, map_ahead, split_url, unsigned

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.names import ANY_NAME
 from cloudimg.errors import CorruptFileError, counted
-from cloudimg.notes import Note
+from cloudimg.errors.notes import Note
 
 _METADATA = b"cloudimg"
 _AXIS = "axis."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudimg.errors import UnmatchedFilesError, counted
-from cloudimg.notes import Note
+from cloudimg.errors.notes import Note
 from cloudimg.pattern import Pattern, advise
 
 IMAGE_NAME = re.compile(

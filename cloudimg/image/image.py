@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from cloudimg.discovery.unmatched import UNMATCHED, Unmatched
 from cloudimg.errors import ArgumentError, counted
-from cloudimg.file_report import FileReport
+from cloudimg.errors.file_report import FileReport
+from cloudimg.errors.notes import Note
 from cloudimg.image.attributes import ImageAttributes
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
-from cloudimg.notes import Note
 from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords

@@ -9,7 +9,7 @@ from itertools import islice
 
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import BadFilesError, CloudimgError, FormatError, counted
-from cloudimg.file_report import N_EXAMPLES, BadFile, FileCounts, FileReport
+from cloudimg.errors.file_report import N_EXAMPLES, BadFile, FileCounts, FileReport
 from cloudimg.opening.header import Header, Index
 from cloudimg.opening.read_headers import HeaderOrError, key_at, read_header
 from cloudimg.reading.header_cache import OpenFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudimg.errors import MismatchError
-from cloudimg.notes import NoteSums
+from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.header import Header, Index
 from cloudimg.reading.agreement import ExpectedFacts, differing_files, ignored_facts
 from cloudimg.reading.layout import Layout

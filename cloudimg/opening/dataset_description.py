@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, FormatError, LimitError, NotFoundError, counted
-from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.opening.header import remarks_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HeaderReader

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import counted
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.storage import Entry
 from cloudimg.tiff import surplus_remark

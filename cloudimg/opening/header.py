@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.reading.file_facts import FileFacts, facts_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.reader import Reader

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import FormatError, StorageError
-from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.opening.header import HeaderSummary, Index, remarks_of
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.opening.dataset_description import TIFF_ENDS, read_headers
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.reader import Reader

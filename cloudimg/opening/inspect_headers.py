@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.notes import Note, NoteSums
+from cloudimg.errors.notes import Note, NoteSums
 from cloudimg.opening.bad_headers import (
     bad_files,
     open_first,

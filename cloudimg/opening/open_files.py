@@ -14,8 +14,8 @@ from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing, find_files, listed_before, locate, look_up
 from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.errors import CloudimgError, NotFoundError
-from cloudimg.file_report import FileReport
-from cloudimg.notes import Note
+from cloudimg.errors.file_report import FileReport
+from cloudimg.errors.notes import Note
 from cloudimg.opening.bad_headers import report_on_files
 from cloudimg.opening.dataset_description import is_companion
 from cloudimg.opening.inspect_headers import HeaderInspection, inspect_headers

@@ -15,7 +15,7 @@ from itertools import islice
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.distributed.run import Client
 from cloudimg.errors import FormatError, StorageError
-from cloudimg.notes import NoteSums
+from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.header import Header, HeaderSummary, Index
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, read_on_cluster
 from cloudimg.opening.options import OpenArguments

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import MismatchError
-from cloudimg.notes import Note, Remark
+from cloudimg.errors.notes import Note, Remark
 from cloudimg.reading.file_facts import COORDINATES, OF_ONE_FILE, FileFacts
 from cloudimg.reading.layout import Layout
 

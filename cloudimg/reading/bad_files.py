@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from cloudimg.distributed.on_worker import warn
-from cloudimg.file_report import BadFile
+from cloudimg.errors.file_report import BadFile
 from cloudimg.operating_system import run_after_fork
 
 OnBad = Callable[[tuple[int, ...], BadFile], None]

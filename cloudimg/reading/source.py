@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
 from cloudimg.errors import CloudimgError, MissingFilesError, counted
-from cloudimg.file_report import BadFile
+from cloudimg.errors.file_report import BadFile
 from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import OnBad, warn_once
 from cloudimg.reading.comparison import Expected

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.frames import Frames
 from cloudimg.tiff.level import Level

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import TruncatedFileError, counted
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.sparse import SparseFile
 from cloudimg.tiff.tifffile_private import known_chain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff import surplus
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.extent import error_of, remark_on, remark_on_unstored

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from cloudimg.errors import CorruptFileError, TruncatedFileError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.frames import DECIDING
 from cloudimg.tiff.ifd import Dialect, entries_at
 from cloudimg.tiff.sparse import SparseFile

@@ -16,7 +16,7 @@ from operator import add
 import numpy as np
 
 from cloudimg.errors import TruncatedFileError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.pieces import Page, PageLayout
 
 LayoutOf = Callable[[int], PageLayout]

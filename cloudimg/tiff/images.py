@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from cloudimg.errors import counted
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.markup import child, children, descendants, parse_xml
 from cloudimg.tiff.parsed import IMAGE, FileImage
 

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from cloudimg.errors import CloudimgError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.flavours import (
     baseline,
     colour,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.chain import n_planes
 from cloudimg.tiff.ifd import Dialect, read_ifd
 from cloudimg.tiff.sparse import SparseFile

@@ -16,7 +16,7 @@ from cloudimg.errors import (
     UnsupportedFormatError,
     counted,
 )
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.build_image import build_image
 from cloudimg.tiff.chain import KINDS, check_chain
 from cloudimg.tiff.completeness import check_length

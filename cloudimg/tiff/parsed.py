@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 
 
 class AnyLevel(Protocol):

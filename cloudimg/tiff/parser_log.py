@@ -13,7 +13,7 @@ import re
 import threading
 from typing import Self
 
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 
 _MOST = 100
 """Different texts that are kept of one file; a damaged file can cause one for each tag."""

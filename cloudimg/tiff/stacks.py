@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, TruncatedFileError, counted
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.chain import n_planes
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.ifd import Dialect, segment_offset

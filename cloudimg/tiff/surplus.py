@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.chain import n_planes
 from cloudimg.tiff.extent import LayoutOf
 from cloudimg.tiff.pieces import Page, PageLayout

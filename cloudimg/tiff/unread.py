@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cloudimg.errors import counted
-from cloudimg.notes import Remark
+from cloudimg.errors.notes import Remark
 from cloudimg.tiff.ifd import Dialect, Ifd, PartialFile, read_ifd, segment_offset, sub_ifds
 from cloudimg.tiff.occupied import Occupied
 from cloudimg.tiff.orphans import LEAST_BYTES, find_ifds, unfetched_bytes

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import CloudimgError
-from cloudimg.notes import Note, NoteSums, Remark
+from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.reading.headers import HeaderReader, ReadContext
 from cloudimg.storage import Store, split_url
 from tests.support.noted import COMPANION, write_noted, write_plain

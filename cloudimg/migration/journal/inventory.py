@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
+from cloudimg.errors.notes import Note, notes_as_json, notes_from_json
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.records import CommitRecord, StoredObject, cell_of, record_key
 from cloudimg.migration.journal.sealing import get_sealed
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.notes import Note, notes_as_json, notes_from_json
 
 END_MARK = f"{JOURNAL}/done.json"
 """Key of the end mark."""

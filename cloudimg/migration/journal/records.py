@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.file_report import BadFile
+from cloudimg.errors.file_report import BadFile
+from cloudimg.errors.notes import Note, notes_as_json, notes_from_json
 from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.notes import Note, notes_as_json, notes_from_json
 from cloudimg.storage import engine, map_ahead
 
 _CELLS = f"{JOURNAL}/cells"

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from cloudimg.errors.notes import notes_as_json
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.notes import notes_as_json
 
 LimitsByChannel = Mapping[tuple[int, int], tuple[float, float, float, float]]
 """Contrast limits by image and channel: start, end, smallest and greatest value."""

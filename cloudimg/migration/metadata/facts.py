@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from cloudimg.errors.notes import Note, joined_notes, notes_as_json, notes_from_json
 from cloudimg.migration.metadata.attributes import small_attributes
 from cloudimg.migration.metadata.channels import channels_of
 from cloudimg.migration.metadata.coordinates import (
@@ -16,7 +17,6 @@ from cloudimg.migration.metadata.coordinates import (
 from cloudimg.migration.metadata.positions import positions_of_coordinates, positions_of_headers
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.notes import Note, joined_notes, notes_as_json, notes_from_json
 from cloudimg.reading.agreement import differing_facts, without_coordinates, without_facts
 
 

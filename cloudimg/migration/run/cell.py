@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
-from cloudimg.file_report import BadFile
+from cloudimg.errors.file_report import BadFile
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.encode.downsample import downsample
 from cloudimg.migration.encode.histogram import Histogram, measure

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.inventory import RecordsDigest
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.contrast import Contrast
 from cloudimg.migration.run.filled_files import FilledFiles
 from cloudimg.migration.run.notes_by_cell import NotesByCell
-from cloudimg.notes import Note
 
 
 class CommittedCells:

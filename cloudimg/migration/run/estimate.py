@@ -11,12 +11,12 @@ import numpy as np
 from dask.utils import format_bytes
 
 from cloudimg.errors import ArgumentError, counted
+from cloudimg.errors.notes import Note
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.plan.make_plan import amplification
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.notes import Note
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
 """US dollars for a thousand requests to S3 Standard in us-east-1, as listed on

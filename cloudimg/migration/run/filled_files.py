@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from cloudimg.file_report import KINDS, N_EXAMPLES, BadFile, FileCounts, FileReport
-from cloudimg.notes import Note
+from cloudimg.errors.file_report import KINDS, N_EXAMPLES, BadFile, FileCounts, FileReport
+from cloudimg.errors.notes import Note
 
 MOST_LISTED = 1000
 """Files of each kind that are listed; further ones are only counted."""

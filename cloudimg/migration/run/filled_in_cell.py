@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudimg.file_report import BadFile
+from cloudimg.errors.file_report import BadFile
 from cloudimg.migration.run.filled_files import MOST_LISTED
 from cloudimg.migration.run.noted_files import NotedFiles
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from cloudimg.errors import MismatchError
+from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.inputs import ImageInput, Input
-from cloudimg.notes import Note, NoteSums, Remark
 from cloudimg.opening.further_images import further_images_in, has_further_images
 from cloudimg.reading.agreement import differing_files
 from cloudimg.reading.file_facts import facts_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloudimg.notes import N_EXAMPLES, Note
+from cloudimg.errors.notes import N_EXAMPLES, Note
 
 
 @dataclass(frozen=True, slots=True)

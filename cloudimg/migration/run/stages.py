@@ -10,7 +10,7 @@ from functools import partial
 from cloudimg.discovery.table import changes_between
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import BadFilesError, ChangedError, CloudimgError, counted
-from cloudimg.file_report import OTHER_THAN_FIRST
+from cloudimg.errors.file_report import OTHER_THAN_FIRST
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import END_MARK, Inventory

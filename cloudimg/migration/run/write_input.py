@@ -16,13 +16,13 @@ from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import locate
 from cloudimg.discovery.table import FileTable
 from cloudimg.errors import ArgumentError, FormatError
+from cloudimg.errors.notes import Note, NoteSums
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_array, facts_of_image
 from cloudimg.migration.metadata.tags import file_tags
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
 from cloudimg.migration.run.inputs import ImageInput, Input
-from cloudimg.notes import Note, NoteSums
 from cloudimg.opening.coordinates import coordinates
 from cloudimg.opening.header import remarks_of
 from cloudimg.opening.open_files import Opened, list_sources, open_sources

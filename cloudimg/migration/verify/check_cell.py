@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
+from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.downsample import downsample
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.records import (
@@ -37,7 +38,6 @@ from cloudimg.migration.run.inputs import (
 )
 from cloudimg.migration.run.noted_files import NotedFiles
 from cloudimg.migration.verify.result import Problem
-from cloudimg.notes import Note
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.storage import unsigned
 

@@ -8,8 +8,8 @@ from typing import Any
 from dask.utils import format_bytes
 
 from cloudimg.errors import counted
-from cloudimg.file_report import BadFile, FileReport
-from cloudimg.notes import Note
+from cloudimg.errors.file_report import BadFile, FileReport
+from cloudimg.errors.notes import Note
 
 
 @dataclass(frozen=True, slots=True)

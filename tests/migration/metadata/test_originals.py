@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError
+from cloudimg.errors.notes import Note
 from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.metadata.tags import FileTags, file_tags
-from cloudimg.notes import Note
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange, with_extents
 from cloudimg.reading.source import Source

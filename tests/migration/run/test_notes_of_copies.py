@@ -16,12 +16,12 @@ from distributed import Client, LocalCluster
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError
+from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.destination import as_json, open_destination
 from cloudimg.migration.journal.inventory import END_MARK, read_end_mark
 from cloudimg.migration.journal.records import read_record, record_key
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.journal.state import PLAN
-from cloudimg.notes import Note
 from tests.support import copies
 from tests.support.noted import (
     COMPANION,

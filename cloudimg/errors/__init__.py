@@ -1,4 +1,4 @@
-"""Every error that cloudimg raises on purpose.
+"""Every error that cloudimg raises on purpose; `notes` has what is noticed without being one.
 
 ::
 
@@ -39,7 +39,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cloudimg.file_report import FileReport
+    from cloudimg.errors.file_report import FileReport
 
 
 class CloudimgWarning(UserWarning):
