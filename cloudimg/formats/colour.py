@@ -20,7 +20,7 @@ _FOURTH: Mapping[str, str | None] = {
     "Radiance HDR": None,
     "PNM": _OPACITY,
 }
-"""Meaning of a sample beside grey or RGB, by format; None if there is no such sample."""
+"""Meaning of the sample after grey or RGB, by format; None for formats that never have one."""
 _ADOBE = b"Adobe"
 _APP14 = b"\xff\xee"
 

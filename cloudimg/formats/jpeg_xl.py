@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.formats.boxes import find_box, find_boxes
+from cloudimg.formats.boxes import Buffer, find_box, find_boxes
 
-Factors = tuple[int, ...]
 Width = tuple[int, int]
 """An offset, and the number of bits that are added to it."""
 
@@ -55,7 +54,7 @@ class JxlHeader:
 class _Bits:
     """Fields of a codestream; those beyond its end are 0, and the decoder fails there."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: Buffer) -> None:
         self._data = data
         self._at = 0
 
@@ -77,8 +76,8 @@ class _Bits:
         self._at += count
 
 
-def read_header(data: bytes | memoryview) -> JxlHeader | None:
-    """Parse the header of a codestream, bare or in boxes; None if there is none."""
+def read_header(data: Buffer) -> JxlHeader | None:
+    """Parse the header of a codestream, bare or in boxes; None if the file has none."""
     codestream = _codestream(data)
     if codestream is None or bytes(codestream[:2]) != _NAKED:
         return None
@@ -100,7 +99,7 @@ def read_header(data: bytes | memoryview) -> JxlHeader | None:
     return JxlHeader(height, width, (1 if is_grey else 3) + n_extra, item_bytes, is_animated)
 
 
-def count_frames(data: bytes | memoryview, item_bytes: int) -> int:
+def count_frames(data: Buffer, item_bytes: int) -> int:
     """Number of frames of an animated JPEG XL, which are skipped, not decoded.
 
     The headers of frames can be found only by a decoder, and imagecodecs has no function that
@@ -131,7 +130,7 @@ def count_frames(data: bytes | memoryview, item_bytes: int) -> int:
     return 1
 
 
-def _codestream(data: bytes | memoryview) -> bytes | memoryview | None:
+def _codestream(data: Buffer) -> Buffer | None:
     """The codestream, or its beginning, without its boxes."""
     if bytes(data[:2]) == _NAKED:
         return data

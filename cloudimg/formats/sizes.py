@@ -13,10 +13,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-from cloudimg.formats.boxes import find_box
+from cloudimg.formats.boxes import Buffer, find_box
 from cloudimg.formats.jpeg_xl import count_frames, read_header
 
-Buffer = bytes | memoryview
 Factors = tuple[int, ...]
 
 UNREADABLE = (struct.error, IndexError, ValueError)
@@ -136,12 +135,7 @@ def jpeg_xr(data: Buffer) -> Factors | None:
 
     The number of samples is a lower bound: that of files with a free number of them is coded later.
     """
-    (at,) = struct.unpack_from("<I", data, 4)
-    (n_tags,) = struct.unpack_from("<H", data, at)
-    tags = {}
-    for i in range(n_tags):
-        tag, kind, _, value = struct.unpack_from("<HHII", data, at + 2 + 12 * i)
-        tags[tag] = value & 0xFFFF if kind == 3 else value
+    tags = jpeg_xr_tags(data)
     start = tags.get(_JXR_OFFSET, 0)
     if bytes(data[start : start + 8]) != b"WMPHOTO\0":
         return None
@@ -151,6 +145,17 @@ def jpeg_xr(data: Buffer) -> Factors | None:
     height = max(height + 1, tags.get(_JXR_HEIGHT, 0))
     samples = _JXR_SAMPLES.get(layout >> 4, 1) + (_JXR_ALPHA in tags)
     return height, width, samples, _JXR_ITEM_BYTES.get(layout & 15, 1)
+
+
+def jpeg_xr_tags(data: Buffer) -> dict[int, int]:
+    """Values of the tags of the container of a JPEG XR (ITU T.832, A.5), or where they are."""
+    (at,) = struct.unpack_from("<I", data, 4)
+    (n_tags,) = struct.unpack_from("<H", data, at)
+    tags: dict[int, int] = {}
+    for i in range(n_tags):
+        tag, kind, value = struct.unpack_from("<HH4xI", data, at + 2 + 12 * i)
+        tags[tag] = value & 0xFFFF if kind == 3 else value
+    return tags
 
 
 def webp(data: Buffer) -> Factors | None:

@@ -25,9 +25,8 @@ from cloudimg.tiff.ccitt_rows import count_rows
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.stream_end import IncompleteError
 
-_T4, _T6 = 3, 4
-CCITT = (2, _T4, _T6)
-"""Values of Compression: modified Huffman codes, T.4 and T.6."""
+_T4 = 3
+"""Value of Compression."""
 _FILL_ORDER, _T4_OPTIONS, _T6_OPTIONS = 266, 292, 293
 _REVERSED = 2
 """FillOrder of bytes whose lowest bit comes first."""

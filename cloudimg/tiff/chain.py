@@ -19,7 +19,7 @@ from cloudimg.tiff.sparse import SparseFile
 from cloudimg.tiff.tifffile_private import known_chain
 
 COUNTED = {"imagej", "lsm", "stk", "fluoview"}
-"""Kinds of images whose metadata tell the number of planes."""
+"""Kinds of images whose metadata give the number of planes."""
 ELSEWHERE_COUNTED = {"ome", "mmstack", "ndtiff"}
 """Those of which missing planes are found by their metadata, and may be filled."""
 BROKEN, UNLINKED = "broken-chain", "end-of-chain"
@@ -63,7 +63,7 @@ class Break:
     def loses_pages(self, pages: Iterable[Any], dialect: Any) -> bool:
         """Whether there may be pages that the chain does not reach.
 
-        There are none if it leads into the pixels of a page, or to the greatest number: some
+        None is lost if the chain leads into the pixels of a page, or to the greatest number: some
         programs write an arbitrary number after the last page.
 
         Parameters
@@ -179,7 +179,7 @@ def _blank(n_pages: int, last: int, file: SparseFile, layout: Any) -> Break | No
     tags = file.have(last, last + layout.tagnosize)
     if n_pages < 2 or tags is None or any(tags):
         return None
-    behind = file.have(stop, min(stop + _LOOKED_AT_BYTES, file.size_bytes))
+    behind = file.look(stop, min(stop + _LOOKED_AT_BYTES, file.size_bytes))
     if behind is None or len(behind) < _LEAST_BYTES or any(behind):
         return None  # an empty IFD as the last one, as FIB-SEMs of FIBICS write it
     zeros = f"the chain of IFDs leads to byte {last} of {file.size_bytes}, where only zeros are,"

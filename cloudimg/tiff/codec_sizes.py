@@ -20,12 +20,10 @@ from typing import Any
 
 from cloudimg.formats import sizes
 from cloudimg.formats.sizes import Factors
+from cloudimg.tiff.compressions import ANY_JPEG, JPEG_2000, JPEG_XL, JPEG_XR, OLD_JPEG, PNG, WEBP
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.pieces import PageLayout
 
-OLD_JPEG = 6
-JPEG = {OLD_JPEG, 7, 34892, 33007}
-"""Values of Compression for JPEG and its variants."""
 _MOST_SCANS = 100
 """libtiff's limit on the scans of a progressive JPEG, each of which takes a pass over all pixels;
 encoders make about ten."""
@@ -60,12 +58,12 @@ _JPEG_XR = Codec("JPEG XR", sizes.jpeg_xr, counts_samples=False)
 _PNG = Codec("PNG", sizes.png)
 _WEBP = Codec("WebP", _webp, counts_samples=False)
 _CODECS: Mapping[int, Codec] = {
-    **dict.fromkeys(JPEG, _JPEG),
-    **dict.fromkeys((33003, 33004, 33005, 34712), _JPEG_2000),
-    **dict.fromkeys((50002, 52546), _JPEG_XL),
-    **dict.fromkeys((22610, 34934), _JPEG_XR),
-    34933: _PNG,
-    **dict.fromkeys((50001, 34927), _WEBP),
+    **dict.fromkeys(ANY_JPEG, _JPEG),
+    **dict.fromkeys(JPEG_2000, _JPEG_2000),
+    **dict.fromkeys(JPEG_XL, _JPEG_XL),
+    **dict.fromkeys(JPEG_XR, _JPEG_XR),
+    PNG: _PNG,
+    **dict.fromkeys(WEBP, _WEBP),
 }
 """By Compression, as tifffile chooses decoders."""
 
@@ -85,7 +83,6 @@ class SegmentSizes:
         # An old JPEG may be one for the page, and the header of an NDPI may be that of the page.
         self._has_own_size = keyframe.compression != OLD_JPEG and not self._header
         self._layout = layout
-        self._is_reversed = self._codec is _WEBP and layout.has_reversed_bits
 
     def problem(self, data: Buffer, index: int, segment_bytes: int) -> str:
         """What is wrong with the size of the image in a segment; empty if it fits.
@@ -101,8 +98,8 @@ class SegmentSizes:
         """
         if self._codec is None:
             return ""
-        if self._is_reversed:
-            data = _with_bits_reversed(data)
+        if self._codec is _WEBP:
+            data = self._layout.with_high_bits_first(data)
         factors = self._measured(data)
         if factors is None:
             return ""  # no decoder of the codec finds an image either
@@ -145,12 +142,6 @@ def _is_lossless(data: Buffer) -> bool:
     """Whether a JPEG is lossless: DNG stores a mosaic as two samples of half the width."""
     frame = sizes.jpeg_frame(data)
     return frame is not None and bytes(data[frame.offset + 1 : frame.offset + 2]) == _LOSSLESS
-
-
-def _with_bits_reversed(data: Buffer) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.bitorder_decode(bytes(data)))
 
 
 def _most(segment_bytes: int) -> int:

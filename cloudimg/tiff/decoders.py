@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudimg.tiff.ccitt import CCITT, CcittDecoder
+from cloudimg.tiff.ccitt import CcittDecoder
+from cloudimg.tiff.compressions import CCITT, JPEG, LERC, OLD_JPEG, PREDICTABLE, WEBP
 from cloudimg.tiff.jpeg_samples import decoder_as_stored, has_other_samples
-from cloudimg.tiff.lerc import LERC, LercDecoder
+from cloudimg.tiff.lerc import LercDecoder
+from cloudimg.tiff.pieces import PageLayout
 from cloudimg.tiff.samples import (
     FLOAT,
     FLOATING_POINT,
     HORIZONTAL,
-    PREDICTABLE,
     SampleDecoder,
     has_unknown_order,
     is_special,
@@ -26,11 +27,9 @@ from cloudimg.tiff.subsampled import (
 _FLOATING_POINT = (FLOATING_POINT, 34894, 34895)
 """The predictor of TIFF, and those of DNG 1.4 over two and four columns. imagecodecs lacks the
 horizontal ones of DNG."""
-_OLD_JPEG = 6
 _START_OF_JPEG = b"\xff\xd8"
-_WEBP = (50001, 34927)
-_OF_BYTES = (7, 34892, 33007, *_WEBP)
-"""Values of Compression whose samples have 8 bits or more: JPEG and WebP."""
+_WITHOUT_BITS = (*JPEG, *WEBP)
+"""Values of Compression whose samples have 8 bits or more."""
 _REVERSED = 2
 """FillOrder of bytes whose lowest bit comes first."""
 _FORMATS = {
@@ -66,7 +65,7 @@ def refusal(keyframe: Any) -> str:
         return named
     if isinstance(bits, tuple) and keyframe.planarconfig == 2:
         return f"{named} in separate planes"
-    if bits == 1 and keyframe.compression in _OF_BYTES:
+    if bits == 1 and keyframe.compression in _WITHOUT_BITS:
         # libtiff: "Improper JPEG data precision", "WEBP driver requires 8 bit unsigned data"
         return f"{named} (BitsPerSample is 1 or missing) with Compression {keyframe.compression:d}"
     if has_unknown_order(keyframe):
@@ -101,21 +100,20 @@ def find_decoder(keyframe: Any) -> Any:
         return SampleDecoder(keyframe)
     if is_subsampled(keyframe):
         return SubsampledDecoder(keyframe)
-    if keyframe.compression == _OLD_JPEG:
+    if keyframe.compression == OLD_JPEG:
         return _whole_jpegs(keyframe.decode)
-    if keyframe.compression in _WEBP and keyframe.fillorder == _REVERSED:
-        return _with_bits_reversed(keyframe.decode)
+    if keyframe.compression in WEBP and keyframe.fillorder == _REVERSED:
+        return _with_high_bits_first(keyframe)
     return keyframe.decode
 
 
-def _with_bits_reversed(decode: Any) -> Any:
+def _with_high_bits_first(keyframe: Any) -> Any:
     """A decoder of bytes whose bits are reversed, which tifffile ignores for image codecs."""
+    layout, decode = PageLayout.of(keyframe, keyframe.shaped), keyframe.decode
 
     def decode_reversed(data: Any, index: int, **options: Any) -> Any:
-        import imagecodecs
-
         if data is not None:
-            data = imagecodecs.bitorder_decode(bytes(data))
+            data = layout.with_high_bits_first(data)
         return decode(data, index, **options)
 
     return decode_reversed

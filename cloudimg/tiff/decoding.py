@@ -13,7 +13,8 @@ from cloudimg.errors import (
     TruncatedFileError,
     UnsupportedFormatError,
 )
-from cloudimg.tiff.codec_sizes import JPEG, SegmentSizes
+from cloudimg.tiff.codec_sizes import SegmentSizes
+from cloudimg.tiff.compressions import ANY_JPEG
 from cloudimg.tiff.decoders import find_decoder
 from cloudimg.tiff.excess import ExcessError, SegmentSize, refuse_excess, without_excess
 from cloudimg.tiff.ifd import Buffer, Range
@@ -129,7 +130,7 @@ class SegmentDecoder:
 
     def _decode_or_retry(self, segment: EncodedSegment, data: Buffer) -> Any:
         options: dict[str, Any] = {}
-        if self._compression in JPEG:
+        if self._compression in ANY_JPEG:
             options = {"jpegtables": segment.jpegtables, "jpegheader": self._jpegheader}
         try:
             if self._is_packed:

@@ -9,7 +9,7 @@ with the size of the file, in bytes that have been fetched already.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from cloudimg.errors import CorruptFileError, TruncatedFileError
 from cloudimg.errors.notes import Remark
@@ -82,13 +82,12 @@ def check_tags(tiff: Any, pages: Iterable[Any], file: SparseFile, url: str) -> t
     dialect = Dialect(tiff.byteorder, tiff.is_bigtiff)
     if tiff.tiff.tagsize != dialect.entry_bytes:
         return ()  # NDPI, whose offsets continue behind the entries
-    order: Literal["little", "big"] = "little" if dialect.order == "<" else "big"
     seen: set[int] = set()
     lost: list[str] = []
     for page in pages:
         start = int(page.offset)
         counted = file.have(start, start + dialect.count_bytes)
-        if counted is None or int.from_bytes(counted, order) <= len(page.tags) or start in seen:
+        if counted is None or dialect.unpack_count(counted) <= len(page.tags) or start in seen:
             continue
         seen.add(start)
         for code, at, stop in _dropped(page, dialect, file):

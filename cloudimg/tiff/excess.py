@@ -11,16 +11,14 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from cloudimg.tiff.compressions import DEFLATE, PACKBITS, ZSTANDARD
 from cloudimg.tiff.ifd import Buffer
 
-_DEFLATE = {8, 32946, 50013}
-_PACKBITS = 32773
-_ZSTANDARD = {50000, 34926}
 _MOST_EXCESS_BYTES = 2**20
 _ZSTANDARD_MAGIC = b"\x28\xb5\x2f\xfd"
 _RLE_BLOCK = 1
 _MOST_FOLLOWING_BYTES = 16
-"""By so much, byte counts are often too large."""
+"""Byte counts are often too large by up to this many."""
 
 
 class ExcessError(ValueError):
@@ -64,7 +62,7 @@ def refuse_excess(compression: int, data: Buffer, n_bytes: int) -> None:
     """
     import tifffile
 
-    if compression in _DEFLATE or compression == _PACKBITS:
+    if compression in DEFLATE or compression == PACKBITS:
         tifffile.TIFF.DECOMPRESSORS[compression](data, out=n_bytes)
 
 
@@ -83,11 +81,11 @@ def without_excess(compression: int, data: Buffer, size: SegmentSize) -> Buffer 
     ExcessError
         It has so many more of them that they are not where the header says.
     """
-    if compression in _DEFLATE:
+    if compression in DEFLATE:
         return _deflate(data, size)
-    if compression == _PACKBITS:
+    if compression == PACKBITS:
         return _packbits(data, size)
-    return _zstandard(data) if compression in _ZSTANDARD else None
+    return _zstandard(data) if compression in ZSTANDARD else None
 
 
 def _deflate(encoded: Buffer, size: SegmentSize) -> bytes | None:

@@ -13,15 +13,13 @@ layout changes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.tiff.ifd import MOST_TAGS, TYPE_BYTES, Buffer, Dialect
+from cloudimg.tiff.ifd import MOST_TAGS, TYPE_BYTES, Buffer, Dialect, Have
 from cloudimg.tiff.tifffile_private import known_pages
 
-Look = Callable[[int, int], Buffer | None]
-"""Returns the bytes of a range that count as read, or None unless all have been fetched."""
 Values = tuple[Any, ...]
 """What the tags of `_DEFAULTS` say, in this order; None for a value that is not known."""
 
@@ -80,10 +78,10 @@ class Frames:
     ----------
     tiff : tifffile.TiffFile
     look : callable
-        Returns bytes that have been fetched.
+        Returns bytes that have been fetched, which then count as read.
     """
 
-    def __init__(self, tiff: Any, look: Look) -> None:
+    def __init__(self, tiff: Any, look: Have) -> None:
         self._look = look
         self._dialect = Dialect(tiff.byteorder, tiff.is_bigtiff)
         self._is_known = tiff.tiff.tagsize == self._dialect.entry_bytes
@@ -171,7 +169,7 @@ class Frames:
         counted = self._look(start, start + dialect.count_bytes)
         if counted is None:
             return None
-        n_tags = int(struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0])
+        n_tags = dialect.unpack_count(counted)
         n_bytes = dialect.count_bytes + n_tags * dialect.entry_bytes
         data = self._look(start, start + n_bytes) if 0 < n_tags <= MOST_TAGS else None
         if data is None:

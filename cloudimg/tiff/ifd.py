@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 Buffer = bytes | memoryview
 Range = tuple[int, int]
@@ -25,6 +26,8 @@ TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
 """Size of one value of each type of a tag."""
 MOST_TAGS = 4096
 """A larger count is taken for noise, as tifffile does."""
+LEAST_IFD_BYTES = 18
+"""The smallest IFD: a count, one tag and the offset of the next one (TIFF 6.0, section 2)."""
 _MAX_VALUE_BYTES = 4 * 2**20
 _NEAR_BYTES = 16 * 2**10
 _GAP_BYTES = 256
@@ -38,6 +41,11 @@ class Dialect:
     """``<`` or ``>``."""
     is_big: bool
     """BigTIFF, with offsets of 8 bytes."""
+
+    @property
+    def byteorder(self) -> Literal["little", "big"]:
+        """The byte order as `int.from_bytes` takes it."""
+        return "little" if self.order == "<" else "big"
 
     @property
     def count_bytes(self) -> int:
@@ -55,6 +63,10 @@ class Dialect:
     def key_bytes(self) -> int:
         """Length of the tag count and of the first tag's code, type and count."""
         return self.count_bytes + self.entry_bytes - self.offset_bytes
+
+    def unpack_count(self, data: Buffer) -> int:
+        """The number of tags, with which an IFD begins."""
+        return int.from_bytes(data, self.byteorder)
 
     def unpack_offset(self, data: Buffer) -> int:
         return int(struct.unpack(f"{self.order}{'Q' if self.is_big else 'L'}", data)[0])
@@ -116,7 +128,7 @@ def read_ifd(have: Have, dialect: Dialect, start: int) -> Ifd | None:
     counted = have(start, start + dialect.count_bytes)
     if counted is None:
         return None
-    n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
+    n_tags = dialect.unpack_count(counted)
     if not 0 < n_tags <= MOST_TAGS:
         return None
     first = start + dialect.count_bytes
@@ -154,7 +166,7 @@ def entries_at(have: Have, dialect: Dialect, start: int) -> Iterator[tuple[int, 
     counted = have(start, start + dialect.count_bytes)
     if counted is None:
         return
-    n_tags = struct.unpack(f"{dialect.order}{'Q' if dialect.is_big else 'H'}", counted)[0]
+    n_tags = dialect.unpack_count(counted)
     first = start + dialect.count_bytes
     data = have(first, first + n_tags * dialect.entry_bytes) if n_tags <= MOST_TAGS else None
     yield from _entries(dialect, data or b"")

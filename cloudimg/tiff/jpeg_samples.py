@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-_JPEG = (7, 34892, 33007)
+from cloudimg.tiff.compressions import JPEG
+
 _PHOTOMETRIC = 262
 _OTHERS = (0, 1, 8, 9, 10)
 """PhotometricInterpretation: grey, and the kinds of L*a*b*."""
@@ -21,10 +22,10 @@ def has_other_samples(keyframe: Any) -> bool:
     PhotometricInterpretation decides (TIFF Technical Note 2). Planes of RGB are grey JPEGs, for
     which tifffile asks libjpeg for RGB all the same.
     """
-    if keyframe.compression in _JPEG and keyframe.planarconfig == 2:
+    if keyframe.compression in JPEG and keyframe.planarconfig == 2:
         return bool(keyframe.photometric == _RGB_PHOTOMETRIC)
     return (
-        keyframe.compression in _JPEG
+        keyframe.compression in JPEG
         and keyframe.planarconfig == 1
         and keyframe.samplesperpixel == 3
         and keyframe.photometric in _OTHERS

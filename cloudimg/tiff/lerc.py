@@ -13,15 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cloudimg.tiff.ifd import Buffer
-from cloudimg.tiff.pieces import PageLayout, SegmentPlace
+from cloudimg.tiff.own_decoder import Array, OwnDecoder
 
-Array = npt.NDArray[Any]
-
-LERC = 34887
-"""Value of Compression."""
 _NODATA = 42113
 """Tag GDAL_NODATA."""
 _UNASSOCIATED_ALPHA = 2
@@ -49,8 +44,8 @@ class BlobHeader:
     """Size of the blob; 0 if it is the only one."""
 
 
-class LercDecoder:
-    """Decoder of segments with the signature of `tifffile.TiffPage.decode`.
+class LercDecoder(OwnDecoder):
+    """Decoder of segments of LERC.
 
     Invalid pixels are NaN in floating-point images, as GDAL reads them. In an image of integers
     they get its nodata value. A mask in place of an alpha sample is that sample: 0 and 255.
@@ -61,7 +56,7 @@ class LercDecoder:
     """
 
     def __init__(self, keyframe: Any) -> None:
-        self._layout = PageLayout.of(keyframe, keyframe.shaped)
+        super().__init__(keyframe)
         self._dtype = np.dtype(keyframe.dtype)
         self._has_alpha = (
             keyframe.planarconfig == 1
@@ -70,18 +65,8 @@ class LercDecoder:
         )
         self._invalid = np.nan if self._dtype.kind == "f" else _declared_nodata(keyframe)
 
-    def __call__(
-        self, data: Any, index: int, **_: Any
-    ) -> tuple[Array | None, SegmentPlace, tuple[int, ...]]:
-        """Decode one segment.
-
-        Returns
-        -------
-        pixels : ndarray or None
-            Depth, height, width, contiguous samples; None if `data` is None.
-        place : tuple of int
-            Where the segment begins in the page.
-        shape : tuple of int
+    def _pixels(self, data: Any, index: int, shape: tuple[int, int, int, int]) -> Array:
+        """See `OwnDecoder`.
 
         Raises
         ------
@@ -90,17 +75,13 @@ class LercDecoder:
         ValueError
             The segment is not what the header of the file declares.
         """
-        place, shape = self._layout.segment_place(index)
-        if data is None:
-            return None, place, shape
         import imagecodecs
 
-        if self._layout.has_reversed_bits:
-            data = imagecodecs.bitorder_decode(bytes(data))
+        data = self._layout.with_high_bits_first(data)
         blobs = _unpacked(data, self._layout.segment_bytes(index))
         depth = self._check(blobs, shape)
         pixels, masks = imagecodecs.lerc_decode(blobs, masks=True)
-        return self._merged(pixels, masks, shape, depth), place, shape
+        return self._merged(pixels, masks, shape, depth)
 
     def _check(self, blobs: Buffer, shape: tuple[int, ...]) -> int:
         """Refuse blobs of other sizes than the segment; their depth."""

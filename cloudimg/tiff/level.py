@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError
-from cloudimg.tiff.codec_sizes import JPEG
+from cloudimg.tiff.compressions import ANY_JPEG
 from cloudimg.tiff.decoding import EncodedSegment, SegmentDecoder, truncated
 from cloudimg.tiff.extent import Beyond, find_beyond
 from cloudimg.tiff.geometry import Geometry, Region
@@ -67,7 +67,7 @@ class Level:
     def is_bound(self) -> bool:
         """Whether decoding reads more of the file that was parsed (JPEG tables)."""
         variants = (self, *self._variants.values())
-        return any(variant._keyframe.compression in JPEG for variant in variants)
+        return any(variant._keyframe.compression in ANY_JPEG for variant in variants)
 
     @property
     def only_page(self) -> tuple[Any, Page] | None:

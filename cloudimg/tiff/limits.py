@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudimg.errors import CorruptFileError, LimitError
+from cloudimg.tiff.ifd import LEAST_IFD_BYTES
 
 _MAX_PLANES = 10**7
 _MAX_IMAGES = 20_000
@@ -16,8 +17,6 @@ _MAX_TAGS = 10**6
 """Start and end tags of XML: so many take 150 MB and four seconds. The largest OME-XML
 with a description of every plane has five for each of 100,000 planes."""
 _FEW_PLANES = 100_000
-_IFD_BYTES = 18
-"""The smallest IFD: a count, one tag and the offset of the next one (TIFF 6.0, section 2)."""
 _MAX_SAMPLES = 65535
 """SamplesPerPixel is a number of 16 bits (TIFF 6.0, section 8)."""
 _MAX_TEXT_SHARE = 8
@@ -112,7 +111,7 @@ def _check_elements(text: str, url: str, file_bytes: int | None) -> None:
     if file_bytes is None or n_tags <= _FEW_PLANES:
         return
     n_own = sum(1 for _ in _TIFF_DATA.finditer(text)) - sum(1 for _ in _UUID.finditer(text))
-    most = max(_FEW_PLANES, (file_bytes - len(text)) // _IFD_BYTES)
+    most = max(_FEW_PLANES, (file_bytes - len(text)) // LEAST_IFD_BYTES)
     if n_own > most:
         raise LimitError(
             f"the OME-XML of {url} places planes in {n_own} ranges of its pages, but its"

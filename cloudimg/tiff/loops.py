@@ -8,8 +8,6 @@ read the last link of a loop, however long the loop is.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from cloudimg.tiff.ifd import Buffer, Dialect
 
 _LINK_BYTES = (4, 8)
@@ -26,9 +24,7 @@ class ChainWatch:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._order: Literal["little", "big"] = "little" if dialect.order == "<" else "big"
-        self._count_bytes = dialect.count_bytes
-        self._entry_bytes = dialect.entry_bytes
+        self._dialect = dialect
         self._ifd = self._tags = self._link = 0
         self._seen: set[int] = set()
         self._ahead: dict[int, int] = {}
@@ -44,7 +40,7 @@ class ChainWatch:
 
         No value outside an IFD has this length: values as short as this are stored in the IFD.
         """
-        return n_bytes == self._count_bytes
+        return n_bytes == self._dialect.count_bytes
 
     def loop(self, start: int, data: Buffer) -> tuple[int, int] | None:
         """Take what the parser read at an offset.
@@ -58,13 +54,13 @@ class ChainWatch:
         if self.is_visit(len(data)):
             self._ifd = start
             self._seen.add(start)
-            self._tags = start + self._count_bytes
-            self._link = self._tags + int.from_bytes(data, self._order) * self._entry_bytes
+            self._tags = start + self._dialect.count_bytes
+            self._link = self._tags + self._dialect.unpack_count(data) * self._dialect.entry_bytes
             return None
         link_bytes = start + len(data) - self._link
         if start not in (self._tags, self._link) or link_bytes not in _LINK_BYTES:
             return None
-        following = int.from_bytes(data[-link_bytes:], self._order)
+        following = int.from_bytes(data[-link_bytes:], self._dialect.byteorder)
         if not following or self._ifd in self._ahead:
             return None
         if self._last_from(following) == self._ifd:

@@ -54,7 +54,7 @@ class Occupied:
     def is_within_page(self, at_bytes: int) -> bool:
         """Whether a byte is between two segments of one page, if not in one.
 
-        There is what a program has left that has replaced some of them.
+        Such bytes remain where a program has replaced some of the segments.
         """
         i = int(np.searchsorted(self._starts, at_bytes, side="right"))
         is_between = 0 < i < len(self._owners) and self._owners[i - 1] == self._owners[i]
@@ -68,7 +68,7 @@ class Occupied:
             yield int(first[i]), int(last[i])
 
     def has_gap(self, least: int) -> bool:
-        """Whether there are any that are not between two segments of one page."""
+        """Whether any of these ranges is not between two segments of one page."""
         return not all(self.is_within_page(start) for start, _ in self.gaps(least))
 
     def _clipped(self, offsets: Sequence[int]) -> _Numbers:

@@ -7,17 +7,15 @@ link to the second one is damaged. The IFDs are then read as pixels, and each pl
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from cloudimg.errors import CorruptFileError
 from cloudimg.errors.notes import Remark
 from cloudimg.tiff.chain import n_planes
-from cloudimg.tiff.ifd import Dialect, read_ifd
+from cloudimg.tiff.ifd import LEAST_IFD_BYTES, Dialect, read_ifd
 from cloudimg.tiff.sparse import SparseFile
 from cloudimg.tiff.tifffile_private import first_known_offsets
 
-_LEAST_BYTES = 18
-"""The smallest IFD: a count, one tag and the offset of the next one (TIFF 6.0, section 2)."""
 _PADDING_BYTES = 16
 """Most bytes between the pixels of a page and the next IFD: writers align it."""
 _SIZES, _SEGMENTS = {256, 257}, {273, 324}
@@ -31,9 +29,9 @@ _MARK = '"truncated": true'
 
 
 def check_planes(tiff: Any, image: Any, file: SparseFile, url: str) -> tuple[Remark, ...]:
-    """Check that there are no IFDs between the planes of an image of which one has an IFD.
+    """Check that the planes of an image follow one another if only one of them has an IFD.
 
-    Nothing is read. IFDs between them make the file longer than the planes.
+    Nothing is read. IFDs between the planes make the file longer than the planes.
 
     Parameters
     ----------
@@ -46,7 +44,7 @@ def check_planes(tiff: Any, image: Any, file: SparseFile, url: str) -> tuple[Rem
     Returns
     -------
     tuple of Remark
-        A remark if it is not known that there are none.
+        A remark if IFDs between the planes cannot be ruled out.
 
     Raises
     ------
@@ -61,7 +59,7 @@ def check_planes(tiff: Any, image: Any, file: SparseFile, url: str) -> tuple[Rem
         raise _error(n, f"its IFD is at byte {page.offset}, after the first plane", url)
     starts = first_known_offsets(tiff)[page.index :]
     n_more = min((at for at in starts if at >= stop), default=file.size_bytes) - stop
-    has_room = n_more >= (n - 1) * _LEAST_BYTES
+    has_room = n_more >= (n - 1) * LEAST_IFD_BYTES
     is_short = image.kind == "shaped" and 1 < len(starts) < n
     if not has_room and not is_short:
         return ()
@@ -90,15 +88,14 @@ def _remarks_on(
 
 
 def _check_end(tiff: Any, end: int, n: int, file: SparseFile, url: str) -> bool:
-    """Check that there is no IFD at the end of the first plane; False if it is not known."""
+    """Check that an IFD does not follow the first plane; False if it is not known."""
     data = file.have(end, min(end + 2 * _PADDING_BYTES, file.size_bytes))
     if data is None:
         return False
     dialect = Dialect(tiff.byteorder, tiff.is_bigtiff)
-    order: Literal["little", "big"] = "little" if dialect.order == "<" else "big"
     for i in range(_PADDING_BYTES):
         first = i + dialect.count_bytes
-        if int.from_bytes(data[first : first + 2], order) not in _FIRST:
+        if int.from_bytes(data[first : first + 2], dialect.byteorder) not in _FIRST:
             continue
         found = read_ifd(file.have, dialect, end + i)
         if found is not None and _is_page(found.codes):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Set
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
+from operator import itemgetter
 
 from cloudimg.tiff.ifd import Dialect, Ifd, Range, entries_at, read_ifd, segment_offset
 from cloudimg.tiff.sparse import SparseFile
 
 LEAST_BYTES = 54
-"""Size of an IFD of four tags, without which there are no pixels: the size of the image, and where
-its segments are."""
+"""Size of an IFD of four tags, the fewest that a page has: the size of the image, and where its
+segments are."""
 _WIDTH, _LENGTH = 256, 257
 _OFFSETS = {273, 324}
 _COUNTING_TYPES = (3, 4, 16)
@@ -29,27 +31,28 @@ _MOST_BEFORE = 2
 """Number of tags with a lower code than ImageWidth: NewSubfileType and SubfileType."""
 
 
-def find_ifds(file: SparseFile, dialect: Dialect, known: Set[int]) -> Iterator[tuple[Ifd, int]]:
-    """IFDs of images in the fetched bytes of a file, and the offset of the first segment of each.
+def find_ifds(
+    file: SparseFile, dialect: Dialect, gaps: Iterable[Range]
+) -> Iterator[tuple[Ifd, int]]:
+    """IFDs of images in parts of a file, and the offset of the first segment of each.
+
+    What is looked at counts as read: a file with the same bytes there has the same IFDs.
 
     Parameters
     ----------
     file : SparseFile
         Nothing is fetched.
     dialect : Dialect
-    known : set of int
-        Offsets of IFDs that are left out.
+    gaps : iterable of Range
+        Where to search.
     """
     search = _size_of_image(dialect)
+    fetched = file.fetched_ranges()
     n_left = _MOST_FOUND
-    for start, stop in file.fetched_ranges():
-        for match in search.finditer(file.have(start, stop) or b""):
+    for start, stop in (part for gap in gaps for part in _within(fetched, gap)):
+        for match in search.finditer(file.look(start, stop) or b""):
             at = start + match.start() - dialect.count_bytes
-            if at in known:
-                continue
             starts = [at - i * dialect.entry_bytes for i in range(_MOST_BEFORE + 1)]
-            if not known.isdisjoint(starts):
-                continue
             if not n_left:
                 return
             n_left -= 1
@@ -73,14 +76,14 @@ def _image_at(
     file: SparseFile, dialect: Dialect, start: int, n_before: int
 ) -> tuple[Ifd, int] | None:
     """The IFD at an offset if all of it makes sense, and the offset of its first segment."""
-    data = file.have(start, start + dialect.count_bytes) or b""
-    n_tags = int.from_bytes(data, "little" if dialect.order == "<" else "big")
-    ifd = read_ifd(file.have, dialect, start) if n_tags <= _MOST_TAGS else None
+    data = file.look(start, start + dialect.count_bytes) or b""
+    is_short = dialect.unpack_count(data) <= _MOST_TAGS
+    ifd = read_ifd(file.look, dialect, start) if is_short else None
     if ifd is None or len(ifd.codes) <= n_before or ifd.codes[n_before] != _WIDTH:
         return None
     if not _is_sound(file, dialect, ifd):
         return None
-    segment = segment_offset(file.have, dialect, start)
+    segment = segment_offset(file.look, dialect, start)
     return None if segment is None or segment >= file.size_bytes else (ifd, segment)
 
 
@@ -92,12 +95,20 @@ def _is_sound(file: SparseFile, dialect: Dialect, ifd: Ifd) -> bool:
         return False
     return all(
         (n_bytes or not count) and (n_bytes <= dialect.offset_bytes or value + n_bytes <= size)
-        for _, count, n_bytes, value in entries_at(file.have, dialect, ifd.start_bytes)
+        for _, count, n_bytes, value in entries_at(file.look, dialect, ifd.start_bytes)
     )
 
 
 def unfetched_bytes(file: SparseFile, part: Range) -> int:
     """How many bytes of a range have not been fetched."""
     start, stop = part
-    held = (min(last, stop) - max(first, start) for first, last in file.fetched_ranges())
-    return stop - start - sum(max(0, n) for n in held)
+    return stop - start - sum(last - first for first, last in _within(file.fetched_ranges(), part))
+
+
+def _within(fetched: Sequence[Range], part: Range) -> Iterator[Range]:
+    """The parts of a range that have been fetched."""
+    start, stop = part
+    for first, last in fetched[bisect_right(fetched, start, key=itemgetter(1)) :]:
+        if first >= stop:
+            return
+        yield max(first, start), min(last, stop)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.tiff.geometry import PlaneShape
+from cloudimg.tiff.ifd import Buffer
 
 SegmentPlace = tuple[int, int, int, int, int]
 """Separate sample of a segment, its first depth, row and column in the page, and 0."""
@@ -73,6 +74,14 @@ class PageLayout:
     def pixel_bytes(self) -> int:
         """Stored size of one pixel of a plain page."""
         return self.plane_shape[4] * self.dtype.itemsize
+
+    def with_high_bits_first(self, data: Buffer) -> Buffer:
+        """The bytes of a segment, each with its highest bit first."""
+        if not self.has_reversed_bits:
+            return data
+        import imagecodecs
+
+        return bytes(imagecodecs.bitorder_decode(bytes(data)))
 
     def segment_bytes(self, index: int) -> int:
         """Size of a segment before compression."""

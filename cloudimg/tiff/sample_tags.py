@@ -6,13 +6,12 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-from cloudimg.tiff.ifd import Dialect, read_dialect
+from cloudimg.tiff.ifd import MOST_TAGS, Dialect, read_dialect
 
 _BITS, _SAMPLE_FORMAT = 258, 339
 _SHORT = 3
 _COMPLEX_INTEGER = 5
 _MOST_IFDS = 1000
-_MOST_TAGS = 4096
 _MOST_SAMPLES = 2**16
 
 
@@ -49,9 +48,9 @@ def _pages(
         counted = file.read(dialect.count_bytes)
         if len(counted) < dialect.count_bytes:
             return
-        n_tags = int.from_bytes(counted, "little" if dialect.order == "<" else "big")
+        n_tags = dialect.unpack_count(counted)
         n_bytes = n_tags * dialect.entry_bytes + dialect.offset_bytes
-        data = file.read(n_bytes) if n_tags <= _MOST_TAGS else b""
+        data = file.read(n_bytes) if n_tags <= MOST_TAGS else b""
         if not data or len(data) < n_bytes:
             return
         starts = range(0, n_bytes - dialect.offset_bytes, dialect.entry_bytes)

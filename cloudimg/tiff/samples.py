@@ -8,21 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cloudimg.tiff.pieces import PageLayout, SegmentPlace
-
-Array = npt.NDArray[Any]
+from cloudimg.tiff.compressions import NONE
+from cloudimg.tiff.own_decoder import Array, OwnDecoder
+from cloudimg.tiff.pieces import PageLayout
 
 HORIZONTAL, FLOATING_POINT = 2, 3
 """Values of Predictor (TIFF 6.0, section 14; TIFF Technical Note 3)."""
 UNSIGNED, SIGNED, FLOAT, VOID, COMPLEX_INTEGER, COMPLEX_FLOAT = range(1, 7)
 """Values of SampleFormat (TIFF 6.0, section 19; 5 and 6 are libtiff's)."""
 _COMPLEX = (COMPLEX_INTEGER, COMPLEX_FLOAT)
-PREDICTABLE = (5, 8, 32946, 50013, 34925, 50000, 34926)
-"""Values of Compression with which libtiff applies a predictor: LZW, Deflate, LZMA, Zstandard."""
-BYTE_CODECS = (1, 32773, *PREDICTABLE)
-"""Values of Compression for plain bytes, PackBits and those: all that know nothing of samples."""
 
 
 def is_special(keyframe: Any) -> bool:
@@ -58,44 +53,27 @@ def _is_in_order_of_file(keyframe: Any) -> bool:
     return str(keyframe.software).startswith("GraphicsMagick")
 
 
-class SampleDecoder:
-    """Decoder of segments with the signature of `tifffile.TiffPage.decode`.
+class SampleDecoder(OwnDecoder):
+    """Decoder of the segments of a page for which `is_special` is true.
 
     Parameters
     ----------
     keyframe : tifffile.TiffPage
-        A page for which `is_special` is true.
     """
 
     def __init__(self, keyframe: Any) -> None:
-        self._layout = PageLayout.of(keyframe, keyframe.shaped)
+        super().__init__(keyframe)
         self._order = keyframe.parent.byteorder
         self._format = int(keyframe.sampleformat)
         self._bits = int(keyframe.bitspersample)
         self._compression = int(keyframe.compression)
 
-    def __call__(
-        self, data: Any, index: int, **_: Any
-    ) -> tuple[Array | None, SegmentPlace, tuple[int, ...]]:
-        """Decode one segment.
-
-        Returns
-        -------
-        pixels : ndarray or None
-            Depth, height, width, contiguous samples; None if `data` is None.
-        place : tuple of int
-            Where the segment begins in the page.
-        shape : tuple of int
-        """
-        place, shape = self._layout.segment_place(index)
-        if data is None:
-            return None, place, shape
+    def _pixels(self, data: Any, index: int, shape: tuple[int, int, int, int]) -> Array:
         n_bytes = self._layout.segment_bytes(index)
         stored = stored_bytes(data, self._layout, self._compression, n_bytes)
-        rows = stored.reshape(shape[0] * shape[1], -1)
-        return self._pixels(rows, shape[-1]).reshape(shape), place, shape
+        return self._samples(stored.reshape(shape[0] * shape[1], -1), shape[-1]).reshape(shape)
 
-    def _pixels(self, rows: Array, samples: int) -> Array:
+    def _samples(self, rows: Array, samples: int) -> Array:
         if self._format == FLOAT:
             return _predicted_floats(rows, samples)
         if self._bits == 24:
@@ -125,19 +103,17 @@ class SampleDecoder:
 
 
 def stored_bytes(data: Any, layout: PageLayout, compression: int, n_bytes: int) -> Array:
-    """The first bytes of a segment, of one of `BYTE_CODECS`, as samples are stored in it.
+    """The first bytes of a segment, of a codec of bytes, as samples are stored in it.
 
     Raises
     ------
     ValueError
         The segment has fewer than `n_bytes`.
     """
-    import imagecodecs
     import tifffile
 
-    if layout.has_reversed_bits:
-        data = imagecodecs.bitorder_decode(bytes(data))
-    if compression != 1:
+    data = layout.with_high_bits_first(data)
+    if compression != NONE:
         data = tifffile.TIFF.DECOMPRESSORS[compression](data, out=n_bytes)
     if len(data) < n_bytes:
         raise ValueError(f"{len(data)} bytes of pixels, expected {n_bytes}")

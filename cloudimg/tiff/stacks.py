@@ -182,7 +182,7 @@ def _further_pages(tiff: Any, file: SparseFile, stack: _Stack, n_read: int) -> I
     if stack.n_ifds < 2 or n_read < 2:
         return
     second = first_known_offsets(tiff)[1]
-    start = segment_offset(file.have, Dialect(tiff.byteorder, tiff.is_bigtiff), second)
+    start = segment_offset(file.look, Dialect(tiff.byteorder, tiff.is_bigtiff), second)
     stop_bytes = stack.start_bytes + n_read * stack.plane_bytes
     if start is not None and not stack.start_bytes < start < stop_bytes:
         yield Remark(
@@ -315,7 +315,7 @@ def _check_described_shape(tiff: Any, images: Sequence[Any], url: str) -> None:
 
 
 def _n_described(page: Any) -> int:
-    """Number of planes in a description by tifffile, 0 if it does not tell one."""
+    """Number of planes in a description by tifffile, 0 if it does not have one."""
     match = _SHAPE.search(page.shaped_description or "")
     per_page = math.prod(page.shape)
     if match is None or not per_page:

@@ -18,7 +18,19 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from cloudimg.formats.sizes import UNREADABLE, jpeg_frame
+from cloudimg.formats.sizes import UNREADABLE, jpeg_frame, jpeg_xr_tags
+from cloudimg.tiff.compressions import (
+    CCITT,
+    JPEG,
+    JPEG_2000,
+    JPEG_XL,
+    JPEG_XR,
+    LERC,
+    LZW,
+    OF_BYTES,
+    PNG,
+    WEBP,
+)
 from cloudimg.tiff.ifd import Buffer
 
 Decode = Callable[[Buffer], Any]
@@ -193,12 +205,7 @@ def _jpeg_xr(decode: Decode, data: Buffer) -> Any:
 
 def _jpeg_xr_end(data: Buffer) -> int:
     """Where the image and its alpha end; 0 if the container does not say it."""
-    first: int = struct.unpack_from("<L", data, 4)[0]
-    n_tags: int = struct.unpack_from("<H", data, first)[0]
-    values: dict[int, int] = {}
-    for at in range(first + 2, first + 2 + 12 * n_tags, 12):
-        code, kind, value = struct.unpack_from("<HH4xL", data, at)
-        values[code] = value & 0xFFFF if kind == 3 else value
+    values = jpeg_xr_tags(data)
     ends = (values.get(code, 0) + values.get(code + 1, 0) for code in (0xBCC0, 0xBCC2))
     return max(end if values.get(0xBCC1) else 0 for end in ends)
 
@@ -224,14 +231,13 @@ def _decode_unless_zeros(decode: Decode, data: Buffer, end: int) -> Any:
 
 
 _CHECKS: dict[int, Callable[[Decode, Buffer], Any]] = {
-    **dict.fromkeys((7, 33007, 34892), _jpeg),
-    **dict.fromkeys((33003, 33004, 33005, 34712), _jpeg2000),
-    **dict.fromkeys((22610, 34934), _jpeg_xr),
-    **dict.fromkeys((50001, 34927), _webp),
+    **dict.fromkeys(JPEG, _jpeg),
+    **dict.fromkeys(JPEG_2000, _jpeg2000),
+    **dict.fromkeys(JPEG_XR, _jpeg_xr),
+    **dict.fromkeys(WEBP, _webp),
 }
-_REFUSING = {2, 3, 4, 34887, 34933, 50002, 52546}
-"""Decoders that refuse streams that end early: CCITT (see `cloudimg.tiff.ccitt`), LERC (which has a
-checksum), PNG and JPEG XL."""
-_COUNTED = {1, 8, 32773, 32946, 34925, 34926, 50000, 50013}
-"""Streams whose decoders return as many bytes as they find: none, Deflate, PackBits, LZMA and
-Zstandard. That of LZW takes bits beyond the end for zeros."""
+_REFUSING = {*CCITT, LERC, PNG, *JPEG_XL}
+"""Decoders that refuse streams that end early: see `cloudimg.tiff.ccitt`; LERC has a checksum."""
+_COUNTED = {*OF_BYTES} - {LZW}
+"""Streams whose decoders return as many bytes as they find. That of LZW takes bits beyond the end
+for zeros."""

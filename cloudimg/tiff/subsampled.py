@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cloudimg.tiff.pieces import PageLayout, SegmentPlace
-from cloudimg.tiff.samples import BYTE_CODECS, stored_bytes
+from cloudimg.tiff.compressions import ANY_JPEG, OF_BYTES
+from cloudimg.tiff.own_decoder import Array, OwnDecoder
+from cloudimg.tiff.samples import stored_bytes
 
-Array = npt.NDArray[Any]
-
-_JPEG = (6, 7, 34892, 33007)
-"""Values of Compression whose decoders expand chroma themselves."""
 _YCBCR = 6
 """PhotometricInterpretation."""
 _FACTORS = {(4, 4), (4, 2), (4, 1), (2, 2), (2, 1), (1, 2)}
@@ -28,7 +24,7 @@ def ignore_subsampling(keyframe: Any) -> None:
 
 def is_subsampled(keyframe: Any) -> bool:
     """Whether chroma of a `tifffile.TiffPage` is subsampled and not expanded by a JPEG decoder."""
-    return bool(keyframe.is_subsampled and keyframe.compression not in _JPEG)
+    return bool(keyframe.is_subsampled and keyframe.compression not in ANY_JPEG)
 
 
 def is_decodable(keyframe: Any) -> bool:
@@ -37,7 +33,7 @@ def is_decodable(keyframe: Any) -> bool:
         keyframe.planarconfig == 1
         and (keyframe.samplesperpixel, keyframe.bitspersample) == (3, 8)
         and (keyframe.imagedepth, keyframe.tiledepth) == (1, 1)
-        and (keyframe.compression in BYTE_CODECS and keyframe.predictor == 1)
+        and (keyframe.compression in OF_BYTES and keyframe.predictor == 1)
         and _factors(keyframe) in _FACTORS
     )
 
@@ -47,8 +43,8 @@ def _factors(keyframe: Any) -> Any:
     return (2, 2) if keyframe.subsampling is None else keyframe.subsampling
 
 
-class SubsampledDecoder:
-    """Decoder of segments with the signature of `tifffile.TiffPage.decode`.
+class SubsampledDecoder(OwnDecoder):
+    """Decoder of the segments of a page for which `is_decodable` is true.
 
     Samples are Y, Cb and Cr, and each sample of chroma is repeated for all pixels that share it, as
     libtiff does where it makes RGB of them.
@@ -56,21 +52,14 @@ class SubsampledDecoder:
     Parameters
     ----------
     keyframe : tifffile.TiffPage
-        A page for which `is_decodable` is true.
     """
 
     def __init__(self, keyframe: Any) -> None:
-        self._layout = PageLayout.of(keyframe, keyframe.shaped)
+        super().__init__(keyframe)
         self._wide, self._high = _factors(keyframe)
         self._compression = int(keyframe.compression)
 
-    def __call__(
-        self, data: Any, index: int, **_: Any
-    ) -> tuple[Array | None, SegmentPlace, tuple[int, ...]]:
-        """Decode one segment; see `SampleDecoder`."""
-        place, shape = self._layout.segment_place(index)
-        if data is None:
-            return None, place, shape
+    def _pixels(self, data: Any, index: int, shape: tuple[int, int, int, int]) -> Array:
         n_high, n_wide = -(-shape[1] // self._high), -(-shape[2] // self._wide)
         n_luma = self._high * self._wide
         n_bytes = n_high * n_wide * (n_luma + 2)
@@ -81,4 +70,4 @@ class SubsampledDecoder:
         pixels[..., 0] = luma.transpose(0, 2, 1, 3)
         pixels[..., 1:] = units[:, np.newaxis, :, np.newaxis, n_luma:]
         whole = pixels.reshape(1, n_high * self._high, n_wide * self._wide, 3)
-        return whole[:, : shape[1], : shape[2]], place, shape
+        return whole[:, : shape[1], : shape[2]]

@@ -2,8 +2,8 @@
 
 Where sizes in the header are too small, what is left of an image looks whole. The table of segments
 still has all of them, and where a page has several columns or planes of them, they are even taken
-for one another. There are writers that leave entries without use at the end of the table, so that
-more of them are not an error by themselves.
+for one another. Some writers leave unused entries at the end of the table, so that more of them are
+not an error by themselves.
 """
 
 from __future__ import annotations

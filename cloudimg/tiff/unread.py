@@ -1,7 +1,8 @@
 """What a file holds beyond its images: SubIFDs that cannot be read, bytes that are in no page.
 
-A chain of IFDs that ends too early looks like one that ends where it should. IFDs to which nothing
-leads tell, where they have been fetched; elsewhere, bytes in one piece that may be a page.
+A chain of IFDs that ends too early looks like one that ends where it should. It is recognized by
+IFDs to which nothing leads, where these have been fetched, and elsewhere by bytes in one piece that
+may be a page.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _WITH_SUBIFDS = {"generic", "ome", "shaped"}
 _LEAST_BYTES = 512
 """Fewer bytes are private metadata and gaps."""
 _FEW_PAGES = 4
-"""Of fewer pages, one gap does not tell much."""
+"""One gap between fewer pages may be anything."""
 _INDEX_MAP = 54773648
 """Before the offset of Micro-Manager's index map, in the header of a file."""
 _SHORT_BYTES = 64
@@ -64,12 +65,12 @@ def unread_ifd(tiff: Any, image: Any, file: SparseFile) -> Iterator[Remark]:
     file : SparseFile
     """
     dialect = Dialect(tiff.byteorder, tiff.is_bigtiff)
-    first = read_ifd(file.have, dialect, tiff.pages.first.offset) if image.kind == "stk" else None
+    first = read_ifd(file.look, dialect, tiff.pages.first.offset) if image.kind == "stk" else None
     second = first.next_bytes if first is not None else 0
     if not 0 < second < file.size_bytes:
         return
-    is_fetched = file.have(second, second + dialect.count_bytes) is not None
-    if is_fetched and segment_offset(file.have, dialect, second) is None:
+    is_fetched = file.look(second, second + dialect.count_bytes) is not None
+    if is_fetched and segment_offset(file.look, dialect, second) is None:
         return  # the link leads to something else
     yield Remark(
         "further-pages",
@@ -87,34 +88,37 @@ def _unread_bytes(tiff: Any, levels: Sequence[Any], file: SparseFile) -> Iterato
         return
     offsets = () if chain is None else chain.offsets
     known = {at for level in levels for at in _known_offsets(level)} | set(offsets)
-    what = _lost_ifds(tiff, levels, known, file)
-    what = what or _lost_bytes(tiff, levels, n_stored, known, file)
+    used = Occupied(levels, known, file, Dialect(tiff.byteorder, tiff.is_bigtiff))
+    what = _lost_ifds(tiff, levels, known, used, file)
+    what = what or _lost_bytes(tiff, levels, n_stored, known, used, file)
     if what and chain is not None:
         what = f"the chain of IFDs ends after {counted(len(offsets), 'page')}, but {what}"
     if what:
         yield Remark("unread-bytes", what)
 
 
-def _lost_ifds(tiff: Any, levels: Sequence[Any], known: set[int], file: SparseFile) -> str:
+def _lost_ifds(
+    tiff: Any, levels: Sequence[Any], known: set[int], used: Occupied, file: SparseFile
+) -> str:
     """What to say about IFDs to which nothing leads, if there are any among the fetched bytes."""
     dialect = Dialect(tiff.byteorder, tiff.is_bigtiff)
-    found = list(find_ifds(file, dialect, known))
+    found = list(find_ifds(file, dialect, used.gaps(LEAST_BYTES)))
     if not found:
         return ""
-    partial = PartialFile(file.have, dialect, file.size_bytes, 1)
+    partial = PartialFile(file.look, dialect, file.size_bytes, 1)
     linked = {at: ifd for at in known if (ifd := partial.ifd(at)) is not None}
     subs = _all_sub_ifds(partial, linked.values())
     # A program that changes an IFD writes it anew at the end, with the same link. The one before is
     # left, and leads to pixels that may have been replaced, too.
     last = {ifd.next_bytes: ifd.start_bytes for _, ifd in sorted(linked.items())}
-    used = Occupied(levels, {*known, *subs}, file, dialect)
+    with_subs = Occupied(levels, {*known, *subs}, file, dialect)
     lost = sorted(
         ifd.start_bytes
         for ifd, segment in found
         if ifd.start_bytes not in subs
         and last.get(ifd.next_bytes, 0) < ifd.start_bytes
-        and not used.holds(ifd.start_bytes)
-        and not used.holds(segment)
+        and not with_subs.holds(ifd.start_bytes)
+        and not with_subs.holds(segment)
     )
     if not lost:
         return ""
@@ -139,11 +143,16 @@ def _all_sub_ifds(file: PartialFile, ifds: Iterable[Ifd]) -> set[int]:
 
 
 def _lost_bytes(
-    tiff: Any, levels: Sequence[Any], n_stored: int, known: set[int], file: SparseFile
+    tiff: Any,
+    levels: Sequence[Any],
+    n_stored: int,
+    known: set[int],
+    used: Occupied,
+    file: SparseFile,
 ) -> str:
     """What to say about bytes in one piece that may be a page, and not be anything else.
 
-    Among those that have been fetched there is no IFD. They are the pixels of an interrupted writer
+    Those that have been fetched hold no IFD. They are the pixels of an interrupted writer
     if they are at the end of the file; elsewhere they are gaps or private metadata.
     """
     least, least_between = _least_lost(levels[0])
@@ -155,11 +164,7 @@ def _lost_bytes(
     pixels = Occupied(levels, (), file, dialect)
     if not pixels.has_gap(least_between):
         return ""
-    gaps = [
-        gap
-        for gap in Occupied(levels, known, file, dialect).gaps(least_between)
-        if not pixels.is_within_page(gap[0])
-    ]
+    gaps = [gap for gap in used.gaps(least_between) if not pixels.is_within_page(gap[0])]
     if len(gaps) > 1 or any(stop == file.size_bytes for _, stop in gaps):
         least_between = least
     # IFDs of pages that tifffile computes have not been read.
@@ -169,7 +174,7 @@ def _lost_bytes(
         n_bytes, n_unknown = stop - start, unfetched_bytes(file, (start, stop))
         if (n_bytes if is_tail else n_unknown) - apart < (least if start == 0 else least_between):
             continue
-        partial = PartialFile(file.have, dialect, file.size_bytes, 1)
+        partial = PartialFile(file.look, dialect, file.size_bytes, 1)
         if _all_sub_ifds(partial, filter(None, map(partial.ifd, known))) - known:
             return ""  # their pixels are there
         return (
@@ -197,7 +202,7 @@ def _end_of_pages(tiff: Any, file: SparseFile) -> int:
 
     Display settings and comments follow it ("Micro-Manager File Formats", Image file stack).
     """
-    head = file.have(8, 16) if tiff.is_micromanager else None
+    head = file.look(8, 16) if tiff.is_micromanager else None
     magic, end = (0, 0) if head is None else struct.unpack(f"{tiff.byteorder}LL", head)
     return end if magic == _INDEX_MAP and 0 < end < file.size_bytes else file.size_bytes
 

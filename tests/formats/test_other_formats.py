@@ -18,7 +18,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from PIL import Image
 
 import cloudimg
@@ -35,6 +35,7 @@ from cloudimg.errors import (
 from cloudimg.formats import registry
 from tests.conftest import Place
 from tests.support import seed
+from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
 Array = npt.NDArray[Any]
@@ -494,12 +495,7 @@ def test_readers_tell_arrays_apart(files: Bucket) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with local_client(2, 1, set_as_default=False) as client:
         yield client
 
 
@@ -560,6 +556,7 @@ def test_workers_read_formats_that_they_never_registered(files: Bucket, client: 
     assert set(client.run(n_registered).values()) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known_by", [{"extensions": ".inv"}, {"magic": b"\x93NUMPY"}])
 def test_workers_prefer_registered_formats_as_well(
     files: Bucket, client: Client, known_by: dict[str, Any]

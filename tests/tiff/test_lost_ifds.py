@@ -205,3 +205,31 @@ def test_small_pages_are_found_by_their_ifds(tmp_path: Path) -> None:
         tifffile.imwrite(path, plane, metadata=None, contiguous=False, append=True)
     unlinked(path, 2, skip=False)
     assert is_told(path)
+
+
+def with_gap(page_in_gap: bool) -> bytes:
+    """Of the same size and with the same first IFD, whatever is in front of the pixels."""
+
+    def ifd(pixels_at: int) -> bytes:
+        tags = {256: 30, 257: 20, 258: 8, 259: 1, 262: 1, 273: pixels_at, 277: 1, 278: 20, 279: 600}
+        entries = (struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items())
+        return b"".join((struct.pack("<H", len(tags)), *entries, bytes(4)))
+
+    n_bytes = len(ifd(0))
+    lost_at = 8 + n_bytes
+    lost = ifd(lost_at + n_bytes) + 600 * b"\7"
+    gap = lost if page_in_gap else bytes(len(lost))
+    return struct.pack("<2sHI", b"II", 42, 8) + ifd(lost_at + len(gap)) + gap + bytes(600)
+
+
+@pytest.mark.parametrize("first_has_page", [False, True])
+def test_a_header_like_another_one_says_nothing_of_gaps(
+    tmp_path: Path, first_has_page: bool
+) -> None:
+    """The parsed header of the first file is taken for others only with the same bytes there."""
+    for t, has_page in enumerate((first_has_page, not first_has_page)):
+        (tmp_path / f"t{t}.tif").write_bytes(with_gap(has_page))
+    for t, has_page in enumerate((first_has_page, not first_has_page)):
+        assert is_told(tmp_path / f"t{t}.tif") == has_page
+    (note,) = cloudimg.open(f"{tmp_path}/t{{t}}.tif", validate="all").notes
+    assert f"t{int(not first_has_page)}.tif" in note

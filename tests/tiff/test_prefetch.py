@@ -256,6 +256,7 @@ def test_distances_that_double_half_way(meter: Meter, bucket: str) -> None:
     assert count <= MOST_TRIPS
 
 
+@pytest.mark.slow
 def test_pages_that_double_half_way_are_two_images(meter: Meter, bucket: str) -> None:
     small, large = numbered(600, 48), numbered(600, 96)
     file = assemble(plain_pictures(small) + plain_pictures(large))
