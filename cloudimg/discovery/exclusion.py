@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from cloudimg.errors import counted
+from cloudimg.errors import NoMatchError, counted
 from cloudimg.errors.notes import N_EXAMPLES, Note
 
 
@@ -34,7 +34,7 @@ class Exclusion:
         return self._regex is not None
 
     def note(self, display: Callable[[str], str]) -> Note | None:
-        """What was left out, as a note for the image and its copy; None if that is nothing.
+        """What was left out, as a note for the image and its copy; None if nothing was.
 
         Parameters
         ----------
@@ -49,6 +49,12 @@ class Exclusion:
             kind="excluded-files",
             n_files=self.n_excluded,
             urls=map(display, self.examples),
+        )
+
+    def error(self, display: Callable[[str], str]) -> NoMatchError:
+        """The error where all files were left out; see `note`."""
+        return NoMatchError(
+            f"exclude= leaves out all {self.n_excluded} files, such as {display(self.examples[0])}"
         )
 
     def excludes(self, name: str) -> bool:

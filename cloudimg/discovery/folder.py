@@ -69,7 +69,10 @@ def parse_target(url: str) -> Target:
 
 
 def is_folder(store: Store, key: str) -> bool:
-    """Whether there is no object of a name, but there are objects below it."""
+    """Whether a name without an object is that of a folder.
+
+    On a disk an empty folder is one, too; elsewhere objects must lie below the name.
+    """
     location = store.location
     if location.protocol == "file" and not location.before and not location.after:
         return Path(key).is_dir()

@@ -1,10 +1,11 @@
-"""Names that look like patterns: a name that exists is tried before it is a pattern."""
+"""Names that look like patterns: a URL with brackets is looked up as a name first."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
+from cloudimg.discovery.scope import Scope
 from cloudimg.errors import NotFoundError, PatternError
 from cloudimg.pattern import Pattern, compile_pattern, escape, escape_brackets
 from cloudimg.storage import Store
@@ -40,7 +41,7 @@ def as_pattern(store: Store, text: str) -> Pattern:
 
 
 def _existing(store: Store, text: str) -> Pattern | None:
-    """The text as a name, or with brackets as a part of the names, if there are such objects."""
+    """Return the text as a name, or else with literal brackets; None if no object matches it."""
     name = compile_pattern(escape(text))
     if _exists(store, name):
         return name
@@ -52,7 +53,7 @@ def _existing(store: Store, text: str) -> Pattern | None:
 
 
 def _exists(store: Store, pattern: Pattern) -> bool:
-    """Whether a name exists, or the first names that begin like a pattern include one of it."""
+    """Whether a name exists, or a pattern matches some of the first names with its stem."""
     location = store.location
     key = location.key_of(pattern.stem)
     if pattern.is_literal:
@@ -62,8 +63,7 @@ def _exists(store: Store, pattern: Pattern) -> bool:
             store.info(key)
             return True
         return False
-    folder = key.rpartition("/")[0]
-    depth = None if "**" in pattern.text else pattern.text[len(pattern.stem) :].count("/") + 1
-    for batch in store.list_objects(folder, key, depth):
+    scope = Scope.of(store, pattern, whole_folder=False)
+    for batch in store.list_objects(scope.folder, key, scope.depth):
         return any(pattern.split(location.pattern_text(entry.key)) is not None for entry in batch)
     return False

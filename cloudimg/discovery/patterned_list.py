@@ -40,9 +40,8 @@ def patterned_grid(
     builder.add(files)
     beside = unmatched.build("", is_narrow=False)
     if beside.n_objects:
-        advice = f"; {beside.advice}" if beside.advice else ""
         raise GridError(
             f"{counted(beside.n_objects, 'URL')} of the {len(files)} in the list do not match"
-            f" pattern={pattern!r}: {', '.join(beside.examples)}{advice}"
+            f" pattern={pattern!r}: {', '.join(beside.examples)}{beside.hint}"
         )
     return builder.build()

@@ -15,7 +15,7 @@ IMAGE_NAME = re.compile(
     r"(?i)(?:.*/)?[^/.][^/]*\.(?:tiff?|btf|tf[28]|svs|lsm|stk|ndpi|scn|bif|qptiff|flex|gel)",
     re.DOTALL,
 )
-"""Names of image files, by their extension; hidden files are none."""
+"""Names of image files, by their extension; hidden files do not match."""
 UNMATCHED = "unmatched-files"
 """Kind of the note about them, which `repr` and `info` show as a line of its own."""
 _EXAMPLES = 5
@@ -50,6 +50,11 @@ class Unmatched:
             return f"names that begin with {self.where}; the rest of the folder was not looked at"
         return f"{self.where}{self.below}"
 
+    @property
+    def hint(self) -> str:
+        """`advice` as the end of a message; empty without advice."""
+        return f"; {self.advice}" if self.advice else ""
+
     def error(self, shown: str) -> UnmatchedFilesError:
         """The error for a copy that would leave out images.
 
@@ -58,19 +63,17 @@ class Unmatched:
         shown : str
             URL of the pattern, without secrets.
         """
-        advice = f"; {self.advice}" if self.advice else ""
         return UnmatchedFilesError(
             f"{shown} leaves out {counted(self.n_images, 'image file')} of {self.where}: beside its"
-            f" files there are {self.summary}, such as {', '.join(self.examples)}{advice}. Change"
-            " the pattern, or pass allow_unmatched=True to copy only what it matches",
+            f" files there are {self.summary}, such as {', '.join(self.examples)}{self.hint}."
+            " Change the pattern, or pass allow_unmatched=True to copy only what it matches",
             url=shown,
         )
 
     def note(self) -> Note:
         """What was left out, as a note for the image and its copy."""
-        advice = f"; {self.advice}" if self.advice else ""
         return Note(
-            f"{self.summary} among {self.scope} do not match the pattern{advice}",
+            f"{self.summary} among {self.scope} do not match the pattern{self.hint}",
             kind=UNMATCHED,
             n_files=self.n_objects,
             urls=self.examples,
@@ -107,7 +110,7 @@ class UnmatchedCounter:
         self._n_images = 0
 
     def add(self, name: str) -> None:
-        """Count a name that does not match; markers of folders are none."""
+        """Count a name that does not match; markers of folders are not counted."""
         if name.endswith("/"):
             return
         kind = _kind(name)

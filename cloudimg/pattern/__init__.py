@@ -5,9 +5,9 @@ environment, or imports anything of cloudimg but `cloudimg.errors`. The same tex
 same result, on the client and on every worker.
 
 text -> `tokens` (literal, wildcard, field) -> `assembly` (one anchored regular expression) ->
-`language` (the Pattern that users of this package hold). `fields`, `times` and `regex` say what a
-field takes; `proposal` goes the other way, from keys to patterns, in natural `order`; `advice` says
-how to write a pattern that matches more.
+`language` (the Pattern that users of this package hold). `fields`, `times`, `elapsed`,
+`directives` and `regex` say what a field takes; `proposal` goes the other way, from keys to
+patterns, in natural `order`; `advice` says how to write a pattern that matches more.
 """
 
 from cloudimg.pattern.advice import advise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import PatternError
-from cloudimg.pattern.elapsed import PREFIX
+from cloudimg.pattern.directives import directives_of
+from cloudimg.pattern.elapsed import PREFIX, UNITS
 from cloudimg.pattern.language import Pattern, compile_pattern
 from cloudimg.pattern.tokens import Token, tokenize
 
@@ -53,7 +53,7 @@ def _alternatives(pattern: Pattern) -> Iterator[tuple[str, str]]:
 def _wider_specs(token: Token) -> tuple[str, ...]:
     if token.field is None:
         return ()
-    if token.field.kind == "time" and set(re.findall("%(.)", token.spec)) <= set("dHMSf"):
+    if token.field.kind == "time" and UNITS.keys() >= set(directives_of(token.spec)):
         return (PREFIX + token.spec,)
     wider = _WIDER[token.field.kind]
     return wider[wider.index(token.spec) + 1 :] if token.spec in wider else wider

@@ -7,7 +7,8 @@ import functools
 import re
 from collections.abc import Mapping
 
-from cloudimg.pattern.regex import FLAGS, Fail
+from cloudimg.pattern.directives import DIRECTIVE, directives_of, format_regex, read_texts
+from cloudimg.pattern.regex import Fail
 
 # English whatever the locale is: names of files do not change with the reader's language.
 _MONTHS, _DAYS = (
@@ -23,44 +24,28 @@ _TIMES = {
     **{"B": "|".join(_MONTHS), "b": "|".join(name[:3] for name in _MONTHS)},
     **{"A": "|".join(_DAYS), "a": "|".join(name[:3] for name in _DAYS)},
 }
-_DIRECTIVE = re.compile("%([-_^#]?.?)", re.DOTALL)
 
 
 def time_regex(spec: str, fail: Fail) -> str:
     """Return the regex of a strftime format."""
-    letters = [letter for letter in _DIRECTIVE.findall(spec) if letter != "%"]
-    unknown = [letter for letter in letters if letter not in _TIMES]
+    unknown = [letter for letter in directives_of(spec) if letter not in _TIMES]
     if unknown:
         known = " ".join(f"%{letter}" for letter in _TIMES)
         raise fail(f"%{unknown[0]} is not supported", f"write some of {known}")
-    if len(set(letters)) < len(letters):
-        raise fail("a directive appears twice", "write two fields of one name")
-    return _time_groups(spec, "(?:")[1]
+    return format_regex(spec, _regex_of, fail)
 
 
-@functools.lru_cache(maxsize=256)
-def _time_groups(spec: str, opening: str) -> tuple[list[str], str]:
-    """Return the directives, and a regex with a group for each that begins with `opening`."""
-    texts = _DIRECTIVE.split(spec)  # text and directive in turn
-    regex = "".join(
-        f"{opening}{_TIMES[text]})" if i % 2 else re.escape(text) for i, text in enumerate(texts)
-    )
-    return texts[1::2], regex
+def _regex_of(letter: str, _is_beside: bool) -> str:
+    return _TIMES[letter]
 
 
 @functools.lru_cache(maxsize=65536)  # many files share few times
 def read_time(text: str, spec: str) -> datetime.datetime:
     """Return the time that a text stands for; ValueError or OverflowError if it does not exist."""
-    letters, regex = _time_groups(spec, "(")
-    match = re.fullmatch(regex, text, FLAGS)
-    if match is None:
-        raise ValueError(text)
-    texts = dict(zip(letters, match.groups(), strict=True))
-    if "f" in texts:
-        texts["f"] = texts["f"].ljust(6, "0")  # decimals of a second
+    texts = read_texts(text, spec, _regex_of)
     time = _time_of(texts)
     # A wrong weekday, day 366 of a common year, two years that differ.
-    if not set(letters) <= set("YmdHMSf") and write_time(time, spec) != _DIRECTIVE.sub(
+    if not texts.keys() <= set("YmdHMSf") and write_time(time, spec) != DIRECTIVE.sub(
         lambda found: texts[found[1]], spec
     ):
         raise ValueError(text)
@@ -103,4 +88,4 @@ def write_time(time: datetime.datetime, spec: str) -> str:
                 return _DAYS[time.weekday()][: 3 if letter == "a" else None]
         return time.strftime(found[0])
 
-    return _DIRECTIVE.sub(part, spec)
+    return DIRECTIVE.sub(part, spec)

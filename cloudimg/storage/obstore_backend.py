@@ -19,18 +19,18 @@ import obstore
 from obstore import exceptions
 from obstore.store import HTTPStore, S3Store
 
-from cloudimg.errors import ServerError, WrongRegionError
+from cloudimg.errors import WrongRegionError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
 from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
 from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate
-from cloudimg.storage.pages import LAST_CHARACTER, is_ordered, skipped_folder
+from cloudimg.storage.obstore_listing import S3Listing
+from cloudimg.storage.pages import is_ordered
 
 T = TypeVar("T")
 
 # Characters that HTTPStore's own percent-encoding leaves unchanged; fsspec reads all other URLs.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/\-]*")
-_LIST_CHUNK = 1000
 _LARGE_BYTES = 2**20
 _PATIENCE = 15
 """Read timeouts that the upload of a large object may take, because obstore's timeout for the
@@ -215,85 +215,10 @@ class S3Backend(_ObstoreBackend):
     def _list_from(
         self, folder: str, stem: str, depth: int | None, after: str
     ) -> Iterator[list[Entry]]:
-        prefix = folder[len(self._bucket) + 1 :]
-        wanted = stem[len(self._bucket) + 1 :]
-        # obstore's prefixes are whole path segments, so the listing starts after the stem and ends
-        # as soon as it is past all keys that begin with it.
-        start = wanted if len(wanted) > len(prefix) + 1 else ""
-        stream = self._stream(folder, max(start, after[len(self._bucket) + 1 :]))
-        return self._entries(stream, self._next_chunk(stream, folder), wanted, folder, depth)
-
-    def _stream(self, folder: str, offset: str) -> Any:
-        """obstore's listing of all names after an offset."""
-        prefix = folder[len(self._bucket) + 1 :] or None
-        try:
-            return obstore.list(
-                self._store, prefix=prefix, offset=offset or None, chunk_size=_LIST_CHUNK
-            )
-        except FOREIGN as exc:
-            failure = self._translate(exc, folder)
-        raise failure
-
-    def _next_chunk(self, stream: Any, folder: str) -> Any:
-        try:
-            chunk = next(stream, None)
-        except FOREIGN as exc:
-            failure = self._translate(exc, folder)
-        else:
-            self._refuse_foreign(chunk or (), folder)
-            return chunk
-        raise failure
-
-    def _refuse_foreign(self, chunk: Any, folder: str) -> None:
-        """Refuse a page of another listing, of whose document obstore shows only the names."""
-        marker = folder[len(self._bucket) + 1 :].rstrip("/")
-        beginning = f"{marker}/" if marker else ""
-        for meta in chunk:
-            path = meta["path"]
-            if not path.startswith(beginning) and path != marker:
-                url = self._display(folder)
-                raise ServerError(
-                    f"cannot list {url}: the answer lists {path}, which was not asked for", url=url
-                )
-
-    def _batch(self, chunk: Any, wanted: str, n_parts: int | None) -> list[Entry]:
-        """Return what a page has of the wanted names, with at most `n_parts` parts."""
-        batch = [
-            Entry(f"{self._bucket}/{meta['path']}", meta["size"], meta["e_tag"])
-            for meta in chunk
-            if meta["path"].startswith(wanted)
-        ]
-        if any(entry.size_bytes == 0 for entry in batch):
-            # obstore omits the slash at the end of a folder's marker, which then looks like an
-            # empty file.
-            raise NotMappableError
-        if n_parts is not None:
-            return [entry for entry in batch if entry.key.count("/") <= n_parts]
-        return batch
-
-    def _entries(
-        self, stream: Any, chunk: Any, wanted: str, folder: str, depth: int | None
-    ) -> Iterator[list[Entry]]:
-        n_parts = None  # of the longest paths of interest
-        if depth is not None and self.lists_in_order:
-            n_parts = folder.count("/") + depth
-        has_skipped = False
-        while chunk is not None:
-            batch = self._batch(chunk, wanted, n_parts)
-            if batch:
-                yield batch
-            first, last = (chunk[i]["path"] for i in (0, -1))
-            # A folder's marker (exp/, listed as exp) sorts before the stem and does not end it.
-            if last > wanted and not last.startswith(wanted):
-                return
-            deep = skipped_folder(first, last, n_parts)
-            if deep is not None:
-                stream = self._stream(folder, f"{deep}/{LAST_CHARACTER}")
-            chunk = self._next_chunk(stream, folder)
-            has_skipped = deep is not None
-        if has_skipped:
-            # No key of the skipped folder can be asked for again to check this end.
-            raise NotMappableError
+        listing = S3Listing(
+            self._store, self._bucket, folder, stem, depth, self._display, self._translate
+        )
+        return listing.batches(after)
 
     def _in_region(self, request: Callable[[], T]) -> T:
         """Make a request, and repeat it in the bucket's own region if that is another one."""

@@ -6,7 +6,7 @@ and a page of another bucket all become an empty last page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ async def _page_of_s3(fs: Any, bucket: str, prefix: str, after: str, token: str 
         Entry(f"{bucket}/{item['Key']}", item.get("Size"), item.get("ETag")) for item in contents
     ]
     is_truncated, next_token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
-    problem = _foreign_key(entries, f"{bucket}/{prefix}")
+    problem = foreign_key((entry.key for entry in entries), f"{bucket}/{prefix}")
     if answer.get("Name") is None or is_truncated is None:
         problem = "the answer is not a listing, although its status is 200"
     elif not _is_name_of(bucket, answer["Name"]):
@@ -115,12 +115,13 @@ async def _page_of_gcs(fs: Any, bucket: str, prefix: str, after: str, token: str
         )
         for item in answer.get("items") or []
     ]
-    problem = _foreign_key(entries, f"{bucket}/{prefix}")
+    problem = foreign_key((entry.key for entry in entries), f"{bucket}/{prefix}")
     return Page(entries, answer.get("nextPageToken"), problem)
 
 
-def _foreign_key(entries: list[Entry], beginning: str) -> str | None:
-    foreign = next((entry.key for entry in entries if not entry.key.startswith(beginning)), None)
+def foreign_key(keys: Iterable[str], beginning: str) -> str | None:
+    """The problem with a page that has keys with another beginning; None where it has none."""
+    foreign = next((key for key in keys if not key.startswith(beginning)), None)
     return None if foreign is None else f"the answer lists {foreign}, which was not asked for"
 
 

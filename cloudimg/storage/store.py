@@ -108,12 +108,12 @@ class Store:
             self._check_length(blob, key, start, stop)
             if size_bytes is None:
                 return blob
-            return self._held_against(backend, key, blob, stop, size_bytes, etag)
+            return self._with_checked_size(backend, key, blob, stop, size_bytes, etag)
 
         byte_range = None if start is None or stop is None else (start, stop)
         return self._retried(request, byte_range)
 
-    def _held_against(
+    def _with_checked_size(
         self,
         backend: Backend,
         key: str,

@@ -73,6 +73,10 @@ class Location:
         """Key of the object with this `pattern_text`."""
         return pattern_text if self.protocol == "file" else pattern_text[len(self.protocol) + 3 :]
 
+    def display_text(self, pattern_text: str) -> str:
+        """`display` of the object with this `pattern_text`."""
+        return self.display(self.key_of(pattern_text))
+
 
 def split_url(url: str | os.PathLike[str]) -> tuple[Location, str]:
     """Split a URL (or a pattern of URLs, or a path) into its location and the key in it.

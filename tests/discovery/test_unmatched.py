@@ -53,6 +53,13 @@ def test_a_stem_that_is_a_folder_is_listed_as_a_whole(tmp_path: Path) -> None:
     assert (files["unmatched"], files["listed"]) == (1, f"{tmp_path}/ (without subfolders)")
 
 
+def test_brackets_in_the_name_of_a_folder_do_not_change_the_depth(tmp_path: Path) -> None:
+    put(tmp_path / "run[12]", "1.tif", "x.tif", "thumbs/2.tif")
+    files = files_of(tmp_path / "run[12]", "{z}.tif")
+    assert files["listed"] == f"{tmp_path}/run[12]/ (without subfolders)"
+    assert files["unmatched"] == 1
+
+
 def test_the_extension_of_the_pattern_is_that_of_an_image(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -63,7 +70,7 @@ def test_the_extension_of_the_pattern_is_that_of_an_image(tmp_path: Path) -> Non
     assert (files["unmatched"], files["unmatched_images"]) == (2, 1)
 
 
-def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+def test_hidden_files_are_not_images(tmp_path: Path) -> None:
     put(tmp_path, "1.tif", "._1.tif", ".DS_Store")
     files = files_of(tmp_path, "{z}.tif")
     assert (files["unmatched"], files["unmatched_images"]) == (2, 0)
@@ -114,3 +121,6 @@ def test_advice_on_the_pattern(tmp_path: Path, pattern: str, name: str, advice: 
         with pytest.raises(NoMatchError) as caught:
             cloudimg.open(f"{tmp_path}/{pattern}")
         assert advice in str(caught.value)
+    if " at the end" in advice:
+        ending = advice.removeprefix("write ").partition(" at the end")[0]
+        assert files_of(tmp_path, pattern.rpartition(".")[0] + ending)["count"] == 1

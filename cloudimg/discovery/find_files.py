@@ -1,0 +1,145 @@
+"""Find the files of a pattern by one listing: of its literal stem, or of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+
+from cloudimg.discovery.build_grid import GridBuilder, listed_grid
+from cloudimg.discovery.exclusion import Exclusion
+from cloudimg.discovery.listing import FILE_AXIS, Listing
+from cloudimg.discovery.literal import as_pattern
+from cloudimg.discovery.no_match import no_match
+from cloudimg.discovery.scope import Scope, list_scope
+from cloudimg.discovery.unmatched import UnmatchedCounter
+from cloudimg.discovery.url_list import take_list
+from cloudimg.errors import ArgumentError
+from cloudimg.pattern import Pattern, compile_pattern, escape, natural_key
+from cloudimg.storage import Entry, Location, Store, split_url, unsigned
+
+
+def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
+    """Return the common location of some URLs, and each URL as pattern text.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no URLs, or they are in several stores or buckets.
+    """
+    texts = [urls] if isinstance(urls, str) else list(urls)
+    if not texts:
+        raise ArgumentError("cannot open an empty list of URLs")
+    split = [split_url(text) for text in texts]
+    location = split[0][0]
+    for other, key in split[1:]:
+        if other != location:
+            raise ArgumentError(
+                f"URLs of one image must be in one store and bucket: {location.display('')}"
+                f" and {other.display(key)}"
+            )
+    return location, [location.pattern_text(key) for _, key in split]
+
+
+def find_files(
+    store: Store,
+    texts: Sequence[str],
+    *,
+    is_list: bool,
+    whole_folder: bool = False,
+    exclude: str | Sequence[str] | None = None,
+    pattern: str | None = None,
+    progress: Callable[[str, int], object] | None = None,
+    checks_end: bool = True,
+) -> Listing:
+    """Find the files of a pattern, a glob, a URL or a list of URLs.
+
+    The files of a URL and of a list are not looked up.
+
+    Parameters
+    ----------
+    store : Store
+    texts : sequence of str
+        URLs as pattern texts; a single one may be a pattern.
+    is_list : bool
+        The texts are a list of URLs, without patterns.
+    whole_folder : bool
+        List the whole folder that holds the last part of the stem, so that everything that does
+        not match the pattern is counted; otherwise only names that begin with the stem.
+    exclude : str or sequence of str, optional
+        Globs of files to leave out; see `cloudimg.open`. A single URL is never left out.
+    pattern : str, optional
+        Gives axes to the files of a list.
+    progress : callable, optional
+        Called with the kind of item counted and the count so far.
+    checks_end : bool
+        Check the end of the listing before returning; otherwise see `Listing.check_end`.
+
+    Raises
+    ------
+    PatternError, NoMatchError, GridError, StorageError
+    """
+    if is_list:
+        return take_list(store, texts, exclude, pattern)
+    if pattern is not None:
+        raise ArgumentError("pattern= is for a list of URLs: write the fields in the URL itself")
+    compiled = as_pattern(store, texts[0])
+    end_checks: list[Future[None]] | None = None if checks_end else []
+    return _find_by_pattern(store, compiled, Exclusion(exclude), whole_folder, progress, end_checks)
+
+
+def _find_by_pattern(
+    store: Store,
+    pattern: Pattern,
+    exclusion: Exclusion,
+    whole_folder: bool,
+    progress: Callable[[str, int], object] | None,
+    end_checks: list[Future[None]] | None,
+) -> Listing:
+    """Find the files of a pattern by one listing."""
+    if pattern.is_literal:
+        return _literal(pattern)
+    display = store.location.display_text
+    scope = Scope.of(store, pattern, whole_folder=whole_folder)
+    unmatched = UnmatchedCounter(pattern, display)
+    files: list[Entry] = []
+    builder = GridBuilder(pattern, unmatched)
+    for batch in list_scope(store, pattern, scope, progress, end_checks):
+        if any(file.key == pattern.text for file in batch):
+            return _literal(compile_pattern(escape(pattern.text)))
+        if exclusion:
+            batch = [file for file in batch if not exclusion.excludes(file.key)]
+        if pattern.fields:
+            builder.add(batch)
+        else:
+            files += _matching(pattern, batch, unmatched)
+    beside = unmatched.build(
+        display(scope.begins_with),
+        is_narrow=not scope.is_whole_folder,
+        below=scope.below,
+    )
+    if not files and not len(builder):
+        if exclusion.n_excluded and not beside.n_objects:
+            raise exclusion.error(display)
+        raise no_match(store, pattern, scope.folder, beside)
+    excluded, checks = exclusion.note(display), tuple(end_checks or ())
+    if pattern.fields:
+        return Listing(builder.build(), beside, excluded, checks)
+    files.sort(key=lambda file: natural_key(file.key))
+    return Listing(listed_grid(files, axis=FILE_AXIS), beside, excluded, checks)
+
+
+def _literal(pattern: Pattern) -> Listing:
+    # The stem, not the text, because escapes are resolved in the stem.
+    file = Entry(pattern.stem, None, None)
+    return Listing(listed_grid([file], axis=None, name_of=unsigned), None)
+
+
+def _matching(
+    pattern: Pattern, batch: Iterable[Entry], unmatched: UnmatchedCounter
+) -> Iterator[Entry]:
+    """Yield the files of a glob; count the others."""
+    for file in batch:
+        if pattern.split(file.key) is not None:
+            yield file
+        else:
+            unmatched.add(file.key)
