@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from cloudimg.errors.notes import Note
     from cloudimg.formats.registry import register_format
     from cloudimg.image.attributes import ImageAttributes
-    from cloudimg.image.image import File, Image, LevelInfo
+    from cloudimg.image.image import Image
+    from cloudimg.image.parts import File, LevelInfo
     from cloudimg.image.preview import Preview
     from cloudimg.migration.progress import Advance
     from cloudimg.migration.run.estimate import Estimate
@@ -35,11 +36,11 @@ _MODULES = {
     "Advance": "cloudimg.migration.progress",
     "CloudimgError": "cloudimg.errors",
     "Estimate": "cloudimg.migration.run.estimate",
-    "File": "cloudimg.image.image",
+    "File": "cloudimg.image.parts",
     "FileReport": "cloudimg.errors.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
-    "LevelInfo": "cloudimg.image.image",
+    "LevelInfo": "cloudimg.image.parts",
     "Migration": "cloudimg.migration.run.result",
     "Note": "cloudimg.errors.notes",
     "Preview": "cloudimg.image.preview",

@@ -21,11 +21,9 @@ from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State, load
 from cloudimg.migration.progress import AdvanceCallback
 from cloudimg.migration.run.arguments import memory, progress_callback
-from cloudimg.migration.run.write_input import (
-    WriteInput,
-    file_table_now,
-    write_input_of_array,
-)
+from cloudimg.migration.run.array_input import write_input_of_array
+from cloudimg.migration.run.source_files import file_table_now
+from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.result import Verification
 from cloudimg.migration.verify.verify import Against
 from cloudimg.migration.verify.verify import verify as verify_copy

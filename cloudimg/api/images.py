@@ -74,8 +74,8 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     allow_differences : str or sequence of str
         Facts that may differ from file to file, which is an error otherwise: "pixel_size",
         "photometric", "color_space", "colormap", "nodata", "crs" (the coordinate reference system)
-        and "origin" (the place on Earth). `Image.attrs` lacks those that do differ, and a note
-        tells.
+        and "origin" (the place on Earth). `Image.attrs` of several files lacks them, unless all
+        headers were read and agree; a note says which of them differ.
     palette : {"index", "rgb"}
         How to read files with a palette: as stored indices, with the palette in
         ``attrs["colormap"]``, or as colours (uint16) along a last axis ``s``.

@@ -16,10 +16,11 @@ from cloudimg.migration.options import (
     WriteOptions,
 )
 from cloudimg.migration.run.arguments import make_request, memory, write_to_url
+from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.estimate import Estimate, estimate
 from cloudimg.migration.run.planning import plan_for
 from cloudimg.migration.run.result import Migration
-from cloudimg.migration.run.write_input import WriteInput, write_input_of_array
+from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.options import (
     FILE_OPTIONS,
@@ -152,7 +153,7 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         Options of fsspec for the store of `source` and for that of `url`.
     allow_unmatched : bool
         Whether the pattern may leave out image files of its folder. All of the folder is listed,
-        and a note in the copy tells what else it holds.
+        and a note in the copy names what else it holds.
     bad : {"raise", "fill"}
         With "raise", the cells without bad files are copied first, then one error lists all bad
         files by kind; the same call continues with the cells that are left: after the files were
@@ -161,7 +162,7 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread
         See `cloudimg.open`. `series` must be given if the files have several full images.
     allow_differences
-        See `cloudimg.open`. What differs is found while files are copied, too.
+        See `cloudimg.open`. All files are compared while they are copied.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
     max_mem, overwrite, resume, client, progress

@@ -31,8 +31,8 @@ def add_opening(
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
     add("--series", metavar="N", type=int,
-        help="image to open if each file holds several; default: 0, the first; migrate copies none"
-        " of several full images unasked")  # fmt: skip
+        help="image to open if each file holds several; default: 0, the first; migrate needs"
+        " the option if there are several full images")  # fmt: skip
     add("--missing", choices=["fill", "raise"], default=missing,
         help="if files are missing: raise an error, or fill with zeros; default:"
         " %(default)s")  # fmt: skip

@@ -36,6 +36,7 @@ worker.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -240,3 +241,9 @@ def counted(n: int, one: str, several: str | None = None) -> str:
         What follows the number if it is 1, and otherwise; by default `one` with an s.
     """
     return f"{n} {one if n == 1 else several or one + 's'}"
+
+
+def joined_messages(errors: Sequence[CloudimgError], most: int) -> str:
+    """Return the first messages of several errors as one text, with the number of the others."""
+    shown = "; ".join(error.message for error in errors[:most])
+    return shown + (f"; and {len(errors) - most} more" if len(errors) > most else "")

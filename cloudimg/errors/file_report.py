@@ -21,16 +21,16 @@ KINDS = (
 """Kinds of files that cannot be used, in the order of a report:
 
 ================  ================================================================================
-``missing``       there is no such file
-``empty``         0 bytes
+``missing``       the file does not exist
+``empty``         the file has 0 bytes
 ``truncated``     the file ends too early
-``not-an-image``  neither a TIFF nor an image of another format
-``corrupt``       contradictory or damaged content
-``unsupported``   there is no decoder for it
+``not-an-image``  the file is not a TIFF or an image of another known format
+``corrupt``       its content is damaged, or contradicts itself
+``unsupported``   cloudimg cannot decode its compression, or another feature of its format
 ``other-axes``    its axes differ from those of the first file
 ``other-shape``   its shape differs
 ``other-dtype``   its data type differs
-``mismatch``      it does not fit otherwise
+``mismatch``      it differs in another way from what is expected of it
 ================  ================================================================================
 """
 OTHER_THAN_FIRST = ("other-axes", "other-shape", "other-dtype", "mismatch")
@@ -79,7 +79,7 @@ class FilesOfKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """Which files of an image cannot be used, by kind. False if there are none.
+    """Which files of an image cannot be used, by kind. False if all can.
 
     ``str()`` of it is a table. The kinds are ``missing``, ``empty``, ``truncated``,
     ``not-an-image``, ``corrupt``, ``unsupported``, ``other-axes``, ``other-shape``,

@@ -28,20 +28,21 @@ class GeoAttributes(TypedDict, total=False):
 class ImageAttributes(TypedDict, total=False):
     """Metadata of an image from the headers of its files; each key only if the files give it.
 
-    An image of several files has the attributes of the first one, as far as they hold for all:
+    An image of several files has the attributes of the first one, compared with the headers that
+    were read: those at the edges of a mosaic, all headers with ``validate="all"``, and all headers
+    while files are migrated. A header that was not read may have other values.
 
     - It has no attributes that describe one file by their nature: ``name``, ``description``,
       ``info``, ``acquired``, ``stage_position``, ``plane_labels``, ``display_ranges`` and
       ``metadata_problem``; no names and colours of channels if each channel has its own files.
     - ``pixel_size``, ``photometric``, ``color_space`` (with ``samples``, ``ycbcr_coefficients``
       and ``reference_black_white``), ``colormap``, ``nodata``, and in ``geo`` the reference system
-      and the place of each file must be the same in all headers that are read:
+      and the place of each file must be the same in all headers that were read:
       `cloudimg.MismatchError` unless ``allow_differences=`` names them. Sizes may differ by one in
       10,000, places by less than half a pixel. Tiles of a mosaic must lie side by side on Earth.
-    - Any other attribute that differs in a header that is read is left out, and so are those that
-      ``allow_differences=`` allows. A note tells. ``n_series`` is that of the first file.
-
-    ``validate="all"`` reads all headers, and so does a migration.
+      What ``allow_differences=`` names is left out unless all headers were read and agree.
+    - Any other attribute, such as ``channel_names`` or ``time_step_s``, is left out if a header
+      that was read differs, with a note. ``n_series`` is that of the first file.
 
     ``pixel_size``, ``pixel_size_unit``, ``stage_position`` and ``stage_position_unit`` are mappings
     by axis of the file (``"x"``, ``"y"``, ``"z"``), before any renaming by ``axes=``. Lists
@@ -54,22 +55,24 @@ class ImageAttributes(TypedDict, total=False):
     """Compression in tifffile's spelling, such as ``"ADOBE_DEFLATE"``; ``"NONE"`` without."""
     photometric: str
     """Photometric interpretation that the file states, in tifffile's spelling, such as
-    ``"MINISBLACK"`` or ``"YCBCR"``. It is of the pixels as they are stored; see `color_space`."""
+    ``"MINISBLACK"`` or ``"YCBCR"``. It describes the stored pixels; `color_space` those that are
+    read."""
     color_space: str
     """Colours of the pixels as they are read.
 
-    - ``"gray"``; ``"gray-inverted"`` if 0 is white; ``"mask"`` of 1 bit.
-    - ``"rgb"``, also of JPEG in YCbCr, which its decoder converts, and of an expanded palette.
+    - ``"gray"``; ``"gray-inverted"`` if 0 is white; ``"mask"``: a mask of 1 bit.
+    - ``"rgb"``: red, green and blue; also YCbCr in JPEG, which the decoder converts, and colours
+      that were looked up in a palette.
     - ``"palette"``: indices into `colormap`.
     - ``"ycbcr"``: Y, Cb and Cr; see `ycbcr_coefficients` and `reference_black_white`.
-    - ``"cmyk"``: 0 is no ink; ``"cmyk-inverted"``: 0 is full ink, as in JPEG files by Adobe;
-      ``"inks"``: other inks.
+    - ``"cmyk"``: amounts of ink, from 0 (white) to full ink; ``"cmyk-inverted"``: 0 is full ink,
+      as in JPEG files by Adobe; ``"inks"``: amounts of other inks.
     - ``"cielab"``: L* from 0 to 100 as an unsigned integer, a* and b* in two's complement, also if
       the dtype is unsigned; ``"icclab"``: a* and b* have an offset of half the range;
       ``"itulab"``: a* and b* have the ranges of ITU-T T.42.
-    - ``"logl"``, ``"logluv"``: SGI's logarithmic luminance; ``"cfa"``, ``"linear-raw"``: of
-      cameras.
-    - ``"unknown"``
+    - ``"logl"``, ``"logluv"``: SGI's logarithmic luminance; ``"cfa"``, ``"linear-raw"``: raw
+      data of cameras.
+    - ``"unknown"``: the file does not state one of these.
     """
     bits_per_sample: int
     """Significant bits of an integer sample, if the dtype has more."""

@@ -31,7 +31,7 @@ N_COLOURS: Mapping[str, int] = {
 _AS_STORED = ("gray", "gray-inverted", "rgb")
 """Spaces whose samples keep their values, so that the contrast can be chosen from all of them."""
 _LEAST_WEIGHT = 2.0**-16
-"""Weight of a transparent pixel, whose colour counts where there are no others."""
+"""Weight of a transparent pixel: its colour counts only among transparent ones."""
 
 _LUMA = (0.299, 0.587, 0.114)
 """Default of YCbCrCoefficients: TIFF 6.0, section 21, from ITU-R BT.601."""
@@ -106,7 +106,7 @@ class Converter:
 
     @property
     def _is_associated(self) -> bool:
-        # Products of opacity and inks or L*a*b* are not defined; libtiff ignores it there, too.
+        # Products of opacity and inks or L*a*b* are not defined; libtiff ignores such opacity.
         if self.alpha is None or self.space not in _AS_STORED:
             return False
         return bool(self.attrs["samples"][self.alpha] == "alpha: associated")

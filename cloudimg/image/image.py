@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.unmatched import UNMATCHED, Unmatched
+from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.errors import ArgumentError, counted
 from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
 from cloudimg.image.attributes import ImageAttributes
+from cloudimg.image.parts import File, LevelInfo, file_at, level_info
+from cloudimg.image.summary import summary
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
-from cloudimg.opening.coordinates import coordinate_lines, coordinates, label_name
+from cloudimg.opening.coordinates import coordinates, label_name
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.open_files import Opened
@@ -26,7 +28,7 @@ from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import warn_of_known
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
 from cloudimg.reading.source import Source
-from cloudimg.tiff import FileImage, place_among
+from cloudimg.tiff import FileImage
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -34,32 +36,6 @@ if TYPE_CHECKING:
 
     from cloudimg.migration.run.result import Migration
     from cloudimg.migration.run.write_input import WriteInput
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of an image, or one page of a multi-file dataset."""
-
-    url: str
-    """URL without credentials."""
-    index: Mapping[str, int]
-    """Index in the grid, by axis."""
-    labels: Mapping[str, Label]
-    """Labels from the name of the file, by axis."""
-    size_bytes: int | None
-    """Size of the file, None where the store does not list it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LevelInfo:
-    """One resolution level of an image."""
-
-    shape: tuple[int, ...]
-    """Lengths of the axes, in the order of `Image.dims`."""
-    segment: Mapping[str, int]
-    """Shape of a stored segment (tile or strip), by axis of the files."""
-    downsampling: tuple[float, ...]
-    """Number of pixels of level 0 per pixel of this level, for each axis."""
 
 
 class Image:
@@ -118,15 +94,13 @@ class Image:
     @property
     def levels(self) -> tuple[LevelInfo, ...]:
         """Resolution levels; level 0 is full resolution."""
-        return tuple(
-            _level_info(source, self._opened.sources[0]) for source in self._opened.sources
-        )
+        return tuple(level_info(source, self._opened.sources[0]) for source in self._opened.sources)
 
     @property
     def files(self) -> Iterator[File]:
         """Iterate over the files in C order of the grid."""
         for index in self._opened.grid.files():
-            yield self._file(index)
+            yield file_at(self._opened, index)
 
     @property
     def n_files(self) -> int:
@@ -371,30 +345,7 @@ class Image:
         return self.read().astype(dtype or self.dtype, copy=False)
 
     def __repr__(self) -> str:
-        from dask.utils import format_bytes
-
-        size = ", ".join(f"{d}: {n}" for d, n in zip(self.dims, self.shape, strict=True))
-        lines = [f"<cloudimg.Image ({size}) {self.dtype}, {format_bytes(self.nbytes)}>"]
-        lines.append(f"  {self._opened.url}")
-        files = f"  files: {self.n_files}"
-        files += f", {self.n_missing} missing" if self.n_missing else ""
-        lines.append(files)
-        if self.report.total > self.report.count("missing"):
-            lines.append(f"  {self.report.summary}")
-        beside = self._opened.unmatched
-        if beside is not None and beside.n_objects:
-            lines.append(f"  unmatched: {beside.summary} among {beside.scope}")
-        if self.images:
-            lines.append(f"  {place_among(self.images, self.series)}")
-        sources, grid = self._opened.sources, self._opened.grid
-        if len(sources) > 1:
-            lines.append(f"  levels: {' '.join(str(source.shape) for source in sources)}")
-        own_coords = self._opened.inspection.own_coords
-        coords = coordinate_lines(sources[0].layout, grid, own_coords)
-        lines += (f"  {line}" for line in coords)
-        return "\n".join(
-            [*lines, *(f"  note: {note}" for note in self.notes if note.kind != UNMATCHED)]
-        )
+        return summary(self._opened, self.series)
 
     def _source(self, level: int) -> Source:
         sources = self._opened.sources
@@ -402,22 +353,3 @@ class Image:
             found = counted(len(sources), "level")
             raise ArgumentError(f"level={level!r}, but the image has {found}")
         return sources[level]
-
-    def _file(self, index: tuple[int, ...]) -> File:
-        grid, location = self._opened.grid, self._opened.sources[0].reader.store.location
-        return File(
-            location.display(location.key_of(grid.keys(index))),
-            dict(zip(grid.fields, index, strict=True)),
-            grid.labels_at(index),
-            grid.size_of(index),
-        )
-
-
-def _level_info(source: Source, base: Source) -> LevelInfo:
-    file_axes = {a.file_axis: a.name for a in source.layout.axes if a.file_axis is not None}
-    names = [file_axes[i] for i in sorted(file_axes)]
-    return LevelInfo(
-        source.shape,
-        dict(zip(names, source.segment, strict=True)),
-        tuple(b / s for b, s in zip(base.shape, source.shape, strict=True)),
-    )

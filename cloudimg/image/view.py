@@ -15,7 +15,8 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError
 from cloudimg.image.colour import N_COLOURS
-from cloudimg.image.image import Image, LevelInfo
+from cloudimg.image.image import Image
+from cloudimg.image.parts import LevelInfo
 
 PROJECTIONS: Mapping[str, np.ufunc] = {"max": np.fmax, "mean": np.add}
 """Functions that combine planes along z; `fmax` because NaN must not win."""

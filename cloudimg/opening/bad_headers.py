@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import BadFilesError, CloudimgError, FormatError, counted
+from cloudimg.errors import BadFilesError, CloudimgError, FormatError, counted, joined_messages
 from cloudimg.errors.file_report import N_EXAMPLES, BadFile, FileCounts, FileReport
 from cloudimg.opening.header import Header, Index
 from cloudimg.opening.read_headers import HeaderOrError, key_at, read_header
@@ -63,7 +63,7 @@ def spare_headers(
     """Yield headers that give the length of the last files along an axis, where none is known.
 
     Files at the edge of a mosaic may be shorter than others, and the one whose header should have
-    given their length is bad: there are none without `errors`.
+    given their length is bad. Without `errors`, none is read.
     """
     if not errors:
         return
@@ -128,11 +128,9 @@ def report_on_files(
 
 def bad_files(errors: list[CloudimgError], n_files: int, report: FileReport) -> BadFilesError:
     """The error for files that do not form one image."""
-    shown = "; ".join(error.message for error in errors[:_SHOWN])
-    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
     files = counted(
         len(errors), f"of {n_files} files does not fit", f"of {n_files} files do not fit"
     )
-    error = BadFilesError(f"{files} the grid: {shown}{more}")
+    error = BadFilesError(f"{files} the grid: {joined_messages(errors, _SHOWN)}")
     error.report = report
     return error

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cloudimg.errors import MismatchError
 from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.header import Header, Index
+from cloudimg.opening.options import OpenArguments
 from cloudimg.reading.agreement import ExpectedFacts, differing_files, ignored_facts
 from cloudimg.reading.layout import Layout
 
@@ -16,8 +17,8 @@ def compare_facts(
     layout: Layout,
     first_index: Index,
     sums: NoteSums,
+    arguments: OpenArguments,
     *,
-    allowed: tuple[str, ...],
     n_files: int,
 ) -> ExpectedFacts | None:
     """Compare headers that fit the first one otherwise, and return what was expected of them.
@@ -31,8 +32,7 @@ def compare_facts(
     first_index : tuple of int
     sums : NoteSums
         What differs and may is added to it.
-    allowed : tuple of str
-        Facts that must be the same otherwise, see `SHARED_FACTS`, and may differ here.
+    arguments : OpenArguments
     n_files : int
         Number of files of the image.
 
@@ -54,7 +54,8 @@ def compare_facts(
         first_index=first_index,
         file_dims=first.dims,
         ignored=ignored_facts(layout, first.dims),
-        allowed=allowed,
+        allowed=arguments.allowed_differences,
+        all_compared=arguments.validate == "all" or len(headers) == n_files,
     )
     errors = []
     for index, header in headers.items():

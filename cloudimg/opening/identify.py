@@ -14,6 +14,7 @@ from itertools import islice
 from cloudimg.errors.notes import Remark
 from cloudimg.opening.dataset_description import TIFF_ENDS, read_headers
 from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.identities import Identities
 from cloudimg.reading.reader import Reader
 from cloudimg.storage import Entry
 from cloudimg.tiff.multifile import PlaneTable
@@ -29,6 +30,15 @@ Entries = Sequence[Entry | None]
 def has_identities(planes: PlaneTable) -> bool:
     """Whether each file of a dataset has a UUID of its own."""
     return 0 < len(planes.files) == len(set(filter(None, planes.uuids)))
+
+
+def is_another(
+    opened: OpenFile | None, index: tuple[int, ...], identities: Identities | None
+) -> bool:
+    """Whether a file whose header was read has the UUID of another file of the dataset."""
+    if opened is None or identities is None:
+        return False
+    return identities.belongs_elsewhere(index, opened.parsed.uuid)
 
 
 def find_by_uuid(
@@ -47,7 +57,7 @@ def find_by_uuid(
         Reads members of the dataset.
     planes : PlaneTable
     entries : sequence of Entry or None
-        The files by their names, None where there is none of that name.
+        The files by their names; None where no file has the name.
     opened : tuple of str
         Key and UUID of the file that was opened.
     all_files : bool

@@ -140,9 +140,8 @@ def inspect_headers(
         errors.extend(neighbour_mismatches(headers, layouts, first))
     _refuse_bad(grid, errors, arguments, n_excluded)
     refuse_overlap(layouts[0], headers, first_index)
-    allowed = arguments.allowed_differences
     expected = compare_facts(
-        headers, layouts[0], first_index, sums, allowed=allowed, n_files=grid.n_files
+        headers, layouts[0], first_index, sums, arguments, n_files=grid.n_files
     )
     with_versions = islice(headers.values(), _MAX_VERSIONS)
     versions = {header.key: header.etag for header in with_versions if header.etag is not None}

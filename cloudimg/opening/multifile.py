@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,28 +17,25 @@ import numpy.typing as npt
 
 from cloudimg.discovery.build_grid import short_etag
 from cloudimg.discovery.grid import FileGrid, Keys
-from cloudimg.discovery.listing import look_up_keys
 from cloudimg.discovery.names import NameColumn
-from cloudimg.errors import (
-    BadFilesError,
-    CloudimgError,
-    FormatError,
-    MismatchError,
-    MissingFilesError,
-    counted,
-)
-from cloudimg.opening.bad_headers import refuse_not_bad, report_on_files
+from cloudimg.discovery.url_list import look_up_keys
+from cloudimg.errors import MismatchError, MissingFilesError
 from cloudimg.opening.dataset_description import (
     DatasetDescription,
     DatasetNotes,
     describe_dataset,
-    read_headers,
 )
 from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
 from cloudimg.opening.header import Header, remarks_of
-from cloudimg.opening.identify import find_by_uuid, has_identities, on_shared_uuids
+from cloudimg.opening.identify import (
+    find_by_uuid,
+    has_identities,
+    is_another,
+    on_shared_uuids,
+)
 from cloudimg.opening.inspect_headers import HeaderInspection, rename_axes
 from cloudimg.opening.options import OpenArguments
+from cloudimg.opening.validate_members import accept_problems, validate_members
 from cloudimg.reading.file_task import levels_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.identities import Identities
@@ -47,8 +44,6 @@ from cloudimg.reading.reader import Reader
 from cloudimg.storage import Entry, engine
 from cloudimg.tiff import describe_ome, metadata_remarks, remarks_on
 from cloudimg.tiff.multifile import PlaneTable
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +106,12 @@ def open_dataset(
         identities = None if all_files else _identities(planes, own[1])
         inspection = _inspect(members, grid, description, planes, arguments, notes)
         first = inspection.headers[0]
-        is_right = not _is_another(members.headers.cached(first.key), grid.first(), identities)
+        is_right = not is_another(members.headers.cached(first.key), grid.first(), identities)
         if is_right and arguments.validate == "all":
-            is_right, bad, uuids = _validate(members, grid, planes, first, notes, identities)
+            is_right, bad, uuids = validate_members(members, grid, planes, first, notes, identities)
             if is_right:
                 notes.add(on_shared_uuids(planes, uuids), url)
-                inspection = _accept(inspection, grid, bad, arguments)
+                inspection = accept_problems(inspection, grid, bad, arguments)
         if is_right:
             break
     notes.add(tuple(remarks_on(planes.images, reader.headers.context.series)), url)
@@ -187,99 +182,6 @@ def _grid(
 
 def _identities(planes: PlaneTable, shared: str) -> Identities | None:
     return Identities.of(planes.uuids, planes.file_of, shared) if has_identities(planes) else None
-
-
-def _is_another(
-    opened: OpenFile | None, index: tuple[int, ...], identities: Identities | None
-) -> bool:
-    """Whether a file whose header was read has the UUID of another file of the dataset."""
-    if opened is None or identities is None:
-        return False
-    return identities.belongs_elsewhere(index, opened.parsed.uuid)
-
-
-def _validate(
-    reader: Reader,
-    grid: FileGrid,
-    planes: PlaneTable,
-    first: Header,
-    notes: DatasetNotes,
-    identities: Identities | None,
-) -> tuple[bool, list[CloudimgError], dict[str, str]]:
-    """Read every header and compare every page with the first one.
-
-    Returns
-    -------
-    is_right : bool
-        False if a file has the UUID of another one; then other problems do not matter.
-    problems : list of CloudimgError
-        Files and pages that do not fit.
-    uuids : dict
-        UUIDs in the headers of files, by key.
-    """
-    numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
-    present, firsts = np.unique(numbers.ravel(), return_index=True)
-    present, firsts = present[present >= 0], firsts[present >= 0]
-    flat = zip(*np.unravel_index(firsts, numbers.shape), strict=True)
-    indices = [tuple(int(i) for i in index) for index in flat]
-    keys = [reader.store.location.key_of(grid.keys(index)) for index in indices]
-    problems: list[CloudimgError] = []
-    uuids: dict[str, str] = {}
-    is_right = True
-    headers = read_headers(reader, keys)
-    for number, index, key, opened in zip(present, indices, keys, headers, strict=True):
-        pages = planes.page_of[numbers == number].tolist()
-        problems += _page_problems(opened, pages, first)
-        if isinstance(opened, OpenFile):
-            uuids[key] = opened.parsed.uuid
-            is_right = is_right and not _is_another(opened, index, identities)
-            notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
-    return is_right, problems, uuids
-
-
-def _accept(
-    inspection: HeaderInspection,
-    grid: FileGrid,
-    problems: list[CloudimgError],
-    arguments: OpenArguments,
-) -> HeaderInspection:
-    """The inspection with the files and pages that do not fit, if they are to be filled.
-
-    Raises
-    ------
-    BadFilesError
-        They are not.
-    """
-    if problems and arguments.bad != "fill":
-        shown = "; ".join(error.message for error in problems[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        error = BadFilesError(
-            f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
-            f" multi-file dataset: {shown}{more}"
-        )
-        error.report = report_on_files(grid, problems, is_complete=True)
-        raise error
-    refuse_not_bad(problems)
-    return replace(inspection, bad=tuple(problems))
-
-
-def _page_problems(
-    opened: OpenFile | FormatError, pages: Sequence[int], first: Header
-) -> Iterator[CloudimgError]:
-    """Yield what is wrong with a file or with some of its pages."""
-    if isinstance(opened, FormatError):
-        yield opened
-        return
-    try:
-        for page in pages:
-            levels = levels_of(opened, page)
-            shapes = tuple(level.shape[1:] for level in levels)
-            if (shapes, levels[0].dtype) != (first.shapes, first.dtype):
-                yield MismatchError(
-                    f"page {page} of {opened.url} has shapes {shapes}", url=opened.url
-                )
-    except FormatError as exc:
-        yield exc
 
 
 def _inspect(

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cloudimg.discovery.earlier_listing import listed_before
+from cloudimg.discovery.find_files import find_files, locate
 from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.listing import Listing, find_files, listed_before, locate, look_up
+from cloudimg.discovery.listing import Listing
 from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import CloudimgError, NotFoundError
 from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
@@ -210,7 +213,7 @@ def _list(
         if listing is not None:
             return listing
     if is_list and arguments.missing == "fill":
-        return look_up(store, patterns, arguments.exclude, arguments.pattern)
+        return look_up_list(store, patterns, arguments.exclude, arguments.pattern)
     find = partial(
         find_files,
         store,

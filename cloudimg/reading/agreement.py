@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.errors import MismatchError
+from cloudimg.errors import MismatchError, joined_messages
 from cloudimg.errors.notes import Note, Remark
 from cloudimg.reading.file_facts import COORDINATES, OF_ONE_FILE, FileFacts
 from cloudimg.reading.layout import Layout
@@ -63,6 +63,8 @@ class ExpectedFacts:
     """Facts that differ in each file by their nature, such as the name of its only channel."""
     allowed: tuple[str, ...]
     """Shared facts that the user allows to differ."""
+    all_compared: bool
+    """Whether opening compared all files, so that it is known which of the allowed facts differ."""
 
     def compare(
         self, found: FileFacts | None, index: Sequence[int], url: str, layout: Layout
@@ -106,7 +108,8 @@ class ExpectedFacts:
         differing : collection of str
             Facts that differ.
         """
-        names = {*differing, *OF_ONE_FILE, *self.ignored}
+        unknown = () if self.all_compared else self.allowed
+        names = {*differing, *OF_ONE_FILE, *self.ignored, *unknown}
         if any(axis.name in _TILES and axis.is_stacked and axis.count > 1 for axis in layout.axes):
             names.add("origin")
         shared = without_facts(attrs, names)
@@ -185,9 +188,8 @@ def differing_files(errors: Sequence[MismatchError]) -> MismatchError:
     """Return one error for files that say something else of the whole image than the first one."""
     if len(errors) == 1:
         return errors[0]
-    shown = "; ".join(error.message for error in errors[:_SHOWN])
-    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-    return MismatchError(f"{len(errors)} files do not fit the first one: {shown}{more}")
+    shown = joined_messages(errors, _SHOWN)
+    return MismatchError(f"{len(errors)} files do not fit the first one: {shown}")
 
 
 def title_of(name: str) -> str:

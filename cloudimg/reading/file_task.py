@@ -45,7 +45,7 @@ def levels_of(opened: OpenFile, page: int) -> tuple[Level | Derived, ...]:
     Raises
     ------
     CorruptFileError
-        If there is no such page.
+        If the file does not have the page.
     """
     for levels in (opened.parsed.levels, *opened.parsed.others):
         readable = tuple(level for level in levels if isinstance(level, Level | Derived))

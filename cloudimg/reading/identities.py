@@ -25,8 +25,8 @@ class Identities:
     rows: npt.NDArray[np.int32]
     """File number by index in the grid."""
     shared: int
-    """Digest of a UUID that identifies no file: Micro-Manager writes that of the first file into
-    all of them. 0 if there is none."""
+    """Digest of a UUID that does not identify a file, because several have it: Micro-Manager
+    writes that of the first file into all of them. 0 if unknown."""
 
     @classmethod
     def of(cls, uuids: Sequence[str], rows: npt.NDArray[np.int32], shared: str) -> Identities:
@@ -49,7 +49,7 @@ class Identities:
         Raises
         ------
         MismatchError
-            It is that of another file of the set.
+            If it is that of another file of the set.
         """
         if self.belongs_elsewhere(index, uuid):
             raise MismatchError(

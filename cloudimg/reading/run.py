@@ -108,7 +108,7 @@ class FileSteps:
 
     @property
     def failed(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether its remaining steps are to be skipped."""
         return self.run.failed or self.error is not None
 
     def start(self, submit: Submit, step: Step) -> None:

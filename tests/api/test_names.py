@@ -12,6 +12,7 @@ import pytest
 import cloudimg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -25,7 +25,7 @@ reveal_type((cloudimg.dry_run("a_{z}.tif"), cloudimg.preview("a.tif", "a.png", i
 """
 REVEALED = [
     "cloudimg.image.image.Image, tuple[int, ...], tuple[str, ...],"
-    " tuple[cloudimg.image.image.LevelInfo, ...]",
+    " tuple[cloudimg.image.parts.LevelInfo, ...]",
     "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]], numpy.dtype[Any],"
     " dask.array.core.Array, dask.array.core.Array",
     "cloudimg.migration.run.result.Migration, cloudimg.migration.run.result.Migration, int",

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from distributed import Client, LocalCluster, as_completed, futures_of
+from distributed import Client, as_completed, futures_of
 from distributed import client as client_module
 from distributed.security import Security
 
@@ -38,7 +38,7 @@ from cloudimg.migration.run import stages
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, FileNames, read_block
 from tests.support import clusters, copies, seed
-from tests.support.clusters import Cluster, TlsFiles
+from tests.support.clusters import Cluster, TlsFiles, local_client
 from tests.support.metering import Meter
 from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
@@ -579,13 +579,8 @@ def test_a_cluster_that_is_busy(
 
 def test_a_cluster_that_grows_with_its_work(archive: Archive) -> None:
     """An adaptive cluster has no worker until there are tasks."""
-    with (
-        LocalCluster(
-            n_workers=0, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
-        ) as local,
-        Client(local) as client,
-    ):
-        local.adapt(minimum=0, maximum=2, interval="100ms")
+    with local_client(0, 2) as client:
+        client.cluster.adapt(minimum=0, maximum=2, interval="100ms")
         archive.copy("grown", client=client)
     archive.check("grown")
 

@@ -8,11 +8,12 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import cloudimg
 from cloudimg.errors import AccessDeniedError, MismatchError
 from tests.support import seed
+from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
 pytestmark = pytest.mark.slow  # all of them together
@@ -20,12 +21,7 @@ pytestmark = pytest.mark.slow  # all of them together
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(2, 2) as client:
         yield client
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from distributed import Client, LocalCluster
 
 import cloudimg
 from cloudimg.cli.main import main
@@ -19,6 +18,7 @@ from cloudimg.errors import CloudimgError
 from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.reading.headers import HeaderReader, ReadContext
 from cloudimg.storage import Store, split_url
+from tests.support.clusters import local_client
 from tests.support.noted import COMPANION, write_noted, write_plain
 
 KIND = "metadata-problem"
@@ -128,10 +128,7 @@ def test_members_of_a_multifile_dataset_are_counted_once(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def client() -> Any:
     """A cluster within this process."""
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client() as client:
         yield client
 
 

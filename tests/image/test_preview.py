@@ -114,6 +114,7 @@ def pyramid(request: pytest.FixtureRequest, levels: list[Array]) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "level", "most"), [(512, 4, 0.005), (1024, 3, 0.012)])
 def test_a_pyramid_moves_its_level_and_its_ifds(
     meter: Meter,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
-from distributed import Client, LocalCluster
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -19,6 +18,7 @@ import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, MismatchError
 from cloudimg.image.attributes import ImageAttributes
+from tests.support.clusters import local_client
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -102,6 +102,41 @@ def test_allowed_difference_of_origins(corpus: Path) -> None:
     assert note.urls[0].endswith("SH_20200924_B4.TIF")
     assert "SH_20200908_B4.TIF" in note
     assert "note:" in repr(image)
+
+
+UNCONFIRMED: dict[str, set[str]] = {
+    "pixel_size": {"epsg", "crs"},
+    "crs": {"pixel_scale"},
+    "origin": {"epsg", "crs", "pixel_scale"},
+}
+"""Facts that may differ, and what is known of the georeference without them."""
+
+
+@pytest.mark.parametrize("fact", UNCONFIRMED)
+def test_an_allowed_fact_is_left_out_until_all_headers_agree(tmp_path: Path, fact: str) -> None:
+    """The files agree, but a header that was not read is not known to."""
+    for t in range(3):
+        geotiff(tmp_path / f"a_{t}.tif")
+    pattern = f"{tmp_path}/a_{{t}}.tif"
+    first = cloudimg.open(pattern).attrs
+    assert first["pixel_size"]["x"] == 10
+    assert {"transform", "tiepoints", *UNCONFIRMED["origin"]} == first["geo"].keys()
+    unconfirmed = cloudimg.open(pattern, allow_differences=fact)
+    assert unconfirmed.attrs["geo"].keys() == UNCONFIRMED[fact]
+    lost = {"pixel_size", "pixel_size_unit"} if fact == "pixel_size" else set()
+    assert unconfirmed.attrs.keys() == first.keys() - lost
+    assert unconfirmed.notes == ()
+    same = cloudimg.open(pattern, allow_differences=fact, validate="all")
+    assert same.attrs.keys() == first.keys()
+    assert same.attrs["geo"] == first["geo"]
+    # One file speaks for itself, and so do two tiles whose headers are both read.
+    one = cloudimg.open(f"{tmp_path}/a_0.tif", allow_differences=fact)
+    assert one.attrs["geo"] == first["geo"]
+    for x in range(2):
+        geotiff(tmp_path / f"x_{x}.tif", moved(x * WIDTH, 0))
+    tiles = cloudimg.open(f"{tmp_path}/x_{{x}}.tif", allow_differences=fact)
+    assert tiles.attrs["geo"] == first["geo"]
+    assert tiles.attrs["pixel_size"] == first["pixel_size"]
 
 
 Change = Callable[[Path], None]
@@ -454,10 +489,7 @@ def test_a_file_that_says_nothing_contradicts_nothing(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def client() -> Any:
     """A cluster within this process."""
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client() as client:
         yield client
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from distributed import Client, LocalCluster
 
 import cloudimg
 from cloudimg.errors import (
@@ -32,6 +31,7 @@ from cloudimg.errors import (
 )
 from tests.conftest import Place
 from tests.support import seed
+from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
 Array = npt.NDArray[Any]
@@ -1280,12 +1280,7 @@ def test_sets_on_processes(shelf: Shelf) -> None:
     lazy = image.to_dask(chunks={"t": 1, "c": 1})
     shelf.put(ndtiff_files({FIRST: images_of(ND, 0), SECOND: images_of(ND, 1)}))
     shelf.put(stack_files(STACK[:1], stack_name))
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster),
-    ):
+    with local_client(2, 1):
         np.testing.assert_array_equal(lazy.compute(), pixels)
         reduced = image.to_dask(level=1).compute()
         np.testing.assert_array_equal(reduced, pixels[..., ::2, ::2])

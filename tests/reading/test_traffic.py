@@ -158,6 +158,7 @@ def test_a_chunk_of_many_files_is_one_request_each_all_at_once(
     assert traffic.round_trips == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["zlib", None])
 def test_a_full_read_moves_little_more_than_the_file(
     meter: Meter, bucket: str, big: npt.NDArray[np.uint16], compression: str | None

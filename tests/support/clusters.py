@@ -1,8 +1,9 @@
-"""Real Dask clusters for tests: a scheduler and workers, each a process of its own, on loopback.
+"""Dask clusters for tests, on loopback. Nothing here knows pytest.
 
-Nothing here knows pytest. A `Cluster` is started as the machines of a job are: mutual TLS, no
-pages, workers under a nanny. Each process leads a group, and the group is killed at the end; if the
-tests themselves are killed, the scheduler ends by itself when it was idle, and the workers with it.
+`local_client` starts a `LocalCluster` for tests that only need workers. A `Cluster` is started as
+the machines of a job are: a scheduler and workers, each a process of its own, mutual TLS, no pages,
+workers under a nanny. Each process leads a group, and the group is killed at the end; if the tests
+themselves are killed, the scheduler ends by itself when it was idle, and the workers with it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,36 @@ _ENVIRONMENT = {
     "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
     "PYTHONPATH": str(REPOSITORY),  # what tests send is imported from here
 }
+
+
+@contextlib.contextmanager
+def local_client(
+    n_workers: int = 1, n_threads: int | None = None, *, set_as_default: bool = True
+) -> Iterator[Any]:
+    """A client of a cluster that is started for it.
+
+    Parameters
+    ----------
+    n_workers : int
+    n_threads : int, optional
+        Threads of each worker. With a number, workers are processes; without, they are threads of
+        this process.
+    set_as_default : bool
+        Whether Dask computes everything on this cluster.
+    """
+    from distributed import Client, LocalCluster
+
+    make: Any = Client
+    with (
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=n_threads,
+            processes=n_threads is not None,
+            dashboard_address="127.0.0.1:0",  # a free port
+        ) as cluster,
+        make(cluster, set_as_default=set_as_default) as client,
+    ):
+        yield client
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ from cloudimg.migration.journal.lease import LeaseView
 from cloudimg.migration.journal.records import CommitRecord, StoredLevel, StoredObject, write_record
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
-from cloudimg.migration.run.filled_in_cell import FilledInCell
-from cloudimg.migration.run.inputs import Input, LevelInput, redacted_source_key
-from cloudimg.migration.run.noted_files import NotedFiles
+from cloudimg.migration.run.cell_files import CellFiles
+from cloudimg.migration.run.inputs import Input, LevelInput
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.settings import settings
 from cloudimg.storage import Data, engine, map_ahead
@@ -98,13 +97,12 @@ def run_cell(
     StorageError, FormatError, GridError
         The cell has no commit record then, and will be done again.
     ArgumentError
-        A file has several images of which none was chosen; the cell has no commit record, either.
+        A file has several images and none was chosen; the cell has no commit record then, either.
     """
     cell = job.plan.cell(stage, number)
-    files = _CellFiles(job.source, cell)
-    pixels = job.input_of(stage).read(cell.image, cell.region, files.on_open, files.filled.on_bad)
-    files.noted.refuse_differing(files.filled.bad_indices)
-    files.noted.refuse_further_images(files.filled.bad_indices)
+    files = _CopiedFiles(job.source, cell)
+    pixels = job.input_of(stage).read(cell.image, cell.region, files)
+    files.refuse()
     if after_read is not None:
         after_read()
     if files.filled.are_refused():
@@ -113,7 +111,7 @@ def run_cell(
 
 
 def store_cell(
-    job: Job, cell: Cell, pixels: Array, files: _CellFiles | None = None
+    job: Job, cell: Cell, pixels: Array, files: _CopiedFiles | None = None
 ) -> CommitRecord:
     """Store the pixels of a cell, then its commit record."""
     plan = job.plan
@@ -134,7 +132,7 @@ def store_cell(
         first_channel=first_channel,
         originals=None if originals is None else originals.result(),
         plan_id=job.plan_id,
-        notes=() if files is None else files.noted.notes(files.filled.bad_indices),
+        notes=() if files is None else files.notes(),
         filled=() if files is None else files.filled.files(),
         n_missing=0 if files is None else files.filled.n_missing,
     )
@@ -143,26 +141,20 @@ def store_cell(
     return record
 
 
-class _CellFiles:
-    """The files that a cell reads: ETags, notes, and rows for the table of originals."""
+class _CopiedFiles(CellFiles):
+    """The files that a cell copies, with rows for the table of originals."""
 
     def __init__(self, source: Input | None, cell: Cell) -> None:
-        self.etags: dict[str, str | None] = {}
-        self.noted = NotedFiles(source, cell)
-        self.filled = FilledInCell(self.noted)
+        super().__init__(source, cell)
         self._cell = cell
         self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
-        """Record a file. Called from many threads."""
-        if self.noted.input is None:
-            return
-        source = self.noted.input.source
-        self.etags[redacted_source_key(source, index)] = opened.etag
-        self.noted.on_open(index, opened)
+        """Add a file that was opened. Called from many threads."""
+        super().on_open(index, opened)
         # A file that several cells read gets its row from the cell with its first pixel.
-        if self.noted.has_first_pixel(index):
-            self._rows[index] = original_row(source, index, opened)
+        if self.noted.input is not None and self.noted.has_first_pixel(index):
+            self._rows[index] = original_row(self.noted.input.source, index, opened)
 
     def start_put(self, job: Job) -> Future[StoredObject] | None:
         """Start to store this cell's part of the table of originals, if it has one."""

@@ -12,7 +12,7 @@ from cloudimg.migration.run.notes_by_cell import NotesByCell
 
 
 class CommittedCells:
-    """Contrast limits, notes and digest of all finished cells, of this run and earlier ones."""
+    """Contrast limits, notes, filled files and digest of all finished cells of all runs."""
 
     def __init__(self, plan: Plan) -> None:
         self.contrast = Contrast(plan)
@@ -26,7 +26,15 @@ class CommittedCells:
 
     def add(self, record: CommitRecord) -> None:
         """Add a finished cell."""
+        self._sum_up(record)
+        self.records_digest.add(record)
+
+    def add_checked(self, record: CommitRecord, digest: bytes) -> None:
+        """Add a cell that was verified: its record without sources, and the whole one's digest."""
+        self._sum_up(record)
+        self.records_digest.add_digest(record.stage, record.number, digest)
+
+    def _sum_up(self, record: CommitRecord) -> None:
         self.contrast.add(record)
         self.notes.add(record.number, record.notes)
         self.filled.add(record.number, record.filled, record.n_missing)
-        self.records_digest.add(record)

@@ -22,8 +22,7 @@ from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.cell import Job, store_cell
-from cloudimg.reading.bad_files import OnBad
-from cloudimg.reading.run import OnOpen
+from cloudimg.migration.run.inputs import FileObserver, Region
 
 Array = npt.NDArray[Any]
 
@@ -38,13 +37,7 @@ class DaskInput:
     array: Any
     axes_mapping: AxesMapping
 
-    def read(
-        self,
-        image: int,
-        region: tuple[slice, ...],
-        on_open: OnOpen | None = None,
-        on_bad: OnBad | None = None,
-    ) -> Array:
+    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
         """Compute the pixels of a region."""
         part = self.array[self.axes_mapping.to_source(image, region)]
         block = _checked_block(part.compute(), part.shape, self.array.dtype)

@@ -28,13 +28,11 @@ class FilledInCell:
         """Add a file."""
         if file.kind != "missing":
             self.bad_indices.add(index)
-        elif not self._noted.has_first_pixel(index):
-            return
-        else:
+            self._files[index] = file
+        elif self._noted.has_first_pixel(index):
             self.n_missing += 1
-            if self.n_missing > MOST_LISTED:
-                return
-        self._files[index] = file
+            if self.n_missing <= MOST_LISTED:
+                self._files[index] = file
 
     @property
     def bad(self) -> list[BadFile]:

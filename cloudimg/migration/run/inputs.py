@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.errors.file_report import BadFile
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.encode.shards import decode_chunk, decode_shard
 from cloudimg.migration.journal.destination import Destination
@@ -23,9 +24,8 @@ from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.objects import cell_storing
 from cloudimg.migration.plan.plan import Plan, fill_scalar
 from cloudimg.reading.agreement import ExpectedFacts
-from cloudimg.reading.bad_files import OnBad
 from cloudimg.reading.file_task import allocate
-from cloudimg.reading.run import OnOpen
+from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
 from cloudimg.storage import engine, map_ahead, redact
 
@@ -35,16 +35,20 @@ _OBJECTS_AHEAD = 64
 """Stored objects that are read at once for one region."""
 
 
+class FileObserver(Protocol):
+    """Learns which files a read opens, and which are missing or bad. Called from many threads."""
+
+    def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
+        """Called with each file that was opened, and its index in the grid."""
+
+    def on_bad(self, index: tuple[int, ...], file: BadFile) -> None:
+        """Called with each file that is missing or bad, and its index in the grid."""
+
+
 class Input(Protocol):
     """Pixels of images, read by regions in the plan's dims."""
 
-    def read(
-        self,
-        image: int,
-        region: Region,
-        on_open: OnOpen | None = None,
-        on_bad: OnBad | None = None,
-    ) -> Array:
+    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
         """Read the pixels of a region, C-contiguous and little-endian."""
 
 
@@ -59,15 +63,13 @@ class ImageInput:
     series_is_chosen: bool = True
     """Whether the user chose which image of each file is copied, see `OpenArguments.series`."""
 
-    def read(
-        self,
-        image: int,
-        region: Region,
-        on_open: OnOpen | None = None,
-        on_bad: OnBad | None = None,
-    ) -> Array:
+    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
         """Read the pixels of a region; see `cloudimg.reading.source.Source.read`."""
-        pixels = self.source.read(self.axes_mapping.to_source(image, region), on_open, on_bad)
+        of_source = self.axes_mapping.to_source(image, region)
+        if files is None:
+            pixels = self.source.read(of_source)
+        else:
+            pixels = self.source.read(of_source, files.on_open, files.on_bad)
         return self.axes_mapping.from_source_pixels(pixels)
 
 
@@ -89,13 +91,7 @@ class LevelInput:
     destination: Destination
     level: int
 
-    def read(
-        self,
-        image: int,
-        region: Region,
-        on_open: OnOpen | None = None,
-        on_bad: OnBad | None = None,
-    ) -> Array:
+    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
         """Read the pixels of a region.
 
         Raises

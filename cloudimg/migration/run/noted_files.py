@@ -74,8 +74,8 @@ class NotedFiles:
             self._differing[index] = exc
             return ()
 
-    def refuse_differing(self, bad: Collection[tuple[int, ...]] = ()) -> None:
-        """Refuse files that say something else of the whole image than the first one.
+    def refuse(self, bad: Collection[tuple[int, ...]] = ()) -> None:
+        """Refuse files that differ from the first one, or from which no image was chosen.
 
         Parameters
         ----------
@@ -85,23 +85,13 @@ class NotedFiles:
         Raises
         ------
         MismatchError
+            Files say something else of the whole image than the first one.
+        ArgumentError
+            Files that opening did not read have several images, and none was chosen.
         """
         errors = [error for index, error in sorted(self._differing.items()) if index not in bad]
         if errors:
             raise differing_files(errors)
-
-    def refuse_further_images(self, bad: Collection[tuple[int, ...]] = ()) -> None:
-        """Refuse files of several images, which opening did not read, if none was chosen.
-
-        Parameters
-        ----------
-        bad : collection of tuple
-            Indices of files whose pixels are not used.
-
-        Raises
-        ------
-        ArgumentError
-        """
         found = [file for index, file in sorted(self._further.items()) if index not in bad]
         if found:
             raise further_images_in(found)

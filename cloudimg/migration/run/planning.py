@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cloudimg.discovery.table import changes_between
+from cloudimg.discovery.table import FileTable, changes_between
 from cloudimg.errors import CorruptFileError, StorageError
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.journal.clearing import clear
@@ -110,24 +110,27 @@ def _continued(stored: State, write_input: WriteInput, destination: Destination)
 
 def _may_continue(destination: Destination, write_input: WriteInput, state: State) -> bool:
     """Whether all files that changed since a migration was planned were not used by it yet."""
-    try:
-        before = get_files(destination, state.files_sha256)
-    except CorruptFileError:
-        return False
-    if before is None or write_input.files is None:
-        return False
-    return only_unread_files_changed(destination, state, before, write_input.files())
+    tables = _tables(destination, write_input, state)
+    return tables is not None and only_unread_files_changed(destination, state, *tables)
 
 
 def _changes(destination: Destination, write_input: WriteInput, state: State) -> str:
     """Which files changed since a migration was planned; empty if that is not known."""
+    tables = _tables(destination, write_input, state)
+    return "" if tables is None else str(changes_between(*tables))
+
+
+def _tables(
+    destination: Destination, write_input: WriteInput, state: State
+) -> tuple[FileTable, FileTable] | None:
+    """The files when a migration was planned, and as they are now; None if one is not known."""
     try:
         before = get_files(destination, state.files_sha256)
     except CorruptFileError:
-        return ""
+        return None  # a copy without its table still has its fingerprint
     if before is None or write_input.files is None:
-        return ""
-    return str(changes_between(before, write_input.files()))
+        return None
+    return before, write_input.files()
 
 
 def plan_for(write_input: WriteInput, request: WriteRequest, codec: dict[str, Any]) -> Plan:

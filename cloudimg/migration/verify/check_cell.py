@@ -6,9 +6,7 @@ record, with the level below it and, on request, with the source.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,28 +15,15 @@ import numpy.typing as npt
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.downsample import downsample
-from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.records import (
-    CommitRecord,
-    StoredLevel,
-    StoredObject,
-    read_record,
-    record_key,
-)
+from cloudimg.migration.journal.records import CommitRecord, StoredObject, read_record, record_key
 from cloudimg.migration.metadata.originals import part_key
 from cloudimg.migration.plan.objects import objects_of
-from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
-from cloudimg.migration.run.filled_in_cell import FilledInCell
-from cloudimg.migration.run.inputs import (
-    ImageInput,
-    Input,
-    LevelInput,
-    decode_object,
-    redacted_source_key,
-)
-from cloudimg.migration.run.noted_files import NotedFiles
+from cloudimg.migration.plan.plan import Cell
+from cloudimg.migration.run.cell_files import CellFiles
+from cloudimg.migration.run.inputs import LevelInput
+from cloudimg.migration.verify.findings import Checks, Findings
 from cloudimg.migration.verify.result import Problem
-from cloudimg.reading.header_cache import OpenFile
+from cloudimg.migration.verify.stored_pixels import bits_of, read_level, read_stored, same_bits
 from cloudimg.storage import unsigned
 
 Array = npt.NDArray[Any]
@@ -66,34 +51,6 @@ class CheckedCell:
     """What is noticed now about the source files that were compared."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
-    """What to compare the cells of a copy with. Picklable, so that workers can check cells."""
-
-    plan: Plan
-    """Plan of the migration."""
-    destination: Destination
-    """The copy."""
-    source: Input | None
-    """Pixels to compare level 0 with."""
-    sampled: npt.NDArray[np.bool_] | None
-    """By number of the cell of stage 0, whether to compare it with the source. None: all."""
-    plan_id: str
-    """`State.id` of the migration; commit records of other migrations are not valid."""
-
-
-@dataclass(slots=True)
-class _Findings:
-    """Problems of a cell and bytes read, collected while it is checked."""
-
-    checks: Checks
-    problems: list[Problem] = field(default_factory=list)
-    n_bytes: int = 0
-
-    def add(self, key: str, what: str) -> None:
-        self.problems.append(Problem(self.checks.destination.display(key), what))
-
-
 def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     """Check a cell.
 
@@ -102,17 +59,16 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     StorageError
         If the store fails. Problems of the objects are part of the result.
     """
-    findings = _Findings(checks)
+    findings = Findings(checks)
     cell = checks.plan.cell(stage, number)
     record = _read_valid_record(findings, cell)
     if record is None:
         return CheckedCell(number=number, problems=tuple(findings.problems))
     _check_listed_objects(findings, cell, record)
-    levels = [_read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
+    levels = [read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
     _check_downsampling(findings, cell, levels)
-    noted = NotedFiles(checks.source, cell)
-    filled = FilledInCell(noted)
-    is_compared = _compare_with_source(findings, cell, levels[0], record, noted, filled)
+    files = CellFiles(checks.source, cell)
+    is_compared = _compare_with_source(findings, cell, levels[0], record, files)
     if record.originals is not None:
         _check_originals(findings, record.originals)
     return CheckedCell(
@@ -123,14 +79,14 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
         n_bytes=findings.n_bytes,
         is_compared=is_compared,
         digest=record.digest(),
-        notes=noted.notes(filled.bad_indices),
+        notes=files.notes(),
     )
 
 
 # ------------------------------------------------------------------------------- commit record
 
 
-def _read_valid_record(findings: _Findings, cell: Cell) -> CommitRecord | None:
+def _read_valid_record(findings: Findings, cell: Cell) -> CommitRecord | None:
     """The commit record of a cell; None, and a problem, if it is missing or not valid."""
     key = record_key(cell.stage, cell.number)
     try:
@@ -150,7 +106,7 @@ def _read_valid_record(findings: _Findings, cell: Cell) -> CommitRecord | None:
     return record
 
 
-def _check_listed_objects(findings: _Findings, cell: Cell, record: CommitRecord) -> None:
+def _check_listed_objects(findings: Findings, cell: Cell, record: CommitRecord) -> None:
     """Check that a commit record lists the levels of its cell and no objects of other cells."""
     plan = findings.checks.plan
     outputs = plan.outputs(cell)
@@ -166,109 +122,17 @@ def _check_listed_objects(findings: _Findings, cell: Cell, record: CommitRecord)
             )
 
 
-def _check_originals(findings: _Findings, stored: StoredObject) -> None:
+def _check_originals(findings: Findings, stored: StoredObject) -> None:
     if stored.key.startswith(part_key(0).rpartition("/")[0]):
-        _read_stored(findings, stored)
+        read_stored(findings, stored)
     else:
         findings.add(stored.key, "is not a part of the table of originals")
-
-
-# ------------------------------------------------------------------------------- stored pixels
-
-
-def _read_level(
-    findings: _Findings, cell: Cell, output: Output, record: CommitRecord
-) -> Array | None:
-    """Pixels that a cell stored at a level; None if they cannot be read."""
-    plan = findings.checks.plan
-    level = next((each for each in record.levels if each.level == output.level), None)
-    if level is None:
-        return None
-    listed = {stored.key: stored for stored in level.objects}
-    pixels = np.full(
-        [s.stop - s.start for s in output.region], fill_scalar(plan), np.dtype(plan.dtype)
-    )
-    is_complete = True
-    for key, region in objects_of(plan, cell, output):
-        if key not in listed:
-            continue  # empty, and therefore not stored
-        part = _read_object(findings, output.level, listed[key], region)
-        if part is None:
-            is_complete = False
-            continue
-        in_output = tuple(
-            slice(s.start - o.start, s.stop - o.start)
-            for s, o in zip(region, output.region, strict=True)
-        )
-        pixels[in_output] = part
-    if not is_complete:
-        return None
-    _check_digests(findings, cell, level, pixels)
-    return pixels
-
-
-def _check_digests(findings: _Findings, cell: Cell, level: StoredLevel, pixels: Array) -> None:
-    """Compare the pixels of a level and its empty chunks with the commit record."""
-    key = record_key(cell.stage, cell.number)
-    if _digest(pixels) != level.pixels_sha256:
-        findings.add(key, f"the pixels of level {level.level} are not those that were written")
-        return
-    empty = base64.b64encode(_empty_chunks(findings.checks.plan, level.level, pixels)).decode()
-    if empty != level.empty:
-        findings.add(key, f"the commit record lists other empty chunks at level {level.level}")
-
-
-def _read_object(
-    findings: _Findings, level: int, stored: StoredObject, region: tuple[slice, ...]
-) -> Array | None:
-    data = _read_stored(findings, stored)
-    if data is None:
-        return None
-    try:
-        shape = tuple(s.stop - s.start for s in region)
-        return decode_object(findings.checks.plan, level, data, shape)
-    except CorruptFileError as exc:
-        findings.add(stored.key, f"cannot be decoded: {exc.message}")
-        return None
-
-
-def _read_stored(findings: _Findings, stored: StoredObject) -> bytes | None:
-    """Read an object and compare it with its digest; None if it is missing."""
-    try:
-        data = findings.checks.destination.get(stored.key)
-    except NotFoundError:
-        findings.add(stored.key, "missing")
-        return None
-    findings.n_bytes += len(data)
-    if len(data) != stored.size_bytes:
-        findings.add(stored.key, f"{len(data)} bytes instead of {stored.size_bytes}")
-    elif hashlib.sha256(data).hexdigest() != stored.sha256:
-        findings.add(stored.key, "its bytes are not those that were stored (SHA-256 differs)")
-    return data
-
-
-def _empty_chunks(plan: Plan, level: int, pixels: Array) -> bytes:
-    """Bits of the chunks of a cell, 1 if empty, as `StoredLevel.empty` has them."""
-    # A shard has all its chunks, even those beyond the image; Zarr 2 has no such chunks.
-    extents = plan.levels[level].shard if plan.zarr_format == 3 else pixels.shape
-    grid = [-(-n // m) for n, m in zip(extents, plan.chunk, strict=True)]
-    fill = np.asarray(fill_scalar(plan), pixels.dtype)
-    empty = np.zeros(grid, bool)
-    for index in np.ndindex(*grid):
-        region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, plan.chunk, strict=True))
-        empty[index] = _is_all(pixels[region], fill)
-    return np.packbits(empty).tobytes()
-
-
-def _is_all(part: Array, fill: Array) -> bool:
-    first = part[(slice(0, 1),) * part.ndim]  # differs in most chunks, and is quick to compare
-    return all(same_bits(each, np.broadcast_to(fill, each.shape)) for each in (first, part))
 
 
 # -------------------------------------------------------------------------------- comparisons
 
 
-def _check_downsampling(findings: _Findings, cell: Cell, levels: list[Array | None]) -> None:
+def _check_downsampling(findings: Findings, cell: Cell, levels: list[Array | None]) -> None:
     """Check that each level is the downsampled level below it."""
     plan = findings.checks.plan
     outputs = plan.outputs(cell)
@@ -287,7 +151,7 @@ def _check_downsampling(findings: _Findings, cell: Cell, levels: list[Array | No
         below = pixels
 
 
-def _read_level_below(findings: _Findings, cell: Cell, level: int) -> Array | None:
+def _read_level_below(findings: Findings, cell: Cell, level: int) -> Array | None:
     checks = findings.checks
     try:
         return LevelInput(checks.plan, checks.destination, level).read(cell.image, cell.region)
@@ -296,12 +160,11 @@ def _read_level_below(findings: _Findings, cell: Cell, level: int) -> Array | No
 
 
 def _compare_with_source(
-    findings: _Findings,
+    findings: Findings,
     cell: Cell,
     pixels: Array | None,
     record: CommitRecord,
-    noted: NotedFiles,
-    filled: FilledInCell,
+    files: CellFiles,
 ) -> bool:
     """Compare level 0 with the source; whether it was compared."""
     checks = findings.checks
@@ -309,29 +172,22 @@ def _compare_with_source(
         return False
     if checks.sampled is not None and not checks.sampled[cell.number]:
         return False
-    etags: dict[str, str | None] = {}
-
-    def on_open(index: tuple[int, ...], opened: OpenFile) -> None:
-        noted.on_open(index, opened)
-        if isinstance(checks.source, ImageInput):
-            etags[redacted_source_key(checks.source.source, index)] = opened.etag
-
     key = record_key(cell.stage, cell.number)
     try:
-        expected = checks.source.read(cell.image, cell.region, on_open, filled.on_bad)
+        expected = checks.source.read(cell.image, cell.region, files)
     except CloudimgError as exc:
         findings.add(key, f"the source of this cell cannot be read: {exc}")
         return False
-    if filled.are_refused():
-        shown = "; ".join(map(str, filled.bad[:3]))
+    if files.filled.are_refused():
+        shown = "; ".join(map(str, files.filled.bad[:3]))
         findings.add(key, f"the source of this cell cannot be read: {shown}")
         return False
-    changed = _changed_files(record, etags)
+    changed = _changed_files(record, files.etags)
     if changed:
         shown = ", ".join(changed[:3])
         findings.add(key, f"source files changed since they were migrated: {shown}")
     if not same_bits(expected, pixels):
-        n_bytes = int(np.count_nonzero(_bits(expected) != _bits(pixels)))
+        n_bytes = int(np.count_nonzero(bits_of(expected) != bits_of(pixels)))
         findings.add(key, f"{n_bytes} bytes of its pixels differ from the source's")
     return True
 
@@ -343,16 +199,3 @@ def _changed_files(record: CommitRecord, etags: dict[str, str | None]) -> list[s
     return sorted(
         key for key, etag in etags.items() if recorded.get(unsigned(f"https://{key}"), etag) != etag
     )
-
-
-def _digest(pixels: Array) -> str:
-    return hashlib.sha256(_bits(pixels).data).hexdigest()
-
-
-def _bits(pixels: Array) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
-
-
-def same_bits(first: Array, second: Array) -> bool:
-    """Whether two arrays are equal to the bit: NaN equals NaN, and -0.0 does not equal 0.0."""
-    return first.shape == second.shape and np.array_equal(_bits(first), _bits(second))

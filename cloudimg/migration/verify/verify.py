@@ -17,21 +17,21 @@ from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotF
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import JOURNAL, Destination
 from cloudimg.migration.journal.file_table import get_files, table_key
-from cloudimg.migration.journal.inventory import END_MARK, EndMark, RecordsDigest, read_end_mark
+from cloudimg.migration.journal.inventory import END_MARK, EndMark, read_end_mark
 from cloudimg.migration.journal.lease import LEASES
 from cloudimg.migration.journal.records import cell_of, read_records
 from cloudimg.migration.journal.state import PLAN, TABLES, State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import AdvanceCallback, Counter
-from cloudimg.migration.run.contrast import Contrast
-from cloudimg.migration.run.filled_files import FilledFiles
+from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.notes_by_cell import NotesByCell
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.migration.verify.check_cell import CheckedCell, Checks, check_cell
+from cloudimg.migration.verify.check_cell import CheckedCell, check_cell
+from cloudimg.migration.verify.findings import Checks
 from cloudimg.migration.verify.result import Problem, Verification
 
 _MOST_PROBLEMS = 1000
@@ -106,11 +106,8 @@ class _Verifying:
         self.problems: list[Problem] = []
         self.n_problems = 0
         self.n_objects = self.n_bytes = self.n_compared = self.n_documents = 0
-        self.contrast = Contrast(state.plan)
-        self.notes = NotesByCell()
-        self.filled = FilledFiles()
+        self.committed = CommittedCells(state.plan)
         self.notes_now = NotesByCell()
-        self.records_digest = RecordsDigest(state.plan)
         self.has_all_records = True
 
     def run(self, against: Against | None, progress: AdvanceCallback | None) -> Verification:
@@ -151,8 +148,8 @@ class _Verifying:
             problems=tuple(self.problems),
             seconds=time.monotonic() - started,
             notes=self._all_notes(against),
-            report=self.filled.report(self.state.source.get("files", {})),
-            filled=self.filled.listed(),
+            report=self.committed.filled.report(self.state.source.get("files", {})),
+            filled=self.committed.filled.listed(),
         )
 
     def _all_notes(self, against: Against | None) -> tuple[str, ...]:
@@ -193,7 +190,7 @@ class _Verifying:
         return None
 
     def _compare_end_mark(self, end_mark: EndMark) -> None:
-        if end_mark.records_digest != self.records_digest.digest():
+        if end_mark.records_digest != self.committed.records_digest.digest():
             what = "the commit records are not those that the migration finished with"
             self.add(self.destination.display(END_MARK), what)
         recorded, found = end_mark.notes, self._facts().source_notes
@@ -253,10 +250,7 @@ class _Verifying:
             if checked.record is None:
                 self.has_all_records = False
             else:
-                self.contrast.add(checked.record)
-                self.notes.add(checked.number, checked.record.notes)
-                self.filled.add(checked.number, checked.record.filled, checked.record.n_missing)
-                self.records_digest.add_digest(stage, checked.number, checked.digest)
+                self.committed.add_checked(checked.record, checked.digest)
             counter.add(size)
 
         work = partial(check_cell, checks, stage)
@@ -295,11 +289,11 @@ class _Verifying:
                 self.add(self.destination.display(key), "missing")
 
     def _documents(self) -> Iterable[tuple[str, bytes]]:
-        return documents(self.plan, self._facts(), self.contrast.limits())
+        return documents(self.plan, self._facts(), self.committed.contrast.limits())
 
     def _facts(self) -> ImageFacts:
         """The facts, with what the cells noticed."""
-        return self.state.facts.with_notes((*self.notes.notes(), *self.filled.notes()))
+        return self.state.facts.with_notes(self.committed.all_notes())
 
     def _find_orphaned_objects(self) -> None:
         """Report objects that neither plan nor commit records list; readers may use them."""

@@ -32,7 +32,7 @@ from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.make_plan import make_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.migration.run.write_input import shown_urls
+from cloudimg.migration.run.source_files import shown_urls
 
 FORMATS = (3, 2)
 DTYPES = (

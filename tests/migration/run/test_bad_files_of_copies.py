@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, BadFilesError, CloudimgError, CloudimgWarning
 from tests.support import bad, copies, seed
+from tests.support.clusters import local_client
 from tests.support.metering import Meter
 from tests.support.waiting import wait_until
 
@@ -358,12 +359,7 @@ def test_a_failing_store_is_an_error_of_its_own(meter: Meter, bucket: str) -> No
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(2, 1) as client:
         yield client
 
 

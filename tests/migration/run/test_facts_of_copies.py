@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from distributed import Client, LocalCluster
 
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import MismatchError
 from tests.support import copies
+from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
 SIZE = 64
@@ -117,6 +117,18 @@ def test_an_allowed_difference_that_opening_reads(tmp_path: Path) -> None:
     assert scales_of(out) == [1, 1, 1]
 
 
+def test_a_fact_that_may_differ_and_does_not(tmp_path: Path) -> None:
+    """A copy states what may differ only where all headers were read first."""
+    pattern = write_times(tmp_path, {})
+    for validate, scales in (("first", [1, 1, 1]), ("all", [1, 0.5, 0.5])):
+        out = tmp_path / f"{validate}.zarr"
+        options = {"validate": validate, "allow_differences": ["pixel_size"]}
+        assert cloudimg.migrate(pattern, out, **PARTS, **options).notes == ()
+        assert ("pixel_size" in said_of(out)) == (validate == "all")
+        assert scales_of(out) == scales
+        assert cloudimg.verify(out, against_source=True)
+
+
 def test_without_differences_a_copy_has_what_all_files_say(tmp_path: Path) -> None:
     pattern, out = write_times(tmp_path, {}), tmp_path / "copy.zarr"
     assert cloudimg.migrate(pattern, out, **PARTS).notes == ()
@@ -172,8 +184,7 @@ def test_files_that_differ_are_not_filled(tmp_path: Path) -> None:
 def test_a_worker_refuses_the_same(tmp_path: Path) -> None:
     pattern, out = write_times(tmp_path, {4: {"size": 0.25}}), tmp_path / "copy.zarr"
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
+        local_client() as client,
         pytest.raises(MismatchError, match=r"a_4\.ome\.tif does not fit.*a_0\.ome\.tif"),
     ):
         cloudimg.migrate(pattern, out, **PARTS, client=client)

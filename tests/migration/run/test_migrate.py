@@ -49,6 +49,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_seed_from_store_to_store(writable: Place) -> None:
     image = seed.write(writable.put, TILE)
     url = f"{writable.url}/copy.ome.zarr"
@@ -88,6 +89,7 @@ def test_the_seed_from_store_to_store(writable: Place) -> None:
     assert again.n_objects == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zarr_format", [3, 2])
 @pytest.mark.parametrize("codec", [None, "zstd:3", "none", "gzip"])
 def test_every_reader_finds_the_same_pixels(

@@ -12,7 +12,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import cloudimg
 from cloudimg.cli import clients
@@ -22,6 +22,7 @@ from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.journal.lease import LeaseView
 from cloudimg.migration.run.cell import Job
 from tests.support import copies, seed
+from tests.support.clusters import local_client
 from tests.support.counting import Clock
 from tests.support.metering import Meter
 
@@ -32,12 +33,7 @@ SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "le
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(2, 2) as client:
         yield client
 
 

@@ -13,12 +13,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import cloudimg
 from cloudimg.errors import ArgumentError
 from tests.conftest import WebServer
 from tests.support import seed
+from tests.support.clusters import local_client
 
 SHAPE = (4, 60, 60)
 
@@ -121,12 +122,7 @@ def test_numbers_of_numpy(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(1, 2) as client:
         yield client
 
 

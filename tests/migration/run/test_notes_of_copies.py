@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from distributed import Client, LocalCluster
 
 import cloudimg
 from cloudimg.cli.main import main
@@ -23,6 +22,7 @@ from cloudimg.migration.journal.records import read_record, record_key
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.journal.state import PLAN
 from tests.support import copies
+from tests.support.clusters import local_client
 from tests.support.noted import (
     COMPANION,
     ODD_TAG,
@@ -276,10 +276,7 @@ def test_a_resumed_copy_has_the_bytes_of_an_undisturbed_one(
 def test_cells_on_a_cluster(mixed: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here.zarr", tmp_path / "there.zarr"
     cloudimg.migrate(mixed, here, **PARTS)
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client() as client:
         done = cloudimg.migrate(mixed, there, **PARTS, client=client)
         proof = cloudimg.verify(there, client=client, against_source=True)
     assert about_files(done.notes) == about_files(proof.notes) == stored_notes(here)
@@ -363,10 +360,7 @@ def test_further_images_that_only_cells_find_are_refused(
 
 def test_further_images_are_refused_on_a_cluster(tmp_path: Path) -> None:
     pattern, out = files_with_more(tmp_path, (3,)), tmp_path / "copy.zarr"
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client() as client:
         with pytest.raises(ArgumentError, match=r"p_3\.tif has 2 images.*pass series=0"):
             cloudimg.migrate(pattern, out, **PARTS, client=client)
         done = cloudimg.migrate(pattern, out, **PARTS, series=0, client=client)

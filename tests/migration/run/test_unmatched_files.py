@@ -102,6 +102,7 @@ def test_the_argument_is_checked(archive: Path, tmp_path: Path) -> None:
         cloudimg.migrate(f"{archive}/{TYPO}", tmp_path / "x", allow_unmatched="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_folders_below_are_not_listed(meter: Meter, bucket: str) -> None:
     data = seed.encode(np.arange(6, dtype=np.uint8).reshape(2, 3))
     for name in ("a/f_10.tif", "a/f_11.tif", "a/f_20.tif", "f_13.tif"):

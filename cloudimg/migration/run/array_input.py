@@ -1,0 +1,127 @@
+"""What a migration of an array reads: Dask computes its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from cloudimg.__about__ import __version__
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.metadata.facts import facts_of_array
+from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
+from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.reading.source import make_token
+
+_LAST_DIMS = ("t", "c", "z", "y", "x")
+
+
+def write_input_of_array(
+    array: Any,
+    *,
+    dims: Sequence[str] | None,
+    name: str | None,
+    identity: str | None,
+) -> WriteInput:
+    """The input for a Dask array, an `xarray.DataArray` or a NumPy array.
+
+    Parameters
+    ----------
+    array : dask.array.Array, xarray.DataArray or ndarray
+    dims : sequence of str, optional
+        Names of the axes; by default those of the DataArray, or the last of t, c, z, y, x.
+    name : str, optional
+        Name of the image.
+    identity : str, optional
+        Names the content of an array whose name in Dask differs in each run.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    is_xarray = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "data")
+    if is_xarray and dims is None:
+        dims = tuple(str(dim) for dim in array.dims)
+    data = _as_dask_array(array.data if is_xarray else array)
+    names = _checked_dims(dims, data.shape)
+    _refuse_unwritable(data)
+    axes_mapping = AxesMapping(names, data.shape)
+    description = {
+        "kind": "array",
+        "dims": list(names),
+        "shape": list(data.shape),
+        "dtype": data.dtype.str,
+        "fingerprint": make_token(identity if identity is not None else data.name, names),
+        "identity": identity,
+    }
+    facts = facts_of_array(
+        axes_mapping,
+        name=name,
+        provenance={"source": "array", "cloudimg": __version__},
+        xarray=array if is_xarray else None,
+        dims=names,
+    )
+    boundaries = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
+    return WriteInput(
+        pixels=DaskInput(data, axes_mapping),
+        axes_mapping=axes_mapping,
+        dtype=data.dtype,
+        fill_value=0,
+        boundaries=axes_mapping.boundaries(boundaries),
+        facts=facts,
+        source=description,
+        fingerprint=lambda: str(description["fingerprint"]),
+    )
+
+
+def _as_dask_array(data: Any) -> Any:
+    """A Dask or NumPy array as a Dask array.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else, is masked, or has pixels of a type that cannot be written.
+    """
+    import dask.array as da
+    from dask.array.utils import meta_from_array
+
+    is_lazy = isinstance(data, da.Array)
+    refuse_mask(cast(Any, meta_from_array)(data) if is_lazy else data)
+    if not is_lazy:
+        if not isinstance(data, np.ndarray | np.generic):
+            raise ArgumentError(
+                f"expected an Image, a dask.array, an xarray.DataArray or a NumPy array, not"
+                f" {type(data).__name__}"
+            )
+        data = np.asarray(data)
+    if data.dtype.kind not in "biufc" or data.dtype.char in "gG":
+        raise ArgumentError(
+            f"cannot write an array of dtype {data.dtype}: convert it to integers, floats or"
+            " booleans of up to 64 bits, or to complex numbers"
+        )
+    return data if is_lazy else cast(Any, da).from_array(data, chunks="auto")
+
+
+def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str, ...]:
+    if dims is None:
+        if len(shape) > len(_LAST_DIMS):
+            raise ArgumentError(
+                f"an array of {len(shape)} axes needs names for them, such as dims=(..., 'y', 'x')"
+            )
+        return _LAST_DIMS[len(_LAST_DIMS) - len(shape) :]
+    names = tuple(dims)  # "zyx" too
+    if len(names) != len(shape) or len(set(names)) != len(names):
+        raise ArgumentError(f"dims={names} must name each of {len(shape)} axes once")
+    return names
+
+
+def _refuse_unwritable(data: Any) -> None:
+    if any(n != n for n in data.shape):  # NaN
+        raise ArgumentError(
+            "the array's shape is unknown until it is computed: call compute_chunk_sizes() on it"
+            " first"
+        )
+    if 0 in data.shape:
+        raise ArgumentError(f"an array of shape {data.shape} has no pixels")

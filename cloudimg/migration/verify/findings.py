@@ -1,0 +1,42 @@
+"""What the cells of a copy are compared with, and the problems that are found in one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.run.inputs import Input
+from cloudimg.migration.verify.result import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What to compare the cells of a copy with. Picklable, so that workers can check cells."""
+
+    plan: Plan
+    """Plan of the migration."""
+    destination: Destination
+    """The copy."""
+    source: Input | None
+    """Pixels to compare level 0 with."""
+    sampled: npt.NDArray[np.bool_] | None
+    """By number of the cell of stage 0, whether to compare it with the source. None: all."""
+    plan_id: str
+    """`State.id` of the migration; commit records of other migrations are not valid."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """Problems of a cell and bytes read, collected while it is checked."""
+
+    checks: Checks
+    problems: list[Problem] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def add(self, key: str, what: str) -> None:
+        """Add a problem of the object with a key."""
+        self.problems.append(Problem(self.checks.destination.display(key), what))

@@ -1,0 +1,115 @@
+"""Compare every file of a multi-file dataset with the first one, as ``validate="all"`` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.errors import (
+    BadFilesError,
+    CloudimgError,
+    FormatError,
+    MismatchError,
+    counted,
+    joined_messages,
+)
+from cloudimg.opening.bad_headers import refuse_not_bad, report_on_files
+from cloudimg.opening.dataset_description import DatasetNotes, read_headers
+from cloudimg.opening.dataset_remarks import surplus
+from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.identify import is_another
+from cloudimg.opening.inspect_headers import HeaderInspection
+from cloudimg.opening.options import OpenArguments
+from cloudimg.reading.file_task import levels_of
+from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.identities import Identities
+from cloudimg.reading.reader import Reader
+from cloudimg.tiff.multifile import PlaneTable
+
+_SHOWN = 3
+
+
+def validate_members(
+    reader: Reader,
+    grid: FileGrid,
+    planes: PlaneTable,
+    first: Header,
+    notes: DatasetNotes,
+    identities: Identities | None,
+) -> tuple[bool, list[CloudimgError], dict[str, str]]:
+    """Read every header and compare every page with the first one.
+
+    Returns
+    -------
+    is_right : bool
+        False if a file has the UUID of another one; then other problems do not matter.
+    problems : list of CloudimgError
+        Files and pages that do not fit.
+    uuids : dict
+        UUIDs in the headers of files, by key.
+    """
+    numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
+    present, firsts = np.unique(numbers.ravel(), return_index=True)
+    present, firsts = present[present >= 0], firsts[present >= 0]
+    flat = zip(*np.unravel_index(firsts, numbers.shape), strict=True)
+    indices = [tuple(int(i) for i in index) for index in flat]
+    keys = [reader.store.location.key_of(grid.keys(index)) for index in indices]
+    problems: list[CloudimgError] = []
+    uuids: dict[str, str] = {}
+    is_right = True
+    headers = read_headers(reader, keys)
+    for number, index, key, opened in zip(present, indices, keys, headers, strict=True):
+        pages = planes.page_of[numbers == number].tolist()
+        problems += _page_problems(opened, pages, first)
+        if isinstance(opened, OpenFile):
+            uuids[key] = opened.parsed.uuid
+            is_right = is_right and not is_another(opened, index, identities)
+            notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
+    return is_right, problems, uuids
+
+
+def accept_problems(
+    inspection: HeaderInspection,
+    grid: FileGrid,
+    problems: Sequence[CloudimgError],
+    arguments: OpenArguments,
+) -> HeaderInspection:
+    """Return the inspection with the files and pages that do not fit, which are filled.
+
+    Raises
+    ------
+    BadFilesError
+        If there are such files or pages, and `arguments.bad` is "raise".
+    """
+    if problems and arguments.bad != "fill":
+        shown = joined_messages(problems, _SHOWN)
+        error = BadFilesError(
+            f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
+            f" multi-file dataset: {shown}"
+        )
+        error.report = report_on_files(grid, problems, is_complete=True)
+        raise error
+    refuse_not_bad(problems)
+    return replace(inspection, bad=tuple(problems))
+
+
+def _page_problems(
+    opened: OpenFile | FormatError, pages: Sequence[int], first: Header
+) -> Iterator[CloudimgError]:
+    """Yield what is wrong with a file or with some of its pages."""
+    if isinstance(opened, FormatError):
+        yield opened
+        return
+    try:
+        for page in pages:
+            levels = levels_of(opened, page)
+            shapes = tuple(level.shape[1:] for level in levels)
+            if (shapes, levels[0].dtype) != (first.shapes, first.dtype):
+                yield MismatchError(
+                    f"page {page} of {opened.url} has shapes {shapes}", url=opened.url
+                )
+    except FormatError as exc:
+        yield exc
