@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
 MOST_OWN_MODULES = 25
@@ -74,6 +75,7 @@ def test_a_usage_error_loads_no_heavy_package() -> None:
     assert not packages(loaded_by(code)) & (HEAVY | {"numpy"})
 
 
+@pytest.mark.slow
 def test_info_of_a_local_file_does_without_arrays_of_dask(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 64), np.uint16))
     modules = run_command("info", str(tmp_path / "a.tif"))

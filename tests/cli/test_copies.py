@@ -23,6 +23,7 @@ def archive(tmp_path: Path) -> str:
     return f"{tmp_path}/{seed.PATTERN}"
 
 
+@pytest.mark.slow
 def test_from_files_to_zarr_and_back(
     archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def test_a_step_that_fails_stops_the_server(
     assert not is_listening(endpoint_in(out))
 
 
+@pytest.mark.slow
 def test_invalid_arguments_are_reported_before_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -219,6 +220,7 @@ def test_a_missing_extra_is_reported_in_one_line(tmp_path: Path) -> None:
     assert ran.stderr.endswith('pip install "cloudimg-dask[demo]"\n')
 
 
+@pytest.mark.slow
 def test_the_port_can_be_chosen(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

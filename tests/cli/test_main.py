@@ -374,6 +374,7 @@ def test_a_file_that_is_missing_where_listing_is_denied(
     assert "access denied" in capsys.readouterr().err  # it may be a folder
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     for args in (["--debug", "info"], ["info", "--debug"]):
         done = run(*args, tmp_path / "none.tif")
@@ -529,6 +530,7 @@ def public_place(request: pytest.FixtureRequest) -> Any:
         yield place
 
 
+@pytest.mark.slow
 def test_endpoint_and_keys_from_the_environment(meter: Meter, bucket: str, tmp_path: Path) -> None:
     meter.put(bucket, "z0.tif", tiff())
     config = tmp_path / "config"
@@ -570,6 +572,7 @@ def test_starting_imports_nothing_heavy() -> None:
     assert loaded & heavy == set()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(local: Place) -> None:
     local.put("z0.tif", tiff())
     command = [sys.executable, "-m", "cloudimg", "info", "--json", f"{local.url}/z{{z}}.tif"]
@@ -581,6 +584,7 @@ def test_a_reader_that_leaves_early_is_no_error(local: Place) -> None:
         assert child.wait(30) == 141
 
 
+@pytest.mark.slow
 def test_ascii_terminals_get_escapes_instead_of_errors(local: Place) -> None:
     put_grid(local)
     done = run("info", f"{local.url}/{PATTERN}", env=os.environ | {"PYTHONIOENCODING": "ascii"})
@@ -590,6 +594,7 @@ def test_ascii_terminals_get_escapes_instead_of_errors(local: Place) -> None:
     assert json.loads(done.stdout)["image"]["pixel_size"]["x"]["unit"] == "µm"
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_no_answer(meter: Meter, bucket: str) -> None:
     """The server never answers, and the time-out is hours away."""
     meter.put(bucket, "z0.tif", tiff())
@@ -613,6 +618,7 @@ def test_ctrl_c_waits_for_no_answer(meter: Meter, bucket: str) -> None:
     assert [request.status for request in meter.log()] == [0]  # unanswered, and not asked again
 
 
+@pytest.mark.slow
 def test_progress_is_for_terminals_only(local: Place) -> None:
     put_grid(local)
     ours, theirs = pty.openpty()

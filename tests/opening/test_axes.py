@@ -449,6 +449,7 @@ def test_the_last_slab_may_be_a_single_plane(tmp_path: Path, imagej: bool) -> No
     np.testing.assert_array_equal(checked.read({"z": slice(5, 7)}), stack[5:])
 
 
+@pytest.mark.slow
 def test_opening_again_reads_again(place: Place) -> None:
     """Whatever an earlier image remembers of files that were replaced since."""
     urls = []

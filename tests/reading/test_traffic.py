@@ -246,6 +246,7 @@ def test_a_million_blocks_make_a_small_graph_in_few_steps(meter: Meter, bucket: 
     assert pickled.count(b".tif") < 10
 
 
+@pytest.mark.slow
 def test_a_million_files_along_one_axis_travel_small(meter: Meter, bucket: str) -> None:
     """Dask's own chunk lengths are as many as the blocks; the source is not."""
     data = seed.encode(np.zeros((8, 8), np.uint8))

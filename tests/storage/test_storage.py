@@ -310,6 +310,7 @@ def test_signed_requests_are_accepted_and_wrong_keys_refused(place: Place, backe
         cloudimg.open(url, storage_options=anonymous)
 
 
+@pytest.mark.slow
 def test_no_credentials_means_unsigned_and_the_error_says_so(
     meter: Meter, public_file: str
 ) -> None:
@@ -490,6 +491,7 @@ def test_a_file_cut_short_after_the_header(meter: Meter, bucket: str) -> None:
 # Secrets
 
 
+@pytest.mark.slow
 def test_secrets_appear_nowhere(meter: Meter, bucket: str) -> None:
     secret = "TOP-SECRET-VALUE"
     options = {**meter.storage_options, "key": "KEY-" + secret, "secret": secret, "token": secret}
@@ -646,6 +648,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["", "fsspec"])
 def test_reading_after_a_fork(meter: Meter, bucket: str, way: str) -> None:
     """Threads and connections of the parent are not in the child."""
@@ -819,6 +822,7 @@ def test_an_empty_file_among_others_is_an_error(place: Place, backend: str) -> N
         image.read()
 
 
+@pytest.mark.slow
 def test_fsspec_configuration_is_respected(meter: Meter, public_file: str) -> None:
     settings = {
         "FSSPEC_S3_ENDPOINT_URL": meter.endpoint,

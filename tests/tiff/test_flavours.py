@@ -309,6 +309,7 @@ def test_scattered_pages_of_a_bigtiff(shelves: Shelves) -> None:
     np.testing.assert_array_equal(image.read(), pixels)
 
 
+@pytest.mark.slow
 def test_more_than_20_000_segments_in_a_page(shelves: Shelves) -> None:
     pixels = noise((2310, 2299), "u1", 4)
     data = seed.encode(pixels, tile=(16, 16), compression="packbits")

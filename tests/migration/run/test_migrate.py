@@ -271,6 +271,7 @@ def test_segments_cut_by_cells_are_read_as_often_as_the_dry_run_estimates(
     assert 0.9 * expected.bytes_to_read <= sent <= 1.02 * expected.bytes_to_read
 
 
+@pytest.mark.slow
 def test_levels_above_come_from_a_second_pass(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     pixels = rng.integers(0, 2**16, (300, 700), np.uint16)

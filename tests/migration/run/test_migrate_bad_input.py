@@ -683,6 +683,7 @@ def test_a_damaged_plan_can_be_overwritten(source: str, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------- room
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [{"status": 507}, {"status": 403, "code": "QuotaExceeded"}, {"status": 413}],

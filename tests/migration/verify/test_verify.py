@@ -420,6 +420,7 @@ def test_a_histogram_that_cannot_be_read(copy: Path, original: Path) -> None:
         assert cloudimg.verify(copy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plan.json", "done.json", "cells/0/000000000.json"])
 def test_flipped_bytes_of_the_journal(copy: Path, name: str) -> None:
     key = f".cloudimg/{name}"
