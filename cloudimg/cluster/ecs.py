@@ -2,8 +2,11 @@
 
 Every request is made by botocore with the user's credentials. The machines of a job are the ECS
 tasks that were started under its name, so any process with the right to list tasks can find them.
-The certificate and the address are stored in two parameters of Systems Manager, the certificate
-encrypted: everyone who may describe tasks can read their environment variables.
+
+Certificates and the address are stored in parameters of Systems Manager. The tasks of all jobs have
+the same roles, and so may read the certificates of each other's jobs. A task's certificate is
+therefore encrypted, too, with a secret that only a variable of the task's environment holds, which
+tasks may not describe; and whoever may describe tasks needs the right to read the parameter.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cloudimg.cluster.launcher import Addresses, Fleet
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls, Tls, encrypt
 from cloudimg.errors import ClusterError, counted
 from cloudimg.storage.failures import cause_text, hide_secrets, is_about_credentials
 from cloudimg.storage.urls import redact
 
 T = TypeVar("T")
 
+_ROLES = ("scheduler", "worker")
+_CLIENT, _ADDRESS = "client", "address"
+"""Parameters of a job, in its folder."""
 # Limits of the API: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/, RunTask on count
 # and DescribeTasks on tasks.
 _TASKS_PER_RUN = 10
@@ -55,29 +61,49 @@ class EcsLauncher:
         """Start times of tasks that may be missing from lists."""
         self._starting = threading.Lock()
         self._is_stopped = False
+        self._secrets: Mapping[str, str] = {}
+        """By role, what decrypts the certificate of its tasks."""
 
     @property
     def job(self) -> str:
         return self._job
 
-    def store_tls(self, tls: Tls) -> None:
-        def put() -> None:
-            self._ssm.put_parameter(
-                Name=self._parameter("tls"), Value=tls.to_json(), Type="SecureString"
+    def store_tls(self, tls: JobTls) -> None:
+        encrypted = {role: encrypt(each.to_json()) for role, each in tls.of_tasks().items()}
+        self._secrets = {role: secret for role, (_, secret) in encrypted.items()}
+        client = json.dumps({"tls": tls.client.to_json(), "secrets": self._secrets})
+        # The client's is the first: it exists as long as the job does.
+        parameters = {
+            _CLIENT: client,
+            **{_tls_of(role): text for role, (text, _) in encrypted.items()},
+        }
+        for name, text in parameters.items():
+            put = partial(
+                self._ssm.put_parameter,
+                Name=self._parameter(name),
+                Value=text,
+                Type="SecureString",
             )
-
-        _call(put, "ssm:PutParameter")
+            _call(put, "ssm:PutParameter")
 
     def load_tls(self) -> Tls | None:
-        text = self._read_parameter("tls", decrypt=True)
-        return None if text is None else Tls.from_json(text)
+        text = self._read_parameter(_CLIENT, decrypt=True)
+        if text is None:
+            return None
+        try:
+            stored = json.loads(text)
+            self._secrets = {role: str(stored["secrets"][role]) for role in _ROLES}
+            return Tls.from_json(stored["tls"])
+        except (ValueError, KeyError, TypeError) as exc:
+            cause = type(exc).__name__  # a JSON error holds the whole text, with the key
+        raise ClusterError("the certificate stored for the job is damaged", cause=cause)
 
     def start_scheduler(self) -> None:
         problems = self._run(
             "scheduler",
             1,
             ["scheduler"],
-            {"CLOUDIMG_ADDRESS_PARAMETER": self._parameter("address")},
+            {"CLOUDIMG_ADDRESS_PARAMETER": self._parameter(_ADDRESS)},
             {"launchType": "FARGATE"},
         )
         if problems:
@@ -91,7 +117,7 @@ class EcsLauncher:
                 raise ClusterError(f"the scheduler of {self._job} has ended: {_stop_reason(task)}")
             if not self._young:
                 raise ClusterError(f"{self._job} has no scheduler")
-        text = self._read_parameter("address", decrypt=False)
+        text = self._read_parameter(_ADDRESS, decrypt=False)
         if text is None:
             return None
         addresses = json.loads(text)
@@ -142,7 +168,8 @@ class EcsLauncher:
                 time.sleep(_PAUSE_S)
             with ThreadPoolExecutor(_STOP_THREADS) as threads:
                 failures = list(filter(None, threads.map(self._stop_task, arns)))
-        names = [self._parameter(name) for name in ("tls", "address")]
+        stored = (*map(_tls_of, _ROLES), _ADDRESS, _CLIENT)
+        names = [self._parameter(name) for name in stored]
         _call(lambda: self._ssm.delete_parameters(Names=names), "ssm:DeleteParameters")
         n_left = len(self._list("RUNNING"))
         if n_left:
@@ -188,7 +215,13 @@ class EcsLauncher:
         capacity: Mapping[str, Any],
     ) -> list[str]:
         """Request tasks; return why some were not started."""
-        variables = {"CLOUDIMG_TLS_PARAMETER": self._parameter("tls"), **environment}
+        if not self._secrets and self.load_tls() is None:
+            raise ClusterError(f"{self._job} has no certificate: stop it, and start it again")
+        variables = {
+            "CLOUDIMG_TLS_PARAMETER": self._parameter(_tls_of(role)),
+            "CLOUDIMG_TLS_SECRET": self._secrets[role],
+            **environment,
+        }
         container = {
             "name": self._description["container"],
             "command": list(command),
@@ -246,6 +279,11 @@ class EcsLauncher:
             )
             tasks += _call(describe, "ecs:DescribeTasks")["tasks"]
         return tasks
+
+
+def _tls_of(role: str) -> str:
+    """Parameter with the certificate of a role."""
+    return f"{role}/tls"
 
 
 def _stop_reason(task: Mapping[str, Any]) -> str:

@@ -25,8 +25,8 @@ from cloudimg.cluster.kubernetes_status import (
     waits_for_machine,
 )
 from cloudimg.cluster.launcher import SCHEDULER_PORT, Addresses, Fleet
-from cloudimg.cluster.manifests import SCHEDULER, WORKER, Manifest
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.manifests import CLIENT, SCHEDULER, WORKER, Manifest
+from cloudimg.cluster.tls import JobTls, Tls
 from cloudimg.errors import ClusterError
 
 _DELETION_S = 180
@@ -59,7 +59,7 @@ class GkeLauncher:
     def job(self) -> str:
         return self._job
 
-    def store_tls(self, tls: Tls) -> None:
+    def store_tls(self, tls: JobTls) -> None:
         description = self._description
         for manifest in (
             manifests.namespace(description),
@@ -69,15 +69,18 @@ class GkeLauncher:
             if existing is None or is_deleting(existing):
                 self._create(manifest)
         is_new = self._create(manifests.scheduler_job(description, self._job))
-        if not is_new and self.load_tls() != tls:
+        if not is_new and self.load_tls() != tls.client:
             raise ClusterError(
                 f"there is already a job {self._job!r}: choose another name, or stop it with"
                 " `cloudimg cluster down`"
             )
-        self._create(manifests.secret(description, self._job, tls.to_json(), self._owner()))
+        owner = self._owner()
+        for role, its_tls in ((CLIENT, tls.client), *tls.of_tasks().items()):
+            text = its_tls.to_json()
+            self._create(manifests.secret(description, self._job, role, text, owner))
 
     def load_tls(self) -> Tls | None:
-        secret = self._api.read("Secret", self._name("tls"))
+        secret = self._api.read("Secret", self._name(manifests.tls_name(CLIENT)))
         if secret is None or is_deleting(secret):
             return None
         try:

@@ -17,7 +17,7 @@ from cloudimg.cluster.running import (
     ending_on_failure,
     outlive_process,
 )
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls, Tls
 from cloudimg.errors import ArgumentError, ClusterError
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def _started(
     description: Mapping[str, Any], workers: int, say: MessageCallback
 ) -> Iterator[distributed.Client]:
     launcher = launcher_of(description, f"job-{secrets.token_hex(4)}")
-    tls = Tls.make()
+    tls = JobTls.make()
     with ending_on_failure(launcher, say):
         launcher.store_tls(tls)
         begin(launcher, workers, say)
-        with connected(launcher, tls, workers, say) as client:
+        with connected(launcher, tls.client, workers, say) as client:
             yield client
         end(launcher, say)
 
@@ -139,7 +139,7 @@ def up(
             " another name"
         )
     # If two processes come this far at once, one of them fails here, and stops nothing.
-    launcher.store_tls(Tls.make())
+    launcher.store_tls(JobTls.make())
     with ending_on_failure(launcher, say):
         begin(launcher, workers, say)
     outlive_process(launcher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls, Tls
 
 SCHEDULER_PORT = 8786
 """Dask's default, and the only port that clients connect to."""
@@ -41,8 +41,8 @@ class Launcher(Protocol):
     def job(self) -> str:
         """Name of the job: lowercase letters, digits and hyphens."""
 
-    def store_tls(self, tls: Tls) -> None:
-        """Store the certificate where the machines of this job read it.
+    def store_tls(self, tls: JobTls) -> None:
+        """Store the certificates: where only users read the client's, and only machines theirs.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class Launcher(Protocol):
         """
 
     def load_tls(self) -> Tls | None:
-        """Certificate of this job; None if there is no such job."""
+        """Certificate of the client of this job; None if there is no such job."""
 
     def start_scheduler(self) -> None:
         """Request the scheduler; called once."""

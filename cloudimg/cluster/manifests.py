@@ -16,7 +16,7 @@ from cloudimg.errors import ArgumentError
 
 Manifest = dict[str, Any]
 
-SCHEDULER, WORKER = "scheduler", "worker"
+CLIENT, SCHEDULER, WORKER = "client", "scheduler", "worker"
 SCHEDULER_ACCOUNT = "cloudimg-scheduler"
 TLS_FILE = "tls.json"
 
@@ -40,6 +40,11 @@ _CPU = re.compile(r"([1-9][0-9]*)(m?)")
 def name_of(job: str, role: str) -> str:
     """Name of the object with this role in a job; begins with a letter, as Services must."""
     return f"cloudimg-{job}-{role}"
+
+
+def tls_name(role: str) -> str:
+    """End of the name of the Secret with the certificate of a role."""
+    return f"{role}-tls"
 
 
 def scheduler_address(description: Mapping[str, Any], job: str) -> str:
@@ -134,9 +139,11 @@ def scheduler_job(description: Mapping[str, Any], job: str) -> Manifest:
     }
 
 
-def secret(description: Mapping[str, Any], job: str, tls_json: str, owner: Manifest) -> Manifest:
-    """Secret with the certificate of a job and its key."""
-    return _object("v1", "Secret", description, job, "tls", owner) | {
+def secret(
+    description: Mapping[str, Any], job: str, role: str, tls_json: str, owner: Manifest
+) -> Manifest:
+    """Secret with the certificate of a role in a job, and its key."""
+    return _object("v1", "Secret", description, job, tls_name(role), owner) | {
         "type": "Opaque",
         "immutable": True,
         "data": {TLS_FILE: base64.b64encode(tls_json.encode()).decode()},
@@ -269,6 +276,7 @@ def _pod(
     resources: Mapping[str, str],
 ) -> Manifest:
     """Pod of a scheduler or worker."""
+    secret_name = name_of(job, tls_name(arguments[0]))
     return {
         "serviceAccountName": account,
         "automountServiceAccountToken": False,
@@ -284,7 +292,7 @@ def _pod(
         },
         "containers": [_container(description, arguments, resources)],
         "volumes": [
-            {"name": "tls", "secret": {"secretName": name_of(job, "tls"), "defaultMode": 0o440}},
+            {"name": "tls", "secret": {"secretName": secret_name, "defaultMode": 0o440}},
             {"name": "tmp", "emptyDir": {"sizeLimit": resources["ephemeral-storage"]}},
         ],
     }

@@ -4,8 +4,9 @@
 environment variables:
 
 ===========================  ==================================================================
-CLOUDIMG_TLS_PARAMETER       parameter of AWS Systems Manager with the certificate of the job, or
-CLOUDIMG_TLS_DIR             the folder that contains it as ``tls.json``
+CLOUDIMG_TLS_PARAMETER       parameter of AWS Systems Manager with the certificate of the role, and
+CLOUDIMG_TLS_SECRET          what decrypts it; or
+CLOUDIMG_TLS_DIR             the folder that contains the certificate as ``tls.json``
 CLOUDIMG_ADDRESS_PARAMETER   parameter in which a scheduler stores its address (AWS)
 CLOUDIMG_IDLE_TIMEOUT_S      seconds without work after which a scheduler exits; default 1800
 CLOUDIMG_WORKER_THREADS      threads of a worker; default: the number of processors
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudimg.cluster.launcher import DEATH_TIMEOUT_S, SCHEDULER_PORT
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import Tls, decrypt
 from cloudimg.operating_system import require_posix
 
 _ADDRESS_SERVICE = "https://checkip.amazonaws.com"
@@ -75,11 +76,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _load_tls() -> Tls:
-    """Certificate of the job; waits for its file, which may appear after the container starts."""
+    """Certificate of this role; waits for its file, which may appear after the container starts."""
     name, folder = os.environ.get("CLOUDIMG_TLS_PARAMETER"), os.environ.get("CLOUDIMG_TLS_DIR")
     if name:
         answer = _parameter_store().get_parameter(Name=name, WithDecryption=True)
-        return Tls.from_json(answer["Parameter"]["Value"])
+        # Not for Dask, whose tasks can read the environment of its process.
+        secret = os.environ.pop("CLOUDIMG_TLS_SECRET", "")
+        return Tls.from_json(decrypt(answer["Parameter"]["Value"], secret))
     if not folder:
         raise SystemExit("neither CLOUDIMG_TLS_PARAMETER nor CLOUDIMG_TLS_DIR is set")
     path = Path(folder) / "tls.json"
@@ -94,7 +97,7 @@ def _load_tls() -> Tls:
 def _tls_options(tls: Tls) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix="cloudimg-tls-"))  # readable by this user only
     options = []
-    for name, text in (("ca-file", tls.certificate), ("cert", tls.certificate), ("key", tls.key)):
+    for name, text in (("ca-file", tls.authority), ("cert", tls.certificate), ("key", tls.key)):
         path = folder / f"{name}.pem"
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")

@@ -244,7 +244,7 @@ run "workers_read_the_source_and_write_the_destination" {
       for statement in jsondecode(aws_iam_role_policy.this["worker"].policy).Statement :
       "${join(" ", flatten([statement.Action]))} on ${join(" ", flatten([statement.Resource]))}"
       ]) == jsonencode([
-      "ssm:GetParameter on arn:aws:ssm:eu-central-1:123456789012:parameter/cloudimg/cloudimg/*/tls",
+      "ssm:GetParameter on arn:aws:ssm:eu-central-1:123456789012:parameter/cloudimg/cloudimg/*/worker/tls",
       "s3:GetObject on arn:aws:s3:::source/scans/*",
       "s3:ListBucket on arn:aws:s3:::source",
       "s3:GetObject s3:PutObject on arn:aws:s3:::destination/zarr/*",
@@ -274,7 +274,7 @@ run "schedulers_have_no_data" {
       for statement in jsondecode(aws_iam_role_policy.this["scheduler"].policy).Statement :
       "${statement.Action} on ${statement.Resource}"
       ]) == jsonencode([
-      "ssm:GetParameter on arn:aws:ssm:eu-central-1:123456789012:parameter/cloudimg/cloudimg/*/tls",
+      "ssm:GetParameter on arn:aws:ssm:eu-central-1:123456789012:parameter/cloudimg/cloudimg/*/scheduler/tls",
       "ssm:PutParameter on arn:aws:ssm:eu-central-1:123456789012:parameter/cloudimg/cloudimg/*/address",
     ])
     error_message = "Schedulers have other rights than these."

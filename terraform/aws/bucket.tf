@@ -35,14 +35,15 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "destination" {
 
   rule {
     apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
+      sse_algorithm     = var.destination_kms_key_arn == null ? "AES256" : "aws:kms"
+      kms_master_key_id = var.destination_kms_key_arn
     }
+    bucket_key_enabled = var.destination_kms_key_arn != null # a request to the key service per bucket, not per shard
   }
 }
 
-# Off unless asked for: shards that a killed worker had half done, the journal and leases (every ten
-# seconds) are written again under the same key, and each version would be kept and billed. All of
-# it can be made again from the source.
+# On, because originals may be deleted on the word of a copy: what is deleted or replaced by mistake can
+# be had back for a while. Leases are replaced every ten seconds, so old versions do not stay for long.
 resource "aws_s3_bucket_versioning" "destination" {
   count  = var.create_destination_bucket && var.destination_versioning ? 1 : 0
   bucket = aws_s3_bucket.destination[0].id
@@ -65,6 +66,20 @@ resource "aws_s3_bucket_lifecycle_configuration" "destination" {
       days_after_initiation = 1
     }
   }
+
+  rule {
+    id     = "expire-old-versions"
+    status = "Enabled"
+    filter {}
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.old_versions_days
+    }
+    expiration {
+      expired_object_delete_marker = true
+    }
+  }
+  depends_on = [aws_s3_bucket_versioning.destination] # a rule for versions is refused before
 }
 
 resource "aws_s3_bucket_policy" "destination" {

@@ -87,10 +87,9 @@ run "the_destination_is_private_and_keeps_no_rubbish" {
   }
   assert {
     condition = (
-      length(aws_s3_bucket_lifecycle_configuration.destination[0].rule) == 1 &&
-      one(aws_s3_bucket_lifecycle_configuration.destination[0].rule).status == "Enabled" &&
-      one(one(aws_s3_bucket_lifecycle_configuration.destination[0].rule).abort_incomplete_multipart_upload).days_after_initiation == 1 &&
-      length(one(aws_s3_bucket_lifecycle_configuration.destination[0].rule).expiration) == 0
+      alltrue([for rule in aws_s3_bucket_lifecycle_configuration.destination[0].rule : rule.status == "Enabled"]) &&
+      one(flatten([for rule in aws_s3_bucket_lifecycle_configuration.destination[0].rule : rule.abort_incomplete_multipart_upload])).days_after_initiation == 1 &&
+      alltrue([for each in flatten([for rule in aws_s3_bucket_lifecycle_configuration.destination[0].rule : rule.expiration]) : each.expired_object_delete_marker]) # which S3 accepts only without days
     )
     error_message = "Parts of uploads that were never completed stay, and cost; or results are deleted."
   }
@@ -106,18 +105,37 @@ run "the_destination_is_private_and_keeps_no_rubbish" {
     error_message = "Plain HTTP is not refused, or something is allowed."
   }
   assert {
-    condition     = aws_s3_bucket.destination[0].force_destroy == false && length(aws_s3_bucket_versioning.destination) == 0
-    error_message = "`terraform destroy` would delete results, or what is replaced stays and costs."
+    condition     = aws_s3_bucket.destination[0].force_destroy == false
+    error_message = "`terraform destroy` would delete results."
+  }
+  assert {
+    condition = (
+      aws_s3_bucket_versioning.destination[0].versioning_configuration[0].status == "Enabled" &&
+      one([for rule in aws_s3_bucket_lifecycle_configuration.destination[0].rule : rule.noncurrent_version_expiration[0].noncurrent_days if rule.id == "expire-old-versions"]) == 30
+    )
+    error_message = "What is deleted by mistake is lost, or what is replaced stays for ever and costs."
   }
 }
 
-run "versions_are_kept_on_request" {
+run "a_key_and_no_versions_on_request" {
   variables {
-    destination_versioning = true
+    destination_versioning  = false
+    destination_kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/k"
   }
   assert {
-    condition     = aws_s3_bucket_versioning.destination[0].versioning_configuration[0].status == "Enabled"
-    error_message = "What is replaced is lost."
+    condition     = length(aws_s3_bucket_versioning.destination) == 0
+    error_message = "Versions are kept."
+  }
+  assert {
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.destination[0].rule).apply_server_side_encryption_by_default[0].kms_master_key_id == "arn:aws:kms:eu-central-1:123456789012:key/k"
+    error_message = "Another key encrypts the results."
+  }
+  assert {
+    condition = alltrue([
+      for role, may in { worker = true, driver = true, scheduler = false, execution = false } :
+      may == contains([for each in jsondecode(aws_iam_role_policy.this[role].policy).Statement : join(" ", flatten([each.Action, each.Resource]))], "kms:Decrypt kms:GenerateDataKey arn:aws:kms:eu-central-1:123456789012:key/k")
+    ])
+    error_message = "The key is closed to who writes, or open to who does not."
   }
 }
 

@@ -15,6 +15,7 @@ module "policies" {
   source_prefix      = var.source_prefix
   destination_bucket = var.destination_bucket
   destination_prefix = var.destination_prefix
+  kms_key_arn        = var.destination_kms_key_arn
   parameter_prefix   = local.parameter_prefix
   cluster_name       = aws_ecs_cluster.this.name
   cluster_arn        = aws_ecs_cluster.this.arn

@@ -63,9 +63,26 @@ variable "destination_prefix" {
 }
 
 variable "destination_versioning" {
-  description = "Whether the bucket that is made keeps what is replaced or deleted."
+  description = "Whether the bucket that is made keeps what is replaced or deleted, for old_versions_days."
   type        = bool
-  default     = false
+  default     = true
+}
+
+variable "old_versions_days" {
+  description = "Days for which the bucket that is made keeps what is replaced or deleted."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.old_versions_days > 0
+    error_message = "At least a day; to keep nothing, set destination_versioning = false."
+  }
+}
+
+variable "destination_kms_key_arn" {
+  description = "Key of your own for the destination, which the roles may then use; null: Amazon's."
+  type        = string
+  default     = null
 }
 
 variable "admin_cidr" {

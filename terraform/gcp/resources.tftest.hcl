@@ -39,8 +39,8 @@ run "the_destination_is_private_and_keeps_no_rubbish" {
     error_message = "Something deletes results."
   }
   assert {
-    condition     = google_storage_bucket.destination[0].soft_delete_policy[0].retention_duration_seconds == 0
-    error_message = "What was replaced stays, and costs."
+    condition     = google_storage_bucket.destination[0].soft_delete_policy[0].retention_duration_seconds == 604800
+    error_message = "What is deleted by mistake is lost."
   }
 }
 

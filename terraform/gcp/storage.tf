@@ -18,10 +18,17 @@ resource "google_storage_bucket" "destination" {
     }
   }
 
-  # Google's default keeps what is replaced or deleted for 7 days, and bills it: parts that are
-  # written again after a kill, leases, the journal. All of it can be made again from the source.
+  # What is deleted or replaced by mistake can be had back for a week: originals may be deleted on the
+  # word of a copy.
   soft_delete_policy {
-    retention_duration_seconds = 0
+    retention_duration_seconds = var.soft_delete_days * 24 * 60 * 60
+  }
+
+  dynamic "encryption" {
+    for_each = compact([var.destination_kms_key])
+    content {
+      default_kms_key_name = encryption.value
+    }
   }
 }
 

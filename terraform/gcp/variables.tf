@@ -49,6 +49,23 @@ variable "create_destination_bucket" {
   default     = true
 }
 
+variable "soft_delete_days" {
+  description = "Days for which the bucket that is made keeps what is replaced or deleted: 0, or 7 to 90."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
+    error_message = "Google allows 0, or 7 to 90 days."
+  }
+}
+
+variable "destination_kms_key" {
+  description = "Key of your own for the bucket that is made, which Cloud Storage's service agent may use; null: Google's."
+  type        = string
+  default     = null
+}
+
 variable "destination_prefix" {
   description = "Workers write only objects whose name begins so, such as \"zarr/\"; \"\": all of the bucket."
   type        = string

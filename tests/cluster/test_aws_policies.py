@@ -469,3 +469,20 @@ def test_every_request_keeps_to_the_conditions(
 def test_the_rules_refuse_other_listings(policies: dict[str, str], context: dict[str, str]) -> None:
     for name in ("source", "destination"):
         assert not allows(policies["worker"], "s3:ListBucket", f"arn:aws:s3:::{name}", context)
+
+
+def test_tasks_do_not_learn_the_keys_of_other_jobs(policies: dict[str, str]) -> None:
+    """Not by moto, which checks requests to Systems Manager without their resource.
+
+    Tasks read the certificate of their role in any job, encrypted. They may read neither the
+    client's, which has what decrypts the others, nor the environment of tasks, which has it, too.
+    """
+    for role, another in (("worker", "scheduler"), ("scheduler", "worker")):
+        for name, is_allowed in (
+            (f"{role}/tls", True), (f"{another}/tls", False), ("client", False),
+        ):  # fmt: skip
+            parameter = arn("ssm", f"parameter/cloudimg/lab/another-job/{name}")
+            allowed = allows(policies[role], "ssm:GetParameter", parameter, {})
+            assert allowed is is_allowed, (role, name)
+        named = {each for one in statements(policies[role]) for each in as_list(one["Action"])}
+        assert not named & {"ecs:DescribeTasks", "ecs:RunTask", "ssm:GetParameters"}

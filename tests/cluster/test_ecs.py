@@ -24,7 +24,7 @@ from cloudimg.cli.main import main
 from cloudimg.cluster import kubernetes_api
 from cloudimg.cluster.description import read_description
 from cloudimg.cluster.ecs import EcsLauncher
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls
 from cloudimg.errors import ArgumentError, ClusterError
 from tests.support import copies, seed
 from tests.support.fargate import PREFIX, Cloud, Fargate, cloud, fargate
@@ -83,7 +83,7 @@ def store_words(meter: Meter) -> list[str]:
 def started(account: Cloud, job: str = "job-1") -> EcsLauncher:
     """Launcher of a job whose scheduler has stored its address."""
     launcher = EcsLauncher(account.description, job)
-    launcher.store_tls(Tls.make())
+    launcher.store_tls(JobTls.make())
     launcher.start_scheduler()
     assert launcher.find_scheduler() is None
     addresses = {"workers": "tls://10.0.0.5:8786", "client": "tls://203.0.113.9:8786"}
@@ -138,27 +138,66 @@ def test_the_scheduler_is_not_a_spot_task_and_is_requested_once(account: Cloud) 
     (container,) = request["overrides"]["containerOverrides"]
     environment = {each["name"]: each["value"] for each in container["environment"]}
     assert environment == {
-        "CLOUDIMG_TLS_PARAMETER": f"{PREFIX}/job-1/tls",
+        "CLOUDIMG_TLS_PARAMETER": f"{PREFIX}/job-1/scheduler/tls",
+        "CLOUDIMG_TLS_SECRET": environment["CLOUDIMG_TLS_SECRET"],
         "CLOUDIMG_ADDRESS_PARAMETER": f"{PREFIX}/job-1/address",
     }
 
 
-def test_the_key_is_stored_encrypted_and_nowhere_else(account: Cloud) -> None:
-    launcher = started(account)
-    launcher.keep_workers(2)
-    tls = launcher.load_tls()
-    assert tls is not None
-    (stored,) = [
-        each
-        for each in account.ssm.describe_parameters()["Parameters"]
-        if each["Name"].endswith("/tls")
+def test_keys_are_stored_encrypted_and_nowhere_else(account: Cloud) -> None:
+    made = JobTls.make()
+    launcher = EcsLauncher(account.description, "job-1")
+    launcher.store_tls(made)
+    launcher.start_scheduler()
+    stored = account.ssm.describe_parameters()["Parameters"]
+    names = {each["Name"].removeprefix(f"{PREFIX}/job-1/") for each in stored}
+    assert names == {"client", "scheduler/tls", "worker/tls"}
+    assert {each["Type"] for each in stored} == {"SecureString"}
+    sent = account.recorded("PutParameter")
+    assert all(len(each["Value"]) < 4096 for each in sent)  # what a standard parameter holds
+    client_key = made.client.key.splitlines()[1]
+    assert [client_key in each["Value"] for each in sent] == [True, False, False]
+    for tls in (made.client, made.scheduler, made.worker):
+        key = tls.key.splitlines()[1]
+        assert key not in json.dumps(account.recorded("RunTask"))
+        assert key not in repr(made)
+        assert tls is made.client or key not in json.dumps(sent)
+
+
+def test_a_task_decrypts_the_certificate_of_its_own_job_and_role_only(account: Cloud) -> None:
+    """Whoever has the rights of tasks reads what is stored for each job, and can use none of it."""
+    for job in ("job-1", "job-2"):
+        made = JobTls.make()
+        launcher = EcsLauncher(account.description, job)
+        launcher.store_tls(made)
+        # Another process knows the secrets, too.
+        other = EcsLauncher(account.description, job)
+        assert other.load_tls() == made.client
+        other.start_scheduler()
+    overrides = [
+        request["overrides"]["containerOverrides"][0]["environment"]
+        for request in account.recorded("RunTask")
     ]
-    assert stored["Type"] == "SecureString"
-    secret = tls.key.splitlines()[5]
-    assert secret not in json.dumps(account.recorded("RunTask"))
-    assert secret not in repr(tls)
-    assert secret in json.dumps(account.recorded("PutParameter"))  # the search does find it
-    assert len(tls.to_json()) < 4096  # what a standard parameter holds
+    first, second = ({each["name"]: each["value"] for each in one} for one in overrides)
+    own = first["CLOUDIMG_TLS_PARAMETER"]
+    for parameter in (second["CLOUDIMG_TLS_PARAMETER"], own.replace("scheduler", "worker")):
+        tried = subprocess.run(
+            [sys.executable, "-m", "cloudimg.cluster.node", "scheduler"],
+            env={
+                **os.environ,
+                "AWS_ENDPOINT_URL": account.ssm.meta.endpoint_url,
+                "AWS_DEFAULT_REGION": account.ssm.meta.region_name,
+                "CLOUDIMG_TLS_PARAMETER": parameter,
+                "CLOUDIMG_TLS_SECRET": first["CLOUDIMG_TLS_SECRET"],
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert tried.returncode != 0
+        assert "the certificate stored for the job cannot be decrypted" in tried.stderr
+        assert first["CLOUDIMG_TLS_SECRET"] not in tried.stderr
 
 
 def test_stop_leaves_nothing_and_starts_nothing(account: Cloud) -> None:
@@ -240,7 +279,7 @@ def test_wrong_counts_start_nothing(account: Cloud, file: str) -> None:
 def test_starting_a_job_a_second_time_stops_nothing(account: Cloud, file: str) -> None:
     launcher = started(account, "main")
     with pytest.raises(ClusterError, match="already"):
-        EcsLauncher(account.description, "main").store_tls(Tls.make())
+        EcsLauncher(account.description, "main").store_tls(JobTls.make())
     with pytest.raises(ClusterError, match="already"):
         cluster.up(file, 1)
     assert len(account.tasks()) == 1
@@ -249,6 +288,8 @@ def test_starting_a_job_a_second_time_stops_nothing(account: Cloud, file: str) -
 
 def test_no_capacity_and_no_rights(account: Cloud, stub: type[Stub]) -> None:
     launcher = EcsLauncher(account.description, "job-1")
+    stub.answer = (200, {"Version": 1})
+    launcher.store_tls(JobTls.make())
     stub.answer = (200, {"tasks": [], "failures": [{"reason": "Capacity is unavailable"}]})
     with pytest.raises(ClusterError, match="Capacity is unavailable"):
         launcher.start_scheduler()

@@ -34,7 +34,7 @@ from kubernetes import client
 from cloudimg.cluster import gke, manifests
 from cloudimg.cluster.gke import GkeLauncher
 from cloudimg.cluster.launcher import Addresses, Fleet, Launcher
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls, Tls
 from cloudimg.errors import ArgumentError, ClusterError
 
 pytestmark = pytest.mark.slow  # all of them together
@@ -42,7 +42,16 @@ pytestmark = pytest.mark.slow  # all of them together
 OWNER = {"apiVersion": "batch/v1", "kind": "Job", "name": "cloudimg-x-scheduler", "uid": "1-2-3"}
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
 SPOT = "cloud.google.com/gke-spot"
-TLS = Tls("-----BEGIN CERTIFICATE-----\nAAAA\n", "-----BEGIN PRIVATE KEY-----\nverysecret\n")
+TLS = JobTls(
+    *(
+        Tls(
+            f"-----BEGIN CERTIFICATE-----\n{role}\n",
+            f"-----BEGIN PRIVATE KEY-----\n{role}secret\n",
+            "-----BEGIN CERTIFICATE-----\nauthority\n",
+        )
+        for role in ("client", "scheduler", "worker")
+    )
+)
 ADMIN = "203.0.113.7/32"
 
 
@@ -69,7 +78,10 @@ def all_of(at: Mapping[str, Any], job: str, count: int = 3) -> list[dict[str, An
         manifests.namespace(at),
         *manifests.service_accounts(at),
         manifests.scheduler_job(at, job),
-        manifests.secret(at, job, TLS.to_json(), OWNER),
+        *(
+            manifests.secret(at, job, role, tls.to_json(), OWNER)
+            for role, tls in (("client", TLS.client), *TLS.of_tasks().items())
+        ),
         *manifests.services(at, job, OWNER),
         *manifests.network_policies(at, job, OWNER),
         manifests.worker_job(at, job, count, OWNER),
@@ -649,11 +661,11 @@ def test_another_process_finds_the_job(
     begin(launch(), kubernetes)
     launch().keep_workers(2)
     other = launch()
-    assert other.load_tls() == TLS
+    assert other.load_tls() == TLS.client
     assert other.look() == Fleet(0, 2)
     assert launch("job-2").load_tls() is None
     launch("job-2").stop()
-    assert other.load_tls() == TLS
+    assert other.load_tls() == TLS.client
     other.stop()
     assert kubernetes.kinds() == set()
 
@@ -693,10 +705,10 @@ def test_a_name_is_taken_once(launch: Callable[..., GkeLauncher], kubernetes: Ku
     begin(first, kubernetes)
     first.store_tls(TLS)  # the same: an answer may have been lost on the way
     first.start_scheduler()
-    other = Tls("another certificate", "another key")
+    other = JobTls(*[Tls("another certificate", "another key", "another authority")] * 3)
     with pytest.raises(ClusterError, match="there is already"):
         launch().store_tls(other)
-    assert first.load_tls() == TLS
+    assert first.load_tls() == TLS.client
     assert len(kubernetes.pods("scheduler")) == 1
 
 
@@ -759,7 +771,7 @@ def test_a_secret_without_its_owner_is_deleted(
     launcher: GkeLauncher, kubernetes: Kubernetes
 ) -> None:
     launcher.store_tls(TLS)
-    left = kubernetes.get("Secret", "cloudimg-job-1-tls")
+    left = kubernetes.get("Secret", "cloudimg-job-1-client-tls")
     del left["metadata"]["ownerReferences"]  # as `kubectl delete --cascade=orphan` does
     launcher.stop()
     assert kubernetes.kinds() == set()
@@ -903,7 +915,7 @@ def test_errors_do_not_repeat_the_key(
 ) -> None:
     """Whichever request fails, with an answer that repeats what was sent."""
     caplog.set_level(logging.DEBUG)
-    secrets = ("verysecret", base64.b64encode(TLS.to_json().encode()).decode(), "token-0")
+    secrets = ("clientsecret", base64.b64encode(TLS.client.to_json().encode()).decode(), "token-0")
     n_failed = 0
     contexts: list[BaseException | None] = []
     for number in range(100):
@@ -968,7 +980,7 @@ def test_a_client_of_ones_own(server: tuple[Kubernetes, dict[str, Any]], tmp_pat
     mine = client.ApiClient(configuration)
     launcher = GkeLauncher(describe(), "job-1", api_client=mine)  # its endpoint does not answer
     begin(launcher, kubernetes)
-    assert launcher.load_tls() == TLS
+    assert launcher.load_tls() == TLS.client
     assert kubernetes.tokens == {""}
 
 

@@ -43,6 +43,14 @@ locals {
       Condition = { StringLike = { "s3:prefix" = "${var.destination_prefix}*" } }
     },
   ]
+  # S3 asks the key service in the name of whoever reads or writes; the key must open nothing else.
+  use_key = var.kms_key_arn == null ? [] : [{
+    Sid       = "UseKeyOfDestination"
+    Effect    = "Allow"
+    Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource  = var.kms_key_arn
+    Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+  }]
   delete_in_destination = [{
     Sid      = "DeleteInDestination"
     Effect   = "Allow"
@@ -50,13 +58,17 @@ locals {
     Resource = "${local.destination}/${var.destination_prefix}*"
   }]
 
-  # Each job has a folder of its own below the prefix, with its certificate: tls.
-  read_certificate = [{
-    Sid      = "ReadCertificate"
-    Effect   = "Allow"
-    Action   = "ssm:GetParameter"
-    Resource = "${local.parameters}/*/tls"
-  }]
+  # Each job has a folder of its own below the prefix, with a certificate for each role: ROLE/tls. All
+  # jobs have the same roles, so each is encrypted with a secret that only its own tasks are given.
+  # The client's, in client, is not for tasks.
+  read_certificate = {
+    for role in ["scheduler", "worker"] : role => [{
+      Sid      = "ReadCertificate"
+      Effect   = "Allow"
+      Action   = "ssm:GetParameter"
+      Resource = "${local.parameters}/*/${role}/tls"
+    }]
+  }
 
   execution = [
     {
@@ -81,18 +93,18 @@ locals {
     },
   ]
 
-  scheduler = concat(local.read_certificate, [{
+  scheduler = concat(local.read_certificate["scheduler"], [{
     Sid      = "TellAddress"
     Effect   = "Allow"
     Action   = "ssm:PutParameter"
     Resource = "${local.parameters}/*/address"
   }])
 
-  worker = concat(local.read_certificate, local.read_source, local.write_destination)
+  worker = concat(local.read_certificate["worker"], local.read_source, local.write_destination, local.use_key)
 
   # It plans, holds the lease and checks, so it needs what workers do; and deletes: what
   # `--overwrite` replaces, and a lease where nothing came of it.
-  driver = concat(local.read_source, local.write_destination, local.delete_in_destination, [
+  driver = concat(local.read_source, local.write_destination, local.delete_in_destination, local.use_key, [
     {
       Sid       = "StartTasks"
       Effect    = "Allow"

@@ -29,6 +29,12 @@ variable "destination_prefix" {
   type        = string
 }
 
+variable "kms_key_arn" {
+  description = "Key that encrypts the destination; null: Amazon's, for which no right is needed."
+  type        = string
+  default     = null
+}
+
 variable "parameter_prefix" {
   description = "Folder of the jobs' parameters: a slash first, none last."
   type        = string
