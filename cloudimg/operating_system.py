@@ -6,8 +6,12 @@ there too; what cannot, says so by `require_posix`.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from cloudimg.errors import ArgumentError
 
@@ -15,6 +19,7 @@ BINARY = getattr(os, "O_BINARY", 0)
 """Flag of `os.open` without which Windows translates line ends."""
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 """Flag of `os.open` with which opening a pipe does not wait for its other end."""
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 ASSUMED_MEMORY_BYTES = 4 * 2**30
 """Memory that a machine is taken to have if it cannot be asked."""
 
@@ -36,12 +41,64 @@ def read_at(handle: int, n_bytes: int, start: int) -> bytes:
     return os.read(handle, n_bytes)
 
 
+def elapsed_s() -> float:
+    """Seconds since some moment, also those for which the machine was suspended.
+
+    `time.monotonic` leaves these out on Linux and macOS. CLOCK_BOOTTIME of Linux counts them
+    (clock_gettime(2)), and so does what macOS calls CLOCK_MONOTONIC (clock_gettime(3) there).
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic()
+
+
 def memory_bytes() -> int:
     """Memory of this machine, `ASSUMED_MEMORY_BYTES` where Python cannot ask for it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return ASSUMED_MEMORY_BYTES
+
+
+def available_cpus(control_group: Path = _CONTROL_GROUP) -> int:
+    """Processors that this process may use: its affinity, and the quota of its control group.
+
+    Parameters
+    ----------
+    control_group : path
+        The files of the control group; see ``cpu.max`` in
+        https://docs.kernel.org/admin-guide/cgroup-v2.html. Containers have theirs here.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        n_cpus = len(os.sched_getaffinity(0))
+    else:
+        n_cpus = os.cpu_count() or 1
+    return max(1, min(n_cpus, _cpu_quota(control_group)))
+
+
+def _cpu_quota(folder: Path) -> int:
+    """Processors that a control group allows, rounded up; a large number without a quota."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:  # version 1
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((folder / "cpu" / name).read_text() for name in names)
+        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else sys.maxsize
+    except (OSError, ValueError):  # another operating system; or "max"
+        return sys.maxsize
+
+
+def open_files_limit() -> int:
+    """Files and connections that this process may have open; a large number where all may be."""
+    try:
+        import resource
+    except ImportError:  # Windows, whose limit is in the millions
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def require_posix(what: str) -> None:

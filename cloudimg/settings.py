@@ -11,12 +11,15 @@ import functools
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
+from cloudimg.operating_system import available_cpus
 
 LONGEST_LEASE_TTL_S = 60.0
 SIZE = 'a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'
@@ -33,6 +36,16 @@ _UNITS = {
 """Without the B: Dask too takes ``"1G"`` for ``"1GB"``."""
 
 
+def _decode_threads() -> int:
+    """Processors of this process; on a Dask worker with a process of its own, its threads."""
+    distributed = sys.modules.get("distributed")
+    with suppress(ValueError, AttributeError):  # not in a task
+        worker = distributed.get_worker()  # type: ignore[union-attr]
+        if worker.nanny:
+            return int(worker.state.nthreads)
+    return available_cpus()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a process: a field for each variable, such as ``CLOUDIMG_MAX_REQUESTS``."""
@@ -41,8 +54,9 @@ class Settings:
     """Most requests in flight."""
     max_bytes_in_flight: int = 256 * 2**20
     """Most bytes that are requested and not yet decoded."""
-    decode_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Number of threads that decode."""
+    decode_threads: int = field(default_factory=_decode_threads)
+    """Number of threads that decode: by default, the processors that this process may use, and on
+    a Dask worker the threads of the worker."""
     attempts: int = 6
     """Attempts for each request before a server error is raised."""
     timeout_s: float = 20

@@ -12,6 +12,8 @@ import io
 import logging
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,19 @@ def gcsfs_is_zonal_bucket(request: Request) -> None:
     assert run(fs, gcsfs_private.is_zonal(fs, bucket)) is False
 
 
+def threading_register_atexit(_: Request) -> None:
+    """``_register_atexit`` calls before Python waits for threads, which `atexit` does not."""
+    code = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from cloudimg.storage.threading_private import run_before_threads_are_joined
+end = threading.Event()
+ThreadPoolExecutor(1).submit(end.wait)
+run_before_threads_are_joined(end.set)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def adlfs_pipe_file(_: Request) -> None:
     adlfs = pytest.importorskip("adlfs", reason="adlfs is not installed")
     method = adlfs.AzureBlobFileSystem._pipe_file
@@ -300,6 +315,7 @@ CHECKS: dict[str, Check] = {
     "re._constants": re_constants,
     "re._parser": re_parser,
     "s3fs._call_s3": s3fs_call_s3,
+    "threading._register_atexit": threading_register_atexit,
     "tifffile._cached": tifffile_computed_pages,
     "tifffile._indexed": tifffile_chain,
     "tifffile._loaded": tifffile_computed_pages,
@@ -324,6 +340,7 @@ MODULES = {
     "storage/fsspec_private.py": "fsspec",
     "storage/gcsfs_private.py": "gcsfs",
     "storage/s3fs_private.py": "s3fs",
+    "storage/threading_private.py": "threading",
     "tiff/tifffile_private.py": "tifffile",
 }
 """The only module that uses private names of each dependency."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudimg.errors import ArgumentError
+from cloudimg.operating_system import available_cpus
 from cloudimg.settings import LONGEST_LEASE_TTL_S, Settings, parse_bytes, settings
+from tests.support.clusters import local_client
 
 SIZES = ("max_bytes_in_flight", "max_header_bytes", "max_segment_bytes")
 INTEGERS = ("max_requests", "decode_threads", "attempts")
@@ -47,7 +52,7 @@ def test_defaults() -> None:
     assert defaults.max_bytes_in_flight == 256 * 2**20
     assert defaults.attempts == 6
     assert defaults.timeout_s == 20
-    assert defaults.decode_threads == os.cpu_count()
+    assert defaults.decode_threads == available_cpus()
     assert defaults.max_header_bytes == 256 * 2**20
     assert defaults.max_segment_bytes == 512 * 2**20
     assert defaults.lease_ttl_s == LONGEST_LEASE_TTL_S == 60
@@ -153,3 +158,51 @@ def test_sizes_of_arguments() -> None:
     for wrong in (0, -1, True, 1.5, "1.5", "", " ", None, b"5", "much"):
         with pytest.raises(ArgumentError, match=r"max_mem=.* must be a positive size in bytes"):
             parse_bytes("max_mem", wrong)  # type: ignore[arg-type]
+
+
+# Processors
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="has no affinities")
+def test_decoding_threads_follow_the_affinity_of_the_process() -> None:
+    code = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from cloudimg.settings import settings
+print(settings().decode_threads)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_control_groups_limit_the_processors(
+    tmp_path: Path, files: dict[str, str], most: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    no_group = tmp_path / "none"
+    assert available_cpus(tmp_path) == (most or available_cpus(no_group))
+
+
+@pytest.mark.slow
+def test_decoding_threads_are_those_of_a_worker() -> None:
+    def decoding_threads() -> int:
+        from cloudimg.settings import settings
+
+        return settings().decode_threads
+
+    with local_client(1, 3) as client:
+        assert client.submit(decoding_threads).result(timeout=60) == 3

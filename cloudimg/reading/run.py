@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
 
 from cloudimg.errors import CloudimgError
 from cloudimg.reading.header_cache import OpenFile
@@ -14,7 +14,7 @@ from cloudimg.tiff import DecodeLimits
 OnOpen = Callable[[tuple[int, ...], OpenFile], None]
 """Called from many threads with the index in the grid and the header of each file that is opened.
 """
-Submit = Callable[[Callable[[], None]], Any]
+Submit = Callable[[Callable[[], None]], Future[None]]
 Step = Callable[[], None]
 
 
@@ -59,7 +59,14 @@ class ReadRun:
             finally:
                 self._end()
 
-        submit(guarded)
+        submit(guarded).add_done_callback(self._check)
+
+    def _check(self, submitted: Future[None]) -> None:
+        """Stop waiting for a step that the engine gave up because the program ends."""
+        if submitted.cancelled() or (error := submitted.exception()) is None:
+            return
+        self._fail(error)
+        self._done.set()
 
     def at_end(self, step: Step) -> None:
         """Run a step in `wait` after all others have ended, last added first."""

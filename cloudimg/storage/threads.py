@@ -6,14 +6,18 @@ open forty times as many connections.
 
 from __future__ import annotations
 
+import atexit
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
-from cloudimg.operating_system import run_after_fork
+from cloudimg.operating_system import open_files_limit, run_after_fork
 from cloudimg.settings import Settings, settings
+from cloudimg.storage.pool import ThreadPool
+from cloudimg.storage.threading_private import run_before_threads_are_joined
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -22,6 +26,8 @@ T = TypeVar("T")
 _FETCHERS = 256
 """Threads that wait for pixels; in measurements, more of them were not faster. Headers have threads
 of their own, because they need many small requests."""
+_LAST_WAIT_S = 0.5
+"""Seconds that an interrupted program waits for requests under way."""
 
 
 class ByteBudget:
@@ -35,14 +41,21 @@ class ByteBudget:
         self._free = total_bytes
         self._turn = threading.Lock()
         self._condition = threading.Condition()
+        self._is_closed = False
 
     def claim(self, size_bytes: int) -> int:
         """Wait until there is room; return the cost, to be passed to `release`."""
         cost = min(size_bytes, self._total)
         with self._turn, self._condition:
-            self._condition.wait_for(lambda: self._free >= cost)
+            self._condition.wait_for(lambda: self._free >= cost or self._is_closed)
             self._free -= cost
         return cost
+
+    def close(self) -> None:
+        """Let everybody pass, because the program ends."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
 
     def release(self, cost_bytes: int) -> None:
         """Return what `claim` has taken."""
@@ -52,20 +65,31 @@ class ByteBudget:
 
 
 class Engine:
-    """The threads of a process: many that wait for stores, a few that decode.
-
-    The pools last until the process exits, which shuts them down.
-    """
+    """The threads of a process: many that wait for stores, a few that decode."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budget = ByteBudget(settings.max_bytes_in_flight)
-        self.requests = threading.BoundedSemaphore(settings.max_requests)
+        # Each request needs a descriptor, and so do other parts of the program.
+        n_requests = max(1, min(settings.max_requests, open_files_limit() // 2))
+        self.requests = threading.BoundedSemaphore(n_requests)
         """Held while a request is in flight."""
-        self._fetchers = ThreadPoolExecutor(min(_FETCHERS, settings.max_requests), "cloudimg-fetch")
-        self._windows = ThreadPoolExecutor(settings.max_requests, "cloudimg-header")
-        self._readers = ThreadPoolExecutor(settings.decode_threads, "cloudimg-reader")
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, "cloudimg-decode")
+        self._fetchers = ThreadPool(min(_FETCHERS, n_requests), "cloudimg-fetch")
+        self._windows = ThreadPool(n_requests, "cloudimg-header")
+        self._readers = ThreadPool(settings.decode_threads, "cloudimg-reader")
+        self._decoders = ThreadPool(settings.decode_threads, "cloudimg-decode")
+        self._pools = (self._fetchers, self._windows, self._readers, self._decoders)
+
+    def interrupt(self) -> None:
+        """Fail whatever is waited for, now and from now on, because the program ends."""
+        self.budget.close()
+        for pool in self._pools:
+            pool.interrupt()
+
+    def drain(self, timeout_s: float | None) -> None:
+        """Drop what has not begun, and wait up to `timeout_s` for what has."""
+        for pool in self._pools:
+            pool.drain(timeout_s)
 
     def fetch(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which waits for a store, in a fetching thread."""
@@ -130,7 +154,30 @@ def engine() -> Engine:
     with _lock:
         if _engine is None:
             _engine = Engine(settings())
+            run_before_threads_are_joined(_interrupt)
         return _engine
+
+
+def _interrupt() -> None:
+    """Interrupt the engine if Ctrl-C has ended the program.
+
+    Threads of others, such as Dask's, may be waiting for a request that no store answers, and
+    Python waits for them.
+    """
+    if _engine is not None and _is_interrupted():
+        _engine.interrupt()
+
+
+def _is_interrupted() -> bool:
+    """Whether the program ends because of a Ctrl-C that nothing has handled."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt
+
+
+@atexit.register
+def _end() -> None:
+    """Wait for requests under way: a thread must not return from one when Python has ended."""
+    if _engine is not None:
+        _engine.drain(_LAST_WAIT_S if _is_interrupted() else None)
 
 
 def _forget_after_fork() -> None:

@@ -1,0 +1,144 @@
+"""`ThreadPool`: threads that end when they are idle, and that Python does not wait for at its end.
+
+`concurrent.futures.ThreadPoolExecutor` keeps its threads until the interpreter exits, and then
+waits for each of them, also for a request that a store does not answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from cloudimg.errors import CloudimgError
+
+T = TypeVar("T")
+
+_IDLE_S = 10.0
+"""Longer than most pauses of a computation."""
+
+_Work = tuple[Future[Any], Callable[[], Any]]
+
+
+class ThreadPool:
+    """Runs functions in up to `most` threads, which are started as they are needed.
+
+    Parameters
+    ----------
+    most : int
+        Where the operating system refuses to start as many, the pool makes do with fewer.
+    name : str
+        Name of the threads.
+    idle_s : float
+        Seconds without work after which a thread ends.
+    """
+
+    def __init__(self, most: int, name: str, idle_s: float = _IDLE_S) -> None:
+        self._most = most
+        self._name = name
+        self._idle_s = idle_s
+        self._changed = threading.Condition()
+        self._queue: deque[_Work] = deque()
+        self._running: set[Future[Any]] = set()
+        self._n_threads = self._n_idle = 0
+        self._is_interrupted = False
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Run a function in a thread; or here and now if the system has no thread for it.
+
+        Raises
+        ------
+        CloudimgError
+            If the program was interrupted.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._is_interrupted:
+                raise _interrupted()
+            self._queue.append((future, function))
+            if len(self._queue) <= self._n_idle:
+                self._changed.notify()
+                return future
+            if self._n_threads >= self._most:
+                return future
+            self._n_threads += 1
+        if not self._has_started_thread():
+            with self._changed:
+                self._n_threads -= 1
+                is_alone = self._n_threads == 0
+            while is_alone and (work := self._next(wait_s=0)) is not None:
+                self._run(work)
+        return future
+
+    def _has_started_thread(self) -> bool:
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError:  # "can't start new thread"
+            return False
+        return True
+
+    def _work(self) -> None:
+        while (work := self._next(wait_s=self._idle_s)) is not None:
+            self._run(work)
+            del work  # its result may be large, and this thread may wait for long
+
+    def _next(self, *, wait_s: float) -> _Work | None:
+        """Take the next function from the queue; None, and one thread less, after a long wait."""
+        with self._changed:
+            if not self._queue and wait_s:
+                self._n_idle += 1
+                self._changed.wait_for(lambda: self._queue or self._is_interrupted, wait_s)
+                self._n_idle -= 1
+            if not self._queue:
+                self._n_threads -= bool(wait_s)
+                return None
+            work = self._queue.popleft()
+            self._running.add(work[0])
+            return work
+
+    def _run(self, work: _Work) -> None:
+        future, function = work
+        if future.set_running_or_notify_cancel():
+            # A future that was interrupted has a result already.
+            with suppress(InvalidStateError):
+                try:
+                    result = function()
+                except BaseException as exc:  # noqa: BLE001 - raised where the result is wanted
+                    future.set_exception(exc)
+                else:
+                    future.set_result(result)
+        with self._changed:
+            self._running.discard(future)
+
+    def interrupt(self) -> None:
+        """Fail whatever is waited for, now and from now on, because the program ends."""
+        with self._changed:
+            self._is_interrupted = True
+            futures = [*self._running, *(future for future, _ in self._queue)]
+            self._queue.clear()
+            self._changed.notify_all()
+        for future in futures:
+            with suppress(InvalidStateError):
+                future.set_exception(_interrupted())
+
+    def drain(self, timeout_s: float | None) -> None:
+        """Drop what has not begun, and wait for what has.
+
+        Parameters
+        ----------
+        timeout_s : float or None
+            Seconds to wait at most; None: as long as it takes.
+        """
+        with self._changed:
+            dropped, running = list(self._queue), list(self._running)
+            self._queue.clear()
+        for future, _ in dropped:
+            future.cancel()
+        wait(running, timeout_s)
+
+
+def _interrupted() -> CloudimgError:
+    return CloudimgError("the program was interrupted")
