@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from cloudimg.distributed.parcel import Parcel
 from cloudimg.errors import CloudimgWarning
 
 T = TypeVar("T")
@@ -35,9 +36,10 @@ _n_running: Counter[str] = Counter()
 
 
 def run_piece(
-    work: Callable[[int], T], number: int, job: str, max_bytes: int, piece_bytes: int
+    parcel: Parcel[Callable[[int], T]], number: int, job: str, max_bytes: int, piece_bytes: int
 ) -> T:
     """Do a piece of work once the memory of this worker has room for it."""
+    work = parcel.open()
     n_at_once = max(1, min(max_bytes, _memory_limit()) // piece_bytes)
     with _lock:
         slots = _slots.setdefault(n_at_once, threading.BoundedSemaphore(n_at_once))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from cloudimg.distributed.on_worker import run_piece, wait_until_idle
+from cloudimg.distributed.parcel import Parcel
 from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
 from cloudimg.errors import CloudimgError, ClusterError
 
@@ -110,10 +110,10 @@ def _run_on_cluster(
     report: Callable[[T], None],
 ) -> None:
     workers = Workers(client)
-    pickled = _pickled(work)
-    job = hashlib.sha256(pickled).hexdigest()[:16]
-    # Unpickled by a task, so that Dask can make it again if the worker that holds it is lost.
-    shared = client.submit(pickle.loads, pickled, key=f"cloudimg-job-{job}", pure=True)
+    parcel = Parcel(work)
+    job = hashlib.sha256(parcel.to_bytes()).hexdigest()[:16]
+    # The result of a task, so that Dask can make it again if the worker that holds it is lost.
+    shared = client.submit(_unchanged, parcel, key=f"cloudimg-job-{job}", pure=True)
 
     def submit(count: int) -> list[distributed.Future[T]]:
         batch = list(islice(remaining, count))
@@ -151,17 +151,8 @@ def _run_on_cluster(
         raise
 
 
-def _pickled(work: Callable[[int], object]) -> bytes:
-    """Pickle work, which may hold a reader that is defined in the user's notebook."""
-    import cloudpickle
-
-    # Pickle is faster, but knows functions by name only, and no worker has this ``__main__``.
-    with suppress(pickle.PicklingError, TypeError, AttributeError):
-        pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
-        if b"__main__" not in pickled:
-            return pickled
-    by_value: bytes = cloudpickle.dumps(work)
-    return by_value
+def _unchanged(parcel: Parcel[T]) -> Parcel[T]:
+    return parcel
 
 
 def drain(client: distributed.Client, job: str) -> None:

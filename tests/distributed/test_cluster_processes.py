@@ -31,7 +31,7 @@ from distributed.security import Security
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls
 from cloudimg.distributed.run import run_on_cluster
 from cloudimg.errors import AccessDeniedError, ClusterError, MismatchError
 from cloudimg.migration.run import stages
@@ -179,7 +179,7 @@ def test_the_command_line(
     assert f"{url} is verified: " in out
     assert "no problems" in out
     # The cluster did it: a certificate that it does not know is refused.
-    foreign = TlsFiles.write(Tls.make(), cluster.folder / "foreign-command")
+    foreign = TlsFiles.write(JobTls.make().client, cluster.folder / "foreign-command")
     work[2:] = foreign.options
     assert main(["verify", url, *work, *store]) == 1
     shown = capsys.readouterr()
@@ -236,12 +236,12 @@ def kill_two(client: Any, cluster: Cluster) -> None:
 @pytest.mark.timeout(200)
 def test_others_are_refused(client: Any, cluster: Cluster) -> None:
     """Nobody waits for Dask's own time-out, which is hours here."""
-    foreign = Tls.make()
+    foreign = JobTls.make().client
     # They trust the scheduler, whose certificate is no secret: it is the one that refuses them.
     files = TlsFiles.write(foreign, cluster.folder / "foreign-worker", trusting=cluster.tls)
     foreign_worker = cluster.add_worker(files=files, death_timeout_s=3)
     make: Any = Security
-    trusting = {"tls_ca_file": cluster.tls.certificate, "require_encryption": True}
+    trusting = {"tls_ca_file": cluster.tls.authority, "require_encryption": True}
     shown = {"tls_client_cert": foreign.certificate, "tls_client_key": foreign.key}
     for address, security in [
         (cluster.address.replace("tls://", "tcp://"), None),
@@ -268,7 +268,7 @@ def test_no_port_answers_without_the_certificate(client: Any, cluster: Cluster) 
         for listening in process.net_connections("tcp")
         if listening.status == psutil.CONN_LISTEN
     }
-    foreign = TlsFiles.write(Tls.make(), cluster.folder / "foreign")
+    foreign = TlsFiles.write(JobTls.make().client, cluster.folder / "foreign")
     with ThreadPoolExecutor(32) as threads:
         to_us = {port: threads.submit(speaks_tls, port, cluster.files) for port in ports}
         to_others = [

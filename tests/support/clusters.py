@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import psutil
 
-from cloudimg.cluster.tls import Tls
+from cloudimg.cluster.tls import JobTls, Tls
 from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
 
@@ -78,10 +78,10 @@ class TlsFiles:
 
     @classmethod
     def write(cls, tls: Tls, folder: Path, *, trusting: Tls | None = None) -> Self:
-        """Files of a job's certificate; of a stranger who trusts another's with `trusting`."""
+        """Files of a certificate; of a stranger who trusts another's authority with `trusting`."""
         folder.mkdir(parents=True)
         texts = {
-            "authority": (trusting or tls).certificate,
+            "authority": (trusting or tls).authority,
             "certificate": tls.certificate,
             "key": tls.key,
         }
@@ -170,8 +170,13 @@ class Cluster:
         self.n_workers = n_workers
         self.n_threads = n_threads
         self.settings = dict(settings or {})
-        self.tls = Tls.make()
+        made = JobTls.make()
+        self.tls = made.client
         self.files = TlsFiles.write(self.tls, folder / "tls")
+        self.files_of_tasks = {
+            role: TlsFiles.write(tls, folder / f"tls-{role}")
+            for role, tls in made.of_tasks().items()
+        }
         self.members: list[Member] = []
         self._scheduler_file = folder / "scheduler.json"
 
@@ -194,21 +199,30 @@ class Cluster:
         for member in self.members:
             member.kill()
 
-    def _start(self, *words: str, files: TlsFiles | None = None) -> Member:
+    def _start(
+        self,
+        *words: str,
+        files: TlsFiles | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Member:
         # The dashboard's server always starts; here it has no pages and listens locally only.
         words = (*words, "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
         member = Member.start(
-            [*words, *(files or self.files).options],
+            [*words, *(files or self.files_of_tasks[words[0]]).options],
             self.folder / f"{words[0]}-{len(self.members)}.log",
-            self.settings,
+            self.settings if settings is None else settings,
         )
         self.members.append(member)
         return member
 
     def add_worker(
-        self, *, files: TlsFiles | None = None, death_timeout_s: int = DEATH_TIMEOUT_S
+        self,
+        *,
+        files: TlsFiles | None = None,
+        settings: Mapping[str, str] | None = None,
+        death_timeout_s: int = DEATH_TIMEOUT_S,
     ) -> Member:
-        """Start a worker; with `files`, one that has other certificates than the cluster."""
+        """Start a worker, which may have other certificates and settings than the cluster."""
         folder = self.folder / f"worker-{len(self.members)}"
         return self._start(
             "worker",
@@ -217,6 +231,7 @@ class Cluster:
             *("--nworkers", "1", "--nthreads", str(self.n_threads), "--memory-limit", "2GiB"),
             *("--death-timeout", str(death_timeout_s), "--local-directory", str(folder)),
             files=files,
+            settings=settings,
         )
 
     def replace_lost(self) -> None:
@@ -263,7 +278,7 @@ def some_job(url: str, endpoint: str) -> Any:
     import cloudimg
     from cloudimg.migration.encode.codecs import make_codec
     from cloudimg.migration.journal.destination import open_destination
-    from cloudimg.migration.journal.lease import LeaseView
+    from cloudimg.migration.journal.lease_view import LeaseView
     from cloudimg.migration.plan.request import WriteRequest
     from cloudimg.migration.run.cell import Job
     from cloudimg.migration.run.planning import plan_for

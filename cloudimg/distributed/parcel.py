@@ -1,0 +1,96 @@
+"""`Parcel`: an object on its way to other processes, which is unpickled only where it is used.
+
+Dask logs an exception that unpickling raises when a worker receives data from another worker, and
+the task then waits for ever. Whatever is wrong with an object that arrives is therefore raised by
+`Parcel.open`, in the task that uses it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from cloudimg.__about__ import __version__
+from cloudimg.errors import ClusterError
+
+T = TypeVar("T")
+
+
+class Parcel(Generic[T]):
+    """An object that other processes with the same version of cloudimg can use.
+
+    A process with another version can pass it on unchanged.
+    """
+
+    __slots__ = ("_content", "_pickled", "_version")
+
+    def __init__(self, content: T) -> None:
+        self._content: T | None = content
+        self._version = __version__
+        self._pickled = b""
+
+    def open(self) -> T:
+        """Return the object.
+
+        Raises
+        ------
+        ClusterError
+            If it was sent by another version of cloudimg, or cannot be unpickled here.
+        """
+        if self._content is not None:
+            return self._content
+        if self._version != __version__:
+            raise ClusterError(
+                f"this process{_address()} has cloudimg {__version__}, the process that sent the"
+                f" work has {self._version}: install the same version in both places"
+            )
+        try:
+            content: T = pickle.loads(self._pickled)
+        except Exception as exc:  # noqa: BLE001 - of whatever another environment lacks
+            # The text of others may repeat what was pickled.
+            what = f": {exc}" if isinstance(exc, ImportError) else ""
+            error = ClusterError(
+                f"this process{_address()} cannot unpickle the work that it was sent"
+                f" ({type(exc).__name__}{what}): install the same packages in both places"
+            )
+        else:
+            self._content = content
+            return content
+        raise error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self._version, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The pickled object, which may hold a reader that is defined in the user's notebook."""
+        if not self._pickled:
+            self._pickled = _pickled(self._content)
+        return self._pickled
+
+
+def _arrived(version: str, pickled: bytes) -> Parcel[Any]:
+    parcel: Parcel[Any] = Parcel.__new__(Parcel)
+    parcel._content, parcel._version, parcel._pickled = None, version, pickled
+    return parcel
+
+
+def _pickled(content: object) -> bytes:
+    # Pickle is faster, but knows functions by name only, and no worker has this ``__main__``.
+    with suppress(pickle.PicklingError, TypeError, AttributeError):
+        pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+        if b"__main__" not in pickled:
+            return pickled
+    import cloudpickle
+
+    by_value: bytes = cloudpickle.dumps(content)
+    return by_value
+
+
+def _address() -> str:
+    """Address of this worker in parentheses; empty outside a cluster."""
+    distributed = sys.modules.get("distributed")
+    with suppress(ValueError, AttributeError):
+        return f" ({distributed.get_worker().address})"  # type: ignore[union-attr]
+    return ""
