@@ -1,21 +1,85 @@
-"""Access to object stores and local files: the only package that connects to them."""
+"""Access to object stores and local files: the only package that connects to them.
 
-from cloudimg.storage.base import Blob, Data, Entry, IncompleteListingError
-from cloudimg.storage.store import Store
-from cloudimg.storage.threads import Engine, engine, map_ahead
-from cloudimg.storage.urls import Location, redact, split_url, unsigned
+Its names are imported on first use: a command that only shows its help needs no store.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudimg.storage.attempts import pause
+    from cloudimg.storage.base import (
+        DANGLING,
+        UNREADABLE,
+        Blob,
+        Created,
+        Data,
+        Entry,
+        IncompleteListingError,
+        NotConditionalError,
+        WriteGuard,
+        is_aside,
+    )
+    from cloudimg.storage.endpoints import endpoint_of
+    from cloudimg.storage.store import Store
+    from cloudimg.storage.threads import Engine, engine, map_ahead
+    from cloudimg.storage.urls import Location, redact, split_url, unsigned
+
+_MODULES = {
+    "Blob": "base",
+    "Created": "base",
+    "DANGLING": "base",
+    "Data": "base",
+    "Engine": "threads",
+    "Entry": "base",
+    "IncompleteListingError": "base",
+    "Location": "urls",
+    "NotConditionalError": "base",
+    "Store": "store",
+    "UNREADABLE": "base",
+    "WriteGuard": "base",
+    "endpoint_of": "endpoints",
+    "engine": "threads",
+    "is_aside": "base",
+    "map_ahead": "threads",
+    "pause": "attempts",
+    "redact": "urls",
+    "split_url": "urls",
+    "unsigned": "urls",
+}
+"""The module of this package that defines each name."""
 
 __all__ = [
+    "DANGLING",
+    "UNREADABLE",
     "Blob",
+    "Created",
     "Data",
     "Engine",
     "Entry",
     "IncompleteListingError",
     "Location",
+    "NotConditionalError",
     "Store",
+    "WriteGuard",
+    "endpoint_of",
     "engine",
+    "is_aside",
     "map_ahead",
+    "pause",
     "redact",
     "split_url",
     "unsigned",
 ]
+
+
+if not TYPE_CHECKING:  # type checkers know the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'cloudimg.storage' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"cloudimg.storage.{_MODULES[name]}"), name)
+        globals()[name] = value  # so that this function runs once per name
+        return value

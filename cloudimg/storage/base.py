@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+from cloudimg.errors import StorageError
 
 Buffer = bytes | memoryview
 Data = bytes | bytearray | memoryview
 """Content that can be stored as an object."""
+_LIKE_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,17 @@ class Blob:
     size_bytes: int | None
     """Size of the whole object, if the store reports it."""
     etag: str | None
-    """Version of the object that the bytes belong to, if the store reports it."""
+    """Version of the object that the bytes belong to, if the store reports it; see `versions`."""
+    stated_md5: str | None = None
+    """MD5 of the whole object in hexadecimal, if the store reports one besides the ETag."""
+
+    @property
+    def md5(self) -> str | None:
+        """MD5 of the whole object as the store states it: an ETag that looks like one may be it."""
+        if self.stated_md5 is not None or self.etag is None:
+            return self.stated_md5
+        match = _LIKE_MD5.fullmatch(self.etag)
+        return None if match is None else match[1].lower()
 
     @property
     def stop_bytes(self) -> int:
@@ -42,6 +57,60 @@ class Entry(NamedTuple):
     """Path of the object below ``protocol://``."""
     size_bytes: int | None
     etag: str | None
+
+
+class Stored(NamedTuple):
+    """The answer to a request to store an object."""
+
+    is_new: bool
+    """Whether the object was stored. False if it was to be created and the key exists."""
+    etag: str | None = None
+    """Version of the stored object, if the store reports it."""
+    md5: str | None = None
+    """What the store says of the bytes that arrived: their MD5 in hexadecimal. None if it says
+    nothing. An ETag of 32 hexadecimal digits may also be something else."""
+
+
+DANGLING = "dangling link"
+"""In place of the ETag of a symbolic link in a local folder that leads to nothing."""
+UNREADABLE = "unreadable folder"
+"""In place of the ETag of a folder, with a slash at its end, whose content may not be listed."""
+
+
+class WriteGuard(Protocol):
+    """Decides whether a store may be written to, and learns what became of the requests."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Count a request to put, create or delete as being under way, with all its attempts."""
+
+    def check(self, *, in_store: bool = False) -> None:
+        """Raise before an attempt that must not be made.
+
+        With `in_store`, the answer is read from the store: before objects are deleted.
+        """
+
+    def has_no_answer(self) -> None:
+        """Learn that an attempt got no answer, so that the store may still carry it out."""
+
+
+class Created(NamedTuple):
+    """What stands at a key after an object was to be created there. True if it is that object."""
+
+    is_new: bool
+    """Whether the key has the bytes that were sent, by this request or by one before it whose
+    answer was lost."""
+    etag: str | None
+    """Version of the object that the key has, if the store reports it."""
+    found: Buffer | None = None
+    """The bytes of another object that the key has; None also if that was deleted meanwhile."""
+
+    def __bool__(self) -> bool:
+        return self.is_new
+
+
+def is_aside(folder: str) -> bool:
+    """Whether a folder with this name holds no files of an archive: Zarr arrays, hidden files."""
+    return folder.startswith(".") or folder.endswith(".zarr")
 
 
 class Backend(Protocol):
@@ -69,20 +138,27 @@ class Backend(Protocol):
         """Size and ETag of one object."""
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
         """List objects whose key begins with `stem`, which begins with `folder` and a slash.
 
         `depth` limits how many levels of folders below `folder` are of interest (1: the files
         in it); None means all. Backends with flat listings may return more. Keys up to `after`
-        may be left out, by backends that list in order.
+        may be left out, by backends that list in order. The first `n_below` of deeper objects
+        are listed, too, and perhaps more of them, but none in folders that are `aside`.
         """
 
-    def put(self, key: str, data: Data) -> None:
+    def put(self, key: str, data: Data) -> Stored:
         """Store an object in one request; readers see all of the old one or all of the new."""
 
-    def create(self, key: str, data: Data) -> bool:
-        """Store an object unless the key exists; return whether it was stored."""
+    def create(self, key: str, data: Data) -> Stored:
+        """Store an object in one request unless the key exists."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""
@@ -90,6 +166,10 @@ class Backend(Protocol):
 
 class IncompleteListingError(Exception):
     """A listing that was already used turned out to lack objects; never leaves cloudimg."""
+
+
+class NotConditionalError(StorageError):
+    """The store cannot create an object only if it is absent: it does not know conditions."""
 
 
 class NotMappableError(Exception):

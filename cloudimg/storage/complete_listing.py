@@ -30,6 +30,8 @@ class CompleteListing:
     url : str
         The folder, for messages.
     pause : callable
+    n_below : int
+        See `Backend.list_objects`.
     """
 
     def __init__(
@@ -40,11 +42,15 @@ class CompleteListing:
         depth: int | None,
         url: str,
         pause: Pause,
+        *,
+        n_below: int = 0,
     ) -> None:
         self._backends = backends
         self._what = (folder, stem, depth)
         self._url = url
         self._pause = pause
+        self._n_below_left = n_below
+        self._is_limited = n_below > 0 and depth is not None
         self._last = self._before = ""
         """The last two keys of the listing."""
 
@@ -79,12 +85,28 @@ class CompleteListing:
         attempt = 0
         while True:
             try:
-                yield from self._fresh(backend.list_objects(*self._what, after=self._last))
+                left = max(0, self._n_below_left)
+                yield from self._fresh(self._listed(backend, self._last, left))
                 return
             except ServerError as exc:
                 failure = exc.with_traceback(None)
             self._pause(failure, attempt)
             attempt += 1
+
+    def _listed(self, backend: Backend, after: str, n_below: int) -> Iterator[list[Entry]]:
+        return backend.list_objects(*self._what, after=after, n_below=n_below)
+
+    def _within_limit(self, batch: list[Entry]) -> list[Entry]:
+        """Leave out what is deeper than is of interest once there was enough of it."""
+        folder, _, depth = self._what
+        if not self._is_limited or depth is None:
+            return batch
+        n_parts = folder.count("/") + depth
+        near = [entry for entry in batch if entry.key.count("/") <= n_parts]
+        if self._n_below_left <= 0:
+            return near
+        self._n_below_left -= len(batch) - len(near)
+        return batch
 
     def _fresh(self, batches: Iterator[list[Entry]]) -> Iterator[list[Entry]]:
         # Only a listing in the order of keys can break off between two batches. Backends may
@@ -92,6 +114,7 @@ class CompleteListing:
         resume = self._last
         for batch in batches:
             fresh = [entry for entry in batch if entry.key > resume] if resume else batch
+            fresh = self._within_limit(fresh)
             if fresh:
                 self._before = fresh[-2].key if len(fresh) > 1 else self._last
                 self._last = fresh[-1].key
@@ -109,7 +132,8 @@ class CompleteListing:
         while True:
             last, has_last = self._last, False
             try:
-                for batch in backend.list_objects(*self._what, after=self._before):
+                # The last key may be deeper than is of interest, so that one such key is asked for.
+                for batch in self._listed(backend, self._before, int(self._is_limited)):
                     has_last = has_last or any(entry.key == last for entry in batch)
                     yield from self._fresh(iter([batch]))
                 if self._last == last and (has_last or self._is_deleted(backend, last)):

@@ -6,15 +6,16 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import settings
-from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError
+from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.endpoints import fsspec_configuration
 from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.put_parameters import refuse_unknown_parameters
 from cloudimg.storage.urls import Location
 
 _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_", "SSL_CERT_")
@@ -22,6 +23,10 @@ _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_", "SSL_CERT_")
 
 _lock = threading.Lock()
 _backends: dict[tuple[Location, str, str, str], list[Backend]] = {}
+"""In the order of their last use. Stores keep theirs; without a store, only some are kept."""
+_MOST_UNUSED = 8
+"""Sets of backends that are kept for stores to come: each has its own connections, and credentials
+that are renewed give other options every hour."""
 _is_forked = False
 """Whether this process was forked from one with connections. It does not have obstore's threads,
 so calls of obstore would never return."""
@@ -43,9 +48,12 @@ def shared_backends(location: Location, options: Mapping[str, Any], identity: st
     """
     key = (location, identity, settings().backend, _environment_digest())
     with _lock:
-        if key not in _backends:
-            _backends[key] = _make_backends(location, options)
-        return _backends[key]
+        # Popped and put back, so that the first one is the one whose last use was longest ago.
+        found = _backends.pop(key, None) or _make_backends(location, options)
+        _backends[key] = found
+        while len(_backends) > _MOST_UNUSED:
+            del _backends[next(iter(_backends))]
+        return found
 
 
 def forget_connections() -> None:
@@ -59,6 +67,8 @@ def _environment_digest() -> str:
 
 
 def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
+    if location.protocol == "s3":
+        refuse_unknown_parameters(options)
     slow = _LateFsspec(location, options)
     if location.before or location.after or settings().backend == "fsspec":
         return [slow]
@@ -89,7 +99,8 @@ def _fast_backend(location: Location, options: Mapping[str, Any]) -> Backend | N
     NotMappableError
         If it cannot express the location or the options.
     """
-    if _is_forked or _is_configured_in_fsspec(location.protocol):
+    # Only fsspec can apply its own configuration.
+    if _is_forked or fsspec_configuration(location.protocol):
         return None
     # obstore is imported only for a location that needs it.
     if location.protocol == "s3":
@@ -101,16 +112,6 @@ def _fast_backend(location: Location, options: Mapping[str, Any]) -> Backend | N
 
         return HTTPBackend(location.protocol, location.root, location.display)
     return None
-
-
-def _is_configured_in_fsspec(protocol: str) -> bool:
-    """Whether fsspec's own configuration has options for the protocol, which only it can apply."""
-    folder = Path(os.environ.get("FSSPEC_CONFIG_DIR", "~/.config/fsspec")).expanduser()
-    if not folder.is_dir() and not any(name.startswith("FSSPEC_") for name in os.environ):
-        return False  # without importing fsspec
-    import fsspec.config
-
-    return bool(fsspec.config.conf.get(protocol))
 
 
 class _LateFsspec:
@@ -144,14 +145,20 @@ class _LateFsspec:
         return self._backend().checks_pages
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
-        return self._backend().list_objects(folder, stem, depth, after=after)
+        return self._backend().list_objects(folder, stem, depth, after=after, n_below=n_below)
 
-    def put(self, key: str, data: Data) -> None:
-        self._backend().put(key, data)
+    def put(self, key: str, data: Data) -> Stored:
+        return self._backend().put(key, data)
 
-    def create(self, key: str, data: Data) -> bool:
+    def create(self, key: str, data: Data) -> Stored:
         return self._backend().create(key, data)
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from cloudimg.errors import (
     StorageError,
     WrongRegionError,
 )
+from cloudimg.storage.base import NotConditionalError
 from cloudimg.storage.urls import redact
 
 Kind = type[StorageError]
@@ -32,6 +33,9 @@ _KIND_OF_STATUS: Mapping[int, Kind] = {
     # Temporary; 409: another request for the same object was in progress.
     **dict.fromkeys((408, 409, 425, 429), ServerError),
 }
+_OF_GATEWAYS = (408, 502, 504)
+"""Answers of a server between us and the store, which may still carry out the request."""
+_CONDITION = re.compile(r"(?i)NotImplemented|if-none-match|unsupported header")
 _NO_ROOM_CODES = (
     "quota",
     "toolarge",
@@ -39,6 +43,12 @@ _NO_ROOM_CODES = (
     "insufficientstorage",
     "insufficientcapacity",
 )
+_CHANGED_ON_THE_WAY = {
+    "baddigest",
+    "invaliddigest",
+    "xamzcontentchecksummismatch",
+    "xamzcontentsha256mismatch",
+}
 _MESSAGES: Mapping[Kind, str] = {
     NoRoomError: "no room to write {url}{detail}: the store or disk is full, a quota is used up, or"
     " the object is too large; free some space and try again",
@@ -86,6 +96,14 @@ _XML_ELEMENT = re.compile(
 in some of them."""
 
 
+def is_changed_on_the_way(code: str | None) -> bool:
+    """Whether a store's error code says that the bytes did not match the checksums beside them.
+
+    See https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+    """
+    return code is not None and code.lower() in _CHANGED_ON_THE_WAY
+
+
 def kind_of_response(status: int | None, code: str | None) -> Kind | None:
     """The kind of error for an HTTP status and a store's error code; None without a status.
 
@@ -94,6 +112,8 @@ def kind_of_response(status: int | None, code: str | None) -> Kind | None:
     """
     if code is not None and any(word in code.lower() for word in _NO_ROOM_CODES):
         return NoRoomError
+    if is_changed_on_the_way(code):
+        return ServerError
     if status is None:
         return None
     return _KIND_OF_STATUS.get(status, StorageError if 400 <= status < 500 else ServerError)
@@ -106,7 +126,13 @@ def most_specific(kinds: Iterable[Kind | None]) -> Kind | None:
 
 
 def storage_error(
-    kind: Kind, url: str, action: str, detail: str, cause: str | None = None
+    kind: Kind,
+    url: str,
+    action: str,
+    detail: str,
+    cause: str | None = None,
+    *,
+    status: int | None = None,
 ) -> StorageError:
     """An error of a kind, with its usual message.
 
@@ -122,9 +148,30 @@ def storage_error(
         What the server or the operating system reported, beginning with a space; may be empty.
     cause : str, optional
         See `cause_text`.
+    status : int, optional
+        HTTP status of the response, if there was one.
     """
     text = _MESSAGES[kind].format(url=url, action=action, detail=detail)
-    return kind(text, url=url, cause=cause)
+    error = kind(text, url=url, cause=cause)
+    if isinstance(error, ServerError):
+        error.is_answered = status is not None and status not in _OF_GATEWAYS
+    return error
+
+
+def refuses_conditions(status: int | None, text: str) -> bool:
+    """Whether a server refused a PUT because it does not know the condition If-None-Match.
+
+    RFC 9110 has 501 for what a server does not support; others answer 400 and name the header.
+    """
+    return status == 501 or (status == 400 and _CONDITION.search(text) is not None)
+
+
+def not_conditional(url: str) -> NotConditionalError:
+    """The error for a store that refuses conditions."""
+    return NotConditionalError(
+        f"cannot create {url}: the store does not support conditional writes (If-None-Match)",
+        url=url,
+    )
 
 
 def cause_text(exc: BaseException) -> str:

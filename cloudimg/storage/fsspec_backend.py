@@ -9,18 +9,32 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from cloudimg.errors import ArgumentError, NotFoundError, ServerError, StorageError
 from cloudimg.settings import settings
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
-from cloudimg.storage.failures import cause_text, hide_secrets
-from cloudimg.storage.fsspec_errors import translate
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.failures import (
+    cause_text,
+    hide_secrets,
+    not_conditional,
+    refuses_conditions,
+)
+from cloudimg.storage.fsspec_errors import status_and_code, translate
 from cloudimg.storage.fsspec_private import strip_protocol
 from cloudimg.storage.fsspec_reading import range_header, range_reader
 from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting
-from cloudimg.storage.pages import LAST_CHARACTER, Page, is_ordered, pager, skipped_folder
+from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.pages import (
+    LAST_CHARACTER,
+    Page,
+    is_ordered,
+    pager,
+    skipped_folder,
+)
 from cloudimg.storage.urls import Location
+from cloudimg.storage.versions import version_of_details
 
 F = TypeVar("F")
 
@@ -41,6 +55,8 @@ class FsspecBackend:
         self._pager = pager(type(self._fs))
         self._read_range = range_reader(type(self._fs))
         self._writing = FsspecWriting(self._fs, self._run)
+        # fsspec reports times as floats, which are not exact.
+        self._local = LocalBackend() if type(self._fs).__name__ == "LocalFileSystem" else None
 
     def get(self, key: str, start: int | None, stop: int | None) -> Blob:
         path = self._path(key)
@@ -49,18 +65,22 @@ class FsspecBackend:
                 with contextlib.suppress(NotMappableError):
                     return self._run(self._read_range(self._fs, path, range_header(start, stop)))
             return self._get_plainly(path, start, stop)
+        except StorageError:
+            raise  # by the local backend
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, key)
         raise failure
 
     def _get_plainly(self, path: str, start: int | None, stop: int | None) -> Blob:
         """Read by the methods that every filesystem has, which report no version."""
+        # Before the bytes: a file that is replaced between the two is then seen to have changed.
+        version = None if self._local is None else self._local.info(path).etag
         with self._one_at_a_time:
             data = self._fs.cat_file(path, start=start, end=stop)
             size = None if start is not None and start >= 0 else self._fs.info(path)["size"]
         if start is None:
-            return Blob(data, 0, len(data), None)
-        return Blob(data, start if start >= 0 else max(0, (size or 0) + start), size, None)
+            return Blob(data, 0, len(data), version)
+        return Blob(data, start if start >= 0 else max(0, (size or 0) + start), size, version)
 
     def _run(self, request: Coroutine[Any, Any, F]) -> F:
         import fsspec.asyn
@@ -74,7 +94,7 @@ class FsspecBackend:
         if details.get("type") == "directory":
             url = self._location.display(key)
             raise NotFoundError(f"{url} is a folder, not a file", url=url)
-        return Entry(key, details.get("size"), _etag_of(details))
+        return Entry(key, details.get("size"), self._version(key, details))
 
     def _details(self, key: str) -> Mapping[str, Any]:
         try:
@@ -83,6 +103,14 @@ class FsspecBackend:
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, key)
         raise failure
+
+    def _version(self, key: str, details: Mapping[str, Any]) -> str | None:
+        if self._local is None:
+            return version_of_details(details)
+        try:
+            return self._local.info(key).etag
+        except NotFoundError:
+            return None  # deleted since it was listed, or neither a file nor a folder
 
     @property
     def lists_in_order(self) -> bool:
@@ -93,14 +121,25 @@ class FsspecBackend:
         return self._pager is not None
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
         if self._pager is not None and self._location.root:
-            yield from self._listed_pages(folder, stem, depth, after)
+            yield from self._listed_pages(folder, stem, depth, after, n_below=n_below)
             return
+        depth = None if n_below else depth
         entries = [
-            Entry(key, details.get("size"), _etag_of(details))
-            for name, details in self._listing(folder, stem, depth).items()
+            Entry(key, details.get("size"), self._version(key, details))
+            # In one order in every process: the links of a web page are a set, and sources are
+            # recognized by their files in the order of the listing.
+            for name, details in sorted(
+                self._listing(folder, stem, depth).items(), key=itemgetter(0)
+            )
             if details.get("type") != "directory" and (key := self._key(name)).startswith(stem)
         ]
         for i in range(0, len(entries), _BATCH):
@@ -123,7 +162,7 @@ class FsspecBackend:
         return {}
 
     def _listed_pages(
-        self, folder: str, stem: str, depth: int | None, after: str
+        self, folder: str, stem: str, depth: int | None, after: str, *, n_below: int
     ) -> Iterator[list[Entry]]:
         """List by prefix; see `list_objects`."""
         bucket = self._location.root
@@ -133,16 +172,18 @@ class FsspecBackend:
         token = None
         while True:
             page = self._page(folder, bucket, beginning, after, token)
-            kept = [
-                entry for entry in page.entries if n_parts is None or entry.key.count("/") < n_parts
-            ]
+            kept = page.entries
+            if n_parts is not None:
+                near = [entry for entry in kept if entry.key.count("/") < n_parts]
+                kept = kept if n_below > 0 else near
+                n_below -= len(kept) - len(near)
             if kept:
                 yield kept
             token = page.token
             if token is None:
                 return
             first, last = (page.entries[i].key for i in (0, -1)) if page.entries else ("", "")
-            deep = skipped_folder(first, last, n_parts)
+            deep = skipped_folder(first, last, n_parts, with_below=n_below > 0)
             if deep is not None:
                 after, token = f"{deep}/{LAST_CHARACTER}", None
 
@@ -162,15 +203,14 @@ class FsspecBackend:
             failure = ServerError(f"cannot list {url}: {page.problem}", url=url)
         raise failure
 
-    def put(self, key: str, data: Data) -> None:
+    def put(self, key: str, data: Data) -> Stored:
         try:
-            self._writing.put(self._path(key), data)
-            return
+            return self._writing.put(self._path(key), data)
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, key, "write")
         raise failure
 
-    def create(self, key: str, data: Data) -> bool:
+    def create(self, key: str, data: Data) -> Stored:
         try:
             return self._writing.create(self._path(key), data)
         except CannotCreateError:
@@ -182,7 +222,11 @@ class FsspecBackend:
                 url=url,
             )
         except Exception as exc:  # noqa: BLE001
-            failure = self._translate(exc, key, "write")
+            status, code = status_and_code(exc)
+            if refuses_conditions(status, f"{code} {exc}"):
+                failure = not_conditional(self._location.display(key))
+            else:
+                failure = self._translate(exc, key, "write")
         raise failure
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -252,6 +296,7 @@ def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any
             "connect_timeout": limits.timeout_s,
             "read_timeout": limits.timeout_s,
             "retries": {"total_max_attempts": 1},
+            **_without_trailers(),
             **(options.get("config_kwargs") or {}),
         }
     if location.protocol in ("s3", "gs", "http", "https"):
@@ -260,13 +305,16 @@ def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any
     return options
 
 
+def _without_trailers() -> dict[str, str]:
+    """Settings of botocore that send no checksums behind the bytes, which many stores refuse.
+
+    `fsspec_writing` sends them in the headers. Older releases have neither.
+    """
+    import botocore.config
+
+    name = "request_checksum_calculation"
+    return {name: "when_required"} if name in botocore.config.Config.OPTION_DEFAULTS else {}
+
+
 async def _bounded(request: Coroutine[Any, Any, F], timeout_s: float) -> F:
     return await asyncio.wait_for(request, timeout_s)
-
-
-def _etag_of(details: Mapping[str, Any]) -> str | None:
-    for name in ("ETag", "etag", "generation", "md5Hash", "mtime", "created"):
-        value = details.get(name)
-        if value:
-            return str(value)
-    return None

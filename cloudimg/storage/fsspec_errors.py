@@ -61,7 +61,8 @@ def translate(exc: BaseException, url: str, action: str = "read") -> StorageErro
         if not reported and kind is ServerError:
             reported = [name]
         detail = f" ({', '.join(reported)})" if reported else ""
-        return storage_error(kind, url, action, detail + _HINTS.get(kind, ""), cause)
+        detail += _HINTS.get(kind, "")
+        return storage_error(kind, url, action, detail, cause, status=status)
     # Only a request reveals wrong options, so their names must be shown. The text of a ValueError
     # is not: HTTP clients quote an invalid header, which may be a token.
     shows_text = isinstance(exc, TypeError) or type(exc).__module__.startswith("botocore")

@@ -7,18 +7,24 @@ fsspec's own ``pipe_file`` is not enough: above a few MB it splits an upload int
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from cloudimg.storage import adlfs_private, gcsfs_private
-from cloudimg.storage.base import Data
+from cloudimg.storage.base import Data, Stored
+from cloudimg.storage.failures import is_changed_on_the_way
 from cloudimg.storage.fsspec_errors import status_and_code
 from cloudimg.storage.fsspec_private import rm_file
 from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.received import md5_of_etag
 from cloudimg.storage.s3fs_private import call_s3
+from cloudimg.storage.versions import version_of_details, version_text
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -53,17 +59,21 @@ class FsspecWriting:
         self._local = LocalBackend() if kinds[0] == "LocalFileSystem" else None
         self._is_in_memory = kinds[0] == "MemoryFileSystem"
 
-    def put(self, path: str, data: Data) -> None:
+    def put(self, path: str, data: Data) -> Stored:
         """Store an object; replace an existing one."""
         if self._local is not None:
-            self._local.put(path, data)
-        elif self._send is not None:
-            self._run(self._send(self._fs, path, data, False))
-        else:
-            self._fs.pipe_file(path, bytes(data))
+            return self._local.put(path, data)
+        if self._send is not None:
+            return cast(Stored, self._run(self._send(self._fs, path, data, False)))
+        self._fs.pipe_file(path, bytes(data))
+        return Stored(is_new=True, etag=self._etag_in_memory(path))
 
-    def create(self, path: str, data: Data) -> bool:
-        """Store an object unless the path exists; return whether it was stored.
+    def _etag_in_memory(self, path: str) -> str | None:
+        """The version of an object in memory, which is asked for without a request."""
+        return version_of_details(self._fs.info(path)) if self._is_in_memory else None
+
+    def create(self, path: str, data: Data) -> Stored:
+        """Store an object unless the path exists.
 
         Raises
         ------
@@ -73,15 +83,14 @@ class FsspecWriting:
             return self._local.create(path, data)
         try:
             if self._send is not None:
-                self._run(self._send(self._fs, path, data, True))
-            elif self._is_in_memory:
-                with _creating:
-                    self._fs.pipe_file(path, bytes(data), mode="create")
-            else:
+                return cast(Stored, self._run(self._send(self._fs, path, data, True)))
+            if not self._is_in_memory:
                 raise CannotCreateError
+            with _creating:
+                self._fs.pipe_file(path, bytes(data), mode="create")
+                return Stored(is_new=True, etag=self._etag_in_memory(path))
         except FileExistsError:
-            return False
-        return True
+            return Stored(is_new=False)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""
@@ -113,20 +122,50 @@ class FsspecWriting:
                 raise result
 
 
-Sender = Callable[[Any, str, Data, bool], Coroutine[Any, Any, None]]
+Sender = Callable[[Any, str, Data, bool], Coroutine[Any, Any, Stored]]
 """Stores an object in one request. If the last argument is true, raises FileExistsError where the
 object exists."""
 
 
-async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> None:
+async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> Stored:
     bucket, key, _ = fs.split_path(path)
-    more = {"IfNoneMatch": "*"} if create else {}
+    condition = {"IfNoneMatch": "*"} if create else {}
+    body = bytes(data)
+    put = partial(call_s3, fs, "put_object", Bucket=bucket, Key=key, Body=body, **condition)
     try:
-        await call_s3(fs, "put_object", Bucket=bucket, Key=key, Body=bytes(data), **more)
+        answer = await _with_checksum(fs, put, body)
     except OSError as exc:
         if create and status_and_code(exc)[0] == 412:
             raise FileExistsError(path) from exc  # which `create` handles
         raise
+    etag = answer.get("ETag")
+    if not etag:
+        # S3 states the version of what it stored, and obstore relies on that, too.
+        raise ConnectionError("the answer has no ETag: nothing says that the object was stored")
+    has_own_keys = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    return Stored(True, version_text(etag), None if has_own_keys else md5_of_etag(etag))
+
+
+async def _with_checksum(
+    fs: Any, put: Callable[..., Coroutine[Any, Any, dict[str, Any]]], body: bytes
+) -> dict[str, Any]:
+    """The answer to a PUT with the SHA-256 of the bytes, or with their MD5.
+
+    Stores that do not know the first refuse it; the second is as old as S3:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+    """
+    if not fs.__dict__.get("_cloudimg_sends_md5"):
+        sha256 = hashlib.sha256(body).digest()
+        try:
+            return await put(ChecksumSHA256=base64.b64encode(sha256).decode())
+        except OSError as exc:
+            status, code = status_and_code(exc)
+            if status not in (400, 501) or is_changed_on_the_way(code):
+                raise
+    md5 = hashlib.md5(body, usedforsecurity=False).digest()
+    answer = await put(ContentMD5=base64.b64encode(md5).decode())
+    fs.__dict__["_cloudimg_sends_md5"] = True
+    return answer
 
 
 class _UnclosableBytes(io.BytesIO):
@@ -136,32 +175,40 @@ class _UnclosableBytes(io.BytesIO):
         self.seek(0)
 
 
-async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> None:
+async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> Stored:
     bucket, key, _ = fs.split_path(path)
-    if len(data) < _LARGE_BYTES or await gcsfs_private.is_zonal(fs, bucket):
+    if not data or await gcsfs_private.is_zonal(fs, bucket):
         await gcsfs_private.pipe_file(fs, path, bytes(data), create=create)
-        return
-    # gcsfs itself would split it into parts, or send it as bytes, about which aiohttp warns.
-    await gcsfs_private.call(
+        return Stored(is_new=True)
+    # gcsfs itself would drop the answer. Large objects it would split into parts, or send as bytes,
+    # about which aiohttp warns.
+    answer = await gcsfs_private.call(
         fs,
         "POST",
         f"{fs.base.removesuffix('/storage/v1/')}/upload/storage/v1/b/{quote(bucket)}/o",
         uploadType="media",
         name=key,
         headers={"Content-Type": "application/octet-stream"},
-        data=_UnclosableBytes(data),
+        data=_UnclosableBytes(data) if len(data) >= _LARGE_BYTES else bytes(data),
         json_out=True,
         **({"ifGenerationMatch": "0"} if create else {}),
     )
+    md5 = answer.get("md5Hash")
+    return Stored(
+        is_new=True,
+        etag=version_of_details(answer),
+        md5=base64.b64decode(md5).hex() if md5 else None,
+    )
 
 
-async def _send_azure(fs: Any, path: str, data: Data, create: bool) -> None:
+async def _send_azure(fs: Any, path: str, data: Data, create: bool) -> Stored:
     try:
         await adlfs_private.pipe_file(fs, path, bytes(data), create=create)
     except Exception as exc:
         if create and type(exc).__name__ == "ResourceExistsError":
             raise FileExistsError(path) from exc  # which `create` handles
         raise
+    return Stored(is_new=True)
 
 
 _SENDERS: dict[str, Sender] = {

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import AccessDeniedError, NoRoomError, NotFoundError, StorageError
 from cloudimg.operating_system import BINARY, NONBLOCK, read_at
-from cloudimg.storage.base import Blob, Data, Entry
+from cloudimg.storage.base import (
+    DANGLING,
+    UNREADABLE,
+    Blob,
+    Data,
+    Entry,
+    Stored,
+    is_aside,
+)
 from cloudimg.storage.failures import storage_error
 
 PASSING = ".cloudimg-part"
@@ -19,6 +27,7 @@ PASSING = ".cloudimg-part"
 _UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
 """Errors of file systems without unnamed files, links or syncing of folders."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_EXISTS = Stored(is_new=False)
 
 
 class LocalBackend:
@@ -56,29 +65,20 @@ class LocalBackend:
         return Entry(key, status.st_size, _etag(status))
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
-        batch = []
-        for item in _scan(folder):
-            path = f"{folder.rstrip('/')}/{item.name}"
-            if item.name.endswith(PASSING) or not path.startswith(stem[: len(path)]):
-                continue
-            status = _target_status(item, path)
-            if status is None:
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                if _descends(item, depth):
-                    below = None if depth is None else depth - 1
-                    yield from self.list_objects(path, stem, below)
-            elif stat.S_ISREG(status.st_mode) and path.startswith(stem):
-                batch.append(Entry(path, status.st_size, _etag(status)))
-        if batch:
-            yield batch
+        return _Listing(stem, n_below).batches(folder, depth)
 
-    def put(self, key: str, data: Data) -> None:
-        _store(key, data, replace=True)
+    def put(self, key: str, data: Data) -> Stored:
+        return _store(key, data, replace=True)
 
-    def create(self, key: str, data: Data) -> bool:
+    def create(self, key: str, data: Data) -> Stored:
         return _store(key, data, replace=False)
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -89,6 +89,68 @@ class LocalBackend:
                 continue
             except (OSError, ValueError) as exc:
                 raise _translate(exc, key, "delete") from exc
+
+
+class _Listing:
+    """One listing of the files whose name begins with a stem.
+
+    Parameters
+    ----------
+    stem : str
+    n_below : int
+        Number of names deeper than is of interest that are listed.
+    """
+
+    def __init__(self, stem: str, n_below: int) -> None:
+        self._stem = stem
+        self._n_below_left = n_below
+
+    def batches(self, folder: str, depth: int | None) -> Iterator[list[Entry]]:
+        """Yield the files in a folder, and in those below it; see `Backend.list_objects`."""
+        batch: list[Entry] = []
+        is_below = depth == 0
+        for item in _scan(folder):
+            path = f"{folder.rstrip('/')}/{item.name}"
+            if item.name.endswith(PASSING) or not path.startswith(self._stem[: len(path)]):
+                continue
+            status = _target_status(item, path)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                yield from self._inside(item, path, depth)
+            elif path.startswith(self._stem):
+                batch += _listed(item, path, status)
+            if is_below and len(batch) >= self._n_below_left:
+                break
+        if is_below:
+            self._n_below_left -= len(batch)
+        if batch:
+            yield batch
+
+    def _inside(
+        self, item: os.DirEntry[str], folder: str, depth: int | None
+    ) -> Iterator[list[Entry]]:
+        """Yield the files in a folder within another one."""
+        if _descends(item, depth):
+            yield from self.batches(folder, None if depth is None else depth - 1)
+        elif not item.is_symlink() and not is_aside(item.name):
+            yield from self._below(folder)
+
+    def _below(self, folder: str) -> Iterator[list[Entry]]:
+        """Yield the files in a folder that is deeper than is of interest."""
+        if self._n_below_left <= 0:
+            return
+        try:
+            yield from self.batches(folder, 0)
+        except AccessDeniedError:
+            yield [Entry(f"{folder}/", None, UNREADABLE)]
+
+
+def _listed(item: os.DirEntry[str], path: str, status: os.stat_result | None) -> list[Entry]:
+    """What a listing has for a name that is not a folder; nothing for pipes and devices."""
+    if status is None:
+        return [Entry(path, None, DANGLING)] if item.is_symlink() else []
+    if not stat.S_ISREG(status.st_mode):
+        return []
+    return [Entry(path, status.st_size, _etag(status))]
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -122,28 +184,22 @@ def _descends(item: os.DirEntry[str], depth: int | None) -> bool:
     return depth > 1
 
 
-def _store(key: str, data: Data, *, replace: bool) -> bool:
-    """Write a file, and give it its name when all of it is on the disk.
-
-    Returns
-    -------
-    bool
-        False if the name exists and must not be replaced.
-    """
+def _store(key: str, data: Data, *, replace: bool) -> Stored:
+    """Write a file, and give it its name when all of it is on the disk."""
     folder = os.path.dirname(key)  # noqa: PTH120
     try:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         stored = _store_unnamed(key, data, replace=replace)
         if stored is None:
             stored = _store_named(key, data, replace=replace)
-        if stored:
+        if stored.is_new:
             _sync_folder(folder)
     except (OSError, ValueError) as exc:
         raise _translate(exc, key, "write") from exc
     return stored
 
 
-def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
+def _store_unnamed(key: str, data: Data, *, replace: bool) -> Stored | None:
     """Store by way of a file without a name, which vanishes if this process is killed.
 
     See O_TMPFILE in open(2). Returns None where the file system does not support it.
@@ -158,12 +214,13 @@ def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
         raise
     try:
         _write(handle, data)
+        stored = Stored(is_new=True, etag=_etag(os.fstat(handle)))
         try:
             _link_unnamed(handle, key)
-            return True
+            return stored
         except FileExistsError:
             if not replace:
-                return False
+                return _EXISTS
         except OSError as exc:
             if exc.errno in _UNABLE or exc.errno == errno.ENOENT:  # without /proc
                 return None
@@ -173,44 +230,43 @@ def _store_unnamed(key: str, data: Data, *, replace: bool) -> bool | None:
     finally:
         os.close(handle)
     _replace(name, key)
-    return True
+    return stored
 
 
-def _store_named(key: str, data: Data, *, replace: bool) -> bool:
+def _store_named(key: str, data: Data, *, replace: bool) -> Stored:
     """Store by way of a file with a temporary name."""
     name = _temporary_name(key)
     try:
-        _write_new(name, data)
+        stored = _write_new(name, data)
         if replace:
             os.replace(name, key)  # noqa: PTH105
-            return True
+            return stored
         try:
             os.link(name, key)
         except FileExistsError:
-            return False
+            return _EXISTS
         except OSError as exc:
             if exc.errno not in _UNABLE:
                 raise
             return _create_in_place(key, data)
-        return True
+        return stored
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)  # noqa: PTH108
 
 
-def _create_in_place(key: str, data: Data) -> bool:
+def _create_in_place(key: str, data: Data) -> Stored:
     """Create a file where the file system has no links (exFAT, some network shares).
 
     Only one writer can succeed, but a reader may see the first part of the file for a moment.
     """
     try:
-        _write_new(key, data)
+        return _write_new(key, data)
     except FileExistsError:
-        return False
-    return True
+        return _EXISTS
 
 
-def _write_new(name: str, data: Data) -> None:
+def _write_new(name: str, data: Data) -> Stored:
     """Write a file that does not exist yet; leave none if that fails."""
     handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | BINARY, 0o666)
     try:
@@ -220,6 +276,8 @@ def _write_new(name: str, data: Data) -> None:
         raise
     finally:
         os.close(handle)
+    # Some network shares set the time of a file when it is closed.
+    return Stored(is_new=True, etag=_etag(os.stat(name)))  # noqa: PTH116 - a key is text
 
 
 def _write(handle: int, data: Data) -> None:

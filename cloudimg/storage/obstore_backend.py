@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from obstore import exceptions
@@ -22,16 +22,19 @@ from obstore.store import HTTPStore, S3Store
 from cloudimg.errors import WrongRegionError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError
-from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate
+from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.failures import not_conditional, refuses_conditions
+from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate, undeleted_path
 from cloudimg.storage.obstore_listing import S3Listing
+from cloudimg.storage.obstore_puts import Mode, ObstorePuts
 from cloudimg.storage.pages import is_ordered
+from cloudimg.storage.put_parameters import has_put_parameters
+from cloudimg.storage.versions import version_text
 
 T = TypeVar("T")
 
 # Characters that HTTPStore's own percent-encoding leaves unchanged; fsspec reads all other URLs.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/\-]*")
-_LARGE_BYTES = 2**20
 _PATIENCE = 15
 """Read timeouts that the upload of a large object may take, because obstore's timeout for the
 response counts from the start of the request. At 0.2 MiB/s, 64 MiB take 320 s."""
@@ -46,6 +49,7 @@ class _ObstoreBackend:
         self._display = display
         self._hint = hint
         self._store: Any = None
+        self._puts: ObstorePuts | None = None
 
     def _path(self, key: str) -> str:
         raise NotImplementedError
@@ -78,40 +82,37 @@ class _ObstoreBackend:
             failure = self._translate(exc, key)
         raise failure
 
-    def put(self, key: str, data: Data) -> None:
-        self._put(key, data, "overwrite")
+    def put(self, key: str, data: Data) -> Stored:
+        return self._put(key, data, "overwrite")
 
-    def create(self, key: str, data: Data) -> bool:
+    def create(self, key: str, data: Data) -> Stored:
         return self._put(key, data, "create")
 
-    def _put(self, key: str, data: Data, mode: Literal["overwrite", "create"]) -> bool:
-        """Store an object in one request; return False if `mode` is "create" and it exists."""
+    def _put(self, key: str, data: Data, mode: Mode) -> Stored:
+        """Store an object in one request."""
+        if self._puts is None:
+            raise NotMappableError
         try:
-            # obstore sends a buffer without copying it.
-            obstore.put(
-                self._sender(len(data)), self._path(key), data, mode=mode, use_multipart=False
-            )
-            return True
+            return self._puts.send(self._path(key), data, mode)
         except FOREIGN as exc:
-            # obstore raises the same for a 409: S3 had conflicting requests and one should retry.
-            exists = isinstance(exc, exceptions.AlreadyExistsError) and status_of(exc) != 409
-            if mode == "create" and exists:
-                return False
-            failure = self._translate(exc, key, "write")
+            if mode == "create" and refuses_conditions(status_of(exc), str(exc)):
+                failure: Exception = not_conditional(self._display(key))
+            else:
+                failure = self._translate(exc, key, "write")
         raise failure
 
-    def _sender(self, size_bytes: int) -> Any:
-        """The obstore store that sends an object of this size."""
-        raise NotMappableError
-
     def delete(self, keys: Sequence[str]) -> None:
+        if self._puts is None:
+            raise NotMappableError
         try:
-            obstore.delete(self._sender(0), [self._path(key) for key in keys])
+            obstore.delete(self._store, [self._path(key) for key in keys])
             return
         except (FileNotFoundError, exceptions.NotFoundError):
             return  # raised only for a list of one
         except FOREIGN as exc:
-            failure = self._translate(exc, keys[0], "delete")
+            undeleted = undeleted_path(exc)
+            failed = (key for key in keys if self._path(key) == undeleted)
+            failure = self._translate(exc, next(failed, keys[0]), "delete")
         raise failure
 
     @property
@@ -119,7 +120,13 @@ class _ObstoreBackend:
         return False
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
         raise NotMappableError  # http only has pages of links, which fsspec parses
 
@@ -138,8 +145,6 @@ class S3Backend(_ObstoreBackend):
         self._bucket = bucket
         self._region_lock = threading.Lock()
         self._has_requested_region = False
-        self._make_patient: Callable[[], Any]
-        self._patient: Any
         self._connect(None)
 
     def _connect(self, region: str | None) -> None:
@@ -165,22 +170,20 @@ class S3Backend(_ObstoreBackend):
             self._bucket,
             retry_config=_NO_RETRIES,
             endpoint=settings.endpoint,
+            # Without it, the variable of this name would be stronger than the endpoint.
+            aws_endpoint_url_s3=settings.endpoint,
             region=settings.region,
             virtual_hosted_style_request=settings.virtual_hosted,
             request_payer=settings.requester_pays,
             **signing,
         )
-        self._store = make(client_options=client)  # type: ignore[arg-type]
-        # A client takes half a megabyte and some milliseconds, and most stores are only read.
-        self._make_patient = partial(make, client_options=patient)
-        self._patient = None
 
-    def _sender(self, size_bytes: int) -> Any:
-        if size_bytes < _LARGE_BYTES:
-            return self._store
-        if self._patient is None:
-            self._patient = self._make_patient()  # two threads may each make one, which is harmless
-        return self._patient
+        def make_sender(is_patient: bool, checksum: bool) -> Any:
+            checksums = {"checksum_algorithm": "SHA256"} if checksum else {}
+            return make(client_options=patient if is_patient else client, **checksums)  # type: ignore[arg-type]
+
+        self._store = make_sender(False, True)
+        self._puts = ObstorePuts(self._store, make_sender)
 
     def _path(self, key: str) -> str:
         path = key[len(self._bucket) + 1 :]
@@ -194,10 +197,16 @@ class S3Backend(_ObstoreBackend):
     def info(self, key: str) -> Entry:
         return self._in_region(lambda: super(S3Backend, self).info(key))
 
-    def put(self, key: str, data: Data) -> None:
-        self._in_region(lambda: super(S3Backend, self).put(key, data))
+    def _leave_parameters_to_s3fs(self) -> None:
+        if has_put_parameters(self._options):
+            raise NotMappableError
 
-    def create(self, key: str, data: Data) -> bool:
+    def put(self, key: str, data: Data) -> Stored:
+        self._leave_parameters_to_s3fs()
+        return self._in_region(lambda: super(S3Backend, self).put(key, data))
+
+    def create(self, key: str, data: Data) -> Stored:
+        self._leave_parameters_to_s3fs()
         return self._in_region(lambda: super(S3Backend, self).create(key, data))
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -208,15 +217,28 @@ class S3Backend(_ObstoreBackend):
         return is_ordered(self._bucket)
 
     def list_objects(
-        self, folder: str, stem: str, depth: int | None, *, after: str = ""
+        self,
+        folder: str,
+        stem: str,
+        depth: int | None,
+        *,
+        after: str = "",
+        n_below: int = 0,
     ) -> Iterator[list[Entry]]:
-        yield from self._in_region(lambda: self._list_from(folder, stem, depth, after))
+        yield from self._in_region(lambda: self._list_from(folder, stem, depth, after, n_below))
 
     def _list_from(
-        self, folder: str, stem: str, depth: int | None, after: str
+        self, folder: str, stem: str, depth: int | None, after: str, n_below: int
     ) -> Iterator[list[Entry]]:
         listing = S3Listing(
-            self._store, self._bucket, folder, stem, depth, self._display, self._translate
+            self._store,
+            self._bucket,
+            folder,
+            stem,
+            depth,
+            self._display,
+            self._translate,
+            n_below=n_below,
         )
         return listing.batches(after)
 
@@ -271,8 +293,4 @@ def _client_options(*, allow_http: bool) -> dict[str, Any]:
 
 
 def _version(meta: Any) -> str | None:
-    """The ETag, or the time of the last change if a server sends no ETag."""
-    etag: str | None = meta["e_tag"]
-    if etag is None and meta["last_modified"] is not None:
-        return str(meta["last_modified"].isoformat())
-    return etag
+    return version_text(meta["e_tag"], meta["last_modified"])

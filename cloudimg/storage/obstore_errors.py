@@ -22,6 +22,10 @@ FOREIGN = (exceptions.BaseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
+_UNDELETED = re.compile(
+    r"DeleteObjects request failed for key (?P<path>.+?):"
+    r" (?P<message>.{0,200}?) \(code: (?P<code>\w+)\)"
+)
 _NOT_MAPPABLE = (
     exceptions.NotSupportedError,
     exceptions.InvalidPathError,
@@ -73,7 +77,7 @@ def translate(exc: BaseException, url: str, action: str = "read", hint: str = ""
     detail = _reported(text) or (_failure(text) if kind is ServerError else "")
     if kind is AccessDeniedError:
         detail += hint
-    return storage_error(kind, url, action, detail, cause_text(exc))
+    return storage_error(kind, url, action, detail, cause_text(exc), status=status_of(exc))
 
 
 def status_of(exc: BaseException) -> int | None:
@@ -82,11 +86,25 @@ def status_of(exc: BaseException) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def undeleted_path(exc: BaseException) -> str | None:
+    """The object that an answer to DeleteObjects, with status 200, says to be still there."""
+    match = _UNDELETED.search(str(exc))
+    return None if match is None else match["path"]
+
+
+def code_of(exc: BaseException) -> str | None:
+    """S3's code in the response, if there was one."""
+    match = _CODE.search(str(exc))
+    return match.group(1) if match else None
+
+
 def _kinds(exc: BaseException, text: str) -> list[Kind | None]:
-    code = _CODE.search(text)
+    undeleted = _UNDELETED.search(text)
+    is_denied = undeleted is not None and undeleted["code"] == "AccessDenied"
     is_wrong_region = any(mark in text for mark in _WRONG_REGION_MARKS)
     return [
-        kind_of_response(status_of(exc), code.group(1) if code else None),
+        AccessDeniedError if is_denied else None,
+        kind_of_response(status_of(exc), code_of(exc)),
         WrongRegionError if is_wrong_region else None,
         *(kind for base, kind in _KINDS_OF_TYPES if isinstance(exc, base)),
     ]
@@ -95,6 +113,9 @@ def _kinds(exc: BaseException, text: str) -> list[Kind | None]:
 def _reported(text: str) -> str:
     """Status, code and message of the server, without the rest, which may hold key IDs."""
     parts = [m.group(1) for m in (p.search(text) for p in (_STATUS, _CODE, _MESSAGE)) if m]
+    undeleted = _UNDELETED.search(text)
+    if undeleted is not None:
+        parts = [undeleted["code"], undeleted["message"]]
     return f" ({', '.join(parts)})" if parts else ""
 
 

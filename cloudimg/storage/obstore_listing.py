@@ -10,7 +10,13 @@ import obstore
 from cloudimg.errors import ServerError
 from cloudimg.storage.base import Entry, NotMappableError
 from cloudimg.storage.obstore_errors import FOREIGN
-from cloudimg.storage.pages import LAST_CHARACTER, foreign_key, is_ordered, skipped_folder
+from cloudimg.storage.pages import (
+    LAST_CHARACTER,
+    foreign_key,
+    is_ordered,
+    skipped_folder,
+)
+from cloudimg.storage.versions import version_text
 
 _LIST_CHUNK = 1000
 
@@ -22,7 +28,7 @@ class S3Listing:
     ----------
     store : obstore.store.S3Store
     bucket : str
-    folder, stem, depth
+    folder, stem, depth, n_below
         See `Backend.list_objects`.
     display : callable
         Returns the URL of a key, for messages.
@@ -39,6 +45,8 @@ class S3Listing:
         depth: int | None,
         display: Callable[[str], str],
         translate: Callable[[BaseException, str], Exception],
+        *,
+        n_below: int = 0,
     ) -> None:
         self._store = store
         self._bucket = bucket
@@ -51,6 +59,8 @@ class S3Listing:
         """Number of parts of the longest paths of interest; None for any."""
         if depth is not None and is_ordered(bucket):
             self._n_parts = folder.count("/") + depth
+        self._n_below_left = n_below
+        """Number of deeper objects that are still listed."""
 
     def _inside(self, key: str) -> str:
         """The path of a key in the bucket."""
@@ -86,7 +96,7 @@ class S3Listing:
             # A folder's marker (exp/, listed as exp) sorts before the stem and does not end it.
             if last > self._stem and not last.startswith(self._stem):
                 return
-            deep = skipped_folder(first, last, self._n_parts)
+            deep = skipped_folder(first, last, self._n_parts, with_below=self._n_below_left > 0)
             if deep is not None:
                 stream = self._stream(f"{deep}/{LAST_CHARACTER}")
             page = self._next_page(stream)
@@ -132,7 +142,11 @@ class S3Listing:
     def _batch(self, page: Any) -> list[Entry]:
         """The objects of a page that are of interest."""
         batch = [
-            Entry(f"{self._bucket}/{meta['path']}", meta["size"], meta["e_tag"])
+            Entry(
+                f"{self._bucket}/{meta['path']}",
+                meta["size"],
+                version_text(meta["e_tag"], meta["last_modified"]),
+            )
             for meta in page
             if meta["path"].startswith(self._stem)
         ]
@@ -140,6 +154,10 @@ class S3Listing:
             # obstore omits the slash at the end of a folder's marker, which then looks like an
             # empty file.
             raise NotMappableError
-        if self._n_parts is not None:
-            return [entry for entry in batch if entry.key.count("/") <= self._n_parts]
-        return batch
+        if self._n_parts is None:
+            return batch
+        near = [entry for entry in batch if entry.key.count("/") <= self._n_parts]
+        if self._n_below_left > 0:
+            self._n_below_left -= len(batch) - len(near)
+            return batch
+        return near

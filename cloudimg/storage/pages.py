@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.storage.base import Entry
+from cloudimg.storage.base import Entry, is_aside
 from cloudimg.storage.gcsfs_private import call
 from cloudimg.storage.s3fs_private import call_s3
+from cloudimg.storage.versions import version_of_details, version_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ def is_ordered(bucket: str) -> bool:
     return not bucket.endswith(_UNORDERED)
 
 
-def skipped_folder(first: str, last: str, n_parts: int | None) -> str | None:
+def skipped_folder(
+    first: str, last: str, n_parts: int | None, *, with_below: bool = False
+) -> str | None:
     """The folder to skip after a page whose keys all lie in it, deeper than is of interest.
 
     Such as a copy beside the files. Keys are listed in order, so the rest of it can be skipped.
@@ -57,9 +60,13 @@ def skipped_folder(first: str, last: str, n_parts: int | None) -> str | None:
         Keys of a page.
     n_parts : int, optional
         Number of parts of the longest keys of interest; None for any.
+    with_below : bool
+        Whether deeper keys are listed, too; then only a folder that `is_aside` is skipped.
     """
     if n_parts is None:
         return None
+    if with_below:
+        return _aside_folder(first, last, n_parts)
     first_parts, last_parts = first.split("/"), last.split("/")
     if min(len(first_parts), len(last_parts)) <= n_parts:
         return None
@@ -67,12 +74,27 @@ def skipped_folder(first: str, last: str, n_parts: int | None) -> str | None:
     return "/".join(parts) if first_parts[:n_parts] == parts else None
 
 
+def _aside_folder(first: str, last: str, n_parts: int) -> str | None:
+    """The folder deeper than is of interest that `is_aside` and has all keys of a page."""
+    parts = last.split("/")
+    for n in range(n_parts, len(parts)):
+        if is_aside(parts[n - 1]):
+            folder = "/".join(parts[:n])
+            return folder if first.startswith(f"{folder}/") else None
+    return None
+
+
 async def _page_of_s3(fs: Any, bucket: str, prefix: str, after: str, token: str | None) -> Page:
     more = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
     answer = await call_s3(fs, "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
     contents = answer.get("Contents") or []
     entries = [
-        Entry(f"{bucket}/{item['Key']}", item.get("Size"), item.get("ETag")) for item in contents
+        Entry(
+            f"{bucket}/{item['Key']}",
+            item.get("Size"),
+            version_text(item.get("ETag"), item.get("LastModified")),
+        )
+        for item in contents
     ]
     is_truncated, next_token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
     problem = foreign_key((entry.key for entry in entries), f"{bucket}/{prefix}")
@@ -111,7 +133,7 @@ async def _page_of_gcs(fs: Any, bucket: str, prefix: str, after: str, token: str
         Entry(
             f"{bucket}/{item['name']}",
             int(item["size"]) if "size" in item else None,
-            item.get("etag") or item.get("generation") or item.get("md5Hash"),
+            version_of_details(item),
         )
         for item in answer.get("items") or []
     ]

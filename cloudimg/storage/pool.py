@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from cloudimg.errors import CloudimgError
@@ -21,6 +21,9 @@ _IDLE_S = 10.0
 """Longer than most pauses of a computation."""
 
 _Work = tuple[Future[Any], Callable[[], Any]]
+
+_current = threading.local()
+"""Its `pool` is the one that a thread belongs to."""
 
 
 class ThreadPool:
@@ -65,13 +68,39 @@ class ThreadPool:
             if self._n_threads >= self._most:
                 return future
             self._n_threads += 1
-        if not self._has_started_thread():
-            with self._changed:
-                self._n_threads -= 1
-                is_alone = self._n_threads == 0
-            while is_alone and (work := self._next(wait_s=0)) is not None:
-                self._run(work)
+        self._start_thread()
         return future
+
+    @contextmanager
+    def stepping_aside(self) -> Iterator[None]:
+        """Let another thread take the place of this one while it may wait for the pool.
+
+        Does nothing in threads that do not belong to the pool.
+        """
+        if getattr(_current, "pool", None) is not self:
+            yield
+            return
+        with self._changed:
+            has_work = len(self._queue) > self._n_idle
+            if not has_work:
+                self._n_threads -= 1  # otherwise it is the other thread that counts
+        if has_work:
+            self._start_thread()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_threads += 1
+
+    def _start_thread(self) -> None:
+        """Start a thread that is counted already, or do its work here."""
+        if self._has_started_thread():
+            return
+        with self._changed:
+            self._n_threads -= 1
+            is_alone = self._n_threads == 0
+        while is_alone and (work := self._next(wait_s=0)) is not None:
+            self._run(work)
 
     def _has_started_thread(self) -> bool:
         try:
@@ -81,6 +110,7 @@ class ThreadPool:
         return True
 
     def _work(self) -> None:
+        _current.pool = self
         while (work := self._next(wait_s=self._idle_s)) is not None:
             self._run(work)
             del work  # its result may be large, and this thread may wait for long
@@ -88,6 +118,9 @@ class ThreadPool:
     def _next(self, *, wait_s: float) -> _Work | None:
         """Take the next function from the queue; None, and one thread less, after a long wait."""
         with self._changed:
+            if self._n_threads > self._most and wait_s:  # one that stepped aside is back
+                self._n_threads -= 1
+                return None
             if not self._queue and wait_s:
                 self._n_idle += 1
                 self._changed.wait_for(lambda: self._queue or self._is_interrupted, wait_s)
@@ -112,6 +145,8 @@ class ThreadPool:
                     future.set_result(result)
         with self._changed:
             self._running.discard(future)
+        # The traceback of a failure has this frame, which must not lead back to the failure.
+        del work, future, function
 
     def interrupt(self) -> None:
         """Fail whatever is waited for, now and from now on, because the program ends."""

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from cloudimg.errors import ArgumentError
+from cloudimg.storage.put_parameters import are_only_of_puts
+
 _IGNORED = {
     # Options of s3fs about files, caches and uploads, which do not affect reading by ranges.
     "asynchronous",
@@ -126,13 +129,15 @@ def _is_translatable(options: Mapping[str, Any]) -> bool:
     client_kwargs = _section(options, "client_kwargs")
     config_kwargs = _section(options, "config_kwargs")
     known = (
-        (options, _IGNORED | _MAPPED),
+        (options, _IGNORED | _MAPPED | {"s3_additional_kwargs"}),
         (client_kwargs, _CLIENT),
         (config_kwargs, _CONFIG),
         (_section(config_kwargs, "s3"), {"addressing_style"}),
     )
-    return all(set(section) <= names for section, names in known) and all(
-        section.get("use_ssl", True) is True for section in (options, client_kwargs)
+    return (
+        all(set(section) <= names for section, names in known)
+        and all(section.get("use_ssl", True) is True for section in (options, client_kwargs))
+        and are_only_of_puts(options)  # which s3fs makes
     )
 
 
@@ -152,6 +157,16 @@ def _endpoint(session: Any, options: Mapping[str, Any], region: str | None) -> _
     if style == "auto" and (url or _configured_endpoint(session)):
         style = "path"  # botocore's choice where an endpoint is given
     return endpoint._replace(style=style)
+
+
+def configured_endpoint(profile: str | None) -> str | None:
+    """URL of the endpoint in the environment or the configuration of AWS's tools, if any."""
+    import botocore.session
+
+    # The handlers serve clients, and take 10 ms.
+    return _configured_endpoint(
+        botocore.session.Session(profile=profile, include_builtin_handlers=False)
+    )
 
 
 def _configured_endpoint(session: Any) -> str | None:
@@ -264,6 +279,7 @@ def _credentials(
             "token": client_kwargs.get("aws_session_token") or options.get("token"),
             "expires_at": None,
         }
+        _refuse_unsendable(fixed)
         return lambda: fixed, False
     source = session.get_credentials()
     if source is None:
@@ -273,14 +289,34 @@ def _credentials(
         # botocore renews credentials that are about to expire. obstore calls this again five
         # minutes before the given time, and so every minute.
         frozen = source.get_frozen_credentials()
-        return {
+        renewed = {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
             "expires_at": datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=6),
         }
+        _refuse_unsendable(renewed)
+        return renewed
 
+    if not hasattr(source, "refresh_needed"):
+        current()  # refuses them here, where the reason can be shown
     return current, False
+
+
+def _refuse_unsendable(credentials: Mapping[str, Any]) -> None:
+    """Refuse what no header can hold, and what makes obstore's Rust code panic.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for name, value in credentials.items():
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            what = "ends with white space" if value != value.rstrip() else "has a special character"
+            raise ArgumentError(
+                f"the AWS {name.replace('_', ' ')} {what}, which no request can carry: check where"
+                " it is read from"
+            )
 
 
 def _ca_bundle(path: str | None) -> bytes | None:

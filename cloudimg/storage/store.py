@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from cloudimg.__about__ import __version__
 from cloudimg.errors import (
     ArgumentError,
-    ClusterError,
     NotFoundError,
     ServerError,
     StorageError,
 )
-from cloudimg.settings import settings
+from cloudimg.storage.attempts import Attempts, interruptible, pause
 from cloudimg.storage.base import (
+    DANGLING,
     Backend,
     Blob,
+    Created,
     Data,
     Entry,
     IncompleteListingError,
-    NotMappableError,
+    Stored,
+    WriteGuard,
 )
 from cloudimg.storage.complete_listing import CompleteListing
-from cloudimg.storage.connections import shared_backends
+from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
+from cloudimg.storage.received import is_received
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
-T = TypeVar("T")
-
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 10.0
+_FLAT = ("file", "s3", "gs", "az", "abfs", "memory", "zip", "tar")
+"""Protocols whose listings are flat or cheap."""
 
 
 class Store:
@@ -62,14 +59,20 @@ class Store:
             repr(sorted(self.options.items(), key=lambda item: item[0])).encode()
         ).hexdigest()
         """Digest of the options, to distinguish stores within a process; never stored or shown."""
-        self._backends: list[Backend] | None = None
-        self._pid = 0
+        self._attempts = Attempts(location, self.options, self.identity)
+        self._guard: WriteGuard | None = None
 
     def __repr__(self) -> str:
         return f"Store({self.location.display(self.location.root)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (__version__, self.location, self.options)
+        return _unpickle, (self.location, self.options, self._guard)
+
+    def guarded(self, guard: WriteGuard) -> Store:
+        """The same store, to which nothing is written unless a guard allows each attempt."""
+        store = Store(self.location, self.options)
+        store._guard = guard
+        return store
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         # Options may be credentials: they never become part of a name.
@@ -103,39 +106,25 @@ class Store:
             Or a subclass of it, after retries where they can help.
         """
 
+        url = self.location.display(key)
+
         def request(backend: Backend) -> Blob:
             blob = backend.get(key, start, stop)
-            self._check_length(blob, key, start, stop)
+            check_length(blob, url, start, stop)
             if size_bytes is None:
                 return blob
-            return self._with_checked_size(backend, key, blob, stop, size_bytes, etag)
+            return with_checked_size(
+                blob,
+                backend=backend,
+                key=key,
+                url=url,
+                stop=stop,
+                size_bytes=size_bytes,
+                etag=etag,
+            )
 
         byte_range = None if start is None or stop is None else (start, stop)
-        return self._retried(request, byte_range)
-
-    def _with_checked_size(
-        self,
-        backend: Backend,
-        key: str,
-        blob: Blob,
-        stop: int | None,
-        size_bytes: int,
-        etag: str | None,
-    ) -> Blob:
-        """Return an answer that has the known size, or else the size that the object has now."""
-        last = size_bytes if stop is None else min(stop, size_bytes)
-        ends_there = blob.size_bytes == size_bytes or (
-            blob.size_bytes is None and blob.stop_bytes >= last
-        )
-        if ends_there or (etag and blob.etag and etag != blob.etag):
-            return blob
-        try:
-            now = backend.info(key).size_bytes
-        except StorageError:
-            return blob  # some servers allow nobody to ask for the size alone
-        if now == size_bytes:
-            raise self._short(key, blob, size_bytes)
-        return Blob(blob.data, blob.start_bytes, now, blob.etag)
+        return self._attempts.make(request, byte_range)
 
     def short_answer(self, key: str, blob: Blob) -> ServerError | None:
         """Return the error of an answer that ended before the object; None if it did not.
@@ -148,35 +137,13 @@ class Store:
             return None
         if size_bytes is None or size_bytes <= (blob.size_bytes or blob.stop_bytes):
             return None
-        return self._short(key, blob, size_bytes)
-
-    def _short(self, key: str, blob: Blob, size_bytes: int) -> ServerError:
-        url = self.location.display(key)
-        end = blob.stop_bytes if blob.size_bytes is None else blob.size_bytes
-        return ServerError(
-            f"the transfer of {url} ended at byte {end}, but the file has {size_bytes} bytes",
-            url=url,
-        )
-
-    def _check_length(self, blob: Blob, key: str, start: int | None, stop: int | None) -> None:
-        """Check that a transfer did not break off, which would look like the end of the object."""
-        if blob.size_bytes is None or blob.is_whole:
-            return
-        first = 0 if start is None else start if start >= 0 else max(0, blob.size_bytes + start)
-        last = blob.size_bytes if stop is None else min(stop, blob.size_bytes)
-        if (blob.start_bytes, blob.stop_bytes) != (first, max(first, last)):
-            url = self.location.display(key)
-            raise ServerError(
-                f"received bytes {blob.start_bytes}-{blob.stop_bytes} instead of {first}-{last}"
-                f" of {url}",
-                url=url,
-            )
+        return short_transfer(self.location.display(key), blob, size_bytes)
 
     def info(self, key: str) -> Entry:
         """Size and ETag of one object."""
-        return self._retried(lambda backend: backend.info(key), None)
+        return self._attempts.make(lambda backend: backend.info(key))
 
-    def put(self, key: str, data: Data) -> None:
+    def put(self, key: str, data: Data) -> str | None:
         """Store a whole object in one request: readers see either the old one or the new one.
 
         Parameters
@@ -187,6 +154,11 @@ class Store:
         data : bytes-like
             Content of the object.
 
+        Returns
+        -------
+        str or None
+            Version of the stored object, if the store reports it.
+
         Raises
         ------
         NoRoomError
@@ -196,10 +168,10 @@ class Store:
             impossible, as to http or into an archive.
         """
         self._refuse_unwritable(key)
-        self._retried(lambda backend: backend.put(key, data), None)
+        return self._send(key, data, lambda backend: backend.put(key, data)).etag
 
-    def create(self, key: str, data: Data) -> bool:
-        """Store an object unless the key exists; return whether this call stored it.
+    def create(self, key: str, data: Data) -> Created:
+        """Store an object unless the key exists; the result is true if this call stored it.
 
         If a response was lost and the request repeated, the first request may have stored the
         object. An existing object is therefore read back, and counts as stored by this call if it
@@ -212,12 +184,33 @@ class Store:
             As for `put`; also if the store cannot create an object only if it does not exist.
         """
         self._refuse_unwritable(key)
-        if self._retried(lambda backend: backend.create(key, data), None):
-            return True
+        stored = self._send(key, data, lambda backend: backend.create(key, data))
+        if stored.is_new:
+            return Created(is_new=True, etag=stored.etag)
         try:
-            return bytes(self.get(key).data) == data
+            blob = self.get(key)
         except NotFoundError:
-            return False
+            return Created(is_new=False, etag=None)
+        if bytes(blob.data) == data:
+            return Created(is_new=True, etag=blob.etag)
+        return Created(is_new=False, etag=blob.etag, found=blob.data)
+
+    def _send(self, key: str, data: Data, request: Callable[[Backend], Stored]) -> Stored:
+        """Store an object, and again where the store received other bytes than were sent."""
+
+        def send(backend: Backend) -> Stored:
+            stored = request(backend)
+            store = (self.location, self.identity)
+            if not is_received(store, stored, data, lambda: backend.get(key, None, None).data):
+                url = self.location.display(key)
+                raise ServerError(f"the bytes of {url} changed on their way to the store", url=url)
+            return stored
+
+        return self._attempts.write(send, self._guard)
+
+    def replaces_existing(self, key: str, data: Data) -> bool:
+        """Create an object that exists, and return whether the store ignored that it does."""
+        return self._attempts.write(lambda backend: backend.create(key, data), self._guard).is_new
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error. Empty local folders remain.
@@ -228,7 +221,7 @@ class Store:
         """
         if keys:
             self._refuse_unwritable(keys[0])
-            self._retried(lambda backend: backend.delete(keys), None)
+            self._attempts.write(lambda backend: backend.delete(keys), self._guard, deletes=True)
 
     def _refuse_unwritable(self, key: str) -> None:
         location = self.location
@@ -248,6 +241,8 @@ class Store:
         depth: int | None,
         *,
         end_checks: list[Future[None]] | None = None,
+        n_below: int = 0,
+        with_dangling: bool = False,
     ) -> Iterator[list[Entry]]:
         """List objects whose key begins with `stem`, in batches.
 
@@ -260,6 +255,11 @@ class Store:
             caller does next. Its future is appended, and raises `IncompleteListingError` where
             objects are missing: then the caller lists again without this argument. By default, the
             end is checked before the iteration ends.
+        n_below : int
+            Number of objects deeper than `depth` to list, too, if there are as many; 0 unless
+            `lists_below`.
+        with_dangling : bool
+            Whether to list symbolic links that lead to nothing, with `DANGLING` as their ETag.
 
         Raises
         ------
@@ -267,61 +267,29 @@ class Store:
             Also if the store answers with pages that are not the listing.
         """
         listing = CompleteListing(
-            self._connected(), folder, stem, depth, self.location.display(folder), self.pause
+            self._attempts.backends(),
+            folder,
+            stem,
+            depth,
+            self.location.display(folder),
+            pause,
+            n_below=n_below,
         )
-        batches = listing.batches()
+        batches = interruptible(listing.batches())
+        drops_dangling = self.location.protocol == "file" and not with_dangling
         for batch in batches:
             if batch is not None:
+                if drops_dangling:
+                    batch = [entry for entry in batch if entry.etag != DANGLING]
                 yield batch
             elif end_checks is not None:
                 end_checks.append(engine().fetch(partial(_check_end, batches)))
                 return
 
-    def _retried(self, request: Callable[[Backend], T], byte_range: tuple[int, int] | None) -> T:
-        for attempt in range(settings().attempts):
-            try:
-                with engine().requests:
-                    return self._first_able(request)
-            except ServerError as exc:
-                # Without the traceback, whose frames would keep the data of the request alive.
-                failure = exc.with_traceback(None)
-            except StorageError as exc:
-                if exc.byte_range is None:
-                    exc.byte_range = byte_range
-                raise
-            self.pause(failure, attempt, byte_range)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def pause(
-        self, failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None
-    ) -> None:
-        """Wait after a failed attempt, counted from 0; raise after the last one."""
-        attempts = settings().attempts
-        if attempt + 1 == attempts:
-            raise ServerError(
-                f"{failure.message}; gave up after {attempts} attempts",
-                url=failure.url,
-                byte_range=byte_range,
-                cause=failure.cause,
-            )
-        # Full jitter: a thousand workers that were throttled at once must not retry at once.
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
-        time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
-
-    def _first_able(self, request: Callable[[Backend], T]) -> T:
-        """The result of the first backend that can express a request."""
-        for backend in self._connected():
-            try:
-                return request(backend)
-            except NotMappableError:
-                continue
-        raise StorageError(f"no backend of {self} supports this request")
-
-    def _connected(self) -> list[Backend]:
-        if self._backends is None or self._pid != os.getpid():
-            self._backends = shared_backends(self.location, self.options, self.identity)
-            self._pid = os.getpid()
-        return self._backends
+    @property
+    def lists_below(self) -> bool:
+        """Whether all of a folder can be listed without a request for each folder below it."""
+        return self.location.protocol in _FLAT
 
 
 def _check_end(rest: Iterator[list[Entry] | None]) -> None:
@@ -329,19 +297,6 @@ def _check_end(rest: Iterator[list[Entry] | None]) -> None:
         raise IncompleteListingError
 
 
-def _unpickle(version: str, location: Location, options: Mapping[str, Any]) -> Store:
-    """The store that another process pickled.
-
-    All work that reads or writes on a worker includes a store, so this is where different versions
-    of cloudimg are detected, which would not understand each other's messages.
-
-    Raises
-    ------
-    ClusterError
-    """
-    if version != __version__:
-        raise ClusterError(
-            f"this process has cloudimg {__version__}, the process that sent the work has"
-            f" {version}: install the same version in both places"
-        )
-    return Store(location, options)
+def _unpickle(location: Location, options: Mapping[str, Any], guard: WriteGuard | None) -> Store:
+    store = Store(location, options)
+    return store if guard is None else store.guarded(guard)

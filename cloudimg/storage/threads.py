@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from cloudimg.operating_system import open_files_limit, run_after_fork
@@ -108,6 +109,10 @@ class Engine:
         These threads are separate, because the reader may use cloudimg and wait for the others.
         """
         return self._readers.submit(function)
+
+    def running_user_code(self) -> AbstractContextManager[None]:
+        """Entered by a thread for a user's function, which may use cloudimg and wait for it."""
+        return self._fetchers.stepping_aside()
 
     def decode(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which needs CPU time, in a decoding thread."""

@@ -19,6 +19,19 @@ _SECRET_QUERY = re.compile(
     r"(?i)([?&](?:[^=&#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#\s]*)=)"
     r"[^&#\s]*"
 )
+_WEB_URL = re.compile(r"(?i)https?://[^\s'\"<>]+")
+_QUERY_PART = re.compile(r"([?&])([^?&=#]*)(?:(=)([^&#]*))?")
+_FIELD_OR_WILDCARD = re.compile(r"[*?]*|\{[^{}]*\}")
+_HARMLESS = {
+    *("file", "filename", "path", "name", "object", "prefix", "delimiter", "image", "img", "fif"),
+    *("format", "fmt", "raw", "download", "dl", "alt", "version", "versionid", "generation", "v"),
+    *("series", "level", "page", "plane", "channel", "region", "size", "width", "height", "n"),
+    *("well", "field", "site", "row", "col", "time", "date", "year", "month", "day", "scene"),
+    *("t", "c", "z", "y", "x", "s", "w", "h", "list-type", "max-keys", "start-after", "marker"),
+    *("encoding-type", "fetch-owner", "partnumber", "uploads", "acl", "tagging"),
+}
+"""Parameters of a query that name or describe what is requested. Values of others may be secrets:
+there is no end of names for them (code, access, jwt, ...)."""
 _PARAMETER = re.compile(r"([?&])([^?&=#\s]+)=[^?&#\s]*")
 _OF_SIGNATURES = {
     *("expires", "policy", "awsaccesskeyid", "googleaccessid"),  # CloudFront, S3, Google
@@ -32,6 +45,7 @@ _ALIASES = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _USERINFO = re.compile(r"://[^/\s]*@")
 _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
 """Protocols of fsspec whose URLs are paths only; all others begin with a host or bucket."""
+_LATER_PROTOCOL = re.compile(r"::([A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,6 +68,12 @@ class Location:
 
     def __repr__(self) -> str:
         return f"Location({self.display(self.root)})"
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether the objects are local files, or lie in a local archive or in memory."""
+        protocols = {self.protocol, *_LATER_PROTOCOL.findall(self.after)}
+        return protocols <= _WITHOUT_HOST - {"reference"}
 
     def url(self, key: str) -> str:
         """URL of an object, whose `key` is its path below ``protocol://``."""
@@ -147,8 +167,25 @@ def _absolute(path: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Remove user names, passwords, tokens and signatures from a URL or message."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+    """Remove what may be a secret from a URL or message.
+
+    These are user names and passwords, values of a query that have the name of a secret, and, in
+    URLs of web servers, all values of a query whose names are not known to be harmless.
+    """
+    text = _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+    return _WEB_URL.sub(_with_harmless_query, text) if "?" in text else text
+
+
+def _with_harmless_query(url: re.Match[str]) -> str:
+    address, mark, query = url[0].partition("?")
+    return address + _QUERY_PART.sub(_hide_unknown, mark + query)
+
+
+def _hide_unknown(part: re.Match[str]) -> str:
+    separator, name, equals, value = part.groups()
+    if name.lower() in _HARMLESS or _FIELD_OR_WILDCARD.fullmatch(value or name):
+        return part[0]
+    return f"{separator}{name}=***" if equals else f"{separator}***"
 
 
 def unsigned(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,28 @@ def test_a_web_server_that_ignores_ranges(tmp_path: Path) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("name", ["code", "access", "jwt", "Policy", ""])
+def test_no_value_of_a_query_is_stored_or_shown(
+    httpd: WebServer, bucket: str, tmp_path: Path, name: str
+) -> None:
+    (httpd.root / bucket).mkdir()
+    for z in range(2):
+        (httpd.root / bucket / f"z{z}.tif").write_bytes(TILED)
+    query = f"{name}=very-secret" if name else "very-secret"
+    urls = [f"{httpd.endpoint}/{bucket}/z{z}.tif?{query}" for z in range(2)]
+    image = cloudimg.open(urls)
+    result = cloudimg.migrate(urls, tmp_path / "copy.zarr")
+    shown = [repr(image), str(image.to_dask().dask), str(image.attrs), repr(result)]
+    with pytest.raises(NotFoundError) as caught:
+        cloudimg.open([*urls, urls[0].replace("z0", "none")]).read()
+    shown.append("".join(traceback.format_exception(caught.value)))
+    assert not any("very-secret" in text for text in shown)
+    stored = [path.read_bytes() for path in (tmp_path / "copy.zarr").rglob("*") if path.is_file()]
+    assert stored
+    assert not any(b"very-secret" in data for data in stored)
+    assert cloudimg.verify(tmp_path / "copy.zarr", against_source=True, source=urls).is_verified
 
 
 def test_http_query_is_part_of_the_url(httpd: WebServer, bucket: str) -> None:
@@ -615,6 +638,11 @@ def test_filesystems_with_a_host_in_the_url() -> None:
             "not found: https://h/a?sig=*** (404); near: b",
         ),
         ("s3://bucket/key?x=1", "s3://bucket/key?x=1"),
+        ("https://h/a?code=SECRET&v=1&z={z}", "https://h/a?code=***&v=1&z={z}"),
+        ("https://h/a.tif?SECRET", "https://h/a.tif?***"),
+        ("at 'https://h/a?access=SECRET', byte 1?", "at 'https://h/a?access=***', byte 1?"),
+        ("https://h/a?file=x_{z}.tif&jwt=SECRET#f", "https://h/a?file=x_{z}.tif&jwt=***#f"),
+        ("simplecache::https://h/a?n={c}&k{c}=SECRET", "simplecache::https://h/a?n={c}&k{c}=***"),
     ],
 )
 def test_redaction(text: str, expected: str) -> None:
@@ -746,7 +774,7 @@ def test_credentials_that_appear_later_are_used(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     store = Store(split_url(public_file)[0])
-    store._connected()
+    shared_backends(store.location, store.options, store.identity)
     monkeypatch.setenv("AWS_ENDPOINT_URL", meter.endpoint)
     np.testing.assert_array_equal(cloudimg.open(public_file).read(), PIXELS)
 

@@ -1,6 +1,7 @@
 """Files of which exactly one thing was removed, or to which one was added: by seed.
 
-The recipe of a case says what was done, to which file and where.
+The recipe of a case says what was done, to which file and where. Stores that do something wrong are
+in `faulty_store`.
 """
 
 from __future__ import annotations

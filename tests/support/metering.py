@@ -37,9 +37,10 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -262,6 +263,8 @@ class Message:
     body: bytes = b""
     etag: str = ""
     """Of the body."""
+    traits: set[str] = field(default_factory=set)
+    """What kind of store it came to, see `TRAITS`."""
 
     @property
     def bucket(self) -> str:
@@ -417,10 +420,15 @@ ALTERED: Mapping[str, Callable[[str], str] | None] = {
     "ended": _ended,
     "other-bucket": _of_another_bucket,
     "half": lambda text: text[: len(text) // 2],
+    "undeleted": None,
 }
-"""body: `Fault.body` instead. short: half the bytes, with a Content-Length of that half; the
-Content-Range is that of all. short-whole: so, with status 200 and no Content-Range. short-range:
-so, with a Content-Range by which the file ends there. The others alter the document of a listing.
+SUMS = ("content-md5", "x-amz-content-sha256")
+TRAITS = ("unconditional", "kms", "parts")
+"""body: `Fault.body` instead, and the store does what was asked only with `apply`. short: half the
+bytes, with a Content-Length of that half; the Content-Range is that of all. short-whole: so, with
+status 200 and no Content-Range. short-range: so, with a Content-Range by which the file ends there.
+undeleted: the answer to DeleteObjects says `Fault.code` of the first object. The others alter the
+document of a listing.
 """
 
 
@@ -432,11 +440,15 @@ class Fault:
     """A regular expression, searched in ``METHOD /bucket/key``; a listing is ``GET /bucket/``."""
     kind: str = "status"
     """status: answer `status`. reset: drop the connection without an answer. truncate: close it
-    after half the body. stall: never answer. slow: drip the body over `seconds`. The others are
-    complete answers of HTTP with the status of the right one: see `ALTERED`."""
+    after half the body. stall: never answer. hold: answer after `Meter.release`. slow: drip the
+    body over `seconds`. flip: another bit at `at`, in the body of a PUT or in that of the answer to
+    a GET. The others are complete answers of HTTP with the status of the right one (`ALTERED`) or
+    say what kind of store this is (`TRAITS`), and then the rules after them apply too.
+    unconditional: If-Match and If-None-Match are ignored. kms: ETags look like MD5s and are none.
+    parts: they are those of multipart uploads."""
     status: int = 503
     code: str = ""
-    """Of the answer with `status`; S3's usual one for it without."""
+    """Of the answer with `status`, S3's usual one for it without; for undeleted: of the object."""
     times: int | None = None
     """How often the rule fires before it is spent; None for always."""
     probability: float = 1.0
@@ -444,13 +456,22 @@ class Fault:
     """Number of matching requests that pass first."""
     seconds: float = 2.0
     apply: bool = False
-    """For status, reset and stall: whether the store carries out the request nevertheless."""
+    """For status, reset, stall, hold and body: whether the store carries out the request, and at
+    once. Without, a request that is held is carried out when it is released."""
     body: str = ""
     """For kind body: all that is answered, with status 200."""
     begins_at: str = ""
     """Only listings of which all names would come at or after this key."""
+    at: int | None = None
+    """For flip: which byte of the body; the middle one without."""
+    unchecked: bool = False
+    """For flip: whether the store ignores the checksums that came with a PUT."""
+    header: str = ""
+    """Only requests with a header like this; a regular expression, searched in ``name: value``."""
+    without: str = ""
+    """Only requests without a header like this."""
 
-    KINDS = ("status", "reset", "truncate", "stall", "slow", *ALTERED)
+    KINDS = ("status", "reset", "truncate", "stall", "hold", "slow", "flip", *ALTERED, *TRAITS)
 
     def __post_init__(self) -> None:
         if self.kind not in self.KINDS:
@@ -463,6 +484,10 @@ class Fault:
             return False
         if self.begins_at and first_name(message) < self.begins_at:
             return False
+        if self.header and not has_header(message, self.header):
+            return False
+        if self.without and has_header(message, self.without):
+            return False
         if self.skip:
             self.skip -= 1
             return False
@@ -471,6 +496,11 @@ class Fault:
         if self.times:
             self.times -= 1
         return True
+
+
+def has_header(message: Message, pattern: str) -> bool:
+    lines = (f"{name}: {value}" for name, value in message.headers.items())
+    return any(re.search(pattern, line, re.IGNORECASE) for line in lines)
 
 
 class Server:
@@ -482,6 +512,8 @@ class Server:
         self.faults: list[Fault] = []
         self.random = random.Random(0)
         self.log: list[LogEntry] = []
+        self.held: list[tuple[Message, Callable[[], None]]] = []
+        """Requests that wait for their release, and what is done then."""
 
     def enter(self, message: Message) -> LogEntry:
         """Begin the request's line in the log."""
@@ -501,9 +533,35 @@ class Server:
         return entry
 
     def fault_for(self, message: Message) -> Fault | None:
-        return next((f for f in self.faults if f.fires(message, self.random.random)), None)
+        for fault in self.faults:
+            if fault.fires(message, self.random.random):
+                if fault.kind not in TRAITS:
+                    return fault
+                message.traits.add(fault.kind)
+        return None
 
     def answer(self, message: Message) -> Response:
+        """Carry out a request, as the kind of store that the traits say."""
+        if "unconditional" in message.traits:
+            for name in ("if-match", "if-none-match"):
+                message.headers.pop(name, None)
+        suffix = "-3" if "parts" in message.traits else ""
+        if not message.traits & {"kms", "parts"}:
+            return self.right_answer(message)
+        if "if-match" in message.headers:
+            expected = message.headers["if-match"].strip('"').removesuffix(suffix)
+            message.headers["if-match"] = expected[::-1]
+        response = self.right_answer(message)
+        if "ETag" in response.headers:
+            etag = response.headers["ETag"].strip('"')
+            response.headers["ETag"] = f'"{etag[::-1]}{suffix}"'
+        elif not message.key:
+            etags = re.compile(rb'(<ETag>"?)([0-9a-f]{32})')
+            listed = etags.sub(lambda m: m[1] + m[2][::-1] + suffix.encode(), bytes(response.body))
+            response.body = listed
+        return response
+
+    def right_answer(self, message: Message) -> Response:
         operations = OBJECT_OPERATIONS if message.key else BUCKET_OPERATIONS
         # A parameter that is not known makes another operation of it, which is not ours to guess.
         others = {name for name in message.query.keys() - PLAIN_PARAMETERS if name[:2] != "X-"}
@@ -555,8 +613,15 @@ class Server:
         decoded = message.headers.get("x-amz-decoded-content-length")
         if decoded is not None and int(decoded) != len(message.body):
             raise S3Error(400, "IncompleteBody")
-        if message.headers.get("if-none-match") == "*" and message.key in bucket.objects:
+        before = bucket.objects.get(message.key)
+        if message.headers.get("if-none-match") == "*" and before is not None:
             raise S3Error(412)
+        expected = message.headers.get("if-match")
+        if expected is not None and before is None:
+            raise S3Error(404)
+        if before is not None and expected not in (None, "*", before.etag, before.etag.strip('"')):
+            raise S3Error(412)
+        check_sums(message)
         stored = Stored(len(message.body), message.etag, time.time(), message.body)
         bucket.put(message.key, stored)
         return Response(200, {"ETag": stored.etag})
@@ -615,6 +680,13 @@ class Server:
             case "POST", "faults":
                 self.faults = [Fault(**rule) for rule in json.loads(message.body)]
                 self.random.seed(0)
+            case "POST", "release":
+                waiting, self.held = self.held, []
+                for _, go_on in waiting:
+                    go_on()
+            case "GET", "held":
+                waiting_for = [f"{m.method} {m.path}" for m, _ in self.held]
+                return Response(200, {}, json.dumps(waiting_for).encode())
             case "PUT", "objects":
                 bucket = self.buckets.setdefault(name, Bucket())
                 if key:
@@ -680,12 +752,50 @@ def shortened(kind: str, right: Response) -> Response:
     return Response(status, headers, right.body[:n])
 
 
+def flipped(body: bytes | memoryview, at: int | None) -> bytes:
+    """The same bytes but for one bit."""
+    changed = bytearray(body)
+    if changed:
+        changed[len(changed) // 2 if at is None else at] ^= 0x10
+    return bytes(changed)
+
+
+def check_sums(message: Message) -> None:
+    """Compare a body with the checksums in its headers, as S3 does; those of trailers are not."""
+    body, headers = message.body, message.headers
+    sums = {
+        "content-md5": bytes.fromhex(message.etag.strip('"')),
+        "x-amz-checksum-crc32": zlib.crc32(body).to_bytes(4, "big"),
+        "x-amz-checksum-sha1": hashlib.sha1(body, usedforsecurity=False).digest(),
+        "x-amz-checksum-sha256": hashlib.sha256(body).digest(),
+    }
+    for name, value in sums.items():
+        if name in headers and base64.b64decode(headers[name]) != value:
+            raise S3Error(400, "BadDigest")
+    signed = headers.get("x-amz-content-sha256", "")
+    if re.fullmatch("[0-9a-f]{64}", signed) and signed != sums["x-amz-checksum-sha256"].hex():
+        raise S3Error(400, "XAmzContentSHA256Mismatch")
+
+
+def received_flipped(message: Message, fault: Fault) -> Message:
+    """A PUT as it arrives with another bit."""
+    body = flipped(message.body, fault.at)
+    headers = dict(message.headers)
+    if fault.unchecked:
+        for name in list(headers):
+            if name.startswith("x-amz-checksum-") or name in SUMS:
+                del headers[name]
+    return replace(message, body=body, etag=etag_of(body), headers=headers)
+
+
 def altered(fault: Fault, right: Response) -> Response:
     """A complete answer in place of the right one."""
-    if fault.kind == "body":
-        return Response(200, {"Content-Type": "application/xml"}, fault.body.encode())
     if fault.kind.startswith("short"):
         return shortened(fault.kind, right)
+    if fault.kind == "undeleted":
+        error = rf"<Error>\1<Code>{fault.code}</Code><Message>still there</Message></Error>"
+        text = re.sub("<Deleted>(.*?)</Deleted>", error, bytes(right.body).decode(), count=1)
+        return Response(right.status, right.headers, text.encode())
     alter = ALTERED[fault.kind]
     assert alter is not None
     return Response(right.status, right.headers, alter(bytes(right.body).decode()).encode())
@@ -833,10 +943,29 @@ class Connection(asyncio.Protocol):
                 self.server.answer(message)
             if fault.kind == "reset":
                 self.reset()
+        elif fault.kind == "hold":
+            # The store acts at the release, even where the client has left by then.
+            right = self.server.answer(message) if fault.apply else None
+            go_on = partial(self.go_on, message, right)
+            self.server.held.append((message, go_on))
+        elif fault.kind == "flip" and message.method == "PUT":
+            self.send(message, self.server.answer(received_flipped(message, fault)))
+        elif fault.kind == "flip":
+            right = self.server.answer(message)
+            right.body = flipped(right.body, fault.at)
+            self.send(message, right)
+        elif fault.kind == "body":
+            if fault.apply:
+                self.server.answer(message)
+            instead = Response(200, {"Content-Type": "application/xml"}, fault.body.encode())
+            self.send(message, instead)
         elif fault.kind in ALTERED:
             self.send(message, altered(fault, self.server.answer(message)))
         else:
             self.send(message, self.server.answer(message), fault)
+
+    def go_on(self, message: Message, right: Response | None) -> None:
+        self.send(message, right or self.server.answer(message))
 
     def reset(self) -> None:
         # Without lingering the kernel sends RST in place of an orderly FIN.
@@ -1021,6 +1150,14 @@ class Meter:
     def faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rules by which requests go wrong: dicts with the fields of `Fault`."""
         self._call("POST", "faults", json.dumps(list(rules)).encode())
+
+    def held(self) -> list[str]:
+        """The requests that a rule holds, each as ``METHOD /bucket/key``."""
+        return list(json.loads(self._call("GET", "held")))
+
+    def release(self) -> None:
+        """Let the store carry out and answer all that is held, in the order in which it came."""
+        self._call("POST", "release")
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Traffic]:

@@ -1,0 +1,168 @@
+"""`Attempts`: requests to one store, by the first backend that is able, and repeated if need be."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from cloudimg.errors import ServerError, StorageError
+from cloudimg.settings import settings
+from cloudimg.storage.base import Backend, NotMappableError, WriteGuard
+from cloudimg.storage.connections import shared_backends
+from cloudimg.storage.failures import cause_text
+from cloudimg.storage.threads import engine
+from cloudimg.storage.urls import Location
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+
+
+class Attempts:
+    """Makes the requests of a store, which connects at the first one in each process.
+
+    Parameters
+    ----------
+    location : Location
+    options : mapping
+        fsspec's ``storage_options``.
+    identity : str
+        Digest of the options.
+    """
+
+    def __init__(self, location: Location, options: Mapping[str, Any], identity: str) -> None:
+        self._location = location
+        self._options = options
+        self._identity = identity
+        self._backends: list[Backend] | None = None
+        self._pid = 0
+
+    def backends(self) -> list[Backend]:
+        """The backends of this process that can serve the location, fastest first."""
+        if self._backends is None or self._pid != os.getpid():
+            self._backends = shared_backends(self._location, self._options, self._identity)
+            self._pid = os.getpid()
+        return self._backends
+
+    def write(
+        self, request: Callable[[Backend], T], guard: WriteGuard | None, *, deletes: bool = False
+    ) -> T:
+        """Make a request that changes objects, if a guard allows each attempt."""
+        if guard is None:
+            return self.make(request)
+
+        def attempt(backend: Backend) -> T:
+            try:
+                return request(backend)
+            except ServerError as exc:
+                if not exc.is_answered:
+                    guard.has_no_answer()
+                raise
+
+        with guard.writing():
+            return self.make(attempt, before_attempt=partial(guard.check, in_store=deletes))
+
+    def make(
+        self,
+        request: Callable[[Backend], T],
+        byte_range: tuple[int, int] | None = None,
+        before_attempt: Callable[[], None] | None = None,
+    ) -> T:
+        """Make a request, several times if need be.
+
+        Parameters
+        ----------
+        request : callable
+            Makes it by a backend.
+        byte_range : tuple of int, optional
+            The bytes that are requested, for messages.
+        before_attempt : callable, optional
+            Called before each attempt; raises if it must not be made.
+
+        Raises
+        ------
+        StorageError
+        """
+        for attempt in range(settings().attempts):
+            if before_attempt is not None:
+                before_attempt()
+            try:
+                return self._attempt(request)
+            except ServerError as exc:
+                # Without the traceback, whose frames would keep the data of the request alive.
+                failure = exc.with_traceback(None)
+            except StorageError as exc:
+                if exc.byte_range is None:
+                    exc.byte_range = byte_range
+                raise
+            pause(failure, attempt, byte_range)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _attempt(self, request: Callable[[Backend], T]) -> T:
+        def attempt() -> T:
+            with engine().requests:
+                return self._first_able(request)
+
+        return run_interruptible(attempt)
+
+    def _first_able(self, request: Callable[[Backend], T]) -> T:
+        """The result of the first backend that can express a request."""
+        for backend in self.backends():
+            try:
+                return request(backend)
+            except NotMappableError:
+                continue
+            except BaseException as exc:
+                if type(exc).__name__ != "PanicException":  # obstore's, which is not an Exception
+                    raise
+                url = self._location.display(self._location.root)
+                failure = StorageError(
+                    f"the client library for {url} failed: check its storage_options and the"
+                    " environment variables for its store",
+                    url=url,
+                    cause=cause_text(exc),
+                )
+            raise failure
+        url = self._location.display(self._location.root)
+        raise StorageError(f"no backend of {url} supports this request", url=url)
+
+
+def pause(
+    failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None
+) -> None:
+    """Wait after a failed attempt, counted from 0; raise after the last one."""
+    attempts = settings().attempts
+    if attempt + 1 == attempts:
+        raise ServerError(
+            f"{failure.message}; gave up after {attempts} attempts",
+            url=failure.url,
+            byte_range=byte_range,
+            cause=failure.cause,
+        )
+    # Full jitter: a thousand workers that were throttled at once must not retry at once.
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
+    time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
+
+
+def run_interruptible(request: Callable[[], T]) -> T:
+    """The result of a request, which another thread makes in place of the main thread.
+
+    Ctrl-C interrupts the main thread while it waits for another thread, but not while it waits for
+    a store.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return engine().fetch_window(request).result()
+    return request()
+
+
+def interruptible(batches: Iterator[T]) -> Iterator[T]:
+    """The same batches, each of which is awaited as by `run_interruptible`."""
+    end = object()
+    while (batch := run_interruptible(lambda: next(batches, end))) is not end:
+        yield cast(T, batch)
