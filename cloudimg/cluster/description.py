@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cloudimg.checked_json import checked_list, checked_text, damage
 from cloudimg.cluster.launcher import Launcher
 from cloudimg.errors import ArgumentError
 from cloudimg.operating_system import require_posix
@@ -47,6 +49,11 @@ _FIELDS = {
 }
 """Required fields of each kind of description, and their types."""
 _TERRAFORM_TIMEOUT_S = 60
+_TEXT = re.compile(r"[!-~]+")
+"""Printable ASCII without blanks: identifiers, URLs, addresses, base64."""
+_MOST_TEXTS = 256
+_MOST_CHARACTERS = 2**14
+_MOST_FILE_CHARACTERS = 2**20
 
 DescriptionSource = Mapping[str, Any] | str | os.PathLike[str]
 """A description, a file that holds it, or the folder of a Terraform module."""
@@ -77,7 +84,9 @@ def read_description(source: DescriptionSource) -> Mapping[str, Any]:
         content = value if isinstance(value, Mapping) else {}
     where = "the description of the cluster" if isinstance(source, Mapping) else str(source)
     kind = content.get("kind")
-    if content.get("version") != _VERSION or not isinstance(kind, str) or kind not in _FIELDS:
+    version = content.get("version")
+    is_known = version == _VERSION and not isinstance(version, bool)
+    if not is_known or not isinstance(kind, str) or kind not in _FIELDS:
         raise ArgumentError(
             f"{where} is not the output {OUTPUT!r} of cloudimg's Terraform modules (version"
             f" {_VERSION}, kind {' or '.join(_FIELDS)}): make it with"
@@ -86,7 +95,29 @@ def read_description(source: DescriptionSource) -> Mapping[str, Any]:
     for name, required in _FIELDS[kind].items():
         if not isinstance(content.get(name), required):
             raise ArgumentError(f"{where}: {name} is missing or is not a {required.__name__}")
+        _check_texts(content[name], name, where)
     return content
+
+
+def _check_texts(value: Any, name: str, where: str) -> None:
+    """Check names, addresses and the like, which become parts of requests.
+
+    Raises
+    ------
+    ArgumentError
+        If one is empty, too long, or has characters that none of them has.
+    """
+    invalid = ""
+    try:
+        texts = [value] if isinstance(value, str) else checked_list(value, name, most=_MOST_TEXTS)
+        for text in texts:
+            checked_text(text, name, most=_MOST_CHARACTERS, pattern=_TEXT)
+            if ".." in text.split("/"):
+                raise ValueError(f"{name} has a part '..'")
+    except ValueError as exc:
+        invalid = damage(exc)
+    if invalid:
+        raise ArgumentError(f"{where}: {invalid}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -94,7 +125,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     invalid = None
     try:
         content = json.loads(text)
-    except ValueError as exc:  # not chained, because it holds the text
+    except (ValueError, RecursionError) as exc:  # not chained, because it holds the text
         invalid = ArgumentError(f"{path} is not valid JSON: {exc}", cause=cause_text(exc))
     if invalid is not None:
         raise invalid
@@ -105,7 +136,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_FILE_CHARACTERS + 1)
+        if len(text) <= _MOST_FILE_CHARACTERS:
+            return text
+        error = ArgumentError(f"{path} is larger than any description of a cluster")
     except (OSError, UnicodeDecodeError) as exc:  # not chained: the latter holds the content
         error = ArgumentError(f"{path} cannot be read: {exc}", cause=cause_text(exc))
     raise error

@@ -1,14 +1,16 @@
 """Certificates of one job: its client, scheduler and workers talk only to peers that have one.
 
-Each of the three roles has a key of its own, so that what a worker reads cannot take the place of
-the scheduler's or the client's key.
+Each of the three roles has a key of its own. One authority signs the scheduler's certificate, and
+another the client's and the workers'. The client trusts the first one only, so no worker can take
+the place of the scheduler, to which the client sends code and credentials. The certificate of a
+client is not good for a server.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 _VALID_DAYS = 365
-_AUTHORITY = "cloudimg job"
+_OF_SCHEDULER, _OF_OTHERS = "cloudimg job scheduler", "cloudimg job"
+"""Names of the authorities."""
+_TRUSTED = {
+    "client": (_OF_SCHEDULER,),
+    "scheduler": (_OF_OTHERS,),
+    "worker": (_OF_SCHEDULER, _OF_OTHERS),
+}
+"""By role, the authorities that have signed the certificates of its peers."""
 _KEY_USAGE = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
     *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -27,12 +36,12 @@ _KEY_USAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The certificate of one role with its key, and the authority to trust, as PEM: mutual TLS."""
+    """The certificate of one role with its key, and whom it trusts, as PEM: mutual TLS."""
 
     certificate: str = field(repr=False)
     key: str = field(repr=False)
     authority: str = field(repr=False)
-    """The certificate that has signed those of all roles of the job."""
+    """The certificates of the authorities that have signed those of its peers."""
 
     def security(self) -> Security:
         """Value for ``distributed.Client(..., security=)``."""
@@ -70,7 +79,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class JobTls:
-    """The certificates of a job, signed by an authority that exists for this job only."""
+    """The certificates of a job, signed by authorities that exist for this job only."""
 
     client: Tls
     scheduler: Tls
@@ -86,7 +95,7 @@ class JobTls:
             If the package cryptography is not installed.
         """
         try:
-            return cls(*(Tls(*each) for each in _signed(cls.__dataclass_fields__)))
+            return cls(**{role: Tls(*each) for role, each in zip(_TRUSTED, _signed(), strict=True)})
         except ImportError as exc:
             raise ClusterError(
                 "certificates are made by the package cryptography: pip install cryptography"
@@ -97,12 +106,13 @@ class JobTls:
         return {"scheduler": self.scheduler, "worker": self.worker}
 
 
-def _signed(roles: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """For each role, a certificate, its key, and the authority that signed it, whose key is lost.
+def _signed() -> Iterator[tuple[str, str, str]]:
+    """For each role, a certificate, its key, and the authorities that it trusts.
 
-    On the curve P-256, whose certificates are small: two of them and a key fit into 4 KB, the
-    largest standard parameter of AWS Systems Manager. The extensions are those that Python 3.13
-    demands (``ssl.VERIFY_X509_STRICT``; RFC 5280, section 4.2).
+    The keys of the authorities are lost. On the curve P-256, whose certificates are small: three of
+    them and a key fit into 4 KB, the largest standard parameter of AWS Systems Manager. The
+    extensions are those that Python 3.13 demands (``ssl.VERIFY_X509_STRICT``; RFC 5280, section
+    4.2).
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -112,31 +122,32 @@ def _signed(roles: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         NoEncryption,
         PrivateFormat,
     )
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     now = datetime.datetime.now(datetime.UTC)
-    authority_key = ec.generate_private_key(ec.SECP256R1())
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in (_OF_SCHEDULER, _OF_OTHERS)}
 
-    def certificate(role: str, key: Any) -> Any:
-        is_authority = key is authority_key
-        issuer, subject = (
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-            for name in (_AUTHORITY, role)
-        )
+    def certificate(subject: str, issuer: str, key: Any) -> Any:
+        is_authority = subject == issuer
         usage = dict.fromkeys(_KEY_USAGE, False) | {
             "key_cert_sign": is_authority,
             "digital_signature": not is_authority,
         }
-        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-        extensions = (
+        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[issuer].public_key())
+        extensions: list[tuple[Any, bool]] = [
             (x509.BasicConstraints(ca=is_authority, path_length=None), True),
             (x509.KeyUsage(**usage), True),
             (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
             (by, False),
-        )
+        ]
+        if not is_authority:
+            # Schedulers and workers are servers, and connect to each other.
+            servers = [] if subject == "client" else [ExtendedKeyUsageOID.SERVER_AUTH]
+            purposes = [ExtendedKeyUsageOID.CLIENT_AUTH, *servers]
+            extensions.append((x509.ExtendedKeyUsage(purposes), False))
         builder = x509.CertificateBuilder(
-            issuer,
-            subject,
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]),
             key.public_key(),
             x509.random_serial_number(),
             now - datetime.timedelta(hours=1),  # clocks differ
@@ -144,14 +155,15 @@ def _signed(roles: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         )
         for extension, is_critical in extensions:
             builder = builder.add_extension(extension, is_critical)
-        signed = builder.sign(authority_key, hashes.SHA256())
+        signed = builder.sign(keys[issuer], hashes.SHA256())
         return signed.public_bytes(Encoding.PEM).decode()
 
-    authority = certificate(_AUTHORITY, authority_key)
-    for role in roles:
+    authorities = {name: certificate(name, name, key) for name, key in keys.items()}
+    for role, trusted in _TRUSTED.items():
         key = ec.generate_private_key(ec.SECP256R1())
         text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        yield certificate(f"cloudimg {role}", key), text, authority
+        issuer = _OF_SCHEDULER if role == "scheduler" else _OF_OTHERS
+        yield certificate(role, issuer, key), text, "".join(authorities[name] for name in trusted)
 
 
 def encrypt(text: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -24,12 +25,13 @@ class Parcel(Generic[T]):
     A process with another version can pass it on unchanged.
     """
 
-    __slots__ = ("_content", "_pickled", "_version")
+    __slots__ = ("_content", "_opening", "_pickled", "_version")
 
-    def __init__(self, content: T) -> None:
-        self._content: T | None = content
-        self._version = __version__
-        self._pickled = b""
+    def __init__(self, content: T | None, version: str = __version__, pickled: bytes = b"") -> None:
+        self._content = content
+        self._version = version
+        self._pickled = pickled
+        self._opening = threading.Lock()
 
     def open(self) -> T:
         """Return the object.
@@ -39,8 +41,12 @@ class Parcel(Generic[T]):
         ClusterError
             If it was sent by another version of cloudimg, or cannot be unpickled here.
         """
-        if self._content is not None:
+        with self._opening:  # all threads of a worker may begin at once; they share the content
+            if self._content is None:
+                self._content = self._unpickled()
             return self._content
+
+    def _unpickled(self) -> T:
         if self._version != __version__:
             raise ClusterError(
                 f"this process{_address()} has cloudimg {__version__}, the process that sent the"
@@ -48,6 +54,7 @@ class Parcel(Generic[T]):
             )
         try:
             content: T = pickle.loads(self._pickled)
+            return content
         except Exception as exc:  # noqa: BLE001 - of whatever another environment lacks
             # The text of others may repeat what was pickled.
             what = f": {exc}" if isinstance(exc, ImportError) else ""
@@ -55,9 +62,6 @@ class Parcel(Generic[T]):
                 f"this process{_address()} cannot unpickle the work that it was sent"
                 f" ({type(exc).__name__}{what}): install the same packages in both places"
             )
-        else:
-            self._content = content
-            return content
         raise error
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,9 +75,7 @@ class Parcel(Generic[T]):
 
 
 def _arrived(version: str, pickled: bytes) -> Parcel[Any]:
-    parcel: Parcel[Any] = Parcel.__new__(Parcel)
-    parcel._content, parcel._version, parcel._pickled = None, version, pickled
-    return parcel
+    return Parcel(None, version, pickled)
 
 
 def _pickled(content: object) -> bytes:

@@ -133,9 +133,7 @@ class Attempts:
         raise StorageError(f"no backend of {url} supports this request", url=url)
 
 
-def pause(
-    failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None
-) -> None:
+def pause(failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None) -> None:
     """Wait after a failed attempt, counted from 0; raise after the last one."""
     attempts = settings().attempts
     if attempt + 1 == attempts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -43,7 +43,9 @@ class ThreadPool:
         self._most = most
         self._name = name
         self._idle_s = idle_s
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._ended = threading.Condition(lock)
         self._queue: deque[_Work] = deque()
         self._running: set[Future[Any]] = set()
         self._n_threads = self._n_idle = 0
@@ -145,6 +147,7 @@ class ThreadPool:
                     future.set_result(result)
         with self._changed:
             self._running.discard(future)
+            self._ended.notify_all()
         # The traceback of a failure has this frame, which must not lead back to the failure.
         del work, future, function
 
@@ -160,7 +163,7 @@ class ThreadPool:
                 future.set_exception(_interrupted())
 
     def drain(self, timeout_s: float | None) -> None:
-        """Drop what has not begun, and wait for what has.
+        """Drop what has not begun, and wait for what has, even if it was interrupted.
 
         Parameters
         ----------
@@ -168,11 +171,12 @@ class ThreadPool:
             Seconds to wait at most; None: as long as it takes.
         """
         with self._changed:
-            dropped, running = list(self._queue), list(self._running)
+            dropped = list(self._queue)
             self._queue.clear()
         for future, _ in dropped:
             future.cancel()
-        wait(running, timeout_s)
+        with self._changed:
+            self._ended.wait_for(lambda: not self._running, timeout_s)
 
 
 def _interrupted() -> CloudimgError:

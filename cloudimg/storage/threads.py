@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -89,8 +90,9 @@ class Engine:
 
     def drain(self, timeout_s: float | None) -> None:
         """Drop what has not begun, and wait up to `timeout_s` for what has."""
+        deadline = time.monotonic() + (timeout_s or 0)
         for pool in self._pools:
-            pool.drain(timeout_s)
+            pool.drain(None if timeout_s is None else max(0, deadline - time.monotonic()))
 
     def fetch(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which waits for a store, in a fetching thread."""

@@ -15,12 +15,19 @@ _ONE_SLASH = re.compile(
     r":/(?!/)"
 )
 """A mistake that would name a local folder ``s3:``."""
+_SEPARATOR = re.compile(r"[?&;#%]")
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&](?:[^=&#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=&#\s]*)=)"
-    r"[^&#\s]*"
+    r"(?i)((?:[?&;#]|%(?:25)*(?:26|3b|3f|23))"
+    r"(?:[^=%?&;#\s]*(?:signature|token|credential|secret|key|sig|password|auth)[^=%?&;#\s]*)"
+    r"(?:=|%(?:25)*3d))[^&#\s]*"
 )
-_WEB_URL = re.compile(r"(?i)https?://[^\s'\"<>]+")
-_QUERY_PART = re.compile(r"([?&])([^?&=#]*)(?:(=)([^&#]*))?")
+_FROM_WEB_URL = re.compile(r"(?i)https?://.*")
+"""A URL in a line, and what follows it: users leave spaces and quotes in URLs."""
+_QUERY = re.compile(r"\?(?:[^\s'\"<>]*[^\s'\"<>:,.)\]}])?")
+_QUERY_PART = re.compile(r"([?&;#])([^?&;#=]*)(?:(=)([^&;#]*))?")
+_NESTED_QUERY = re.compile(r"(?i)%(?:25)*(?:26|3b|3f).*(?:=|%(?:25)*3d)")
+_LONGEST_NUMBER = 16
+"""Longest value that is shown of a parameter with one letter, such as z=0012."""
 _FIELD_OR_WILDCARD = re.compile(r"[*?]*|\{[^{}]*\}")
 _HARMLESS = {
     *("file", "filename", "path", "name", "object", "prefix", "delimiter", "image", "img", "fif"),
@@ -172,18 +179,23 @@ def redact(text: str) -> str:
     These are user names and passwords, values of a query that have the name of a secret, and, in
     URLs of web servers, all values of a query whose names are not known to be harmless.
     """
-    text = _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
-    return _WEB_URL.sub(_with_harmless_query, text) if "?" in text else text
+    text = _USERINFO.sub("://***@", text)
+    if not _SEPARATOR.search(text):
+        return text
+    text = _SECRET_QUERY.sub(r"\1***", text)
+    return _FROM_WEB_URL.sub(_with_harmless_queries, text) if "?" in text else text
 
 
-def _with_harmless_query(url: re.Match[str]) -> str:
-    address, mark, query = url[0].partition("?")
-    return address + _QUERY_PART.sub(_hide_unknown, mark + query)
+def _with_harmless_queries(line: re.Match[str]) -> str:
+    return _QUERY.sub(lambda query: _QUERY_PART.sub(_hide_unknown, query[0]), line[0])
 
 
 def _hide_unknown(part: re.Match[str]) -> str:
     separator, name, equals, value = part.groups()
-    if name.lower() in _HARMLESS or _FIELD_OR_WILDCARD.fullmatch(value or name):
+    if _FIELD_OR_WILDCARD.fullmatch(value or name) or (separator == "#" and not equals):
+        return part[0]
+    is_short = len(name) > 1 or len(value or "") <= _LONGEST_NUMBER
+    if name.lower() in _HARMLESS and is_short and not _NESTED_QUERY.search(value or ""):
         return part[0]
     return f"{separator}{name}=***" if equals else f"{separator}***"
 

@@ -359,6 +359,31 @@ def test_errors_of_descriptions_hold_no_output(
         assert "verysecret" not in f"{caught.value} {caught.value.cause}"
 
 
+HOSTILE: list[tuple[str, Any]] = [
+    ("version", True),
+    ("region", ""),
+    ("region", "eu west"),
+    ("cluster", "a\r\nHost: another"),
+    ("parameter_prefix", "/cloudimg/../another"),
+    ("container", "x" * 10**6),
+    ("subnets", [["subnet-1"]]),
+    ("subnets", ["subnet-1"] * 1000),
+    ("worker_security_groups", [None]),
+]
+
+
+def test_hostile_descriptions(account: Account, tmp_path: Path) -> None:
+    for name, value in HOSTILE:
+        with pytest.raises(ArgumentError) as caught:
+            read_description({**account.description, name: value})
+        assert len(str(caught.value)) < 1000
+    path = tmp_path / "cluster.json"
+    for text in ("[" * 100_000, '{"a": ' * 100_000, " " * 2**21):
+        path.write_text(text)
+        with pytest.raises(ArgumentError, match=r"not valid JSON|larger than any"):
+            read_description(path)
+
+
 def test_invalid_certificate_authorities() -> None:
     for encoded in ("verysecret!", ""):
         with pytest.raises(ArgumentError, match="ca_certificate") as caught:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -94,6 +97,98 @@ def test_interrupted_work_does_not_return() -> None:
     with pytest.raises(cloudimg.CloudimgError, match="interrupted"):
         pool.submit(lambda: 1)
     never.set()
+
+
+def test_the_end_waits_for_what_was_interrupted() -> None:
+    pool = ThreadPool(1, "pool-that-ends")
+    begun, ended = threading.Event(), threading.Event()
+
+    def request() -> None:
+        begun.set()
+        pause.wait(0.3)
+        ended.set()
+
+    pause = threading.Event()
+    future = pool.submit(request)
+    assert begun.wait(30)
+    pool.interrupt()
+    assert future.exception(30) is not None
+    pool.drain(30)
+    assert ended.is_set()
+
+
+def test_a_failure_keeps_nothing_alive() -> None:
+    class Data:
+        pass
+
+    pool = ThreadPool(1, "pool-that-forgets")
+    kept: list[weakref.ref[Data]] = []
+
+    def fail() -> None:
+        data = Data()
+        kept.append(weakref.ref(data))
+        raise ValueError
+
+    gc.collect()
+    gc.disable()  # what is in a cycle stays
+    try:
+        with suppress(ValueError):
+            pool.submit(fail).result(30)
+        assert pool.submit(lambda: 1).result(30) == 1
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_threads_that_step_aside_are_replaced(most: int) -> None:
+    pool = ThreadPool(most, "pool-of-nested-work", idle_s=0.01)
+
+    def nested(depth: int) -> int:
+        if depth == 0:
+            return 1
+        with pool.stepping_aside():
+            return sum(future.result(30) for future in submit(depth - 1))
+
+    def submit(depth: int) -> list[Future[int]]:
+        return [pool.submit(partial(nested, depth)) for _ in range(3)]
+
+    assert [future.result(30) for future in submit(3)] == [27] * 3
+    with pool.stepping_aside():  # of a thread of others
+        assert [future.result(30) for future in submit(0)] == [1] * 3
+    wait_until(
+        lambda: not any(t.name == "pool-of-nested-work" for t in threading.enumerate()), "ended"
+    )
+    together = threading.Barrier(most + 1)
+    futures = [pool.submit(lambda: together.wait(1)) for _ in range(most + 1)]
+    assert all(isinstance(future.exception(30), threading.BrokenBarrierError) for future in futures)
+
+
+READ_INSIDE_READERS = """
+import sys
+import numpy as np, cloudimg
+def read(file, url):
+    return np.asarray(cloudimg.imread(url.replace("pointer", "pixels")))
+image = cloudimg.open(sys.argv[1], imread=read, validate="all")
+print(int(image.to_dask().sum().compute(scheduler="threads")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_requests", ["1", "4"])
+def test_readers_that_read_with_cloudimg(tmp_path: Path, n_requests: str) -> None:
+    """However few threads there are, and each of them is in such a reader."""
+    for z in range(12):
+        (tmp_path / f"pointer_{z}.tif").write_bytes(b"x")
+        (tmp_path / f"pixels_{z}.tif").write_bytes(seed.encode(np.full((8, 8), z, np.uint16)))
+    result = run(
+        READ_INSIDE_READERS,
+        str(tmp_path / "pointer_{z}.tif"),
+        CLOUDIMG_MAX_REQUESTS=n_requests,
+        CLOUDIMG_DECODE_THREADS="1",
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) == 64 * sum(range(12))
 
 
 READ_WITH_FEW_THREADS = """
@@ -187,6 +282,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 if sys.argv[2] == "open":
     cloudimg.open(sys.argv[1])
+elif sys.argv[2] == "list":
+    cloudimg.info("s3://bucket/folder/")
 else:
     image.sum().compute(scheduler="threads", num_workers=4)
 """
@@ -201,7 +298,8 @@ class Silent:
         self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._kept: list[socket.socket] = []
         self.is_silent = threading.Event()
-        self.has_unanswered_request = threading.Event()
+        self.unanswered = threading.Semaphore(0)
+        """Released once for each request without an answer."""
         self.endpoint = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -215,7 +313,7 @@ class Silent:
     def _answer(self, connection: socket.socket) -> None:
         request = connection.recv(65536)
         if self.is_silent.is_set():
-            self.has_unanswered_request.set()
+            self.unanswered.release()
             return
         with socket.create_connection(self._upstream) as upstream:
             upstream.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
@@ -236,7 +334,7 @@ def silent(httpd: WebServer) -> Iterator[Silent]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["open", "compute"])
+@pytest.mark.parametrize("what", ["open", "list", "compute"])
 def test_ctrl_c_ends_a_script_while_a_store_hangs(
     silent: Silent, httpd: WebServer, what: str
 ) -> None:
@@ -250,7 +348,14 @@ def test_ctrl_c_ends_a_script_while_a_store_hangs(
         stderr=subprocess.PIPE,
         text=True,
         # Without the interruption, the attempts would take six minutes.
-        env={**os.environ, "CLOUDIMG_TIMEOUT_S": "60", "CLOUDIMG_ATTEMPTS": "6"},
+        env={
+            **os.environ,
+            "CLOUDIMG_TIMEOUT_S": "60",
+            "CLOUDIMG_ATTEMPTS": "6",
+            "AWS_ENDPOINT_URL": silent.endpoint,
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+        },
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -259,7 +364,10 @@ def test_ctrl_c_ends_a_script_while_a_store_hangs(
             silent.is_silent.set()
             process.stdin.write("\n")
             process.stdin.flush()
-            assert silent.has_unanswered_request.wait(60)
+            # Of two of Dask's threads: Python itself waits for ever for a thread whose start a
+            # Ctrl-C interrupts, unless its executor has another.
+            for _ in range({"open": 1, "list": 1, "compute": 2}[what]):
+                assert silent.unanswered.acquire(timeout=60)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         finally:
