@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cloudimg.image.image import Image
     from cloudimg.image.parts import File, LevelInfo
     from cloudimg.image.preview import Preview
+    from cloudimg.migration.deletion import Deletion
+    from cloudimg.migration.export.result import ExportResult, NotWritten
     from cloudimg.migration.progress import Advance
     from cloudimg.migration.run.estimate import Estimate
     from cloudimg.migration.run.result import Migration
@@ -35,13 +37,16 @@ if TYPE_CHECKING:
 _MODULES = {
     "Advance": "cloudimg.migration.progress",
     "CloudimgError": "cloudimg.errors",
+    "Deletion": "cloudimg.migration.deletion",
     "Estimate": "cloudimg.migration.run.estimate",
+    "ExportResult": "cloudimg.migration.export.result",
     "File": "cloudimg.image.parts",
     "FileReport": "cloudimg.errors.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
     "LevelInfo": "cloudimg.image.parts",
     "Migration": "cloudimg.migration.run.result",
+    "NotWritten": "cloudimg.migration.export.result",
     "Note": "cloudimg.errors.notes",
     "Preview": "cloudimg.image.preview",
     "Problem": "cloudimg.migration.verify.result",
@@ -62,13 +67,16 @@ _MODULES = {
 __all__ = [
     "Advance",
     "CloudimgError",
+    "Deletion",
     "Estimate",
+    "ExportResult",
     "File",
     "FileReport",
     "Image",
     "ImageAttributes",
     "LevelInfo",
     "Migration",
+    "NotWritten",
     "Note",
     "Preview",
     "Problem",

@@ -132,6 +132,7 @@ def meter(meter_server: Meter, bucket: str) -> Iterator[Meter]:
     meter_server.reset()
     yield meter_server
     meter_server.faults([])
+    meter_server.release()
     meter_server.drop(bucket)
 
 

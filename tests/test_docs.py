@@ -304,7 +304,7 @@ assert (level_0("s3://lab/half.ome.zarr") == image // 2).all()
 assert (level_0("s3://lab/public.ome.zarr") == image).all()
 again = cloudimg.imread("s3://lab/files-again/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
 assert (again.compute() == image).all()
-(path,) = pathlib.Path("tiffs").iterdir()
+(path,) = pathlib.Path("tiffs").glob("*.tif")
 assert (tifffile.imread(path).reshape(image.shape) == image).all()
 """,
     "docs/errors-and-settings.md": """

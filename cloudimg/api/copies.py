@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from cloudimg.api.images import open_image
-from cloudimg.discovery.table import TableChanges, changes_between
+from cloudimg.api.recorded_source import options_of_source, urls_of_source
+from cloudimg.discovery.find_files import locate
+from cloudimg.discovery.table import (
+    UNCHANGED,
+    FileTable,
+    TableChanges,
+    changes_between,
+    has_same_rows,
+)
 from cloudimg.distributed.run import once
 from cloudimg.errors import (
     ArgumentError,
@@ -16,13 +24,13 @@ from cloudimg.errors import (
     NotFoundError,
 )
 from cloudimg.image.image import Image
+from cloudimg.migration.export.result import ExportResult
 from cloudimg.migration.journal.destination import Destination, open_destination
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State, load
 from cloudimg.migration.progress import AdvanceCallback
 from cloudimg.migration.run.arguments import memory, progress_callback
 from cloudimg.migration.run.array_input import write_input_of_array
-from cloudimg.migration.run.source_files import file_table_now
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.result import Verification
 from cloudimg.migration.verify.verify import Against
@@ -31,9 +39,10 @@ from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.options import (
     PIXEL_OPTIONS,
     URL,
-    OpenArguments,
     OpeningPurpose,
     StorageOptions,
+    URLs,
+    as_texts,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ def verify(
     url: URL,
     *,
     against_source: bool | Pixels = False,
+    source: URLs | None = None,
     sample: int | float | None = None,
     storage_options: StorageOptions | None = None,
     source_options: StorageOptions | None = None,
@@ -60,7 +70,8 @@ def verify(
 
     Every shard is compared with the checksum in its commit record, decoded, and compared with the
     level below it. The metadata is compared with what the plan and the records imply, and the list
-    of objects with what should exist.
+    of objects with what should exist. What others edited or added is not a problem: attributes,
+    consolidated metadata, labels, tables.
 
     Parameters
     ----------
@@ -68,19 +79,24 @@ def verify(
         A copy that `to_zarr` or `migrate` wrote.
     against_source : bool, Image or array
         Whether to compare the pixels with the source, too. True opens the source that the plan
-        names; an image or array is compared as it is.
+        names, which whoever wrote the copy chose; an image or array is compared as it is.
+    source : str, path or sequence of them, optional
+        URL of the source, which is then compared: as the plan names it, or where it is now.
     sample : int or float, optional
         Number or fraction of cells to compare with the source, chosen at random; by default all.
     storage_options, source_options : mapping, optional
-        Options of fsspec for the store of the copy and for that of the source.
+        Options of fsspec for the store of the copy and for that of the source. Without
+        `source_options`, those of the copy are used for the source only if both are in one store:
+        of one protocol, at one endpoint.
     max_mem, client, progress
         See `to_zarr`.
 
     Returns
     -------
     Verification
-        True if there are no problems; ``str()`` of it is a report, which repeats the notes about
-        the source's files, and lists those that are missing or bad and were filled.
+        True if there are no problems; ``str()`` of it is a report, which names what others edited,
+        repeats the notes about the source's files, and lists those that are missing or bad and
+        were filled.
 
     Raises
     ------
@@ -103,15 +119,23 @@ def verify(
     state = load(destination)
     client = once(client)
     against, unreadable = None, ""
-    if against_source is not False:
+    if source is not None and not isinstance(against_source, bool):
+        raise ArgumentError("source= and an image or array as against_source= exclude each other")
+    if against_source is not False or source is not None:
         n_sampled = _n_sampled(sample, state)
+        files = _files_of(destination, state)
         try:
             write_input, changes = _write_input_to_compare(
-                destination, state, against_source, source_options
+                destination, state, files, against_source, source, source_options
             )
-            against = Against(write_input, n_sampled, changes)
+            is_same = (
+                files is not None
+                and write_input.files is not None
+                and has_same_rows(files, write_input.files())
+            )
+            against = Against(write_input, n_sampled, changes, compares_versions=is_same)
         except (NotFoundError, FormatError, GridError) as exc:
-            if against_source is not True:
+            if not isinstance(against_source, bool):
                 raise
             unreadable = exc.message
     elif sample is not None:
@@ -138,8 +162,12 @@ def export(
     source_options: StorageOptions | None = None,
     target_options: StorageOptions | None = None,
     progress: Callable[[str, int], None] | None = None,
-) -> int:
+) -> ExportResult:
     """Write TIFF files from a copy.
+
+    Each file is read back from the bytes made and compared with the copy, pixels and tags, before
+    it is stored as a whole. After an interruption, the same call continues: files that it stored
+    before are not written again (``.cloudimg-export`` in the folder lists them).
 
     Parameters
     ----------
@@ -149,11 +177,12 @@ def export(
         Folder for the files.
     layout : {"originals", "ome-tiff"}
         "originals" writes the files that the copy was made of, under their names, with their
-        pages, descriptions and tags. "ome-tiff" writes one OME-TIFF with all levels per image.
+        pages, descriptions and tags, and with the levels of the copy where the original had
+        levels. "ome-tiff" writes one OME-TIFF with all levels per image.
     compression : {"zlib", "zstd", "lzw", "lzma", "packbits"}, optional
         Lossless compression of the files; None writes them uncompressed.
     overwrite : bool
-        Whether to replace existing files.
+        Whether to replace files that this export did not write.
     source_options, target_options : mapping, optional
         Options of fsspec for the store of the copy and for that of the files.
     progress : callable, optional
@@ -161,15 +190,17 @@ def export(
 
     Returns
     -------
-    int
-        Number of files written.
+    ExportResult
+        How many files the folder has, and by kind what of the originals they lack.
 
     Raises
     ------
     ArgumentError
-        If `url` does not hold a finished copy that cloudimg wrote, or a file exists already.
+        If `url` does not hold a finished copy that cloudimg wrote, or if another file has the name
+        of one to write.
     NotFoundError, CorruptFileError
-        If an object of the copy is missing or damaged.
+        If an object of the copy is missing or damaged, or if a file that was made differs from what
+        it should be.
     StorageError
 
     Examples
@@ -177,8 +208,9 @@ def export(
     >>> import cloudimg
     >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
     >>> done = cloudimg.migrate(pattern, "s3://lab/exported.ome.zarr")
-    >>> cloudimg.export("s3://lab/exported.ome.zarr", "exported")
-    360
+    >>> exported = cloudimg.export("s3://lab/exported.ome.zarr", "exported")
+    >>> exported.n_files, exported.not_written
+    (360, ())
     """
     from cloudimg.migration.export.export import LAYOUTS, Export, export_ome, export_originals
 
@@ -221,7 +253,12 @@ def _n_sampled(sample: int | float | None, state: State) -> int | None:
 
 
 def _write_input_to_compare(
-    destination: Destination, state: State, given: Any, source_options: StorageOptions | None
+    destination: Destination,
+    state: State,
+    files: FileTable | None,
+    given: Any,
+    source: URLs | None,
+    source_options: StorageOptions | None,
 ) -> tuple[WriteInput, TableChanges | None]:
     """Prepare the source that a copy is compared with, and find what changed in its files.
 
@@ -230,7 +267,7 @@ def _write_input_to_compare(
     name = state.request.name
     if isinstance(given, Image):
         return given.write_input(name, is_copied=False), None
-    if given is not True:
+    if not isinstance(given, bool):
         array = write_input_of_array(
             given,
             dims=state.source["dims"],
@@ -239,32 +276,34 @@ def _write_input_to_compare(
         )
         return array, None
     recorded = state.source
-    if recorded["kind"] != "image":
-        raise ArgumentError("the copy was made of an array: pass the array as against_source=")
-    if recorded["has_own_reader"]:
-        raise ArgumentError(
-            "the copy was made with a custom reader (imread=): pass"
-            " against_source=cloudimg.open(...)"
-        )
-    if any("***" in url for url in recorded["urls"]):
-        raise ArgumentError(
-            "the source's URL contained credentials, which are not stored: pass"
-            " against_source=cloudimg.open(...)"
-        )
-    urls = recorded["urls"] if recorded["is_list"] else recorded["urls"][0]
+    urls, is_elsewhere = urls_of_source(recorded, source)
+    location, _ = locate(as_texts(urls))
+    endpoint = None if is_elsewhere else recorded.get("endpoint")
+    store_options = options_of_source(destination.store, location, endpoint, source_options)
     # Versions that lacked an argument have not recorded it.
     options = {key: recorded["open"][key] for key in PIXEL_OPTIONS if key in recorded["open"]}
     options["fill_value"] = _number(options["fill_value"])
-    try:
-        files = get_files(destination, state.files_sha256)
-    except CorruptFileError:
-        files = None  # a problem of the copy, which verifying finds
-    opening = {**options, "storage_options": source_options}
-    if files is None or not files.was_listed:
+    opening = {**options, "storage_options": store_options}
+    if is_elsewhere:
+        # Only pixels can be compared: files have other names there, and often other versions.
+        return open_image(urls, opening).write_input(name, is_copied=False), UNCHANGED
+    if files is None:
         return open_image(urls, opening).write_input(name, is_copied=False), None
-    changes = changes_between(files, file_table_now(urls, OpenArguments.of(opening)))
-    image = open_image(urls, {**opening, "purpose": OpeningPurpose(files=files)})
-    return image.write_input(name, is_copied=False), changes
+    lists_folder = recorded.get("files", {}).get("lists_folder", False)
+    purpose = OpeningPurpose(files=files, whole_folder=lists_folder)
+    image = open_image(urls, {**opening, "purpose": purpose})
+    write_input = image.write_input(name, is_copied=False)
+    if write_input.changes is None and write_input.files is not None:
+        return write_input, changes_between(files, write_input.files())
+    return write_input, write_input.changes
+
+
+def _files_of(destination: Destination, state: State) -> FileTable | None:
+    """The files that were copied; None if they are not known."""
+    try:
+        return get_files(destination, state)
+    except CorruptFileError:
+        return None  # a problem of the copy, which verifying finds
 
 
 def _number(value: Any) -> Any:

@@ -53,8 +53,8 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
         `to_zarr` refuse to copy one of several full images unless it is chosen.
     missing : {"raise", "fill"}
         What to do if files of the grid are missing: raise an error, or read `fill_value` in their
-        place. Files in a list of URLs are checked for existence only with "fill"; otherwise a
-        missing one is an error when it is read.
+        place. Files in a list of URLs are checked for existence only with "fill" or
+        ``validate="all"``; otherwise a missing one is an error when it is read.
     bad : {"raise", "fill"}
         What to do with files that are empty, truncated, not an image, corrupt or not supported, or
         whose axes, shape or dtype differ from those of the first good file: raise an error when
@@ -64,7 +64,8 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     exclude : str or sequence of str, optional
         Globs of files to leave out of what the pattern, glob or list has: with a ``/`` compared
         with the last parts of the URL, as in ``"thumbs/*.tif"``, otherwise with the name of the
-        file, as in ``"*_thumb.tif"``. They count as excluded, not as unmatched.
+        file, as in ``"*_thumb.tif"``. They count as excluded, not as unmatched. Files of a
+        multi-file dataset cannot be left out.
     fill_value : number
         Value of pixels whose file is missing or bad.
     validate : {"first", "all"}

@@ -17,6 +17,7 @@ from cloudimg.migration.options import (
 )
 from cloudimg.migration.run.arguments import make_request, memory, write_to_url
 from cloudimg.migration.run.array_input import write_input_of_array
+from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.estimate import Estimate, estimate
 from cloudimg.migration.run.planning import plan_for
 from cloudimg.migration.run.result import Migration
@@ -26,6 +27,7 @@ from cloudimg.opening.options import (
     FILE_OPTIONS,
     OPEN_DEFAULTS,
     URL,
+    OpenArguments,
     OpeningPurpose,
     StorageOptions,
     URLs,
@@ -91,6 +93,12 @@ def to_zarr(
     overwrite : bool
         Delete what is at `url` if it is anything but this migration. An interrupted call with
         ``overwrite=True`` continues like any other.
+    yes : bool
+        With `overwrite`, delete even if another process may still be deleting there: one that
+        cannot be seen from here, and did not end in an orderly way. Once it goes on, it may delete
+        what was stored since.
+    confirm : callable, optional
+        Called with a `Deletion` before `overwrite` deletes anything; False stops the migration.
     resume : bool
         Whether to continue an unfinished migration. With False it is an error.
     client : distributed.Client, optional
@@ -112,6 +120,8 @@ def to_zarr(
         source, or anything that cloudimg did not write.
     LeaseError
         If another process is writing to `url`.
+    DamagedCopyError
+        If `url` holds a finished copy that lacks objects, or whose metadata is damaged.
     StorageError, FormatError, GridError, ChangedError
         Finished cells are kept; the same call continues from there.
 
@@ -130,7 +140,7 @@ def to_zarr(
             raise ArgumentError("dims= and identity= are for arrays: an Image has its own")
         return x.to_zarr(url, **options)
 
-    def array_input(name: str | None) -> WriteInput:
+    def array_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
         return write_input_of_array(x, dims=dims, name=name, identity=identity)
 
     return write_to_url(array_input, url, options, options.get("storage_options"))
@@ -153,7 +163,8 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         Options of fsspec for the store of `source` and for that of `url`.
     allow_unmatched : bool
         Whether the pattern may leave out image files of its folder. All of the folder is listed,
-        and a note in the copy names what else it holds.
+        with up to 100,000 names in subfolders that the pattern does not reach, and a note in the
+        copy names what else it holds.
     bad : {"raise", "fill"}
         With "raise", the cells without bad files are copied first, then one error lists all bad
         files by kind; the same call continues with the cells that are left: after the files were
@@ -165,7 +176,7 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         See `cloudimg.open`. All files are compared while they are copied.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
-    max_mem, overwrite, resume, client, progress
+    max_mem, overwrite, yes, confirm, resume, client, progress
         See `cloudimg.to_zarr`.
 
     Returns
@@ -196,8 +207,11 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     given = {**options, "client": client}
     opening = _open_options(given, options.get("source_options"), client)
 
-    def image_input(name: str | None) -> WriteInput:
-        return open_image(source, opening).write_input(name)
+    def image_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
+        if earlier is None:
+            return open_image(source, opening).write_input(name)
+        purpose = earlier.purpose(source, OpenArguments.of(opening))
+        return open_image(source, {**opening, "purpose": purpose}).write_input(name)
 
     return write_to_url(image_input, url, given, options.get("target_options"))
 

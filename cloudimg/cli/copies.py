@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.cli.clients import Line, add_cluster_options, client_for
 from cloudimg.cli.messages import notice, option_names, speak_options
+from cloudimg.cli.questions import confirm
+from cloudimg.cli.reports import reported, write_report
 from cloudimg.cli.stores import (
     add_opening,
     add_store,
+    add_target_store,
     file_options,
     json_object,
     target_options,
     url_options,
 )
 from cloudimg.errors import ArgumentError, CloudimgError, counted
-from cloudimg.errors.notes import Note
+from cloudimg.errors.notes import MARK, Note
 
 if TYPE_CHECKING:
+    from cloudimg.migration.deletion import Deletion
     from cloudimg.migration.progress import Advance
 
 
@@ -54,20 +59,52 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         return
     if args.json or args.price:
         raise ArgumentError("--json and --price need --dry-run")
-    with client_for(args, line) as client:
-        done = cloudimg.migrate(
-            args.url,
-            args.out,
-            source_options=url_options(args),
-            target_options=target_options(args),
-            overwrite=args.overwrite,
-            resume=args.resume,
-            client=client,
-            progress=_progress(args, line),
-            **planned,
-        )
+    notes: list[str] = []
+    with reported(args.report), client_for(args, line) as client:
+        try:
+            done = cloudimg.migrate(
+                args.url,
+                args.out,
+                source_options=url_options(args),
+                target_options=target_options(args),
+                overwrite=args.overwrite,
+                yes=args.yes,
+                confirm=partial(_confirm_deletion, line),
+                resume=args.resume,
+                client=client,
+                progress=_progress(args, line, notes),
+                **planned,
+            )
+        except BaseException:
+            for note in _spoken(args, notes):  # of a finished copy, they are printed below
+                notice(note)
+            raise
         # Before the cluster is stopped, which may fail.
         yield str(replace(done, notes=_spoken(args, done.notes)))
+        if args.report:
+            # A report without bad files is false.
+            no_report = cloudimg.FileReport(n_files=0)
+            write_report(args.report, no_report if done.report is None else done.report)
+
+
+def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
+    """Ask before a migration deletes what its destination holds.
+
+    Raises
+    ------
+    CloudimgError
+        If the answer is no, or there is no terminal.
+    """
+    from dask.utils import format_bytes
+
+    line("")
+    objects = counted(deletion.n_objects, "object")
+    confirm(
+        f"{deletion.url} holds {objects} of {format_bytes(deletion.n_bytes)} in all",
+        f"Delete {'it' if deletion.n_objects == 1 else 'them'}?",
+        "to delete without being asked, add --yes",
+    )
+    return True
 
 
 def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
@@ -81,13 +118,16 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
     import cloudimg
 
     storage_options = url_options(args)
+    if args.against_source and args.source is None and not args.yes:
+        _confirm_source(args, storage_options)
     with client_for(args, line) as client:
         verification = cloudimg.verify(
             args.url,
             against_source=args.against_source,
+            source=args.source[0] if args.source and len(args.source) == 1 else args.source,
             sample=args.sample,
             storage_options=storage_options,
-            source_options=args.source_options or storage_options,
+            source_options=args.source_options,
             max_mem=args.max_mem,
             client=client,
             progress=_progress(args, line),
@@ -101,12 +141,31 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
         raise CloudimgError(f"{counted(verification.n_problems, 'problem')} in {verification.url}")
 
 
+def _confirm_source(args: argparse.Namespace, storage_options: Mapping[str, Any]) -> None:
+    """Ask before files are opened that whoever wrote a copy has chosen.
+
+    Raises
+    ------
+    CloudimgError
+        If the answer is no, or there is no terminal.
+    """
+    from cloudimg.api.recorded_source import unnamed_place
+
+    place = unnamed_place(args.url, storage_options, args.source_options)
+    if place is not None:
+        confirm(
+            f"{args.url} says that it was made of files in {place}",
+            "Open them with your rights?",
+            "to have them opened with your rights, add --yes, or name the source with --source",
+        )
+
+
 def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
     """Run ``cloudimg export``; yield lines to print."""
     import cloudimg
     from cloudimg.api.copies import notes_of_copy
 
-    count = cloudimg.export(
+    exported = cloudimg.export(
         args.url,
         args.out,
         layout=args.layout,
@@ -116,7 +175,8 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
         target_options=target_options(args),
         progress=lambda what, count: line(f"{what}: {count}"),
     )
-    yield f"{counted(count, 'file')} written to {args.out}"
+    yield f"{counted(exported.n_files, 'file')} written to {args.out}{exported.before}"
+    yield from map(str, exported.not_written)
     notes = notes_of_copy(args.url, url_options(args))
     yield from (f"note: {note}" for note in _spoken(args, notes))
 
@@ -130,9 +190,15 @@ def _spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _progress(args: argparse.Namespace, line: Line) -> Callable[[Advance], None]:
+def _progress(
+    args: argparse.Namespace, line: Line, notes: list[str] | None = None
+) -> Callable[[Advance], None]:
+    """Show progress on stderr; collect notes on the source in a list, if one is given."""
+
     def show(advance: Advance) -> None:
-        if advance.note:
+        if advance.note and notes is not None and advance.note.startswith(MARK):
+            notes.append(advance.note)
+        elif advance.note:
             line("")
             notice(*_spoken(args, [advance.note]))
         else:
@@ -158,6 +224,9 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
     add("--price", metavar="KIND=DOLLARS", type=_price, nargs="+", action="extend", default=[],
         help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
+    add("--report", metavar="FILE",
+        help="write the list of all missing and bad files to a local file: as JSON, or as a table"
+        " if its name ends in .txt")  # fmt: skip
     add("--allow-unmatched", action="store_true",
         help="copy although the pattern leaves out image files of its folder")  # fmt: skip
     add("--zarr-format", type=int, choices=[3, 2], default=3,
@@ -173,12 +242,14 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
         help="mean for images, nearest or mode for labels")  # fmt: skip
     add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or a codec of Zarr 3 as JSON")
     add("--name", metavar="TEXT", help="name of the image in viewers")
-    add("--overwrite", action="store_true", help="delete what is at DST if it is anything else")
+    add("--overwrite", action="store_true",
+        help="delete what is at DST if it is anything else; asks first")  # fmt: skip
+    add("--yes", action="store_true",
+        help="with --overwrite: delete without asking, even if a process that cannot be seen from"
+        " here may still be deleting there")  # fmt: skip
     add("--no-resume", dest="resume", action="store_false",
         help="refuse to continue an interrupted migration")  # fmt: skip
-    add("--target-options", metavar="JSON", type=json_object, default={},
-        help="options of fsspec for DST; default: those of SRC if both have one"
-        " protocol")  # fmt: skip
+    add_target_store(parser, "SRC", "DST")
     add_cluster_options(parser)
     add_opening(parser, missing="raise", options_name="--source-options", url_name="SRC")
 
@@ -187,16 +258,25 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg verify``."""
     parser.description = (
         "Read all of a copy again and check it against its checksums, commit records and metadata."
-        " Lists all problems; the exit code is 1 if there are any."
+        " Lists all problems; the exit code is 1 if there are any. What others edited or added"
+        " (attributes, labels, tables) is listed, and is not a problem."
     )
     add = parser.add_argument
     add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
-    add("--against-source", action="store_true", help="compare the pixels with the source, too")
+    add("--against-source", action="store_true",
+        help="compare the pixels with the source that the copy names, too; asks first if that is"
+        " in another bucket or on another host than COPY, and not on a local disk")  # fmt: skip
+    add("--source", metavar="SRC", nargs="+",
+        help="compare the pixels with this source: where it was when it was copied, or is"
+        " now")  # fmt: skip
+    add("--yes", action="store_true",
+        help="open the source that the copy names, wherever that is, without asking")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object")
     add("--sample", metavar="N", type=_sample,
         help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
-    add("--source-options", metavar="JSON", type=json_object, default={},
-        help="options of fsspec for the source; default: those of COPY")  # fmt: skip
+    add("--source-options", metavar="JSON", type=json_object,
+        help="options of fsspec for the source; default: those of COPY if the source was copied"
+        " from the same endpoint, else none")  # fmt: skip
     add_cluster_options(parser)
     add_store(parser, url_name="COPY")
 
@@ -205,7 +285,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg export``."""
     parser.description = (
         "Write TIFF files from a copy: the original files under their names, or one OME-TIFF per"
-        " image."
+        " image. After an interruption, the same command continues. Lists what the files lack of"
+        " the originals."
     )
     add = parser.add_argument
     add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
@@ -214,10 +295,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s")  # fmt: skip
     add("--compression", choices=["zlib", "zstd", "lzw", "lzma", "packbits", "none"],
         default="zlib", help="default: %(default)s")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace existing files")
-    add("--target-options", metavar="JSON", type=json_object, default={},
-        help="options of fsspec for FOLDER; default: those of COPY if both have one"
-        " protocol")  # fmt: skip
+    add("--overwrite", action="store_true",
+        help="replace files that this export did not write")  # fmt: skip
+    add_target_store(parser, "COPY", "FOLDER")
     add_store(parser, "--source-options", url_name="COPY")
 
 

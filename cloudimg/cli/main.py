@@ -15,6 +15,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ from cloudimg.storage import redact
 
 # Packages that take long to import (Dask, moto) are imported by the command that needs them.
 
+_GRACE_S = 2.0
+"""Seconds for which requests that are under way are waited for after Ctrl-C."""
 _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
@@ -82,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is not None:
             return 130
         try:
+            _end_leases()
             _end_clusters()
         finally:
             sys.stderr.flush()
@@ -100,6 +104,17 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 def _still_ending(number: int, frame: object) -> None:
     """Ignore a second signal: stopping half-way would leave machines running."""
     print("cloudimg: still stopping the cluster; please wait", file=sys.stderr)
+
+
+def _end_leases() -> None:
+    """Give up leases: others need not wait, unless something is still under way to a store."""
+    leases = sys.modules.get("cloudimg.migration.journal.lease_view")
+    if leases is None:
+        return
+    # A store that does not answer must not hold the process.
+    ending = threading.Thread(target=leases.end_all_leases, args=(_GRACE_S,), daemon=True)
+    ending.start()
+    ending.join(2 * _GRACE_S)
 
 
 def _end_clusters() -> None:
@@ -136,5 +151,10 @@ def _report(error: Exception, args: argparse.Namespace) -> None:
         what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
     print(f"cloudimg: error: {hide(printable(what))}", file=sys.stderr)
     if isinstance(error, BadFilesError):
-        for line in str(error.report).splitlines():
+        lines = str(error.report).splitlines()
+        if vars(args).get("report", "") is None and any(
+            each.n_files > len(each.examples) for each in error.report.kinds
+        ):
+            lines.append("--report FILE writes a list of all of them")
+        for line in lines:
             print(hide(printable(line)), file=sys.stderr)

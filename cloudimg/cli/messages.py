@@ -19,7 +19,7 @@ _KEYWORDS = (
     "compression", "downsampling", "exclude", "factors", "index", "job", "layout", "level",
     "levels", "max_bytes", "max_mem", "missing",
     "mosaic", "name", "overwrite", "project", "resume", "sample", "series", "shards", "size",
-    "source_options", "target_options", "validate", "workers", "zarr_format",
+    "source", "source_options", "target_options", "validate", "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {
@@ -39,11 +39,13 @@ _FIXED = {
     "max_bytes=math.inf": "--yes",
     "mosaic=False": "--no-mosaic",
     "overwrite=True": "--overwrite",
+    "yes=True": "--yes",
 }
 _FIELD = re.compile(r"\{(\w+)[:}]")
 _WORD_START = r"(?<![\w/.,&?%#=-])"  # not within a word, a path, or the query of a URL
 _PLAIN_VALUE = re.compile(r"-?(?>\w+(?:[.*]+\w+)*)(?!\()")  # 3, True, 2**30; not f(x)
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_INFO_CALL = re.compile(rf"cloudimg\.info\(({_STRING.pattern})\)")
 _CLOSING = {"{": "}", "[": "]"}
 _NO_VALUE = re.compile(r"[\s,;:.?)]|$")
 
@@ -88,6 +90,7 @@ def speak_options(
     """
     for python, command_line in _IN_OTHER_WORDS.items():
         text = text.replace(python, command_line)
+    text = _INFO_CALL.sub(lambda call: f"cloudimg info {_quoted(call[1])}", text)
     kept = "|".join(re.escape(part) for part in sorted(filter(None, verbatim), key=len)[::-1])
     fixed = "|".join(map(re.escape, _FIXED))
     names = "|".join(map(re.escape, options)) or r"(?!)"
@@ -112,6 +115,11 @@ def speak_options(
         else:
             parts.append(match[0])
     return "".join([*parts, text[at:]])
+
+
+def _quoted(python: str) -> str:
+    """A string in Python's notation as a word of a shell."""
+    return shlex.quote(ast.literal_eval(python))
 
 
 _NOTHING = object()
@@ -147,10 +155,10 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
     if name == "allow_differences":
         return f" {' '.join(value)}"
     if isinstance(value, list) and name != "codec":
-        if name != "factors":
+        if name not in ("exclude", "factors"):
             return None
-        # The option is given once per step.
-        return f" {option}".join(str(_as_argument(name, option, step)) for step in value)
+        # The option is given once per glob or step.
+        return f" {option}".join(str(_as_argument(name, option, each)) for each in value)
     if not isinstance(value, Mapping | list):
         return f" {shlex.quote(str(value))}"
     if name == "codec" or name.endswith("_options"):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudimg.errors import ArgumentError
-from cloudimg.storage import split_url
+from cloudimg.storage import endpoint_of, split_url
 
 _ABBREVIATIONS = {
     "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon"},
@@ -64,9 +64,18 @@ def add_store(
     add = parser.add_argument_group("store").add_argument
     add(options_name, dest="url_options", metavar="JSON", type=json_object, default={},
         help=f"options of fsspec for the store of {url_name}")  # fmt: skip
-    add("--anon", action="store_true", help="access the store without credentials")
-    add("--endpoint-url", metavar="URL", help="endpoint of an S3-compatible server or emulator")
+    add("--anon", action="store_true", help=f"access the store of {url_name} without credentials")
+    add("--endpoint-url", metavar="URL",
+        help=f"endpoint of an S3-compatible server or emulator with {url_name}")  # fmt: skip
     parser.set_defaults(url_options_name=options_name)
+
+
+def add_target_store(parser: argparse.ArgumentParser, url_name: str, target_name: str) -> None:
+    """Add the options of the store of the second URL, where both names are those in the usage."""
+    parser.add_argument("--target-options", metavar="JSON", type=json_object,
+        help=f"options of fsspec for {target_name}; default: those of {url_name} except anon, if"
+        " both have one protocol and lead to one endpoint with them. --endpoint-url is that of"
+        f" {target_name} if {url_name} is a local file")  # fmt: skip
 
 
 def open_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -102,31 +111,58 @@ def url_options(args: argparse.Namespace) -> dict[str, Any]:
     # In a chain of URLs, options are nested by protocol; the store is the last link.
     inner = dict(options.get(protocol, {})) if len(links) > 1 else options
     short = {"--anon": args.anon or None, "--endpoint-url": args.endpoint_url}
+    if _is_endpoint_of_target(args):
+        del short["--endpoint-url"]
     for option, value in short.items():
-        if value is None:
-            continue
-        if protocol not in _ABBREVIATIONS[option]:
-            raise ArgumentError(f"{option} does not apply to {protocol}://")
-        name = _ABBREVIATIONS[option][protocol]
-        if name in inner or name in inner.get("client_kwargs", {}):
-            raise ArgumentError(f"{option} and {args.url_options_name} both set {name}")
-        inner[name] = "anon" if name == "token" else value
+        _set(inner, option, value, protocol, args.url_options_name)
     return {**options, protocol: inner} if len(links) > 1 and inner else inner
 
 
 def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
     """Options of fsspec for the store of the second URL.
 
-    Without ``--target-options``, those of the first URL if both URLs have the same protocol.
+    Without ``--target-options``, those of the first URL if both are at one endpoint then.
+    ``--endpoint-url`` is that of the second one if the first is a local file.
     """
-    given: Mapping[str, Any] = args.target_options
-    if given or "::" in args.url or "::" in args.out:
+    given: Mapping[str, Any] | None = args.target_options
+    if _is_endpoint_of_target(args):
+        options = dict(given or {})
+        protocol = split_url(args.out)[0].protocol
+        _set(options, "--endpoint-url", args.endpoint_url, protocol, "--target-options")
+        return options
+    if given is not None:
         return given
-    first, second = (split_url(each)[0].protocol for each in (args.url, args.out))
-    if first != second:
-        return {}
     # A public bucket that can be read anonymously cannot be written anonymously.
-    return {name: value for name, value in url_options(args).items() if name != "anon"}
+    options = {name: value for name, value in url_options(args).items() if name != "anon"}
+    first, second = (endpoint_of(split_url(each)[0], options) for each in (args.url, args.out))
+    return options if first is not None and first == second else {}
+
+
+def _is_endpoint_of_target(args: argparse.Namespace) -> bool:
+    """Whether ``--endpoint-url`` can only be meant for the second URL, since disks have none."""
+    target = getattr(args, "out", None)
+    if target is None or args.endpoint_url is None or "::" in args.url or "::" in target:
+        return False
+    first, second = (split_url(each)[0].protocol for each in (args.url, target))
+    return first == "file" and second in _ABBREVIATIONS["--endpoint-url"]
+
+
+def _set(options: dict[str, Any], option: str, value: Any, protocol: str, beside: str) -> None:
+    """Set what a short option stands for in the options of a protocol.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such option, or the option `beside` it sets the same.
+    """
+    if value is None:
+        return
+    if protocol not in _ABBREVIATIONS[option]:
+        raise ArgumentError(f"{option} does not apply to {protocol}://")
+    name = _ABBREVIATIONS[option][protocol]
+    if name in options or name in options.get("client_kwargs", {}):
+        raise ArgumentError(f"{option} and {beside} both set {name}")
+    options[name] = "anon" if name == "token" else value
 
 
 def json_object(text: str) -> dict[str, Any]:

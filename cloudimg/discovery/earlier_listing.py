@@ -1,58 +1,133 @@
-"""The files of an earlier listing, from its table."""
+"""The files of an earlier listing, from its table, in the versions that they have now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from cloudimg.discovery.build_grid import GridBuilder, listed_grid
+from cloudimg.discovery.exclusion import Exclusion
+from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import FILE_AXIS, Listing
 from cloudimg.discovery.literal import as_pattern
-from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table import UNCHANGED, FileTable, changes_between, has_same_rows, updated
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.discovery.url_list import grid_of_list
-from cloudimg.storage import Entry, Store
+from cloudimg.errors import GridError, NoMatchError
+from cloudimg.errors.notes import Note
+from cloudimg.storage import Entry, Store, redact, unsigned
 
 
-def listed_before(
+def shown_name(name: str) -> str:
+    """The URL of a file without credentials or signature, as tables of files have it."""
+    return redact(unsigned(name))
+
+
+def listed_as_before(
     store: Store,
     texts: Sequence[str],
     table: FileTable,
+    find: Callable[[], Listing],
     *,
     is_list: bool,
-    axes_pattern: str | None = None,
-) -> Listing | None:
-    """Return the files of an earlier listing instead of listing them again.
+    exclude: str | Sequence[str] | None = None,
+    pattern: str | None = None,
+) -> Listing:
+    """List files again, but keep to those of an earlier listing.
+
+    Newer files are left out, and those that are gone still have their place. If the table is not
+    of these texts, or its names are not those of the files, the listing is returned as it is.
 
     Parameters
     ----------
-    store, texts, is_list
+    store, texts, is_list, exclude, pattern
         See `find_files`.
     table : FileTable
         Files that `find_files` found for these texts.
-    axes_pattern : str, optional
-        Gives axes to the files of a list.
+    find : callable
+        Lists the files again.
 
-    Returns
-    -------
-    Listing or None
-        None if the table is not of these texts, or its names are not those of the files.
+    Raises
+    ------
+    PatternError, NoMatchError, GridError, StorageError
     """
+    made = (
+        _of_list(store, texts, table, exclude, pattern)
+        if is_list
+        else _of_pattern(store, texts[0], table)
+    )
+    if made is None or not _is_of(table, made):
+        return find()
+    try:
+        now = find()
+    except NoMatchError:
+        raise
+    except GridError as exc:
+        # Newer files do not fit: each file is asked for its version.
+        text = f"the files that are there now are not the same image: {exc.message}"
+        note = Note(text, kind="other-files-now", n_files=1, urls=())
+        return Listing(_without_columns(made), None, changes=UNCHANGED, further=(note,))
+    listed = FileTable.of(now.grid, shown_name)
+    changes = changes_between(table, listed)
+    if has_same_rows(table, listed):
+        return replace(now, changes=changes)
+    grid = _with_columns(made, updated(table, listed))
+    return replace(now, grid=grid, changes=changes)
+
+
+def _of_list(
+    store: Store,
+    texts: Sequence[str],
+    table: FileTable,
+    exclude: str | Sequence[str] | None,
+    pattern: str | None,
+) -> FileGrid | None:
+    exclusion = Exclusion(exclude)
+    kept = [text for text in texts if not exclusion.excludes(text)]
+    known = set(table.keys.to_pylist())
+    present = [shown_name(text) in known for text in kept]
+    if table.pages is not None or not any(present):
+        return None
+    return grid_of_list(store, [Entry(text, None, None) for text in kept], pattern, present)
+
+
+def _of_pattern(store: Store, text: str, table: FileTable) -> FileGrid | None:
     if not table.has_own_names or table.pages is not None:
         return None
-    sizes = (None if size < 0 else size for size in table.sizes.tolist())
-    files = [
-        Entry(key, size, None) for key, size in zip(table.keys.to_pylist(), sizes, strict=True)
-    ]
-    if is_list:
-        by_key = {file.key: file for file in files}
-        present = [text in by_key for text in texts]
-        entries = [by_key.get(text, Entry(text, None, None)) for text in texts]
-        return Listing(grid_of_list(store, entries, axes_pattern, present), None)
-    pattern = as_pattern(store, texts[0])
-    if pattern.is_literal or any(pattern.split(file.key) is None for file in files):
+    pattern = as_pattern(store, text)
+    names = table.keys.to_pylist()
+    if pattern.is_literal or any(pattern.split(name) is None for name in names):
         return None
+    files = [Entry(name, None, None) for name in names]
     if not pattern.fields:
-        return Listing(listed_grid(files, axis=FILE_AXIS), None)
+        return listed_grid(files, axis=FILE_AXIS)
     builder = GridBuilder(pattern, UnmatchedCounter(pattern, store.location.display_text))
     builder.add(files)
-    return Listing(builder.build(), None)
+    return builder.build()
+
+
+def _is_of(table: FileTable, grid: FileGrid) -> bool:
+    """Whether the files of a grid have the places that the table gives them."""
+    if (grid.fields, grid.shape) != (table.axes, table.shape):
+        return False
+    present = grid.present
+    rows = np.arange(grid.sizes.size) if present is None else np.flatnonzero(present)
+    return np.array_equal(rows, table.rows)
+
+
+def _with_columns(grid: FileGrid, table: FileTable) -> FileGrid:
+    """The grid with the sizes and ETags of a table of its files."""
+    sizes, etags = np.full(grid.sizes.size, -1, np.int64), np.zeros(grid.sizes.size, np.uint64)
+    sizes[table.rows], etags[table.rows] = table.sizes, table.etags
+    return replace(
+        grid,
+        sizes=sizes,
+        etags=etags if etags.any() else None,
+        has_versions=bool(table.etags.all()),
+    )
+
+
+def _without_columns(grid: FileGrid) -> FileGrid:
+    return replace(grid, sizes=np.full(grid.sizes.size, -1), etags=None, has_versions=False)

@@ -44,8 +44,9 @@ class Exclusion:
         if not self.n_excluded:
             return None
         files = counted(self.n_excluded, "file is", "files are")
+        globs = self._globs[0] if len(self._globs) == 1 else self._globs
         return Note(
-            f"{files} left out by exclude={', '.join(map(repr, self._globs))}",
+            f"{files} left out by exclude={globs!r}",
             kind="excluded-files",
             n_files=self.n_excluded,
             urls=map(display, self.examples),

@@ -7,15 +7,16 @@ from concurrent.futures import Future
 
 from cloudimg.discovery.build_grid import GridBuilder, listed_grid
 from cloudimg.discovery.exclusion import Exclusion
-from cloudimg.discovery.listing import FILE_AXIS, Listing
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.discovery.listing import FILE_AXIS, Listing, on_dangling
 from cloudimg.discovery.literal import as_pattern
 from cloudimg.discovery.no_match import no_match
-from cloudimg.discovery.scope import Scope, list_scope
+from cloudimg.discovery.scope import Below, Scope, list_scope
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.discovery.url_list import take_list
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, NoMatchError
 from cloudimg.pattern import Pattern, compile_pattern, escape, natural_key
-from cloudimg.storage import Entry, Location, Store, split_url, unsigned
+from cloudimg.storage import DANGLING, Entry, Location, Store, split_url, unsigned
 
 
 def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
@@ -66,7 +67,7 @@ def find_files(
         List the whole folder that holds the last part of the stem, so that everything that does
         not match the pattern is counted; otherwise only names that begin with the stem.
     exclude : str or sequence of str, optional
-        Globs of files to leave out; see `cloudimg.open`. A single URL is never left out.
+        Globs of files to leave out; see `cloudimg.open`.
     pattern : str, optional
         Gives axes to the files of a list.
     progress : callable, optional
@@ -96,18 +97,21 @@ def _find_by_pattern(
     end_checks: list[Future[None]] | None,
 ) -> Listing:
     """Find the files of a pattern by one listing."""
-    if pattern.is_literal:
-        return _literal(pattern)
     display = store.location.display_text
+    if pattern.is_literal:
+        return _literal(pattern, exclusion, display)
     scope = Scope.of(store, pattern, whole_folder=whole_folder)
+    below = Below(scope)
     unmatched = UnmatchedCounter(pattern, display)
     files: list[Entry] = []
+    dangling: list[str] = []
     builder = GridBuilder(pattern, unmatched)
-    for batch in list_scope(store, pattern, scope, progress, end_checks):
+    for batch in list_scope(store, pattern, below, progress, end_checks):
         if any(file.key == pattern.text for file in batch):
-            return _literal(compile_pattern(escape(pattern.text)))
+            return _literal(compile_pattern(escape(pattern.text)), exclusion, display)
         if exclusion:
             batch = [file for file in batch if not exclusion.excludes(file.key)]
+        dangling += _dangling(pattern, batch)
         if pattern.fields:
             builder.add(batch)
         else:
@@ -115,22 +119,58 @@ def _find_by_pattern(
     beside = unmatched.build(
         display(scope.begins_with),
         is_narrow=not scope.is_whole_folder,
-        below=scope.below,
+        below=str(below),
     )
     if not files and not len(builder):
         if exclusion.n_excluded and not beside.n_objects:
             raise exclusion.error(display)
         raise no_match(store, pattern, scope.folder, beside)
-    excluded, checks = exclusion.note(display), tuple(end_checks or ())
     if pattern.fields:
-        return Listing(builder.build(), beside, excluded, checks)
-    files.sort(key=lambda file: natural_key(file.key))
-    return Listing(listed_grid(files, axis=FILE_AXIS), beside, excluded, checks)
+        grid = builder.build()
+    else:
+        files.sort(key=lambda file: natural_key(file.key))
+        grid = listed_grid(files, axis=FILE_AXIS)
+    return Listing(
+        _without_dangling(grid, dangling, display),
+        beside,
+        exclusion.note(display),
+        tuple(end_checks or ()),
+        on_dangling(map(display, dangling)),
+    )
 
 
-def _literal(pattern: Pattern) -> Listing:
+def _dangling(pattern: Pattern, batch: Iterable[Entry]) -> Iterator[str]:
+    """Yield names that match a pattern, but are symbolic links that lead to nothing."""
+    for file in batch:
+        if file.etag == DANGLING and pattern.split(file.key) is not None:
+            yield file.key
+
+
+def _without_dangling(
+    grid: FileGrid, dangling: Sequence[str], display: Callable[[str], str]
+) -> FileGrid:
+    """The grid in which symbolic links that lead to nothing are missing files.
+
+    Raises
+    ------
+    NoMatchError
+        If there are no other files.
+    """
+    if not dangling:
+        return grid
+    if len(dangling) == grid.n_files:
+        raise NoMatchError(
+            f"all {grid.n_files} files that match are symbolic links that lead to nothing, such as"
+            f" {display(dangling[0])}"
+        )
+    return grid.without(dangling)
+
+
+def _literal(pattern: Pattern, exclusion: Exclusion, display: Callable[[str], str]) -> Listing:
     # The stem, not the text, because escapes are resolved in the stem.
     file = Entry(pattern.stem, None, None)
+    if exclusion.excludes(file.key):
+        raise exclusion.error(display)
     return Listing(listed_grid([file], axis=None, name_of=unsigned), None)
 
 

@@ -137,6 +137,10 @@ class FileGrid:
         rest = [int(i) for i in np.unravel_index(plane[0], shape)]
         return (*rest[:axis], index, *rest[axis:])
 
+    def position(self, index: tuple[int, ...]) -> int:
+        """Return the position of an index in C order of the grid."""
+        return int(np.ravel_multi_index(index, self.shape)) if index else 0
+
     def size_of(self, index: tuple[int, ...]) -> int | None:
         """Return the size in bytes of the file at an index, None where it is unknown."""
         size = int(self.sizes.reshape(self.shape)[index])

@@ -33,7 +33,9 @@ def no_match(store: Store, pattern: Pattern, folder: str, beside: Unmatched) -> 
     """
     url, stem = store.location.display_text(pattern.text), beside.where
     if beside.n_objects:
-        shown = ", ".join(beside.examples)
+        # In a whole folder, the first few names need not be like the pattern.
+        near = [] if beside.is_narrow else _nearest_names(store, pattern, folder)
+        shown = ", ".join(near or beside.examples)
         return NoMatchError(
             f"nothing matches {url}: {beside.n_objects} objects begin with {stem} but do not match"
             f" the rest of the pattern: {shown}{beside.hint}",

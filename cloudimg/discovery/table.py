@@ -8,6 +8,8 @@ One row per file (per plane in a multi-file dataset), in C order of the grid:
 ``etag``        digest of the ETag, see `cloudimg.discovery.build_grid.short_etag`; null without one
 ``page``        number of the page in the file; only in multi-file datasets
 ``axis.NAME``   index along the axis of the grid with that name
+facts           what was read of each file, see `cloudimg.discovery.fact_columns.FACTS`; a column
+                only if a file has it
 ==============  ==================================================================================
 
 The names, the lengths of the axes, and whether names were changed to hide secrets, are metadata.
@@ -17,14 +19,25 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.checked_json import (
+    GREATEST,
+    checked_bool,
+    checked_ints,
+    checked_object,
+    checked_texts,
+    damage,
+)
+from cloudimg.discovery.bounded_parquet import BoundedParquet
+from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.names import ANY_NAME
 from cloudimg.errors import CorruptFileError, counted
@@ -34,6 +47,17 @@ _METADATA = b"cloudimg"
 _AXIS = "axis."
 _ROWS_PER_GROUP = 2**17
 _EXAMPLES = 3
+_MOST_AXES = 32
+_DAMAGED = (KeyError, OSError, RecursionError, TypeError, ValueError)
+"""What reading a damaged table raises; `pyarrow.ArrowInvalid` is a ValueError."""
+MOST_ROWS = 2**26
+"""Most files of a table: the largest archives have some ten million."""
+_TYPES = {"key": ("string",), "size_bytes": ("int64",), "etag": ("uint64",), "page": ("int64",)}
+_FACT_TYPES = {
+    NUMBER: ("double",),
+    TEXT: ("dictionary<values=string, indices=int32, ordered=0>", "string"),
+    TIME: ("timestamp[us]",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +80,11 @@ class FileTable:
     """Digests of the ETags, 0 where unknown."""
     pages: npt.NDArray[np.int64] | None
     """Numbers of the pages, in a multi-file dataset."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of `FACTS` that were read, each a `pyarrow.Array` with a value or null by row."""
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def was_listed(self) -> bool:
-        """Whether sizes or ETags come from a listing, so that changes can be seen."""
-        return bool((self.sizes >= 0).any() or self.etags.any())
 
     @classmethod
     def of(
@@ -71,6 +92,7 @@ class FileTable:
         grid: FileGrid,
         shown: Callable[[str], str],
         pages: npt.NDArray[np.int64] | None = None,
+        facts: FactColumns | None = None,
     ) -> FileTable:
         """Return the table of a grid.
 
@@ -81,6 +103,8 @@ class FileTable:
             Returns a name without secrets.
         pages : ndarray, optional
             Numbers of the pages by index in the grid.
+        facts : FactColumns, optional
+            What was read of the files, by position in C order of the grid.
         """
         import pyarrow as pa
 
@@ -102,6 +126,7 @@ class FileTable:
             sizes=grid.sizes[rows],
             etags=etags[rows],
             pages=None if pages is None else pages.ravel()[rows],
+            facts={} if facts is None else facts.to_arrow(rows),
         )
 
     def to_parquet(self) -> bytes:
@@ -119,6 +144,7 @@ class FileTable:
         index = np.unravel_index(self.rows, self.shape) if self.shape else ()
         for name, numbers in zip(self.axes, index, strict=True):
             columns[f"{_AXIS}{name}"] = pa.array(numbers.astype(np.int32))
+        columns |= self.facts
         described = {"axes": self.axes, "shape": self.shape, "has_own_names": self.has_own_names}
         table = pa.table(columns).replace_schema_metadata(
             {_METADATA: json.dumps(described).encode()}
@@ -129,45 +155,70 @@ class FileTable:
             out,
             compression="zstd",
             row_group_size=_ROWS_PER_GROUP,
-            use_dictionary=False,
+            use_dictionary=[name for name in self.facts if FACTS[name].type == TEXT],
             column_encoding=dict.fromkeys(["key"], "DELTA_BYTE_ARRAY"),
             store_schema=True,
         )
         return out.getvalue()
 
     @classmethod
-    def from_parquet(cls, data: bytes, url: str) -> FileTable:
+    def from_parquet(cls, data: bytes, url: str, *, most_rows: int = MOST_ROWS) -> FileTable:
         """Read the table from a Parquet file.
 
         Raises
         ------
         CorruptFileError
+            If it is not a table of files, or has more than `most_rows` rows.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            table = pq.read_table(io.BytesIO(data))
-            described = json.loads(table.schema.metadata[_METADATA])
-            axes, shape = tuple(described["axes"]), tuple(described["shape"])
+            axes, shape, has_own_names, table = _read(data, most_rows)
             index = [table[f"{_AXIS}{name}"].to_numpy() for name in axes]
-            n_rows = table.num_rows
+            rows = (
+                np.ravel_multi_index(tuple(index), shape)
+                if axes
+                else np.arange(table.num_rows, dtype=np.int64)
+            )
+            if (np.diff(rows) <= 0).any():
+                raise ValueError("its rows are not in the order of the grid")
             return cls(
                 axes=axes,
                 shape=shape,
-                has_own_names=bool(described["has_own_names"]),
-                rows=(
-                    np.ravel_multi_index(tuple(index), shape)
-                    if axes
-                    else np.arange(n_rows, dtype=np.int64)
-                ),
+                has_own_names=has_own_names,
+                rows=rows,
                 keys=table["key"],
                 sizes=table["size_bytes"].fill_null(-1).to_numpy(),
                 etags=table["etag"].fill_null(0).to_numpy(),
                 pages=table["page"].to_numpy() if "page" in table.column_names else None,
+                facts={
+                    name: table[name].combine_chunks()
+                    for name in FACTS
+                    if name in table.column_names
+                },
             )
-        except (pa.ArrowException, KeyError, TypeError, ValueError) as exc:
-            raise CorruptFileError(f"{url} is damaged: not a table of files", url=url) from exc
+        except _DAMAGED as exc:
+            raise CorruptFileError(
+                f"{url} is damaged: not a table of files: {damage(exc)}", url=url
+            ) from exc
+
+
+def _read(data: bytes, most_rows: int) -> tuple[tuple[str, ...], tuple[int, ...], bool, Any]:
+    """Axes, shape, whether the names are their own, and the columns of a table."""
+    types = {**_TYPES, **{name: _FACT_TYPES[kind.type] for name, kind in FACTS.items()}}
+    described = json.loads(BoundedParquet(data, {}, most_rows=most_rows).schema.metadata[_METADATA])
+    checked_object(described, _METADATA.decode(), required=("axes", "shape", "has_own_names"))
+    axes = tuple(checked_texts(described["axes"], "axes", most=_MOST_AXES, characters=256))
+    if len(set(axes)) < len(axes):
+        raise ValueError("axes has a name twice")
+    shape = checked_ints(described["shape"], "shape", n=len(axes), least=1)
+    if math.prod(shape) > GREATEST:
+        raise ValueError(f"shape has more than {GREATEST} places")
+    types |= {f"{_AXIS}{name}": ("int32", "int64") for name in axes}
+    most_rows = min(most_rows, math.prod(shape)) if axes else most_rows
+    table = BoundedParquet(data, types, most_rows=most_rows).table()
+    for name in ("key", *(f"{_AXIS}{name}" for name in axes)):
+        if table[name].null_count:
+            raise ValueError(f"its column {name} has nulls")
+    return axes, shape, checked_bool(described["has_own_names"], "has_own_names"), table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +235,18 @@ class TableChanges:
     """Names of the first few files with another size or ETag."""
     n_replaced: int
 
+    def notes(self) -> Iterator[Note]:
+        """Notes for a copy of the earlier files that is right although files came or went."""
+        if self.n_added:
+            yield self.newer_files()
+        if self.n_removed:
+            yield gone_files(self.n_removed, self.removed)
+
     def newer_files(self) -> Note:
         """The note for a copy that lacks the added files."""
         return Note(
-            f"{counted(self.n_added, 'newer file is', 'newer files are')} not in this copy",
+            f"{counted(self.n_added, 'newer file is', 'newer files are')} not in this copy;"
+            " a migration that starts over copies them",
             kind="newer-files",
             n_files=self.n_added,
             urls=self.added,
@@ -209,21 +268,29 @@ class TableChanges:
         return "; ".join(parts) or "no file changed"
 
 
+UNCHANGED = TableChanges(added=(), n_added=0, removed=(), n_removed=0, replaced=(), n_replaced=0)
+"""No differences, or none that are known."""
+
+
+def gone_files(n_files: int, urls: Sequence[str]) -> Note:
+    """The note for a copy of files that no longer exist."""
+    return Note(
+        counted(
+            n_files,
+            "source file is gone since it was copied",
+            "source files are gone since they were copied",
+        ),
+        kind="gone-files",
+        n_files=n_files,
+        urls=urls,
+    )
+
+
 def changes_between(before: FileTable, now: FileTable) -> TableChanges:
     """Compare two tables by name; unknown sizes and ETags count as equal."""
-    import pyarrow.compute as pc
-
-    if len(before) == len(now) and before.keys.equals(now.keys):
-        at_before = at_now = np.arange(len(now))
-        added = removed = np.zeros(0, np.int64)
-    else:
-        found = pc.index_in(now.keys, before.keys.combine_chunks()).fill_null(-1).to_numpy()
-        at_now = np.flatnonzero(found >= 0)
-        at_before = found[at_now]
-        added = np.flatnonzero(found < 0)
-        is_kept = np.zeros(len(before), bool)
-        is_kept[at_before] = True
-        removed = np.flatnonzero(~is_kept)
+    at_before, at_now = matching_rows(before, now)
+    added = np.setdiff1d(np.arange(len(now)), at_now, assume_unique=True)
+    removed = np.setdiff1d(np.arange(len(before)), at_before)
     is_replaced = _differ(before.sizes[at_before], now.sizes[at_now], -1)
     is_replaced |= _differ(before.etags[at_before], now.etags[at_now], 0)
     replaced = at_now[is_replaced]
@@ -237,12 +304,40 @@ def changes_between(before: FileTable, now: FileTable) -> TableChanges:
     )
 
 
-def replaced_names(before: FileTable, now: FileTable) -> frozenset[str]:
-    """Names of all files with another size or ETag; empty if files were added or removed, too."""
-    if not before.keys.equals(now.keys):
-        return frozenset()
-    is_replaced = _differ(before.sizes, now.sizes, -1) | _differ(before.etags, now.etags, 0)
-    return frozenset(now.keys[int(row)].as_py() for row in np.flatnonzero(is_replaced))
+def matching_rows(
+    before: FileTable, now: FileTable
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions in two tables of the files that are in both."""
+    import pyarrow.compute as pc
+
+    if before.keys.equals(now.keys):
+        everything = np.arange(len(now))
+        return everything, everything
+    found = pc.index_in(now.keys, before.keys.combine_chunks()).fill_null(-1).to_numpy()
+    at_now = np.flatnonzero(found >= 0)
+    return found[at_now], at_now
+
+
+def has_same_rows(before: FileTable, now: FileTable) -> bool:
+    """Whether two tables have the same files at the same places."""
+    return (
+        (before.axes, before.shape) == (now.axes, now.shape)
+        and np.array_equal(before.rows, now.rows)
+        and before.keys.equals(now.keys)
+        and np.array_equal(_or_empty(before.pages), _or_empty(now.pages))
+    )
+
+
+def _or_empty(pages: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+    return np.zeros(0, np.int64) if pages is None else pages
+
+
+def updated(before: FileTable, now: FileTable) -> FileTable:
+    """Return the earlier table with the sizes and ETags of a later one, where that has the file."""
+    at_before, at_now = matching_rows(before, now)
+    sizes, etags = before.sizes.copy(), before.etags.copy()
+    sizes[at_before], etags[at_before] = now.sizes[at_now], now.etags[at_now]
+    return replace(before, sizes=sizes, etags=etags)
 
 
 def _as_unicode(name: str) -> str:

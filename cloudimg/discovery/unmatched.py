@@ -18,6 +18,10 @@ IMAGE_NAME = re.compile(
 """Names of image files, by their extension; hidden files do not match."""
 UNMATCHED = "unmatched-files"
 """Kind of the note about them, which `repr` and `info` show as a line of its own."""
+_NOT_LOOKED_AT = "folder-not-listed"
+"""Kind of the note of a copy of which it is not known what its folder holds beside its files."""
+OF_LISTING = (UNMATCHED, _NOT_LOOKED_AT)
+"""Kinds of notes that are about a listing, and not about files."""
 _EXAMPLES = 5
 _SHOWN_KINDS = 4
 
@@ -66,7 +70,8 @@ class Unmatched:
         return UnmatchedFilesError(
             f"{shown} leaves out {counted(self.n_images, 'image file')} of {self.where}: beside its"
             f" files there are {self.summary}, such as {', '.join(self.examples)}{self.hint}."
-            " Change the pattern, or pass allow_unmatched=True to copy only what it matches",
+            " Change the pattern, leave files out with exclude=, or pass allow_unmatched=True to"
+            " copy only what it matches",
             url=shown,
         )
 
@@ -76,6 +81,38 @@ class Unmatched:
             f"{self.summary} among {self.scope} do not match the pattern{self.hint}",
             kind=UNMATCHED,
             n_files=self.n_objects,
+            urls=self.examples,
+        )
+
+    def not_looked_at(self) -> Note | None:
+        """The note for a copy if the rest of the folder was not listed; None if it was."""
+        if not self.is_narrow:
+            return None
+        return Note(
+            f"only names that begin with {self.where} were listed, so it is not known what else the"
+            " folder holds; cloudimg.migrate lists all of it, and refuses to leave image files out",
+            kind=_NOT_LOOKED_AT,
+            n_files=1,
+            urls=(),
+        )
+
+    def newer_images(self, n_before: int) -> Note | None:
+        """The note that there are more image files than when a copy was made; None if not.
+
+        Parameters
+        ----------
+        n_before : int
+            Number of image files that the copy left out.
+        """
+        n_newer = self.n_images - n_before
+        if n_newer <= 0:
+            return None
+        more = counted(n_newer, "more image file does", "more image files do")
+        return Note(
+            f"{more} not match the pattern than when this copy was made ({self.n_images} now,"
+            f" {n_before} then): {self.summary} among {self.scope}",
+            kind="newer-unmatched-files",
+            n_files=n_newer,
             urls=self.examples,
         )
 
@@ -103,6 +140,8 @@ class UnmatchedCounter:
         self._pattern = pattern
         self._display = display
         self._own_kind = _kind(pattern.text).lower()
+        self._folder = pattern.stem.rpartition("/")[0]
+        """What lies in hidden folders below it is hidden."""
         self._kinds: Counter[str] = Counter()
         self._images: list[str] = []
         self._others: list[str] = []
@@ -116,7 +155,7 @@ class UnmatchedCounter:
         kind = _kind(name)
         self.n_objects += 1
         self._kinds[kind] += 1
-        is_hidden = name.rpartition("/")[2].startswith(".")
+        is_hidden = "/." in f"/{name.removeprefix(self._folder)}"
         is_own = kind.lower() == self._own_kind and kind.startswith(".")
         is_image = not is_hidden and (is_own or IMAGE_NAME.fullmatch(name) is not None)
         self._n_images += is_image

@@ -43,7 +43,7 @@ def take_list(
     exclusion = Exclusion(exclude)
     files = [Entry(text, None, None) for text in _kept(store, texts, exclusion)]
     note = exclusion.note(store.location.display_text)
-    return Listing(grid_of_list(store, files, pattern), None, note)
+    return Listing(grid_of_list(store, files, pattern), None, note, is_complete=False)
 
 
 def look_up_list(

@@ -21,6 +21,7 @@
     │   ├── ServerError        5xx, throttling, connection reset, timeout: after all retries
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
+    ├── DamagedCopyError       a finished copy lacks objects, or has others among its own
     ├── ClusterError           a Dask cluster failed, rather than a store or a file
     └── FormatError            the file is not an image that cloudimg can decode
         ├── NotTiffError       not a TIFF
@@ -66,6 +67,9 @@ class CloudimgError(Exception):
     bad_file: str | None = None
     """Kind of bad file that raises this error, see `cloudimg.FileReport`. None if the file is not
     to blame: a store failed, or a limit of this process was exceeded."""
+    file_version: int = 0
+    """Version of a bad file whose header could not be read, as commit records have it; 0 if it is
+    not known."""
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class CloudimgError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = (type(self), self.message, self.url, self.byte_range, self.cause)
-        kept = ("__notes__", "bad_file", "report")
+        kept = ("__notes__", "bad_file", "file_version", "report")
         state = {name: vars(self)[name] for name in kept if name in vars(self)}
         return _rebuild, arguments, state or None
 
@@ -132,6 +136,9 @@ class DuplicateIndexError(GridError):
 
 class MissingFilesError(GridError):
     """The grid has holes and ``missing="raise"``."""
+
+    report: FileReport | None = None
+    """All missing files, where they were found when the image was opened."""
 
 
 class UnmatchedFilesError(GridError):
@@ -175,6 +182,9 @@ class WrongRegionError(StorageError):
 class ServerError(StorageError):
     """A server error, throttling, connection reset or timeout, after all retries."""
 
+    is_answered: bool = True
+    """Whether the server answered. What was requested without an answer may still happen."""
+
 
 class ChangedError(StorageError):
     """The object changed while it was being read."""
@@ -182,6 +192,10 @@ class ChangedError(StorageError):
 
 class LeaseError(StorageError):
     """Another migration writes to the same destination."""
+
+
+class DamagedCopyError(CloudimgError):
+    """A finished copy lacks objects, or has damaged ones or others among its own."""
 
 
 class ClusterError(CloudimgError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 KINDS = (
@@ -36,7 +37,9 @@ KINDS = (
 OTHER_THAN_FIRST = ("other-axes", "other-shape", "other-dtype", "mismatch")
 """Kinds of files that differ from the first one, and may be good in themselves."""
 N_EXAMPLES = 5
-"""Number of files of each kind that a report names."""
+"""Number of files of each kind in the table and among the examples of a report."""
+MOST_LISTED = 100_000
+"""Number of files of each kind that a report lists; further ones are only counted."""
 _TEXT_CHARACTERS = 200
 
 
@@ -55,6 +58,8 @@ class BadFile:
     def of(cls, url: str, kind: str, message: str) -> Self:
         """Return a bad file, given the message of its error."""
         name = "" if message.startswith(url) else "the file"
+        if url:  # "no such file: URL" is "no such file"
+            message = message.replace(f": {url}", "", 1)
         text = " ".join(message.replace(url, name, 1).split())
         if len(text) > _TEXT_CHARACTERS:
             text = f"{text[: _TEXT_CHARACTERS - 3]}..."
@@ -63,6 +68,10 @@ class BadFile:
     def __str__(self) -> str:
         text = f": {self.text}" if self.text else ""
         return f"{self.url} ({self.kind}){text}"
+
+    def to_json(self) -> dict[str, str]:
+        """The file as a JSON object, without its kind."""
+        return {"url": self.url, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +82,22 @@ class FilesOfKind:
     """One of `KINDS`."""
     n_files: int
     """Number of files."""
-    examples: tuple[BadFile, ...]
-    """The first few."""
+    files: tuple[BadFile, ...]
+    """The files; of very many, the first hundred thousand."""
+
+    @property
+    def examples(self) -> tuple[BadFile, ...]:
+        """The first few."""
+        return self.files[:N_EXAMPLES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
     """Which files of an image cannot be used, by kind. False if all can.
 
-    ``str()`` of it is a table. The kinds are ``missing``, ``empty``, ``truncated``,
-    ``not-an-image``, ``corrupt``, ``unsupported``, ``other-axes``, ``other-shape``,
-    ``other-dtype`` and ``mismatch``.
+    ``str()`` of it is a table with a few files of each kind, `table` one with all. The kinds are
+    ``missing``, ``empty``, ``truncated``, ``not-an-image``, ``corrupt``, ``unsupported``,
+    ``other-axes``, ``other-shape``, ``other-dtype`` and ``mismatch``.
     """
 
     n_files: int
@@ -117,17 +131,28 @@ class FileReport:
         return f"{files} missing or bad{found}: {counts}{excluded}"
 
     def __str__(self) -> str:
+        return self.table(N_EXAMPLES)
+
+    def table(self, most: int | None = None) -> str:
+        """The report as text, with a line for each file.
+
+        Parameters
+        ----------
+        most : int, optional
+            Number of files of each kind to name; all by default.
+        """
         width = max((len(each.kind) for each in self.kinds), default=0)
         digits = max((len(str(each.n_files)) for each in self.kinds), default=0)
         lines = [self.summary]
         for each in self.kinds:
             start = f"  {each.kind:<{width}}  {each.n_files:>{digits}}  "
-            for example in each.examples:
-                text = f": {example.text}" if example.text else ""
-                lines.append(f"{start}{example.url}{text}")
+            shown = each.files[:most]
+            for file in shown:
+                text = f": {file.text}" if file.text else ""
+                lines.append(f"{start}{file.url}{text}")
                 start = " " * len(start)
-            if each.n_files > len(each.examples):
-                lines.append(f"{start}and {each.n_files - len(each.examples)} more")
+            if each.n_files > len(shown):
+                lines.append(f"{start}and {each.n_files - len(shown)} more")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -141,9 +166,8 @@ class FileReport:
                 {
                     "kind": each.kind,
                     "n_files": each.n_files,
-                    "examples": [
-                        {"url": example.url, "text": example.text} for example in each.examples
-                    ],
+                    "examples": [file.to_json() for file in each.examples],
+                    "files": [file.to_json() for file in each.files],
                 }
                 for each in self.kinds
             ],
@@ -157,8 +181,8 @@ class FileReport:
                 each["kind"],
                 each["n_files"],
                 tuple(
-                    BadFile(example["url"], each["kind"], example["text"])
-                    for example in each["examples"]
+                    BadFile(file["url"], each["kind"], file["text"])
+                    for file in each.get("files", each["examples"])
                 ),
             )
             for each in stored["kinds"]
@@ -172,28 +196,27 @@ class FileReport:
 
 
 class FileCounts:
-    """Counts bad files by kind, in memory for a few of each kind."""
+    """Counts and lists bad files by kind, at most `MOST_LISTED` of each kind."""
 
     def __init__(self) -> None:
         self._n: dict[str, int] = {}
-        self._examples: dict[str, list[BadFile]] = {}
+        self._files: dict[str, list[BadFile]] = {}
 
     def add(self, file: BadFile) -> None:
         """Count a file, which must not be counted twice."""
         self.add_many(file.kind, 1, (file,))
 
-    def add_many(self, kind: str, n_files: int, examples: Iterable[BadFile]) -> None:
-        """Count several files of a kind, of which some are given as examples."""
+    def add_many(self, kind: str, n_files: int, files: Iterable[BadFile]) -> None:
+        """Count several files of a kind, of which not all need be given."""
         if n_files:
             self._n[kind] = self._n.get(kind, 0) + n_files
-            known = self._examples.setdefault(kind, [])
-            known.extend(examples)
-            del known[N_EXAMPLES:]
+            known = self._files.setdefault(kind, [])
+            known.extend(islice(files, MOST_LISTED - len(known)))
 
     def kinds(self) -> tuple[FilesOfKind, ...]:
         """The files by kind, as a report has them."""
         return tuple(
-            FilesOfKind(kind, self._n[kind], tuple(self._examples[kind]))
+            FilesOfKind(kind, self._n[kind], tuple(self._files[kind]))
             for kind in KINDS
             if kind in self._n
         )

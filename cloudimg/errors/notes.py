@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+MARK = "note: "
+"""What a note begins with among other messages."""
 N_EXAMPLES = 3
 """Number of URLs that a note gives as examples."""
 _MAX_TEXTS = 3

@@ -33,8 +33,9 @@ class ImageAttributes(TypedDict, total=False):
     while files are migrated. A header that was not read may have other values.
 
     - It has no attributes that describe one file by their nature: ``name``, ``description``,
-      ``info``, ``acquired``, ``stage_position``, ``plane_labels``, ``display_ranges`` and
-      ``metadata_problem``; no names and colours of channels if each channel has its own files.
+      ``info``, ``acquired``, ``elapsed_s``, ``stage_position``, ``plane_labels``,
+      ``display_ranges`` and ``metadata_problem``; no names, colours and exposures of channels if
+      each channel has its own files.
     - ``pixel_size``, ``photometric``, ``color_space`` (with ``samples``, ``ycbcr_coefficients``
       and ``reference_black_white``), ``colormap``, ``nodata``, and in ``geo`` the reference system
       and the place of each file must be the same in all headers that were read:
@@ -107,6 +108,12 @@ class ImageAttributes(TypedDict, total=False):
     """Time between frames in seconds."""
     magnification: float
     """Nominal magnification of the objective."""
+    objective: str
+    """Name of the objective."""
+    exposure_s: float
+    """Exposure of each plane in seconds, if it is the same for all."""
+    elapsed_s: float
+    """Seconds from the start of the acquisition to the first plane."""
     channel_names: list[str]
     """Names of the channels."""
     channel_colors: list[int]
@@ -116,7 +123,7 @@ class ImageAttributes(TypedDict, total=False):
     plane_labels: list[str]
     """ImageJ's labels of the planes, in their order in the file."""
     stage_position: dict[str, float]
-    """Position of the stage along x and y."""
+    """Position of the stage along x and y, and along z if it is known, at the first plane."""
     stage_position_unit: dict[str, str]
     """Unit of each stage position."""
     geo: GeoAttributes

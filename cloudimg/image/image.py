@@ -22,7 +22,7 @@ from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
 from cloudimg.opening.coordinates import coordinates, label_name
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.open_files import Opened, open_sources, telling_of_listing
 from cloudimg.opening.options import URL, OpenArguments, URLs
 from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import warn_of_known
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray
 
+    from cloudimg.migration.run.earlier_source import EarlierSource
     from cloudimg.migration.run.result import Migration
     from cloudimg.migration.run.write_input import WriteInput
 
@@ -318,13 +319,18 @@ class Image:
 
         return write_to_url(self.write_input, url, options, options.get("storage_options"))
 
-    def write_input(self, name: str | None, *, is_copied: bool = True) -> WriteInput:
+    def write_input(
+        self, name: str | None, earlier: EarlierSource | None = None, *, is_copied: bool = True
+    ) -> WriteInput:
         """Return what a migration of the image reads.
 
         Parameters
         ----------
         name : str, optional
             Its name in the OME-Zarr.
+        earlier : EarlierSource, optional
+            The source of an earlier migration; the image is opened again with its files if it is
+            of the same ones.
         is_copied : bool
             Whether it is read to be copied, rather than compared with a copy.
 
@@ -335,9 +341,15 @@ class Image:
         """
         from cloudimg.migration.run.write_input import write_input_of_image
 
+        opened = self._opened
+        if earlier is not None:
+            purpose = earlier.purpose(self._urls, self._arguments)
+            if purpose.files is not None:
+                opened = open_sources(self._urls, replace(self._arguments, purpose=purpose))
         if is_copied:
-            refuse_further_images(self._opened, self._arguments)
-        return write_input_of_image(self._opened, self._urls, self._arguments, name=name)
+            refuse_further_images(opened, self._arguments)
+            opened = telling_of_listing(opened)
+        return write_input_of_image(opened, self._urls, self._arguments, name=name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from cloudimg.opening.options import FileOptions, StorageOptions
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
+    from cloudimg.migration.deletion import Deletion
     from cloudimg.migration.progress import AdvanceCallback
 
 Extents = int | Sequence[int] | Mapping[str, int]
@@ -33,6 +34,8 @@ class RunKeywords(PlanOptions, total=False):
 
     max_mem: int | str | None
     overwrite: bool
+    yes: bool
+    confirm: Callable[[Deletion], bool] | None
     resume: bool
     client: Client | None
     progress: bool | AdvanceCallback
@@ -63,5 +66,11 @@ class DryRunOptions(FileOptions, PlanOptions, total=False):
 
 PLAN_OPTIONS = tuple(PlanOptions.__annotations__)
 """Names of the arguments that determine which bytes are written."""
-WRITE_DEFAULTS = {"zarr_format": 3, "overwrite": False, "resume": True, "progress": False}
+WRITE_DEFAULTS = {
+    "zarr_format": 3,
+    "overwrite": False,
+    "yes": False,
+    "resume": True,
+    "progress": False,
+}
 """Defaults of the arguments of `cloudimg.to_zarr` whose default is not None."""

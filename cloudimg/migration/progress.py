@@ -109,3 +109,11 @@ def print_line(advance: Advance) -> None:
         sys.stderr.flush()
     elif advance.note:
         print(advance.note, file=sys.stderr)
+
+
+def notify_of(progress: AdvanceCallback | None, note: str) -> None:
+    """Report a line of text instead of progress."""
+    if progress is not None:
+        progress(
+            Advance(what="", n_done=0, n_cells=0, n_bytes=0, bytes_left=0, elapsed_s=0.0, note=note)
+        )

@@ -8,8 +8,21 @@ from functools import partial
 from itertools import islice
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import BadFilesError, CloudimgError, FormatError, counted, joined_messages
-from cloudimg.errors.file_report import N_EXAMPLES, BadFile, FileCounts, FileReport
+from cloudimg.errors import (
+    BadFilesError,
+    CloudimgError,
+    FormatError,
+    NotFoundError,
+    counted,
+    joined_messages,
+)
+from cloudimg.errors.file_report import (
+    MOST_LISTED,
+    OTHER_THAN_FIRST,
+    BadFile,
+    FileCounts,
+    FileReport,
+)
 from cloudimg.opening.header import Header, Index
 from cloudimg.opening.read_headers import HeaderOrError, key_at, read_header
 from cloudimg.reading.header_cache import OpenFile
@@ -18,6 +31,8 @@ from cloudimg.reading.reader import Reader
 from cloudimg.storage import engine
 
 _SHOWN = 10
+_FILLS = (("missing", True), ("bad", False))
+"""Which argument fills the pixels of files that are missing, and which of others."""
 _MOST_SPARES = 256
 """Files that are tried in place of one whose header does not serve."""
 
@@ -46,7 +61,7 @@ def open_first(
         try:
             # In a fetching thread, so that Ctrl-C interrupts this one.
             return index, engine().fetch(read).result(), errors
-        except FormatError as exc:
+        except (FormatError, NotFoundError) as exc:
             if not tolerates_bad or exc.bad_file is None:
                 raise
             errors.append(exc)
@@ -114,7 +129,7 @@ def report_on_files(
         Whether the headers of all files were read.
     """
     counts = FileCounts()
-    missing = (BadFile(text, "missing", "") for text in grid.missing_examples(N_EXAMPLES))
+    missing = (BadFile(text, "missing", "") for text in grid.missing_examples(MOST_LISTED))
     counts.add_many("missing", grid.n_missing, missing)
     for error in errors:
         counts.add(BadFile.of(error.url or "", error.bad_file or "corrupt", error.message))
@@ -131,6 +146,15 @@ def bad_files(errors: list[CloudimgError], n_files: int, report: FileReport) -> 
     files = counted(
         len(errors), f"of {n_files} files does not fit", f"of {n_files} files do not fit"
     )
-    error = BadFilesError(f"{files} the grid: {joined_messages(errors, _SHOWN)}")
+    n_other = sum(error.bad_file in OTHER_THAN_FIRST for error in errors)
+    is_missing = {error.bad_file == "missing" for error in errors}
+    fill = [f'{name}="fill"' for name, is_one in _FILLS if is_one in is_missing]
+    advice = (
+        f"Leave them out with exclude=, or pass {' and '.join(fill)} to read their pixels as the"
+        " fill value"
+    )
+    if 2 * n_other > n_files:
+        advice = "Most files differ from the first one: leave that one out with exclude="
+    error = BadFilesError(f"{files} the grid: {joined_messages(errors, _SHOWN)}. {advice}")
     error.report = report
     return error

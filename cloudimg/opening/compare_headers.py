@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cloudimg.errors import CloudimgError, FormatError, MismatchError
+from cloudimg.errors import CloudimgError, FormatError, MismatchError, NotFoundError, counted
 from cloudimg.opening.header import Header, Index
 from cloudimg.reading.comparison import (
     Comparison,
@@ -19,7 +19,7 @@ from cloudimg.reading.layout import Layout, with_extents
 
 
 def compare_headers(
-    others: Iterable[tuple[Index, Header | FormatError]],
+    others: Iterable[tuple[Index, Header | FormatError | NotFoundError]],
     first: Header,
     layout: Layout,
     first_index: Index,
@@ -48,7 +48,7 @@ def compare_headers(
 
     Raises
     ------
-    FormatError, MismatchError
+    FormatError, MismatchError, NotFoundError
     """
     headers: dict[Index, Header] = {first_index: first}
     errors: list[CloudimgError] = []
@@ -121,7 +121,8 @@ def _difference_from_first(
                 shape[axis.file_axis] = header.shapes[0][axis.file_axis]
     if len(header.shapes) != len(first.shapes):
         return MismatchError(
-            f"{header.url} has {len(header.shapes)} levels, {first.url} has {len(first.shapes)}",
+            f"{header.url} has {counted(len(header.shapes), 'level')}, {first.url} has"
+            f" {len(first.shapes)}",
             url=header.url,
         )
     return _difference(header, 0, tuple(shape), first, advise=advise)

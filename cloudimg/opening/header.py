@@ -16,7 +16,8 @@ from cloudimg.tiff import FileImage
 
 Index = tuple[int, ...]
 """Index of a file in the grid."""
-_STAGE_ATTRS = ("stage_position", "stage_position_unit")
+STAGE_ATTRS = ("stage_position", "stage_position_unit")
+"""Attributes of one file that are compared with those of its neighbours."""
 
 
 def remarks_of(opened: OpenFile) -> tuple[Remark, ...]:
@@ -47,7 +48,7 @@ class HeaderSummary:
             parsed.dims,
             tuple(level.shape for level in parsed.levels),
             parsed.levels[0].dtype,
-            {name: parsed.attrs[name] for name in _STAGE_ATTRS if name in parsed.attrs},
+            {name: parsed.attrs[name] for name in STAGE_ATTRS if name in parsed.attrs},
             parsed.images,
             facts_of(parsed.attrs, parsed.coords),
         )

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.fact_columns import Fact, FactColumns, facts_in
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import FormatError, StorageError
@@ -44,6 +45,8 @@ class Block:
     notes: tuple[Note, ...]
     """What was noticed about the files, without the first file, whose header the client has read.
     """
+    facts: FactColumns
+    """What the headers say of each file, by position in the block."""
 
     def __iter__(self) -> Iterator[tuple[SummaryOrError, int]]:
         sizes = np.frombuffer(self.sizes, np.int64)
@@ -59,6 +62,7 @@ def read_on_cluster(
     *,
     report: Callable[[int], None],
     sums: NoteSums,
+    facts: FactColumns | None,
 ) -> Iterator[tuple[Index, SummaryOrError, int]]:
     """Yield the headers of all files of a grid in C order, with the sizes of the files.
 
@@ -73,6 +77,8 @@ def read_on_cluster(
         Called with the number of headers read after each block.
     sums : NoteSums
         What the workers noticed about the files, except the first one, is added to it.
+    facts : FactColumns, optional
+        What the headers say of each file is added to it.
 
     Raises
     ------
@@ -95,10 +101,16 @@ def read_on_cluster(
         report=add,
     )
 
+    positions = np.arange(math.prod(grid.shape))
+    if grid.present is not None:
+        positions = np.flatnonzero(grid.present)
+
     def headers() -> Iterator[tuple[SummaryOrError, int]]:
         for number in range(n_blocks):
             block = blocks.pop(number)
             sums.add_notes(block.notes)
+            if facts is not None:
+                facts.extend(block.facts, positions[number * FILES_PER_BLOCK :])
             yield from block
 
     for index, (summary, size) in zip(grid.files(), headers(), strict=True):
@@ -154,21 +166,25 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
     headers = map_ahead(
         lambda key: engine().fetch(partial(_read, reader, key)), keys, n_ahead=n_ahead
     )
-    sums = NoteSums()
-    for i, (summary, size, remarks) in enumerate(headers):
+    sums, facts = NoteSums(), FactColumns()
+    for i, (summary, size, remarks, found) in enumerate(headers):
         sizes[i] = size
+        facts.add(i, found)
         if remarks and (number, i) != divmod(first, FILES_PER_BLOCK):
             sums.add(remarks, reader.store.location.display(keys[i]))
         if summary not in summaries:
             summaries.append(summary)
         which[i] = summaries.index(summary)
-    return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes(), sums.notes())
+    return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes(), sums.notes(), facts)
 
 
-def _read(reader: Reader, key: str) -> tuple[SummaryOrError, int, tuple[Remark, ...]]:
-    """Return header, size and remarks of a file; an error is returned, or Dask would retry."""
+def _read(
+    reader: Reader, key: str
+) -> tuple[SummaryOrError, int, tuple[Remark, ...], dict[str, Fact]]:
+    """Header, size, remarks and facts of a file; an error is returned, or Dask would retry."""
     try:
         opened = reader.headers.open(key)
     except (FormatError, StorageError) as exc:
-        return exc, -1, ()
-    return HeaderSummary.of(opened), opened.size_bytes, remarks_of(opened)
+        return exc, -1, (), {}
+    facts = facts_in(opened.parsed.attrs)
+    return HeaderSummary.of(opened), opened.size_bytes, remarks_of(opened), facts

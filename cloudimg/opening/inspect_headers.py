@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from cloudimg.discovery.fact_columns import FactColumns, facts_in
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.errors.notes import Note, NoteSums
@@ -19,7 +20,7 @@ from cloudimg.opening.bad_headers import (
 )
 from cloudimg.opening.compare_facts import compare_facts
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header import STAGE_ATTRS, Header, Index
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.overlap import refuse_overlap
 from cloudimg.opening.read_headers import (
@@ -33,6 +34,7 @@ from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout, arrange
 from cloudimg.reading.reader import Reader
 
+_NO_ATTRS: Mapping[str, Any] = {}
 _MAX_VERSIONS = 16
 """Most files whose version is pickled with the image; more would make it large."""
 
@@ -59,6 +61,8 @@ class HeaderInspection:
     """Errors of the bad files among them."""
     expected: ExpectedFacts | None = None
     """What the first file says of the whole image; None if it is the only one."""
+    facts: FactColumns | None = None
+    """What was read of each file, by position in C order of the grid, if it was to be kept."""
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -126,12 +130,14 @@ def inspect_headers(
     )
     sums = NoteSums()
     sums.add(first.remarks, first.url)
-    read = other_headers(reader, grid, layouts[0], first_index, started, arguments, sums)
+    facts = _facts_of_first(first, grid.position(first_index)) if validate_all else None
+    read = other_headers(reader, grid, layouts[0], first_index, started, arguments, sums, facts)
     headers, errors = compare_headers(
-        _noted(read, sums), first, layouts[0], first_index, collect=collect
+        _reduced(read, layouts[0], sums), first, layouts[0], first_index, collect=collect
     )
     if not validate_all:  # otherwise all headers have been read
-        spares = _noted(spare_headers(reader, grid, layouts[0], headers, errors), sums)
+        spare = spare_headers(reader, grid, layouts[0], headers, errors)
+        spares = _reduced(spare, layouts[0], sums)
         found, further = compare_headers(spares, first, layouts[0], first_index, collect=True)
         headers |= found
         errors += [*bad, *further]
@@ -143,30 +149,66 @@ def inspect_headers(
     expected = compare_facts(
         headers, layouts[0], first_index, sums, arguments, n_files=grid.n_files
     )
-    with_versions = islice(headers.values(), _MAX_VERSIONS)
-    versions = {header.key: header.etag for header in with_versions if header.etag is not None}
     return HeaderInspection(
-        reader=reader.using(versions=versions),
+        reader=reader.using(versions=_versions(headers.values())),
         coords=opened.parsed.coords,
         segments=tuple(level.segment for level in opened.parsed.levels),
         file_dims=file_dims,
         layouts=layouts,
-        headers=tuple(headers.values()),
+        headers=tuple(_without_attributes(headers.values(), first)),
         notes=sums.notes(),
         expected=expected,
         bad=tuple(errors),
+        facts=facts,
     )
 
 
-def _noted(
-    headers: Iterator[tuple[Index, HeaderOrError]], sums: NoteSums
+def _reduced(
+    headers: Iterator[tuple[Index, HeaderOrError]], layout: Layout, sums: NoteSums
 ) -> Iterator[tuple[Index, HeaderOrError]]:
-    """Add the remarks of headers to the notes; the headers are kept without them."""
+    """Reduce headers to what is compared, equal parts in common; their remarks become notes.
+
+    There may be a million, each with attributes of its own.
+    """
+    is_mosaic = any(
+        axis.name in ("x", "y") and axis.field is not None and not axis.is_stacked
+        for axis in layout.axes
+    )
+    kept = STAGE_ATTRS if is_mosaic else ()
+    parts: dict[Any, Any] = {}
     for index, header in headers:
-        if isinstance(header, Header) and header.remarks:
-            sums.add(header.remarks, header.url)
-            header = replace(header, remarks=())
+        if isinstance(header, Header):
+            if header.remarks:
+                sums.add(header.remarks, header.url)
+            attrs = {name: header.attrs[name] for name in kept if name in header.attrs}
+            header = replace(
+                header,
+                attrs=attrs or _NO_ATTRS,
+                remarks=(),
+                dims=parts.setdefault(header.dims, header.dims),
+                shapes=parts.setdefault(header.shapes, header.shapes),
+                images=parts.setdefault(header.images, header.images),
+                facts=parts.setdefault(header.facts, header.facts),
+            )
         yield index, header
+
+
+def _facts_of_first(first: Header, position: int) -> FactColumns:
+    facts = FactColumns()
+    facts.add(position, facts_in(first.attrs))
+    return facts
+
+
+def _versions(headers: Iterable[Header]) -> dict[str, str]:
+    """ETags of the first files, by key."""
+    return {h.key: h.etag for h in islice(headers, _MAX_VERSIONS) if h.etag is not None}
+
+
+def _without_attributes(headers: Iterable[Header], first: Header) -> Iterator[Header]:
+    """Drop the attributes of all headers but the first one, once tiles have been compared."""
+    for header in headers:
+        keeps = header is first or not header.attrs
+        yield header if keeps else replace(header, attrs=_NO_ATTRS)
 
 
 def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
@@ -192,7 +234,10 @@ def _refuse_bad(
     """Refuse bad files, unless their pixels are to be filled, or they matter only when read."""
     validate_all = arguments.validate == "all"
     is_tolerated = arguments.bad == "fill" or (arguments.tolerates_bad and not validate_all)
-    if errors and not is_tolerated:
+    defers = arguments.purpose.defers_bad and not validate_all
+    # Files that are missing are not filled because bad ones are.
+    is_refused = any(error.bad_file == "missing" for error in errors) and not defers
+    if errors and (is_refused or not is_tolerated):
         report = report_on_files(grid, errors, n_excluded=n_excluded, is_complete=validate_all)
         raise bad_files(errors, grid.n_files, report)
     refuse_not_bad(errors)

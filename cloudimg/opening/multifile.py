@@ -16,16 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.build_grid import short_etag
+from cloudimg.discovery.exclusion import Exclusion
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.discovery.names import NameColumn
 from cloudimg.discovery.url_list import look_up_keys
-from cloudimg.errors import MismatchError, MissingFilesError
+from cloudimg.errors import ArgumentError, MismatchError, MissingFilesError
+from cloudimg.errors.file_report import FileReport
+from cloudimg.opening.compare_members import MembersFacts, without_differing
 from cloudimg.opening.dataset_description import (
     DatasetDescription,
     DatasetNotes,
     describe_dataset,
 )
 from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
+from cloudimg.opening.dataset_report import MissingMembers, missing_members
 from cloudimg.opening.header import Header, remarks_of
 from cloudimg.opening.identify import (
     find_by_uuid,
@@ -35,7 +39,9 @@ from cloudimg.opening.identify import (
 )
 from cloudimg.opening.inspect_headers import HeaderInspection, rename_axes
 from cloudimg.opening.options import OpenArguments
+from cloudimg.opening.plane_facts import add_first_page, facts_of_planes
 from cloudimg.opening.validate_members import accept_problems, validate_members
+from cloudimg.reading.file_facts import OF_ONE_FILE
 from cloudimg.reading.file_task import levels_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.identities import Identities
@@ -58,6 +64,8 @@ class OpenDataset:
     """Number of files that exist."""
     identities: Identities | None
     """UUIDs of the files, if each has one."""
+    report: FileReport
+    """Files that are missing, or were found to be bad."""
 
 
 def open_dataset(
@@ -94,31 +102,63 @@ def open_dataset(
     planes = _renamed(description.planes, arguments.axes or {})
     folder = key.rpartition("/")[0]
     keys = [f"{folder}/{name}" if folder else name for name in planes.files]
+    _refuse_exclusion(reader, keys, arguments)
     named = list(look_up_keys(reader.store, keys))
     members = reader.using(ignore_siblings=True, member=planes.offsets_are)
     own = key, opened.parsed.uuid if opened is not None else ""
     url = reader.store.location.display(key)
     for all_files in (False, True):
         entries, shared = find_by_uuid(members, planes, named, own, all_files=all_files)
-        present = _present(planes, entries, url, fill=is_filled)
-        grid = _grid(reader, planes, entries, present)
+        urls = [reader.store.location.display(key) for key in keys]
+        missing = missing_members(planes, urls, entries)
+        present = _present(planes, entries, url, missing, fill=is_filled)
+        grid = _grid(reader, planes, keys, entries, present)
         # Where all headers have been read, nothing is left to be checked.
         identities = None if all_files else _identities(planes, own[1])
         inspection = _inspect(members, grid, description, planes, arguments, notes)
         first = inspection.headers[0]
         is_right = not is_another(members.headers.cached(first.key), grid.first(), identities)
         if is_right and arguments.validate == "all":
-            is_right, bad, uuids = validate_members(members, grid, planes, first, notes, identities)
+            facts = None if description.ome_xml else inspection.facts
+            is_right, bad, uuids = validate_members(
+                members,
+                grid,
+                planes,
+                first,
+                notes,
+                identities,
+                facts,
+                MembersFacts(
+                    first, grid.first(), inspection.layouts[0], arguments.allowed_differences
+                ),
+            )
             if is_right:
                 notes.add(on_shared_uuids(planes, uuids), url)
-                inspection = accept_problems(inspection, grid, bad, arguments)
+                inspection = accept_problems(inspection, missing, bad, arguments)
         if is_right:
             break
     notes.add(tuple(remarks_on(planes.images, reader.headers.context.series)), url)
     notes.add((*shared, *on_files(planes, keys, entries, present)), url)
     n_files = sum(entry is not None for entry in entries)
-    inspection = replace(inspection, notes=notes.notes())
-    return OpenDataset(grid, inspection, planes.page_of, n_files, identities)
+    inspection = without_differing(replace(inspection, notes=notes.notes()))
+    report = missing.report(inspection.bad, is_complete=arguments.validate == "all")
+    return OpenDataset(grid, inspection, planes.page_of, n_files, identities, report)
+
+
+def _refuse_exclusion(reader: Reader, keys: Sequence[str], arguments: OpenArguments) -> None:
+    """Refuse to leave files out of a dataset, which itself says what its files are.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    exclusion = Exclusion(arguments.exclude)
+    for key in keys if exclusion else ():
+        if exclusion.excludes(key):
+            raise ArgumentError(
+                f"exclude= leaves out {reader.store.location.display(key)}, but the multi-file"
+                " dataset itself says which files it has: pass a list of the others instead"
+            )
 
 
 def _renamed(planes: PlaneTable, axes: Mapping[str, str]) -> PlaneTable:
@@ -128,7 +168,12 @@ def _renamed(planes: PlaneTable, axes: Mapping[str, str]) -> PlaneTable:
 
 
 def _present(
-    planes: PlaneTable, entries: Sequence[Entry | None], url: str, *, fill: bool
+    planes: PlaneTable,
+    entries: Sequence[Entry | None],
+    url: str,
+    missing: MissingMembers,
+    *,
+    fill: bool,
 ) -> npt.NDArray[np.bool_]:
     """Return which planes exist.
 
@@ -141,18 +186,21 @@ def _present(
     present: npt.NDArray[np.bool_] = exists[planes.file_of]
     n_missing = int(present.size - present.sum())
     if n_missing and (not fill or not present.any()):
-        raise MissingFilesError(
+        error = MissingFilesError(
             f"{missing_planes(planes, entries, present, url)};"
             ' pass missing="fill" to read them as a constant, or a list, [url], to read this file'
             " alone",
             url=url,
         )
+        error.report = missing.report(is_complete=False)
+        raise error
     return present
 
 
 def _grid(
     reader: Reader,
     planes: PlaneTable,
+    keys: Sequence[str],
     entries: Sequence[Entry | None],
     present: npt.NDArray[np.bool_],
 ) -> FileGrid:
@@ -160,8 +208,8 @@ def _grid(
     names = NameColumn()
     digest = hashlib.sha256(planes.file_of.tobytes() + planes.page_of.tobytes())
     location = reader.store.location
-    for entry, name in zip(entries, planes.files, strict=True):
-        names.append(location.pattern_text(entry.key if entry is not None else name))
+    for entry, key, name in zip(entries, keys, planes.files, strict=True):
+        names.append(location.pattern_text(entry.key if entry is not None else key))
         digest.update(f"{name}\0{entry}\n".encode("utf-8", "surrogatepass"))
     etags = np.array([short_etag(entry.etag if entry else None) for entry in entries], np.uint64)
     return FileGrid(
@@ -209,7 +257,9 @@ def _inspect(
     )
     url = reader.store.location.display(key)
     _check_described(planes, shapes[0], levels[0].dtype, url)
-    attrs = dict(opened.parsed.attrs)
+    # Times and positions of one file are not those of the others.
+    of_one = OF_ONE_FILE if len(planes.files) > 1 else ()
+    attrs = {name: value for name, value in opened.parsed.attrs.items() if name not in of_one}
     coords: dict[str, Sequence[Any]] = {}
     if description.ome_xml:
         image_dims = (*grid.fields, *file_dims)
@@ -218,6 +268,11 @@ def _inspect(
         more, coords = describe_ome(description.ome_xml, planes.name, image_dims, shape, series)
         notes.add(metadata_remarks(more), url)
         attrs |= more
+    facts = None
+    if arguments.keeps_facts:
+        facts = facts_of_planes(planes, description.ome_xml, reader.headers.context.series)
+        if not description.ome_xml:
+            add_first_page(facts, planes, int(planes.file_of[index]), opened)
     if planes.images:
         attrs["n_series"] = len(planes.images)
     header = replace(
@@ -236,6 +291,7 @@ def _inspect(
         layouts=layouts,
         headers=(header,),
         notes=notes.notes(),
+        facts=facts,
     )
 
 

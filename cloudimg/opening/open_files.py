@@ -8,15 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cloudimg.discovery.earlier_listing import listed_before
+from cloudimg.discovery.earlier_listing import listed_as_before
 from cloudimg.discovery.find_files import find_files, locate
 from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing
-from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.discovery.table import TableChanges
+from cloudimg.discovery.unmatched import OF_LISTING, Unmatched
 from cloudimg.discovery.url_list import look_up_list
-from cloudimg.errors import CloudimgError, NotFoundError
+from cloudimg.errors import (
+    CloudimgError,
+    MissingFilesError,
+    NotFoundError,
+    NotTiffError,
+    counted,
+)
 from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
 from cloudimg.opening.bad_headers import report_on_files
@@ -48,6 +55,8 @@ class Opened:
     """Files that are missing, or were found to be bad."""
     unmatched: Unmatched | None = None
     """What was listed but does not match the pattern; None where nothing was listed."""
+    changes: TableChanges | None = None
+    """How the files that were listed differ from those of an earlier listing, which are used."""
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
@@ -70,6 +79,15 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
         except IncompleteListingError:
             listing = _list(store, patterns, is_list, arguments, checks_end=True)
         return _open(store, listing, shown, arguments)
+
+
+def telling_of_listing(opened: Opened) -> Opened:
+    """The image with a note for its copy, if the rest of the files' folder was not listed."""
+    beside, notes = opened.unmatched, opened.inspection.notes
+    note = None if beside is None else beside.not_looked_at()
+    if note is None or any(known.kind in OF_LISTING for known in notes):
+        return opened
+    return replace(opened, inspection=replace(opened.inspection, notes=(*notes, note)))
 
 
 def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
@@ -121,8 +139,9 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
     lacks_files = arguments.missing == "raise" and grid.n_missing > 0
     # With validate="all" the error should name bad files, too, if there are any.
     if lacks_files and arguments.validate != "all":
-        raise missing_files(grid.n_missing, grid.missing_examples())
+        raise _lacking(listing)
     context = ReadContext(
+        is_listed=listing.is_complete,
         series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
         palette=arguments.palette,
@@ -139,7 +158,7 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
     n_excluded = listing.excluded.n_files if listing.excluded is not None else 0
     inspection = inspect_headers(reader, grid, first, arguments, n_excluded=n_excluded)
     if lacks_files:
-        raise missing_files(grid.n_missing, grid.missing_examples())
+        raise _lacking(listing, inspection)
     further_notes = _notes_of_listing(listing, arguments)
     inspection = replace(inspection, notes=(*inspection.notes, *further_notes))
     return Opened(
@@ -157,7 +176,30 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
             is_complete=arguments.validate == "all" or grid.n_files == 1,
         ),
         unmatched=beside,
+        changes=listing.changes,
     )
+
+
+def _lacking(listing: Listing, inspection: HeaderInspection | None = None) -> MissingFilesError:
+    """The error about files of the grid that are missing; bad ones are in its report."""
+    grid, dangling = listing.grid, listing.dangling
+    error = missing_files(grid.n_missing, grid.missing_examples())
+    if dangling is not None:
+        links = counted(
+            dangling.n_files,
+            "of them is a symbolic link that leads",
+            "of them are symbolic links that lead",
+        )
+        error.message += f"; {links} to nothing: {', '.join(dangling.urls)}"
+        error.args = (error.message,)
+    n_excluded = listing.excluded.n_files if listing.excluded is not None else 0
+    error.report = report_on_files(
+        grid,
+        () if inspection is None else inspection.bad,
+        n_excluded=n_excluded,
+        is_complete=inspection is not None,
+    )
+    return error
 
 
 def _of_dataset(dataset: OpenDataset, shown: str, arguments: OpenArguments) -> Opened:
@@ -175,9 +217,7 @@ def _of_dataset(dataset: OpenDataset, shown: str, arguments: OpenArguments) -> O
         inspection=dataset.inspection,
         url=shown,
         n_files=dataset.n_files,
-        report=report_on_files(
-            dataset.grid, dataset.inspection.bad, is_complete=arguments.validate == "all"
-        ),
+        report=dataset.report,
     )
 
 
@@ -189,8 +229,8 @@ def _notes_of_listing(listing: Listing, arguments: OpenArguments) -> Iterator[No
         beside.n_images or (arguments.purpose.whole_folder and beside.n_objects)
     ):
         yield beside.note()
-    if listing.excluded is not None:
-        yield listing.excluded
+    yield from (note for note in (listing.excluded, listing.dangling) if note is not None)
+    yield from listing.further
     yield from notes_of_gaps(listing.grid)
 
 
@@ -202,16 +242,27 @@ def _list(
     *,
     checks_end: bool,
 ) -> Listing:
-    if arguments.purpose.files is not None:
-        listing = listed_before(
-            store,
-            patterns,
-            arguments.purpose.files,
-            is_list=is_list,
-            axes_pattern=arguments.pattern,
-        )
-        if listing is not None:
-            return listing
+    find = partial(_list_now, store, patterns, is_list, arguments, checks_end)
+    if arguments.purpose.files is None:
+        return find()
+    return listed_as_before(
+        store,
+        patterns,
+        arguments.purpose.files,
+        find,
+        is_list=is_list,
+        exclude=arguments.exclude,
+        pattern=arguments.pattern,
+    )
+
+
+def _list_now(
+    store: Store,
+    patterns: Sequence[str],
+    is_list: bool,
+    arguments: OpenArguments,
+    checks_end: bool,
+) -> Listing:
     if is_list and arguments.missing == "fill":
         return look_up_list(store, patterns, arguments.exclude, arguments.pattern)
     find = partial(
@@ -236,7 +287,11 @@ def _open_single(
 
     For a single file, return the reader to use, and the open file if it needs no other reader.
     """
-    key = reader.store.location.key_of(grid.keys(()))
+    location = reader.store.location
+    key = location.key_of(grid.keys(()))
+    is_web = location.protocol in ("http", "https")
+    if location.root and key.rstrip("/") == location.root and not is_web:
+        raise _folder_error(location.display(key))  # a bucket, which no request can read
     opened = None
     if not is_companion(key) or arguments.imread is not None:
         try:
@@ -244,13 +299,21 @@ def _open_single(
         except NotFoundError as exc:
             if not is_folder(reader.store, key):
                 raise
-            url = reader.store.location.display(key)
-            raise NotFoundError(
-                f"{url} is a folder; cloudimg.info({url!r}) lists it and proposes patterns of its"
-                " files to open",
-                url=url,
-            ) from exc
+            raise _folder_error(location.display(key)) from exc
+        except NotTiffError as exc:
+            if not is_web or (key != location.root and not key.endswith("/")):
+                raise
+            raise _folder_error(location.display(key)) from exc  # its page
         if opened.parsed.membership is None:
             return reader, opened
     dataset = open_dataset(reader, key, opened, arguments)
     return dataset or (reader.using(ignore_siblings=True), None)
+
+
+def _folder_error(url: str) -> NotFoundError:
+    """The error for a folder where a file is expected."""
+    return NotFoundError(
+        f"{url} is a folder; cloudimg.info({url!r}) lists it and proposes patterns of its files to"
+        " open",
+        url=url,
+    )

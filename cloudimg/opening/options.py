@@ -66,7 +66,9 @@ class OpeningPurpose:
     """Whether a bad file is an error only when its pixels are read, so that others can be copied.
     """
     files: FileTable | None = None
-    """Files of an earlier listing, to use instead of listing them again."""
+    """Files of an earlier listing, to keep to when they are listed again."""
+    keeps_facts: bool = False
+    """Whether to keep what the metadata of a multi-file dataset say of each plane."""
 
     @classmethod
     def copying(cls, *, allow_unmatched: bool) -> Self:
@@ -78,7 +80,12 @@ class OpeningPurpose:
             If the argument is not a bool.
         """
         _check_flag("allow_unmatched", allow_unmatched)
-        return cls(whole_folder=True, allow_unmatched=allow_unmatched, defers_bad=True)
+        return cls(
+            whole_folder=True,
+            allow_unmatched=allow_unmatched,
+            defers_bad=True,
+            keeps_facts=True,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +130,11 @@ class OpenArguments:
     def tolerates_bad(self) -> bool:
         """Whether bad files do not keep the image from being opened."""
         return self.bad == "fill" or self.purpose.defers_bad
+
+    @property
+    def keeps_facts(self) -> bool:
+        """Whether to keep what is known of each file, as far as it is read anyway."""
+        return self.validate == "all" or self.purpose.keeps_facts
 
     @property
     def series_number(self) -> int:

@@ -28,7 +28,7 @@ def refuse_overlap(layout: Layout, headers: Mapping[Index, Header], first_index:
         for index, header in headers.items():
             n_tiles = index[field] - first_index[field]
             position = header.attrs.get("stage_position")
-            if position is None or n_tiles < 1:
+            if position is None or axis.name not in position or n_tiles < 1:
                 continue
             moved = abs(position[axis.name] - first["stage_position"][axis.name]) / pixel_size
             length = sum(axis.extents[first_index[field] : index[field]])
@@ -50,7 +50,7 @@ def _pixel_size(axis: Axis, attrs: Mapping[str, Any]) -> float | None:
     name = axis.name
     if name not in ("x", "y") or axis.field is None or axis.is_stacked:
         return None
-    if "stage_position" not in attrs or name not in attrs.get("pixel_size", {}):
+    if name not in attrs.get("stage_position", {}) or name not in attrs.get("pixel_size", {}):
         return None
     if attrs["stage_position_unit"].get(name) != attrs["pixel_size_unit"].get(name):
         return None

@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 
+from cloudimg.discovery.fact_columns import FactColumns, facts_in
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.distributed.run import Client
-from cloudimg.errors import FormatError, StorageError
+from cloudimg.errors import FormatError, NotFoundError, StorageError
 from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.header import Header, HeaderSummary, Index
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, read_on_cluster
@@ -24,7 +25,7 @@ from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
 
-HeaderOrError = Header | FormatError
+HeaderOrError = Header | FormatError | NotFoundError
 
 
 def key_at(reader: Reader, grid: FileGrid, index: Index) -> str:
@@ -60,6 +61,7 @@ def other_headers(
     started: Mapping[Index, Future[HeaderOrError]],
     arguments: OpenArguments,
     sums: NoteSums,
+    facts: FactColumns | None,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield the headers besides the first one that are needed: at edges, or of all files.
 
@@ -76,6 +78,8 @@ def other_headers(
     sums : NoteSums
         The workers of a cluster sum up the remarks of the headers that they read; their notes are
         added here. Other headers have their remarks.
+    facts : FactColumns, optional
+        What the headers say of each file is added to it.
 
     Raises
     ------
@@ -88,13 +92,13 @@ def other_headers(
             arguments.progress("headers read", n_read)
 
     if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
-        return _headers_by_workers(client, reader, grid, first_index, report, sums)
+        return _headers_by_workers(client, reader, grid, first_index, report, sums, facts)
     if validate_all:
         wanted = [index for index in grid.files() if index != first_index]
     else:
         ends = (end for axis in layout.axes for end in _ends(grid, axis, first_index))
         wanted = [end for end in dict.fromkeys(ends) if end != first_index]
-    return _headers_at(reader, grid, wanted, started, report)
+    return _headers_at(reader, grid, wanted, started, report, facts)
 
 
 def _ends(grid: FileGrid, axis: Axis, first_index: Index) -> Iterator[Index]:
@@ -117,6 +121,7 @@ def _headers_at(
     wanted: Sequence[Index],
     started: Mapping[Index, Future[HeaderOrError]],
     report: Callable[[int], None],
+    facts: FactColumns | None,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield headers, many read at a time."""
 
@@ -127,6 +132,8 @@ def _headers_at(
     headers = map_ahead(start, wanted, n_ahead=4 * settings().max_requests)
     for n_read, (index, header) in enumerate(zip(wanted, headers, strict=True), 2):
         report(n_read)
+        if facts is not None and isinstance(header, Header):
+            facts.add(grid.position(index), facts_in(header.attrs))
         yield index, header
 
 
@@ -137,6 +144,10 @@ def read_header(reader: Reader, grid: FileGrid, index: Index) -> HeaderOrError:
         return Header.of(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
     except FormatError as exc:
         return exc
+    except NotFoundError as exc:
+        if exc.bad_file is None:
+            raise
+        return exc
 
 
 def _headers_by_workers(
@@ -146,16 +157,19 @@ def _headers_by_workers(
     first_index: Index,
     report: Callable[[int], None],
     sums: NoteSums,
+    facts: FactColumns | None,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield all headers but the first one, read by the workers of a cluster."""
     for index, summary, size in read_on_cluster(
-        client, reader, grid, first_index, report=report, sums=sums
+        client, reader, grid, first_index, report=report, sums=sums, facts=facts
     ):
         if index == first_index:
             continue
-        if isinstance(summary, StorageError):
+        if isinstance(summary, NotFoundError) and summary.bad_file is not None:
+            yield index, summary
+        elif isinstance(summary, StorageError):
             raise summary
-        if isinstance(summary, HeaderSummary):
+        elif isinstance(summary, HeaderSummary):
             yield index, Header.from_summary(reader, key_at(reader, grid, index), summary, size)
         else:
             yield index, summary

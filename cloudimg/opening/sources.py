@@ -105,13 +105,15 @@ def _labels_of_missing(grid: FileGrid) -> dict[str, Sequence[Label]]:
 
 
 def _first_pages(grid: FileGrid) -> npt.NDArray[np.bool_]:
-    """Return where in the grid of a multi-file dataset each file has its first page."""
+    """Return where in the grid of a multi-file dataset each file has its first page.
+
+    So has each plane for which no file is named.
+    """
     assert grid.keys.rows is not None
     rows = grid.keys.rows.ravel()
-    candidates = np.arange(rows.size) if grid.present is None else np.flatnonzero(grid.present)
-    firsts = candidates[np.unique(rows[candidates], return_index=True)[1]]
-    is_first = np.zeros(rows.size, bool)
-    is_first[firsts] = True
+    is_first = rows < 0
+    named = np.flatnonzero(rows >= 0)
+    is_first[named[np.unique(rows[named], return_index=True)[1]]] = True
     return is_first
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import (
     BadFilesError,
@@ -16,13 +17,16 @@ from cloudimg.errors import (
     counted,
     joined_messages,
 )
-from cloudimg.opening.bad_headers import refuse_not_bad, report_on_files
+from cloudimg.opening.bad_headers import refuse_not_bad
+from cloudimg.opening.compare_members import MembersFacts
 from cloudimg.opening.dataset_description import DatasetNotes, read_headers
 from cloudimg.opening.dataset_remarks import surplus
+from cloudimg.opening.dataset_report import MissingMembers
 from cloudimg.opening.header import Header, remarks_of
 from cloudimg.opening.identify import is_another
 from cloudimg.opening.inspect_headers import HeaderInspection
 from cloudimg.opening.options import OpenArguments
+from cloudimg.opening.plane_facts import add_first_page
 from cloudimg.reading.file_task import levels_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.identities import Identities
@@ -39,8 +43,12 @@ def validate_members(
     first: Header,
     notes: DatasetNotes,
     identities: Identities | None,
+    facts: FactColumns | None,
+    compared: MembersFacts,
 ) -> tuple[bool, list[CloudimgError], dict[str, str]]:
     """Read every header and compare every page with the first one.
+
+    What headers say of the first page of each file is added to `facts`.
 
     Returns
     -------
@@ -50,6 +58,11 @@ def validate_members(
         Files and pages that do not fit.
     uuids : dict
         UUIDs in the headers of files, by key.
+
+    Raises
+    ------
+    MismatchError
+        If a file says something else of the whole image than the first one.
     """
     numbers = planes.file_of if grid.present is None else np.where(grid.present, planes.file_of, -1)
     present, firsts = np.unique(numbers.ravel(), return_index=True)
@@ -66,14 +79,19 @@ def validate_members(
         problems += _page_problems(opened, pages, first)
         if isinstance(opened, OpenFile):
             uuids[key] = opened.parsed.uuid
+            if facts is not None:
+                add_first_page(facts, planes, int(number), opened)
             is_right = is_right and not is_another(opened, index, identities)
-            notes.add((*remarks_of(opened), *surplus(planes, index, opened)), opened.url)
+            remarks = (*remarks_of(opened), *surplus(planes, index, opened))
+            notes.add((*remarks, *compared.compare(index, opened)), opened.url)
+    if is_right:
+        compared.refuse()
     return is_right, problems, uuids
 
 
 def accept_problems(
     inspection: HeaderInspection,
-    grid: FileGrid,
+    missing: MissingMembers,
     problems: Sequence[CloudimgError],
     arguments: OpenArguments,
 ) -> HeaderInspection:
@@ -90,7 +108,7 @@ def accept_problems(
             f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
             f" multi-file dataset: {shown}"
         )
-        error.report = report_on_files(grid, problems, is_complete=True)
+        error.report = missing.report(problems, is_complete=True)
         raise error
     refuse_not_bad(problems)
     return replace(inspection, bad=tuple(problems))

@@ -12,6 +12,8 @@ from cloudimg.pattern.tokens import Token, tokenize
 
 _WIDER = {"int": ("d", "f", "s"), "float": ("g", "s"), "str": (), "time": (), "elapsed": ()}
 """Formats that match more than a field of some kind, from narrow to wide."""
+_NUMBERS = ("d", "f", "g")
+"""Formats of numbers, from narrow to wide."""
 
 
 def advise(pattern: Pattern, names: Sequence[str]) -> str:
@@ -23,27 +25,37 @@ def advise(pattern: Pattern, names: Sequence[str]) -> str:
     names : sequence of str
         Names that the pattern does not match.
     """
+    best, most = "", 0
     for text, advice in _alternatives(pattern):
         try:
             split = compile_pattern(text).split
         except PatternError:
             continue
-        for name in names:
-            if split(name) is not None:
-                return f"{advice} to match {name.rpartition('/')[2]!r}"
-    return ""
+        matching = [name for name in names if split(name) is not None]
+        # Texts match nearly everything, and are no numbers.
+        if len(matching) > most and not (best and ":s}" in advice):
+            best, most = f"{advice} to match {matching[0].rpartition('/')[2]!r}", len(matching)
+    return best
 
 
 def _alternatives(pattern: Pattern) -> Iterator[tuple[str, str]]:
-    """Yield patterns that match more, and what is different in them."""
-    tokens = tokenize(pattern.text)
-    for token in tokens:
+    """Yield patterns that match more, from narrow to wide, and what is different in them."""
+    by_spec: dict[str, dict[str, str]] = {}
+    for token in tokenize(pattern.text):
         for spec in _wider_specs(token):
-            field = token.field
-            assert field is not None
-            source = f"{{{field.name}:{spec}}}"
+            assert token.field is not None
+            source = f"{{{token.field.name}:{spec}}}"
+            by_spec.setdefault(spec, {})[token.source] = source
             text = pattern.text.replace(token.source, source)
             yield text, f"write {source} instead of {token.source}"
+    for spec in (spec for spec in _NUMBERS if len(by_spec.get(spec, ())) > 1):
+        text, changes = pattern.text, by_spec[spec]
+        for narrow, wide in changes.items():
+            text = text.replace(narrow, wide)
+        yield (
+            text,
+            f"write {' and '.join(f'{changes[each]} instead of {each}' for each in changes)}",
+        )
     swapped = _either_case(pattern.text)
     if swapped != pattern.text:
         ending = swapped[len(pattern.text.rpartition(".")[0]) :]

@@ -16,6 +16,7 @@ from cloudimg.errors import MismatchError, joined_messages
 from cloudimg.errors.notes import Note, Remark
 from cloudimg.reading.file_facts import COORDINATES, OF_ONE_FILE, FileFacts
 from cloudimg.reading.layout import Layout
+from cloudimg.tiff.flavours.facts import micrometres
 
 _KIND = "facts-differ-"
 """What the kinds of remarks on differing facts begin with; the name of the fact follows."""
@@ -25,7 +26,7 @@ _ORIGIN_TOLERANCE = 0.5 - 1e-6
 """Greatest distance in pixels of a file from its place. Half a pixel is the distance between the
 corner and the centre of a pixel, which writers confuse."""
 _SHOWN = 10
-_BY_CHANNEL = ("channel_colors", "channel_names")
+_BY_CHANNEL = ("channel_colors", "channel_names", "exposure_s")
 _TILES = ("tile_x", "tile_y")
 """Axes along which ``mosaic=False`` stacks tiles, which lie apart."""
 _TITLES = {
@@ -36,6 +37,7 @@ _TITLES = {
     "nodata": "nodata value",
     "crs": "coordinate reference system",
     "origin": "origin",
+    "exposure_s": "exposure",
 }
 
 
@@ -196,7 +198,7 @@ def title_of(name: str) -> str:
     """Return the name of a fact as messages say it."""
     if name.startswith(COORDINATES):
         return f"coordinates along {name.removeprefix(COORDINATES)}"
-    return _TITLES.get(name, name)
+    return _TITLES.get(name, name.replace("_", " "))
 
 
 def ignored_facts(layout: Layout, file_dims: Sequence[str]) -> tuple[str, ...]:
@@ -240,7 +242,13 @@ def _have_same_sizes(found: FileFacts, first: FileFacts) -> bool:
     sizes = {dim: (size, unit) for dim, size, unit in first.pixel_size}
     for dim, size, unit in found.pixel_size:
         expected, expected_unit = sizes.get(dim, (size, unit))
-        if unit != expected_unit or not math.isclose(size, expected, rel_tol=_SIZE_TOLERANCE):
+        if unit != expected_unit:
+            # Half a micrometre is 500 nm; other units than those of lengths must be the same.
+            here, there = micrometres(size, unit), micrometres(expected, expected_unit)
+            if here is None or there is None:
+                return False
+            size, expected = here, there
+        if not math.isclose(size, expected, rel_tol=_SIZE_TOLERANCE):
             return False
     return _have_same_steps(found.transform, first.transform)
 
@@ -301,6 +309,48 @@ def _pair(point: Sequence[float]) -> str:
 
 
 # ------------------------------------------------------------------------------ what files share
+
+
+def differences_since(
+    now: FileFacts, before: FileFacts, allowed: Collection[str]
+) -> tuple[Note, ...]:
+    """Compare what is said of an image with what was said when some files were compared with it.
+
+    Parameters
+    ----------
+    now, before : FileFacts
+    allowed : collection of str
+        Shared facts that the user allows to differ.
+
+    Returns
+    -------
+    tuple of Note
+        Notes on what may differ and does.
+
+    Raises
+    ------
+    MismatchError
+    """
+    shared = tuple(_shared_differences(now, before, (0, 0)))
+    for each in shared:
+        if each.name not in allowed:
+            raise MismatchError(
+                f"the first file says something else of the whole image than the one with which"
+                f" others were compared: its {title_of(each.name)} is {each.found} and was"
+                f" {each.expected}. Start over with overwrite=True"
+            )
+    theirs = dict(before.others)
+    names = [name for name, digest in now.others if theirs.get(name, digest) != digest]
+    return tuple(
+        Note(
+            f"{title_of(name)} other than when the first files were compared; left out of the"
+            " image's attributes",
+            kind=_KIND + name.replace("_", "-"),
+            n_files=1,
+            urls=(),
+        )
+        for name in (*(each.name for each in shared), *names)
+    )
 
 
 def differing_facts(notes: Iterable[Note]) -> set[str]:

@@ -21,6 +21,7 @@ OF_ONE_FILE = {
     "acquired",
     "description",
     "display_ranges",
+    "elapsed_s",
     "info",
     "metadata_problem",
     "name",

@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudimg.formats import Format, ReadFunction
 from cloudimg.operating_system import run_after_fork
+from cloudimg.reading.transit import Arrival
 from cloudimg.tiff import ParsedImage, SparseFile
 
 _CACHED_BYTES = 128 * 2**20
@@ -35,6 +36,8 @@ class OpenFile:
         self.size_bytes = size_bytes
         self.decoder = decoder
         """Decoder of the whole file; None for a TIFF."""
+        self.arrival = Arrival(None)
+        """What is known about the bytes of the file."""
         self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
         """Approximate memory that it takes in the cache."""
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cloudimg.errors import ChangedError, CorruptFileError, EmptyFileError, ServerError
+from cloudimg.discovery.file_versions import file_version
+from cloudimg.errors import (
+    ChangedError,
+    CloudimgError,
+    CorruptFileError,
+    EmptyFileError,
+    NotFoundError,
+    ServerError,
+)
 from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
 from cloudimg.formats import Format, ReadFunction, find_format
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
+from cloudimg.reading.transit import Arrival, Reading, TransitCheck
 from cloudimg.reading.whole_file import decode_whole
 from cloudimg.settings import settings
-from cloudimg.storage import Blob, Store, engine, map_ahead
+from cloudimg.storage import Blob, Store, engine, map_ahead, pause
 from cloudimg.tiff import (
     ENDS_EARLY,
     DecodeLimits,
@@ -64,9 +74,13 @@ class ReadContext:
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     """ETags by key of some files whose headers were read at open, so that workers can check them.
     """
+    is_listed: bool = field(default=True, compare=False)
+    """Whether the files were listed or looked up; otherwise some may be missing."""
     compares_facts: bool = field(default=False, compare=False)
-    """Whether headers are parsed with the attributes that are compared between files, as far as
-    the bytes for them were fetched."""
+    """Whether headers are parsed with the attributes that are compared between files; see
+    `cloudimg.tiff.ParseRequest.only_compared`."""
+    checks_transit: bool = field(default=False, compare=False)
+    """Whether files that are read as a whole are compared with the MD5 that the store states."""
 
     @property
     def has_own_decoder(self) -> bool:
@@ -101,9 +115,20 @@ class HeaderReader:
         StorageError, FormatError
         """
         head = partial(self._head, key, size_bytes, is_exact=size_bytes is not None)
-        opened = self._parse_head(head, key, metadata=True)
+        with self.looking_up():
+            opened = self._parse_head(head, key, metadata=True)
         HEADER_CACHE.put(self._identity(key), opened)
         return opened
+
+    @contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """Count a file that was not looked up before, and does not exist, as a bad file."""
+        try:
+            yield
+        except NotFoundError as exc:
+            if not self.context.is_listed:
+                exc.bad_file = "missing"
+            raise
 
     def cached(self, key: str) -> OpenFile | None:
         """Return the header if this process has cached it."""
@@ -120,16 +145,26 @@ class HeaderReader:
         self, fetch: Callable[[], Blob], key: str, *, metadata: bool = False
     ) -> OpenFile:
         """Read a header, again where the answer to a request ended before the file."""
-        attempt = 0
+        attempt, before = 0, None
         while True:
-            opened = self.parse_answer(key, fetch(), metadata=metadata)
+            blob = fetch()
+            arrival = self.transit.check(key, blob, before)
+            if isinstance(arrival, Reading):
+                before = arrival
+                continue
+            opened = self.parse_answer(key, blob, arrival, metadata=metadata)
             if isinstance(opened, OpenFile):
                 return opened
-            self.store.pause(opened, attempt)
+            pause(opened, attempt)
             attempt += 1
 
+    @property
+    def transit(self) -> TransitCheck:
+        """Checks the bytes of files."""
+        return TransitCheck(self.store, self.context.checks_transit)
+
     def parse_answer(
-        self, key: str, blob: Blob, *, metadata: bool = False
+        self, key: str, blob: Blob, arrival: Arrival, *, metadata: bool = False
     ) -> OpenFile | ServerError:
         """Parse the header of a file, or return the error of an answer that ended before the file.
 
@@ -141,6 +176,7 @@ class HeaderReader:
         """
         try:
             opened = self.parse(key, blob, metadata=metadata)
+            opened.arrival = arrival
             if not any(remark.kind == ENDS_EARLY for remark in opened.parsed.remarks):
                 return opened
         except (CorruptFileError, EmptyFileError):
@@ -160,8 +196,8 @@ class HeaderReader:
             size = size_bytes if is_known else self.store.info(key).size_bytes
         if size is None:
             whole = self.store.get(key)
-            return Blob(whole.data, 0, len(whole.data), whole.etag)
-        return Blob(blob.data, blob.start_bytes, size, blob.etag)
+            return replace(whole, start_bytes=0, size_bytes=len(whole.data))
+        return replace(blob, size_bytes=size)
 
     @property
     def reads_whole(self) -> bool:
@@ -170,6 +206,14 @@ class HeaderReader:
 
     def parse(self, key: str, blob: Blob, *, metadata: bool = False) -> OpenFile:
         """Parse the header of a file from its first bytes, fetching more where it needs them."""
+        try:
+            return self._parse(key, blob, metadata)
+        except CloudimgError as exc:
+            if exc.bad_file is not None:
+                exc.file_version = file_version(blob.etag, blob.size_bytes)
+            raise
+
+    def _parse(self, key: str, blob: Blob, metadata: bool) -> OpenFile:
         url = self.store.location.display(key)
         size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
         if size == 0:
@@ -186,7 +230,8 @@ class HeaderReader:
         decoder = self._decoder_of(key, bytes(blob.data[:FORMAT_BYTES]))
         if decoder is not None:
             whole = blob if blob.is_whole else self._whole(key, blob, size)
-            parsed = decode_whole(decoder, whole.data, url, self.limits.segment_bytes)
+            with nullcontext() if isinstance(decoder, Format) else engine().running_user_code():
+                parsed = decode_whole(decoder, whole.data, url, self.limits.segment_bytes)
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
         file.add(blob.start_bytes, blob.data)
         parsed = self._parse_tiff(file, url, key.rsplit("/", 1)[-1], metadata)
@@ -199,14 +244,14 @@ class HeaderReader:
         do not match as a template.
         """
         context = self.context
-        compares = context.compares_facts and context.member is None and not metadata
+        compares = context.compares_facts and not metadata
         suffix = name.rpartition(".")[2]
         request = ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
             palette=context.palette,
             metadata=metadata or compares,
-            only_fetched=compares,
+            only_compared=compares,
             member=context.member,
             limits=self.limits,
         )

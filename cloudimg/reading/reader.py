@@ -23,13 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, ServerError
+from cloudimg.reading.arrivals import compare_header, is_settled
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.file_task import FileTask, allocate, on_page, without_omitted_axes
 from cloudimg.reading.header_cache import OpenFile
-from cloudimg.reading.headers import HeaderReader
+from cloudimg.reading.headers import HEAD_BYTES, HeaderReader
 from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
+from cloudimg.reading.transit import Reading
 from cloudimg.reading.whole_file import WholeLevel
-from cloudimg.storage import Blob, Store, engine
+from cloudimg.storage import Blob, Store, engine, pause
 from cloudimg.tiff import AnyLevel, Derived, Level, Piece
 
 Array = npt.NDArray[Any]
@@ -99,22 +101,31 @@ class Reader:
         if steps.failed:
             return
         opened = self.headers.cached(task.key)
-        if opened is None and (self.headers.reads_whole or _is_fetched_whole(task)):
-            self._fetch_whole(steps, task)
-            return
-        if opened is None:
-            opened = self.headers.shared(task.key, size_bytes=task.size_bytes)
+        with self.headers.looking_up():
+            # A small file came as a whole with its header.
+            is_small = opened is not None and opened.size_bytes <= HEAD_BYTES
+            is_whole = is_small or self.headers.reads_whole or _is_fetched_whole(task)
+            if is_whole and (opened is None or not is_settled(self.headers, task.key, opened)):
+                self._fetch_whole(steps, task)
+                return
+            if opened is None:
+                opened = self.headers.shared(task.key, size_bytes=task.size_bytes)
         steps.start(steps.engine.decode, self._start_fetches(steps, task, opened))
 
     def _fetch_whole(
-        self, steps: FileSteps, task: FileTask, failures: Sequence[ServerError] = ()
+        self,
+        steps: FileSteps,
+        task: FileTask,
+        failures: Sequence[ServerError] = (),
+        before: Reading | None = None,
     ) -> None:
         """Fetch a whole file, then start decoding it. Runs in a fetching thread.
 
-        `failures` are those of the attempts before.
+        `failures` are those of the attempts before. `before` is the reading before, if its bytes
+        may have changed in transit.
         """
         if failures:
-            self.store.pause(failures[-1], len(failures) - 1)
+            pause(failures[-1], len(failures) - 1)
         budget = steps.engine.budget
         cost = budget.claim(task.size_bytes or WHOLE_FILE_BYTES)
         try:
@@ -127,7 +138,8 @@ class Reader:
             budget.release(cost)
             cost = 0
         submit = steps.engine.decode_file if self.headers.reads_whole else steps.engine.decode
-        steps.start(submit, partial(self._decode_whole, steps, task, blob, cost, failures))
+        decode = partial(self._decode_whole, steps, task, blob, cost, failures, before)
+        steps.start(submit, decode)
 
     def _decode_whole(
         self,
@@ -136,6 +148,7 @@ class Reader:
         blob: Blob,
         claimed_bytes: int,
         failures: Sequence[ServerError],
+        before: Reading | None,
     ) -> None:
         """Parse and decode a file that was fetched whole. Runs in a decoding thread.
 
@@ -145,7 +158,13 @@ class Reader:
         try:
             if steps.failed:
                 return
-            opened = self.headers.parse_answer(task.key, blob)
+            arrival = self.headers.transit.check(task.key, blob, before)
+            if isinstance(arrival, Reading):
+                again = partial(self._fetch_whole, steps, task, failures, arrival)
+                steps.start(steps.engine.fetch, again)
+                return
+            compare_header(self.headers, task.key, blob)
+            opened = self.headers.parse_answer(task.key, blob, arrival)
             if isinstance(opened, ServerError):
                 again = partial(self._fetch_whole, steps, task, (*failures, opened))
                 steps.start(steps.engine.fetch, again)

@@ -10,14 +10,15 @@ import functools
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
-from cloudimg.errors import CloudimgError, MissingFilesError, counted
+from cloudimg.distributed.parcel import Parcel
+from cloudimg.errors import CloudimgError, ClusterError, MissingFilesError, counted
 from cloudimg.errors.file_report import BadFile
 from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import OnBad, warn_once
@@ -55,7 +56,8 @@ class SourceFiles:
 
     def name_of(self, index: tuple[int, ...]) -> str | None:
         """Name of the file at an index; None of a missing file that the pattern cannot name."""
-        return None if self.labels and not self.is_present(index) else self.keys(index)
+        rows = self.keys.rows
+        return None if self.labels and rows is not None and rows[index] < 0 else self.keys(index)
 
     def labels_at(self, index: tuple[int, ...]) -> str:
         """The labels at an index, as text."""
@@ -130,6 +132,10 @@ class Source:
     def __repr__(self) -> str:
         return f"<cloudimg.Source {dict(zip(self.dims, self.shape, strict=True))} {self.dtype}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        return _arrived, (Parcel(content),)
+
     def boundaries(self) -> list[npt.NDArray[np.int64]]:
         """Return, per dim, the positions between segments."""
         return [
@@ -155,8 +161,10 @@ class Source:
         on_open : callable, optional
             Called with the index in the grid and the header of each file that is opened.
         on_bad : callable, optional
-            Called with the index of each file that is missing or bad. Bad files are then no error,
-            whatever `fills_bad` is; their pixels are the fill value.
+            Called with the index of each file that is missing or bad, and with its version where
+            its header cannot be read, otherwise 0. Bad files are then no error, whatever
+            `fills_bad` is; their pixels are the fill value. A file that `files` has is "missing" if
+            it was not looked up when the image was opened and does not exist.
 
         Returns
         -------
@@ -177,7 +185,7 @@ class Source:
             if not self.files.is_present(assignment.index):
                 place[...] = self.fill_value
                 if on_bad is not None:
-                    on_bad(assignment.index, self._missing(assignment.index))
+                    on_bad(assignment.index, self._missing(assignment.index), 0)
                 continue
             tasks.append(self._file_task(assignment, place.transpose(assignment.transpose)))
         keeps_bad = self.fills_bad or on_bad is not None
@@ -185,7 +193,9 @@ class Source:
             # A part of the pixels may have been written before the error.
             task.out[...] = self.fill_value
             if on_bad is not None:
-                on_bad(task.index, self._bad(task, error))
+                on_bad(task.index, self._bad(task, error), error.file_version)
+            elif error.bad_file == "missing":
+                raise error
             else:
                 warn_once(self.warning_token, self._bad(task, error), self.fill_value)
         return out
@@ -221,6 +231,35 @@ class Source:
             index=index,
             identities=self.files.identities,
         )
+
+
+class UnusableSource:
+    """A source that arrived in a process that cannot unpickle it; another process may.
+
+    Parameters
+    ----------
+    parcel : Parcel
+        The pickled source.
+    """
+
+    __slots__ = ("_parcel",)
+
+    def __init__(self, parcel: Parcel[dict[str, Any]]) -> None:
+        self._parcel = parcel
+
+    def __getitem__(self, key: Any) -> Array:
+        return Source(**self._parcel.open())[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self._parcel,)
+
+
+def _arrived(parcel: Parcel[dict[str, Any]]) -> Source | UnusableSource:
+    try:
+        return Source(**parcel.open())
+    except (ClusterError, TypeError):  # the latter for arguments of another state of the code
+        # Raised again where it is used: Dask only logs what unpickling raises.
+        return UnusableSource(parcel)
 
 
 def make_token(*parts: Any) -> str:

@@ -1,5 +1,6 @@
 """TIFF files from bytes to pixels: headers, levels, regions, segments. No module here does I/O."""
 
+from cloudimg.tiff.dataset_metadata import describe_ome, describe_planes
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.extent import ENDS_EARLY
 from cloudimg.tiff.geometry import Region, overlap
@@ -8,7 +9,7 @@ from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome
 from cloudimg.tiff.members import Offsets
 from cloudimg.tiff.membership import NDTIFF_INDEX
-from cloudimg.tiff.metadata import describe_ome, metadata_remarks
+from cloudimg.tiff.metadata import metadata_remarks
 from cloudimg.tiff.parse import parse_tiff
 from cloudimg.tiff.parsed import IMAGE, AnyLevel, FileImage, ParsedImage
 from cloudimg.tiff.pieces import Piece
@@ -35,6 +36,7 @@ __all__ = [
     "check_description",
     "check_ome",
     "describe_ome",
+    "describe_planes",
     "metadata_remarks",
     "overlap",
     "parse_tiff",

@@ -163,17 +163,14 @@ def _metadata(
     attrs: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     if request.metadata:
-        n_refused, file.fetches = file.n_refused, not request.only_fetched
+        file.fetches = not request.only_compared
         try:
-            attrs, coords = describe(
-                tiff, image, dims, request.series, of_one_file=not request.only_fetched
-            )
+            compared = file if request.only_compared else None
+            attrs, coords = describe(tiff, image, dims, request.series, compared=compared)
         except NotFetchedError:
-            pass
+            return {}, {}
         finally:
             file.fetches = True
-        if file.n_refused > n_refused:
-            return {}, {}
         if n_images > 1:
             attrs = {**attrs, "n_series": n_images}
     return attrs, coords

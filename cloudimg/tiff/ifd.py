@@ -172,6 +172,35 @@ def entries_at(have: Have, dialect: Dialect, start: int) -> Iterator[tuple[int, 
     yield from _entries(dialect, data or b"")
 
 
+def entries_of(
+    read: Callable[[int, int], bytes], dialect: Dialect, start: int
+) -> list[tuple[int, int, int, int]] | None:
+    """Entries of the IFD at an offset: code, type, count, and where the value is stored.
+
+    None for what is not an IFD. A value that fits into its entry is stored there.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the bytes from an offset on, of a length.
+    dialect : Dialect
+    start : int
+        Offset of the IFD in bytes.
+    """
+    n_tags = dialect.unpack_count(read(start, dialect.count_bytes))
+    if not 0 < n_tags <= MOST_TAGS:
+        return None
+    first = start + dialect.count_bytes
+    data = read(first, n_tags * dialect.entry_bytes)
+    layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
+    entries = []
+    for i, (code, kind, count, value) in enumerate(struct.iter_unpack(layout, data)):
+        n_bytes = TYPE_BYTES.get(kind, 0) * count
+        in_entry = first + (i + 1) * dialect.entry_bytes - dialect.offset_bytes
+        entries.append((code, kind, count, in_entry if n_bytes <= dialect.offset_bytes else value))
+    return entries
+
+
 def segment_offset(have: Have, dialect: Dialect, start: int) -> int | None:
     """Offset of the first segment of the page whose IFD is at an offset; None if it is unknown."""
     for code, count, n_bytes, value in entries_at(have, dialect, start):

@@ -12,12 +12,13 @@ from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.metadata import describe, metadata_remarks, of_expanded_palette
+from cloudimg.tiff.metadata import MEMBER, describe, metadata_remarks, of_expanded_palette
 from cloudimg.tiff.multifile import root_uuid
 from cloudimg.tiff.pages import check_decodable, read_page
 from cloudimg.tiff.parsed import AnyLevel, ParsedImage
 from cloudimg.tiff.parser_log import ParserLog
 from cloudimg.tiff.pieces import Page
+from cloudimg.tiff.sparse import SparseFile
 
 _MM_HEADER_BYTES = 162
 """Distance from an IFD that Micro-Manager writes to its pixels, as in tifffile."""
@@ -51,7 +52,13 @@ class PagesByOffset(Sequence[Page]):
 
 
 def parse_member(
-    tiff: Any, url: str, numbered_by: Offsets, *, metadata: bool, in_colour: bool
+    tiff: Any,
+    url: str,
+    numbered_by: Offsets,
+    *,
+    metadata: bool,
+    in_colour: bool,
+    compared: SparseFile | None = None,
 ) -> ParsedImage:
     """Parse a file as pages along a first axis ``page``.
 
@@ -65,6 +72,8 @@ def parse_member(
         Whether to read attributes.
     in_colour : bool
         Whether to expand palettes to colours.
+    compared : SparseFile, optional
+        The file, if its attributes are only compared with those of others.
 
     Returns
     -------
@@ -77,7 +86,9 @@ def parse_member(
     CorruptFileError, UnsupportedFormatError
     """
     first = tiff.pages.first
+    first_page = 0
     if numbered_by != "page":
+        first_page = int(first.offset if numbered_by == "directory" else first.dataoffsets[0])
         check_decodable(first, first.shape, url)
         if not first.is_contiguous:
             raise UnsupportedFormatError(
@@ -93,7 +104,7 @@ def parse_member(
     if is_expanded:
         dims = (*dims, "s")
     with ParserLog() as log:
-        attrs = _describe(tiff, dims) if metadata else {}
+        attrs = _describe(tiff, dims, compared) if metadata else {}
     if is_expanded:
         attrs = of_expanded_palette(attrs)
     return ParsedImage(
@@ -105,17 +116,18 @@ def parse_member(
         others=tuple(levels[1:]),
         metadata_remarks=(*metadata_remarks(attrs), *log.remarks()),
         n_pages=len(tiff.pages) if numbered_by == "page" else 0,
+        first_page=first_page,
         uuid=root_uuid(tiff.ome_metadata or "") if tiff.is_ome else "",
     )
 
 
-def _describe(tiff: Any, dims: tuple[str, ...]) -> dict[str, Any]:
+def _describe(tiff: Any, dims: tuple[str, ...], compared: SparseFile | None) -> dict[str, Any]:
     """Attributes of one member, without those that belong to the whole dataset."""
     first = tiff.pages.first
     image = SimpleNamespace(
-        keyframe=first, kind="member", name="", axes="Q" + first.axes, shape=(1, *first.shape)
+        keyframe=first, kind=MEMBER, name="", axes="Q" + first.axes, shape=(1, *first.shape)
     )
-    attrs, _ = describe(tiff, image, dims, 0)
+    attrs, _ = describe(tiff, image, dims, 0, compared=compared)
     kind = "mmstack" if tiff.is_mmstack else "ndtiff" if tiff.is_ndtiff else "ome"
     return {**attrs, "kind": kind}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,9 +24,9 @@ from cloudimg.tiff.flavours import (
     slides,
 )
 from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
+from cloudimg.tiff.sparse import NotFetchedError, SparseFile
 
 Reader = Callable[[MetadataSource], HeaderFacts]
-_PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
 
 _FLAVOURS: Mapping[str, Reader] = {
     "ome": ome.read_ome,
@@ -84,12 +83,16 @@ _WITHOUT_DESCRIPTION = {
     "andor",
 }
 """Flavours that do not use ImageDescription, which may then be a text for people."""
+MEMBER = "member"
+"""Kind of an image that is a file of a multi-file dataset."""
 _OF_ONE_FILE = ("datetime", "description")
 """Names of readers of what differs from file to file."""
+_SHARED = ("colours", "colormap", "geotiff", "nodata", "resolution")
+"""Names of readers of what must be the same in all files, from small tags."""
 _STRUCTURED = ("shaped", "streak")
 """Flags of pages whose description is for programs and is not read here."""
 
-_BROKEN = (
+BROKEN = (
     KeyError,
     IndexError,
     TypeError,
@@ -104,13 +107,28 @@ _BROKEN = (
 
 
 def describe(
-    tiff: Any, series: Any, dims: Sequence[str], index: int, *, of_one_file: bool = True
+    tiff: Any,
+    series: Any,
+    dims: Sequence[str],
+    index: int,
+    *,
+    compared: SparseFile | None = None,
 ) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
     """Read the attributes and coordinates of an image that tifffile parsed.
 
     The tags of the image's keyframe and of the first page are used. Broken metadata gives fewer
     attributes and is not an error; only failures of the store and limits raise.
-    With `of_one_file=False`, time and description are left out, which are only of the file itself.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    series : tifffile.TiffPageSeries
+    dims : sequence of str
+    index : int
+        Number of the image in the file.
+    compared : SparseFile, optional
+        The file, if its metadata is only compared with that of others. Time and description, which
+        are only of the file itself, are left out then, and for what may differ nothing is fetched.
 
     Returns
     -------
@@ -125,6 +143,7 @@ def describe(
           ``reference_black_white``.
         - Image: ``name``, ``description``, ``info`` (ImageJ's), ``acquired`` (ISO 8601),
           ``pixel_size`` and ``pixel_size_unit`` by dim, ``time_step_s``, ``magnification``,
+          ``objective``, ``exposure_s``, ``elapsed_s`` (from the start of the acquisition),
           ``channel_names``, ``channel_colors`` (RGBA integers as in OME), ``display_ranges``
           (lowest and highest value shown, by channel), ``plane_labels``.
         - Position: ``stage_position`` and ``stage_position_unit`` by dim; ``geo`` with
@@ -145,17 +164,39 @@ def describe(
         facts.put("photometric", _name(tifffile.PHOTOMETRIC, source.keyframe.photometric))
     facts.put("name", str(series.name or ""))
     problems: list[str] = []
-    for name, read in _readers(source, facts):
-        if name in _OF_ONE_FILE and not of_one_file:
-            continue
+    n_refused = 0 if compared is None else compared.n_refused
+    # What is said of a whole dataset is in the metadata of the dataset.
+    is_member = compared is not None and series.kind == MEMBER
+    for name, read in _shared_readers(source) if is_member else _readers(source, facts):
+        if compared is not None:
+            if name in _OF_ONE_FILE:
+                continue
+            # Unless a flavour gives the size, which is not known if not all of them were read.
+            if name == "resolution" and compared.n_refused > n_refused:
+                continue
+            read = partial(_read_compared, read, compared, fetches=name in _SHARED)
         try:
             facts.add(read(source))
         except CloudimgError:
             raise
-        except _BROKEN as exc:
+        except BROKEN as exc:
             problems.append(f"{name}: {type(exc).__name__}: {exc}"[:200])
     facts.put("metadata_problem", "; ".join(problems))
-    return _attrs(facts), _coords(facts, source)
+    return attributes_of(facts), coordinates_of(facts, source)
+
+
+def _read_compared(
+    read: Reader, file: SparseFile, source: MetadataSource, *, fetches: bool
+) -> HeaderFacts:
+    """Read metadata; nothing if it would have to be fetched and `fetches` is False."""
+    n_refused, file.fetches = file.n_refused, fetches
+    try:
+        facts = read(source)
+    except NotFetchedError:
+        return HeaderFacts()
+    finally:
+        file.fetches = False
+    return facts if file.n_refused == n_refused else HeaderFacts()
 
 
 def _name(codes: type[IntEnum], value: int) -> str:
@@ -188,17 +229,28 @@ def _readers(source: MetadataSource, facts: HeaderFacts) -> Iterator[tuple[str, 
         yield "description", baseline.read_description
 
 
+def _shared_readers(source: MetadataSource) -> Iterator[tuple[str, Reader]]:
+    """Names and readers of what the pages of all files of a dataset must share."""
+    yield "colours", colour.read_color_space
+    done: set[str] = set()
+    for code, (name, read) in _TAGS.items():
+        if code in source.keyframe.tags and name in _SHARED and name not in done:
+            done.add(name)
+            yield name, read
+
+
 def _is(page: Any, flag: str) -> bool:
     """Whether tifffile recognizes a page as one of a flavour; errors in its test count as no."""
     try:
         return bool(getattr(page, "is_" + flag))
     except CloudimgError:
         raise
-    except _BROKEN:
+    except (NotFetchedError, *BROKEN):
         return False
 
 
-def _attrs(facts: HeaderFacts) -> dict[str, Any]:
+def attributes_of(facts: HeaderFacts) -> dict[str, Any]:
+    """Attributes as `describe` returns them."""
     attrs = dict(facts.attrs)
     for name, lengths in (("pixel_size", facts.sizes), ("stage_position", facts.stage)):
         if lengths:
@@ -207,7 +259,7 @@ def _attrs(facts: HeaderFacts) -> dict[str, Any]:
     return attrs
 
 
-def _coords(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[Any]]:
+def coordinates_of(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequence[Any]]:
     """Coordinates that are valid and as many as their axis is long."""
     coords = {"c": tuple(facts.attrs.get("channel_names", ()))} | facts.coords
     return {
@@ -228,41 +280,3 @@ def metadata_remarks(attrs: Mapping[str, Any]) -> tuple[Remark, ...]:
     """What was noticed while attributes were read, from the attributes."""
     problem = attrs.get("metadata_problem")
     return (Remark("metadata-problem", f"metadata cannot be read: {problem}"),) if problem else ()
-
-
-def describe_ome(
-    ome_xml: str, name: str, dims: Sequence[str], shape: Sequence[int], index: int
-) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
-    """Read the attributes and coordinates of an image of a multi-file dataset.
-
-    Parameters
-    ----------
-    ome_xml : str
-    name : str
-        Name of the image.
-    dims : sequence of str
-        Names of the axes of the image.
-    shape : sequence of int
-        Lengths of these axes.
-    index : int
-        Number of the image in the OME-XML.
-
-    Returns
-    -------
-    attrs, coords : dict
-        See `describe`.
-    """
-    letters = {"page": "I"} | {dim: dim.upper() for dim in "xyzcts"}
-    n_images = len(_PIXELS.findall(ome_xml))
-    axes = "".join(letters.get(dim, "Q") for dim in dims)
-    tiff = SimpleNamespace(ome_metadata=ome_xml, series=range(n_images))
-    image = SimpleNamespace(kind="ome", name=name, axes=axes, shape=tuple(shape))
-    source = MetadataSource(tiff, image, tuple(dims), index)
-    facts = HeaderFacts()
-    facts.put("kind", "ome")
-    facts.put("name", name)
-    try:
-        facts.add(ome.read_ome(source))
-    except _BROKEN as exc:
-        facts.put("metadata_problem", f"ome: {type(exc).__name__}: {exc}"[:200])
-    return _attrs(facts), _coords(facts, source)

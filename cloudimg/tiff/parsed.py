@@ -101,5 +101,7 @@ class ParsedImage:
     """All images of the file, by number; empty if it has only one."""
     n_pages: int = 0
     """Number of pages of a file that is parsed as a member of a multi-file dataset."""
+    first_page: int = 0
+    """Number of the first page of such a file, which its attributes describe; see `Offsets`."""
     uuid: str = ""
     """UUID by which OME-XML identifies the file; empty if it has none, or was not looked for."""

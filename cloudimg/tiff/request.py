@@ -21,9 +21,9 @@ class ParseRequest:
     """``"rgb"`` expands palettes to colours."""
     metadata: bool
     """Whether to read attributes and coordinates."""
-    only_fetched: bool = False
-    """Read only attributes that are compared between files, and only from bytes that were fetched:
-    where these are not enough, there are no attributes at all."""
+    only_compared: bool = False
+    """Read only attributes that are compared between files. Those that must be the same are in
+    small tags; others are left out where their bytes have not been fetched."""
     limits: DecodeLimits
     member: Offsets | None = None
     """For a file of a multi-file dataset: return all pages, numbered this way."""

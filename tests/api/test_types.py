@@ -30,7 +30,8 @@ REVEALED = [
     " dask.array.core.Array, dask.array.core.Array",
     "cloudimg.migration.run.result.Migration, cloudimg.migration.run.result.Migration, int",
     "cloudimg.migration.verify.result.Verification,"
-    " tuple[cloudimg.migration.verify.result.Problem, ...], int",
+    " tuple[cloudimg.migration.verify.result.Problem, ...],"
+    " cloudimg.migration.export.result.ExportResult",
     "cloudimg.migration.run.estimate.Estimate, cloudimg.image.preview.Preview",
 ]
 WRONG = """\

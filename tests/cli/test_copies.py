@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +71,60 @@ def test_problems_end_with_1(
     assert shown.err.endswith(f"cloudimg: error: 2 problems in {out}\n")
     assert main(["migrate", archive, str(out), "--levels", "2"]) == 1
     assert "--levels 2 now, not given before" in capsys.readouterr().err
-    assert main(["migrate", archive, str(out), "--levels", "2", "--overwrite"]) == 0
+    overwrite = ["migrate", archive, str(out), "--levels", "2", "--overwrite"]
+    assert main(overwrite) == 1
+    assert "add --yes" in capsys.readouterr().err
+    assert data[:100] == shard.read_bytes()[:100]
+    assert main([*overwrite, "--yes"]) == 0
     assert main(["verify", str(out)]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
+def test_the_number_of_objects_is_shown_before_they_are_deleted(
+    archive: str, tmp_path: Path, answer: str, code: int
+) -> None:
+    out = tmp_path / "copy.zarr"
+    (out / "notes").mkdir(parents=True)
+    for name in "ab":
+        (out / "notes" / name).write_text("mine")
+    command = [sys.executable, "-m", "cloudimg", "migrate", archive, str(out), "--overwrite"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL) as child:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, f"{answer}\n".encode())
+        while child.poll() is None:
+            shown += _rest(ours)
+    os.close(ours)
+    assert f"{out} holds 2 objects of 8 B in all. Delete them? [y/N]" in shown.decode()
+    assert child.returncode == code
+    assert (out / "notes" / "a").exists() == bool(code)
+    assert (out / "zarr.json").exists() != bool(code)
+
+
+def _rest(terminal: int) -> bytes:
+    """What a program still writes to a terminal; nothing once it has closed it."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # how a pty reports that the other end is closed
+        return b""
+
+
+def test_a_new_destination_is_not_asked_about(
+    archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither is one that this command has begun: nothing is deleted there."""
+    out = tmp_path / "copy.zarr"
+    words = ["migrate", archive, str(out), "--overwrite"]
+    assert main(words) == 0
+    for name in ("zarr.json", ".cloudimg/done.json"):
+        (out / name).unlink()
+    assert main(words) == 0
+    assert (out / "zarr.json").exists()
+    assert "add --yes" not in capsys.readouterr().err
 
 
 def test_missing_files_are_an_error_until_filled(

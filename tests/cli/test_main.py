@@ -639,8 +639,8 @@ def test_progress_is_for_terminals_only(local: Place) -> None:
 
 
 def test_a_server_that_does_not_exist(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    monkeypatch.setattr("cloudimg.storage.store._FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr("cloudimg.storage.store._LONGEST_PAUSE_S", 0.001)
+    monkeypatch.setattr("cloudimg.storage.attempts._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("cloudimg.storage.attempts._LONGEST_PAUSE_S", 0.001)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"

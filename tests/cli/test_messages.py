@@ -186,6 +186,16 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
             "check that --source-options or --target-options or the environment hold credentials",
         ),
         ("verify", "storage_options= must be", "--storage-options or --source-options must be"),
+        (
+            "preview",
+            "/a b/c is a folder; cloudimg.info('/a b/c') lists it",
+            "/a b/c is a folder; cloudimg info '/a b/c' lists it",
+        ),
+        (
+            "migrate",
+            "2 files are left out by exclude=['a*.tif', 'b.tif']",
+            "2 files are left out by --exclude 'a*.tif' --exclude b.tif",
+        ),
         # What the command does not have stays as it is.
         ("info", 'palette="index" reads indices', 'palette="index" reads indices'),
         ("info", "levels=3 overwrite=True max_mem=1", "levels=3 overwrite=True max_mem=1"),

@@ -372,7 +372,7 @@ HOSTILE: list[tuple[str, Any]] = [
 ]
 
 
-def test_hostile_descriptions(account: Account, tmp_path: Path) -> None:
+def test_hostile_descriptions(account: Cloud, tmp_path: Path) -> None:
     for name, value in HOSTILE:
         with pytest.raises(ArgumentError) as caught:
             read_description({**account.description, name: value})

@@ -51,3 +51,33 @@ def test_texts_have_no_gaps(tmp_path: Path) -> None:
     for z in ("a", "b", "d", "e", "f"):
         (tmp_path / f"f_{z}.tif").write_bytes(TIFF)
     assert cloudimg.open(f"{tmp_path}/f_{{z:s}}.tif").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "text"),
+    [
+        (
+            ["00d06h", "00d12h", "01d00h", "01d06h", "01d12h"],
+            "{t:elapsed %dd%Hh}",
+            "t has no 18:00:00:",
+        ),
+        (
+            ["20200101", "20200102", "20200104", "20200105", "20200106"],
+            "{t:%Y%m%d}",
+            "t has no 2020-01-03 00:00:00",
+        ),
+        (["-0.2", "-0.1", "0.1", "0.2", "0.3"], "{z:f}", "z has no 0.0:"),
+        (["0.1", "0.2", "0.3", "0.4"], "{z:f}", ""),
+        (["20200101", "20200117", "20200218", "20200301"], "{t:%Y%m%d}", ""),
+        (["1e300", "2e300", "4e300", "5e300"], "{z:g}", ""),
+    ],
+)
+def test_gaps_in_times_and_fractions(
+    names: list[str], pattern: str, text: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / f"f_{name}.tif").write_bytes(TIFF)
+    image = cloudimg.open(f"{tmp_path}/f_{pattern}.tif")
+    notes = [note for note in image.notes if note.kind == "gaps-in-labels"]
+    assert len(notes) == bool(text)
+    assert all(text in note for note in notes)

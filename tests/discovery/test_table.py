@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,3 +134,23 @@ def test_a_million_rows_are_small() -> None:
     )
     assert columns <= 30 * n
     assert len(FileTable.of(grid, str).to_parquet()) < 3 * n
+
+
+@pytest.mark.slow
+def test_building_a_table_takes_no_object_for_each_file() -> None:
+    """60 MB of a million files: the names of a batch are let go before the next one."""
+    n = 200_000
+    pattern = compile_pattern("s3://lab/exp/mydata_{t}t_{z}z.tif")
+    builder = GridBuilder(pattern, UnmatchedCounter(pattern, str))
+    tracemalloc.start()
+    try:
+        for t in range(n // 1000):
+            builder.add(
+                Named(f"s3://lab/exp/mydata_{t}t_{z}z.tif", 2048, None) for z in range(1000)
+            )
+        grid = builder.build()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grid.n_files == n
+    assert peak <= 60 * n

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cloudimg
-from cloudimg.errors import NoMatchError
+from cloudimg.errors import NoMatchError, UnmatchedFilesError
 from cloudimg.image.facts import image_facts
 from tests.support import seed
 
@@ -124,3 +124,43 @@ def test_advice_on_the_pattern(tmp_path: Path, pattern: str, name: str, advice: 
     if " at the end" in advice:
         ending = advice.removeprefix("write ").partition(" at the end")[0]
         assert files_of(tmp_path, pattern.rpartition(".")[0] + ending)["count"] == 1
+
+
+def test_a_copy_that_leaves_out_images_is_refused_with_three_ways_out(tmp_path: Path) -> None:
+    put(tmp_path, "f_1.tif", "f_2.tif", "thumbs/f_1.tif")
+    pattern, out = f"{tmp_path}/f_{{z}}.tif", tmp_path / "copy.zarr"
+    with pytest.raises(UnmatchedFilesError, match="exclude=, or pass allow_unmatched=True"):
+        cloudimg.migrate(pattern, out)
+    copied = cloudimg.migrate(pattern, out, exclude="thumbs/*")
+    assert [note.kind for note in copied.notes] == ["excluded-files"]
+
+
+@pytest.mark.parametrize("typo", ["exp_t{t}.tiff", "ex_t{t}.tif"])
+def test_the_nearest_names_are_shown_whatever_else_is_in_the_folder(
+    tmp_path: Path, typo: str
+) -> None:
+    put(tmp_path, *(f"a/{n}.tif" for n in range(9)), "exp_t1.tif", *(f"b_{n}.tif" for n in "pqrst"))
+    with pytest.raises(NoMatchError, match=r"exp_t1\.tif"):
+        cloudimg.migrate(f"{tmp_path}/{typo}", tmp_path / "copy.zarr")
+
+
+def test_the_advice_is_for_as_many_names_as_possible(tmp_path: Path) -> None:
+    put(tmp_path, "z_1.tif", "z_-2.tif", "z_+0.5.tif", "z_-1.5.tif", "z_thumb.tif")
+    advice = "write {z:f} instead of {z} to match 'z_+0.5.tif'"
+    assert files_of(tmp_path, "z_{z}.tif")["advice"] == advice
+
+
+def test_what_lies_in_hidden_folders_is_hidden(tmp_path: Path) -> None:
+    folder = tmp_path / ".data"  # the pattern names it
+    put(folder, "run/f_1.tif", ".trash/f_2.tif", "run/.cache/f_3.tif")
+    files = files_of(folder, "**/f_*.tif")
+    assert (files["count"], files["unmatched"], files["unmatched_images"]) == (1, 2, 0)
+    put(folder, "run/g_1.tif")
+    assert files_of(folder, "**/f_*.tif")["unmatched_images"] == 1
+
+
+def test_the_advice_may_be_about_several_fields(tmp_path: Path) -> None:
+    put(tmp_path, "p_0_0.tif", "p_-1_0.tif", "p_0_-1.tif", "p_-1_-1.tif")
+    advice = files_of(tmp_path, "p_{x}_{y}.tif")["advice"]
+    assert advice == ("write {x:d} instead of {x} and {y:d} instead of {y} to match 'p_-1_-1.tif'")
+    assert files_of(tmp_path, "p_{x:d}_{y:d}.tif")["count"] == 4

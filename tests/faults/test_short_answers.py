@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import cloudimg
 from cloudimg.errors import CorruptFileError, ServerError
@@ -92,3 +94,35 @@ def test_a_file_that_ends_too_early_is_still_to_blame(
     # It is read once, and then only its size is asked for.
     assert sum(r.key == "z3.tif" and r.method == "GET" for r in traffic.requests) == 1
     assert traffic.heads == 1
+
+
+@kinds
+@schemes
+@pytest.mark.parametrize("times", [1, 2])
+def test_migrating_asks_again(
+    meter: Meter, bucket: str, tmp_path: Path, kind: str, compression: str | None, times: int
+) -> None:
+    url = stored(meter, bucket, compression)
+    meter.faults([short(kind, f"z{z}.tif", times=times) for z in range(5)])
+    copy = tmp_path / "copy.zarr"
+    done = cloudimg.migrate(url, copy, source_options=meter.storage_options)
+    assert done.notes == ()
+    pixels = np.squeeze(np.asarray(zarr.open_array(copy / "0", mode="r")[...]))
+    np.testing.assert_array_equal(pixels, PIXELS)
+    meter.faults([short(kind, f"z{z}.tif", times=times) for z in range(1, 5)])
+    proof = cloudimg.verify(copy, against_source=True, source_options=meter.storage_options)
+    assert proof
+    assert proof.notes == ()
+
+
+@kinds
+@schemes
+def test_migrating_never_fills_for_short_answers(
+    meter: Meter, bucket: str, tmp_path: Path, kind: str, compression: str | None
+) -> None:
+    url = stored(meter, bucket, compression)
+    meter.faults([short(kind, "z3.tif")])
+    copy = tmp_path / "copy.zarr"
+    with pytest.raises(ServerError, match=r"z3\.tif.*3 attempts"):
+        cloudimg.migrate(url, copy, bad="fill", source_options=meter.storage_options)
+    assert not (copy / "zarr.json").exists()

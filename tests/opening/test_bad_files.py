@@ -79,12 +79,12 @@ def test_files_that_end_too_early(tmp_path: Path, compression: str | None, keep:
     size = keep if isinstance(keep, int) else int(len(whole) * keep)
     (tmp_path / "z1.tif").write_bytes(whole[:size])
     image = cloudimg.open(tmp_path / "z{z}.tif", bad="fill", validate="all")
-    found: list[tuple[Any, Any]] = []
+    found: list[tuple[Any, ...]] = []
     source = image._opened.sources[0]
     source.read(
         (slice(0, 2, 1), slice(0, 64, 1), slice(0, 64, 1)), None, lambda *a: found.append(a)
     )
-    assert [(index, file.kind) for index, file in found] == [((1,), "truncated")]
+    assert [(index, file.kind) for index, file, _ in found] == [((1,), "truncated")]
 
 
 def test_other_formats(tmp_path: Path) -> None:
@@ -123,6 +123,9 @@ def test_one_report_has_all_kinds(tmp_path: Path) -> None:
         assert (report.n_files, report.total, report.is_complete) == (2000, 9, True)
         again = pickle.loads(pickle.dumps(caught.value))
         assert (again.report, str(again)) == (report, str(caught.value))
+    with pytest.raises(MissingFilesError) as lacking:
+        cloudimg.open(url, validate="all", bad="fill")
+    assert lacking.value.report == report
     image = cloudimg.open(url, validate="all", fill_value=5, **FILL)
     assert image.report == report
     assert "9 of 2000 files are missing or bad" in repr(image)
@@ -198,6 +201,27 @@ def test_another_file_stands_for_the_first_if_it_is_bad(tmp_path: Path, validate
     assert kinds(opened.report) == {"empty": 2}
     with pytest.warns(CloudimgWarning):
         np.testing.assert_array_equal(opened.to_dask().compute(), image)
+
+
+def test_a_missing_file_of_a_list_is_filled_by_its_own_argument(tmp_path: Path) -> None:
+    bad.write_good(tmp_path, (1, 3))
+    urls = [f"{tmp_path}/t0_z{z}.tif" for z in range(4)]
+    with pytest.raises(BadFilesError, match='exclude=, or pass missing="fill" to read') as caught:
+        cloudimg.open(urls, validate="all")
+    assert caught.value.report.kinds[0].files[0].text == "no such file"
+    bad.spoil(tmp_path, "empty", 0, 1)
+    with pytest.raises(BadFilesError, match='pass missing="fill" and bad="fill" to read'):
+        cloudimg.open(urls, validate="all")
+    assert cloudimg.open(urls, validate="all", **FILL).report.total == 2
+
+
+def test_a_first_file_that_differs_from_all_others_is_the_odd_one(tmp_path: Path) -> None:
+    bad.write_good(tmp_path, (1, 4))
+    bad.spoil(tmp_path, "other-dtype", 0, 0)
+    with pytest.raises(BadFilesError, match=r"3 of 4 files .* leave that one out with exclude="):
+        cloudimg.open(bad.pattern(tmp_path), validate="all")
+    image = cloudimg.open(bad.pattern(tmp_path), validate="all", exclude="t0_z0.tif")
+    assert image.shape[:2] == (1, 3)
 
 
 def test_an_image_of_bad_files_only_is_an_error(tmp_path: Path) -> None:

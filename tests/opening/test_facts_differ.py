@@ -3,60 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 import tifffile
-from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import ArgumentError, MismatchError
+from cloudimg.errors import ArgumentError, BadFilesError, MismatchError
 from cloudimg.image.attributes import ImageAttributes
 from tests.support.clusters import local_client
+from tests.support.differing import (
+    EQUAL,
+    HEIGHT,
+    NORTH_UP,
+    PLANE,
+    SHARED,
+    UTM,
+    WIDTH,
+    geotiff,
+    moved,
+    palette,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
-NORTH_UP = Affine(10, 0, 500000, 0, -10, 4600000)
-HEIGHT, WIDTH = 12, 20
-PLANE = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
-UTM = "EPSG:32633"
-
-
-def geotiff(
-    path: Path,
-    transform: Affine | None = NORTH_UP,
-    *,
-    crs: str | None = UTM,
-    nodata: float | None = None,
-    pixels: np.ndarray[Any, Any] = PLANE,
-    **options: Any,
-) -> None:
-    """A GeoTIFF that GDAL writes."""
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        count=1,
-        dtype=pixels.dtype,
-        crs=None if crs is None else CRS.from_user_input(crs),
-        transform=transform,
-        nodata=nodata,
-        **options,
-    ) as file:
-        file.write(pixels, 1)
-
-
-def moved(columns: float, rows: float) -> Affine:
-    """The frame of a raster that begins some pixels to the right and further down."""
-    return NORTH_UP @ Affine.translation(columns, rows)
 
 
 def refused(pattern: str, **options: Any) -> MismatchError:
@@ -139,107 +112,6 @@ def test_an_allowed_fact_is_left_out_until_all_headers_agree(tmp_path: Path, fac
     assert tiles.attrs["pixel_size"] == first["pixel_size"]
 
 
-Change = Callable[[Path], None]
-SHARED: dict[str, tuple[Change, Change, str, str, str]] = {
-    "another zone of UTM": (
-        lambda p: geotiff(p),
-        lambda p: geotiff(p, crs="EPSG:32634"),
-        "crs",
-        "EPSG:32633",
-        "EPSG:32634",
-    ),
-    "no reference system": (
-        lambda p: geotiff(p),
-        lambda p: geotiff(p, crs=None),
-        "crs",
-        "EPSG:32633",
-        "none",
-    ),
-    "other parameters of a system without a code": (
-        lambda p: geotiff(p, crs="+proj=laea +lat_0=50 +lon_0=10 +datum=WGS84"),
-        lambda p: geotiff(p, crs="+proj=laea +lat_0=52 +lon_0=10 +datum=WGS84"),
-        "crs",
-        "its coordinate reference system is",
-        "but",
-    ),
-    "other pixels on Earth": (
-        lambda p: geotiff(p),
-        lambda p: geotiff(p, Affine(20, 0, 500000, 0, -20, 4600000)),
-        "pixel_size",
-        "x 10 m, y 10 m",
-        "x 20 m, y 20 m",
-    ),
-    "nodata": (
-        lambda p: geotiff(p, nodata=0),
-        lambda p: geotiff(p, nodata=255),
-        "nodata",
-        "0",
-        "255",
-    ),
-    "nodata in one only": (
-        lambda p: geotiff(p),
-        lambda p: geotiff(p, nodata=7),
-        "nodata",
-        "none",
-        "7",
-    ),
-    "a frame in one only": (
-        lambda p: geotiff(p, transform=Affine(1, 0, 5, 0, -1, 6), crs=UTM),
-        lambda p: geotiff(p, transform=None, crs=UTM),
-        "origin",
-        "(5, 6)",
-        "none",
-    ),
-    "pixel size": (
-        lambda p: tifffile.imwrite(p, PLANE, resolution=(1e4, 1e4), resolutionunit=3),
-        lambda p: tifffile.imwrite(p, PLANE, resolution=(2e4, 1e4), resolutionunit=3),
-        "pixel_size",
-        "x 1 µm, y 1 µm",
-        "x 0.5 µm, y 1 µm",
-    ),
-    "unit of the pixel size": (
-        lambda p: tifffile.imwrite(p, PLANE, ome=True, metadata=ome_size("µm")),
-        lambda p: tifffile.imwrite(p, PLANE, ome=True, metadata=ome_size("nm")),
-        "pixel_size",
-        "x 0.5 µm",
-        "x 0.5 nm",
-    ),
-    "white is zero": (
-        lambda p: tifffile.imwrite(p, PLANE, photometric="minisblack"),
-        lambda p: tifffile.imwrite(p, PLANE, photometric="miniswhite"),
-        "photometric",
-        "MINISBLACK",
-        "MINISWHITE",
-    ),
-    "palette": (
-        lambda p: tifffile.imwrite(p, PLANE, photometric="palette", colormap=palette(1)),
-        lambda p: tifffile.imwrite(p, PLANE, photometric="palette", colormap=palette(2)),
-        "colormap",
-        "palette ",
-        "but palette ",
-    ),
-    "opacity": (
-        lambda p: tifffile.imwrite(p, RGBA, photometric="rgb", extrasamples=["unassalpha"]),
-        lambda p: tifffile.imwrite(p, RGBA, photometric="rgb", extrasamples=["assocalpha"]),
-        "color_space",
-        "alpha: unassociated",
-        "alpha: associated",
-    ),
-}
-RGBA = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-
-
-def ome_size(unit: str) -> dict[str, Any]:
-    sizes: dict[str, Any] = {"axes": "YX"}
-    for axis in "XY":
-        sizes |= {f"PhysicalSize{axis}": 0.5, f"PhysicalSize{axis}Unit": unit}
-    return sizes
-
-
-def palette(seed: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(seed).integers(0, 2**16, (3, 256), np.uint16)
-
-
 @pytest.mark.parametrize("name", SHARED)
 def test_what_may_not_differ(tmp_path: Path, name: str) -> None:
     """Refused with both files and both values; opened if the user allows what the message says."""
@@ -264,6 +136,29 @@ def test_what_may_not_differ(tmp_path: Path, name: str) -> None:
         assert key not in image.attrs
     if fact in facts:
         np.testing.assert_equal(facts[fact], cloudimg.open(f"{tmp_path}/a_0.tif").attrs[fact])
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_what_counts_as_equal(tmp_path: Path, name: str) -> None:
+    write_first, write_other = EQUAL[name]
+    write_first(tmp_path / "a_0.tif")
+    write_other(tmp_path / "a_1.tif")
+    for urls in (f"{tmp_path}/a_{{t}}.tif", [str(tmp_path / f"a_{t}.tif") for t in (1, 0)]):
+        image = cloudimg.open(urls, validate="all")
+        assert {note.kind for note in image.notes} <= {"facts-differ-compression"}
+
+
+def test_a_sample_format_is_part_of_the_type(tmp_path: Path) -> None:
+    """The files are not of one type then; their pixels are filled where the user allows that."""
+    for t in range(3):
+        dtype = np.int8 if t == 1 else np.uint8
+        tifffile.imwrite(tmp_path / f"a_{t}.tif", PLANE.astype(dtype))
+    pattern = f"{tmp_path}/a_{{t}}.tif"
+    with pytest.raises(BadFilesError, match=r"a_1\.tif.*dtype int8 instead of uint8") as caught:
+        cloudimg.open(pattern, validate="all")
+    assert 'bad="fill"' in caught.value.message
+    image = cloudimg.open(pattern, validate="all", bad="fill")
+    assert image.report.count("other-dtype") == 1
 
 
 def test_colour_spaces_differ_although_the_stored_photometric_is_the_same(tmp_path: Path) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.checked_json import checked_list, checked_object, checked_text, unexpected
+
 Array = npt.NDArray[Any]
+_KIND = re.compile(r"[iu][1248]|f(2|4|8|16)")
 _MOST_SAMPLES = 2**18
 _BINS = 2**16
 
@@ -88,12 +91,57 @@ class Histogram:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Restore a histogram from `to_json`."""
-        data = zlib.decompress(base64.b64decode(stored["counts"]))
-        bins, counts = np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
-        least, greatest = stored["range"] or (float("inf"), float("-inf"))
-        return cls(stored["kind"], bins, counts, least, greatest)
+    def from_json(cls, stored: Any) -> Self:
+        """Restore a histogram from `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If it is not the histogram of any pixels.
+        """
+        checked_object(stored, "histogram", required=("kind", "counts", "range"))
+        kind = checked_text(stored["kind"], "histogram.kind", pattern=_KIND)
+        bins, counts = _unpacked(checked_text(stored["counts"], "histogram.counts", most=2**21))
+        is_increasing = not len(bins) or (bins[0] >= 0 and bins[-1] < _BINS)
+        if not is_increasing or (np.diff(bins) <= 0).any():
+            raise ValueError("histogram.counts does not have increasing numbers of bins")
+        if ((counts < 1) | (counts > _MOST_SAMPLES)).any():
+            raise ValueError(f"histogram.counts has counts that are not from 1 to {_MOST_SAMPLES}")
+        least, greatest = float("inf"), float("-inf")
+        if (stored["range"] is None) != (len(bins) == 0):
+            raise ValueError("histogram.range does not fit the counts")
+        if stored["range"] is not None:
+            least, greatest = checked_list(stored["range"], "histogram.range", n=2)
+            for value in (least, greatest):
+                _check_value(value, kind)
+            if least > greatest:
+                raise ValueError("histogram.range does not increase")
+        return cls(kind, bins, counts, least, greatest)
+
+
+def _unpacked(text: str) -> npt.NDArray[np.int64]:
+    """Numbers of bins and their counts, which take a limited number of bytes."""
+    unpacker = zlib.decompressobj()
+    most = 2 * 8 * _BINS
+    try:
+        data = unpacker.decompress(base64.b64decode(text, validate=True), most + 1)
+    except zlib.error as exc:
+        raise ValueError(f"histogram.counts cannot be decompressed: {exc}") from exc
+    if len(data) > most or len(data) % 16 or not unpacker.eof or unpacker.unused_data:
+        raise ValueError(f"histogram.counts does not have up to {_BINS} bins")
+    return np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
+
+
+def _check_value(value: Any, kind: str) -> None:
+    """Check a pixel value of a kind."""
+    if kind[0] == "f":
+        is_value = isinstance(value, float) and math.isfinite(value)
+    else:
+        limits = np.iinfo(kind)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        is_value = is_whole and bool(limits.min <= value <= limits.max)
+    if not is_value:
+        raise unexpected(value, "a number in histogram.range", f"a pixel of type {kind}")
 
 
 def _pack(numbers: npt.NDArray[np.int64]) -> tuple[str, bytes]:

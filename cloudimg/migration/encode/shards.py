@@ -33,8 +33,8 @@ _CHECKSUM_BYTES = 4
 class EncodedShard:
     """A shard as bytes."""
 
-    data: bytearray | None
-    """The bytes to store; None if every chunk is empty, since nothing is stored then."""
+    data: bytearray
+    """The bytes to store; only the index if every chunk is empty."""
     empty: bytes
     """Packed bits, one per chunk in C order: 1 if the chunk contains only the fill value."""
 
@@ -70,8 +70,6 @@ def encode_shard(
             index[number] = len(data), len(part)
             data += part
     empty = np.packbits(index[:, 0] == _ABSENT).tobytes()
-    if not data:
-        return EncodedShard(None, empty)
     table = index.tobytes()
     data += table
     data += _checksum(table)
@@ -80,11 +78,21 @@ def encode_shard(
 
 def encode_chunks(
     pixels: Array, chunk: Sequence[int], codec: Codec, fill_value: Any, *, each: Each = map
-) -> Iterator[tuple[tuple[int, ...], bytes | None]]:
-    """Encode chunks that are stored as separate objects: position and bytes, None if empty."""
+) -> Iterator[tuple[tuple[int, ...], bytes, bool]]:
+    """Encode chunks that are stored as separate objects: position, bytes, and whether it is empty.
+
+    Empty chunks contain only the fill value, and are all the same bytes.
+    """
     grid = tuple(-(-n // m) for n, m in zip(pixels.shape, chunk, strict=True))
     encoded = _encoded(pixels, grid, chunk, codec, fill_value, each)
-    yield from zip(np.ndindex(*grid), encoded, strict=True)
+    empty: bytes | None = None
+    for position, data in zip(np.ndindex(*grid), encoded, strict=True):
+        if data is not None:
+            yield position, data, False
+            continue
+        if empty is None:
+            empty = codec.encode(np.full(chunk, fill_value, pixels.dtype))
+        yield position, empty, True
 
 
 def _encoded(

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cloudimg.errors import ArgumentError, NotFoundError
+from cloudimg.errors import ArgumentError
 from cloudimg.migration.export.copy_pixels import READ_AHEAD, CopyPixels
+from cloudimg.migration.export.file_names import common_folder, path_of, unique_name
+from cloudimg.migration.export.manifest import Manifest, store
 from cloudimg.migration.export.ome_tiff import has_ome_type, write_ome
-from cloudimg.migration.export.original_pixels import OriginalPixels, Row
-from cloudimg.migration.export.original_tiff import OriginalFile, write_original
-from cloudimg.migration.export.originals import read_rows
-from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.export.original_pixels import OriginalPixels
+from cloudimg.migration.export.original_tiff import Level, OriginalFile, write_original
+from cloudimg.migration.export.originals import read_rows, rows_by_file
+from cloudimg.migration.export.result import ExportResult, Lost, LostByKind
+from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.storage import split_url
+from cloudimg.migration.plan.plan import Plan
 
 LAYOUTS = ("originals", "ome-tiff")
 """Values of the argument `layout`."""
-_TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
+_FORMAT = 1
+"""Number of what an export writes for the same copy and arguments: part of its identity."""
 _FILES_AT_ONCE = 4
 """Original files that are written at once."""
 _MAX_PUT_BYTES = 2**30
@@ -50,8 +56,8 @@ class Export:
     """Called with ``"files"`` and the number of files written."""
 
 
-def export_ome(export: Export) -> int:
-    """Write one OME-TIFF per image; return the number of files.
+def export_ome(export: Export) -> ExportResult:
+    """Write one OME-TIFF per image.
 
     Arrays with pixels of a type that OME-TIFF lacks are written as plain TIFF, because they have no
     originals to write instead.
@@ -59,7 +65,8 @@ def export_ome(export: Export) -> int:
     Raises
     ------
     ArgumentError
-        If OME-TIFF lacks the pixel type of a copy that was made of files, or a file exists.
+        If OME-TIFF lacks the pixel type of a copy that was made of files, or another file has the
+        name of one to write.
     """
     plan, facts = export.state.plan, export.state.facts
     _refuse_folder_of_copy(export)
@@ -69,124 +76,134 @@ def export_ome(export: Export) -> int:
         raise ArgumentError(
             f'OME-TIFF has no pixels of type {dtype}: export with layout="originals"'
         )
-    with ThreadPoolExecutor(READ_AHEAD, "cloudimg-export-read") as readers:
+    progress = _Progress(export)
+    with _manifest(export, "ome-tiff") as manifest, _reading_threads() as readers:
         pixels = CopyPixels(export.copy, plan, readers)
         for image in range(plan.n_images):
             suffix = "ome.tif" if is_ome else "tif"
             name = f"{image if plan.lead_dims else 'image'}.{suffix}"
-            _refuse_existing(export, name)
             reads = [partial(pixels.read, image, level) for level in range(len(plan.levels))]
             write = partial(
-                write_ome, reads=reads, plan=plan, facts=facts, compression=export.compression
-            )
-            _store(export, name, write)
-            _report(export, image + 1)
-    return plan.n_images
+                write_ome, reads=reads, plan=plan, facts=facts, compression=export.compression,
+                url=export.out.display(name),
+            )  # fmt: skip
+            progress.add(_store(export, manifest, name, write))
+    return progress.result()
 
 
-def export_originals(export: Export) -> int:
-    """Write every file that the copy was made of; return the number of files.
+def export_originals(export: Export) -> ExportResult:
+    """Write every file that the copy was made of.
 
     Raises
     ------
     ArgumentError
-        If the copy was not made of files, or a file exists.
+        If the copy was not made of files, or another file has the name of one to write.
     """
     _refuse_folder_of_copy(export)
     axes_mapping = AxesMapping(export.state.source["dims"], export.state.source["shape"])
-    folder = _common_folder(_path(row) for row in read_rows(export.copy))
-    n_done = 0
+    folder = common_folder(path_of(row) for row in read_rows(export.copy, export.state.source))
+    progress = _Progress(export)
     taken: set[str] = set()
     with (
-        ThreadPoolExecutor(READ_AHEAD, "cloudimg-export-read") as readers,
+        _manifest(export, "originals") as manifest,
+        _reading_threads() as readers,
         ThreadPoolExecutor(_FILES_AT_ONCE, "cloudimg-export") as threads,
     ):
         pixels = CopyPixels(export.copy, export.state.plan, readers)
-        pending: deque[Future[None]] = deque()
-        for rows in _rows_by_file(read_rows(export.copy)):
-            name = _unique_name(_path(rows[0])[len(folder) :], rows[0]["index"], taken)
-            original = OriginalPixels(axes_mapping, pixels, rows)
-            pending.append(threads.submit(_export_file, export, original, name))
-            if len(pending) > 2 * _FILES_AT_ONCE:
-                pending.popleft().result()
-                n_done += 1
-                _report(export, n_done)
-        for future in pending:
-            future.result()
-            n_done += 1
-            _report(export, n_done)
-    return n_done
+        pending: deque[Future[_Outcome]] = deque()
+        try:
+            for rows in rows_by_file(read_rows(export.copy, export.state.source)):
+                name = unique_name(path_of(rows[0])[len(folder) :], rows[0]["index"], taken)
+                original = OriginalPixels(axes_mapping, pixels, rows)
+                pending.append(threads.submit(_export_file, export, manifest, original, name))
+                if len(pending) > 2 * _FILES_AT_ONCE:
+                    progress.add(pending.popleft().result())
+            while pending:
+                progress.add(pending.popleft().result())
+        finally:
+            for future in pending:
+                future.cancel()
+    return progress.result()
 
 
-def _export_file(export: Export, pixels: OriginalPixels, name: str) -> None:
-    _refuse_existing(export, name)
+def _export_file(export: Export, manifest: Manifest, pixels: OriginalPixels, name: str) -> _Outcome:
     source, plan, rows = export.state.source, export.state.plan, pixels.rows
     # For a member of a multi-file dataset, one row of each part describes the file as a whole.
     row = next((row for row in rows if row["tags"] is not None), rows[0])
     shape, dims = tuple(row["file_shape"]), tuple(row["file_dims"])
     is_member = row["page"] is not None
+    if is_member:
+        shape, dims = (len(rows), *shape), ("page", *dims)
     original = OriginalFile(
-        shape=(len(rows), *shape) if is_member else shape,
-        dims=("page", *dims) if is_member else dims,
+        shape=shape,
+        dims=dims,
         dtype=np.dtype(source["dtype"]),
         row=row,
         # Pages along z may lie in one chunk: they are read together.
         depth=plan.chunk[plan.dims.index("z")] if "z" in plan.dims else 1,
-        numbers=[int(each["page"]) for each in rows] if is_member else None,
+        numbers=[int(each["page"]) for each in rows] if is_member else row.get("ifds"),
         series=0 if is_member else source["open"]["series"],
+        levels=_levels(plan, pixels, shape, dims) if row.get("pyramid") else (),
     )
     write = partial(
-        write_original, read=pixels.read, original=original, compression=export.compression
-    )
-    _store(export, name, write)
+        write_original, read=pixels.read, original=original, compression=export.compression,
+        url=export.out.display(name),
+    )  # fmt: skip
+    return _store(export, manifest, name, write)
 
 
-# ---------------------------------------------------------------------------------- names of files
+def _levels(
+    plan: Plan, pixels: OriginalPixels, shape: Sequence[int], dims: Sequence[str]
+) -> tuple[Level, ...]:
+    """Levels of the copy that a file with a pyramid can have: fewer pixels, not fewer planes."""
+    found: list[Level] = []
+    if not pixels.has_whole_planes():
+        return ()
+    for number, level in enumerate(plan.levels[1:], 1):
+        by_dim = zip(plan.dims, level.factors, strict=True)
+        if any(factor > 1 and dim not in ("y", "x") for dim, factor in by_dim):
+            break
+        length = dict(zip(plan.dims, level.shape, strict=True))
+        own = tuple(
+            length[dim] if dim in ("y", "x") else n for dim, n in zip(dims, shape, strict=True)
+        )
+        found.append(Level(partial(pixels.read, level=number), own))
+    return tuple(found)
 
 
-def _rows_by_file(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """The rows of each file: one, or for a member of a multi-file dataset one for each page."""
-    members: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["page"] is None:
-            yield [row]
-        else:
-            members.setdefault(row["key"], []).append(row)
-    for member_rows in members.values():
-        yield sorted(member_rows, key=lambda row: int(row["page"]))
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """A file that is exported."""
+
+    name: str
+    lost: Iterable[Lost]
+    """What it lacks of the original."""
+    is_new: bool
+    """Whether this run wrote it."""
 
 
-def _common_folder(keys: Iterable[str]) -> str:
-    """The longest common prefix of all keys that ends in a slash."""
-    common: str | None = None
-    for key in keys:
-        folder = key[: key.rfind("/") + 1]
-        if common is None:
-            common = folder
-        while not folder.startswith(common):
-            common = common[: common.rstrip("/").rfind("/") + 1]
-    return common or ""
+class _Progress:
+    """Counts the files that are exported, and what they lack."""
 
+    def __init__(self, export: Export) -> None:
+        self._report = export.progress
+        self._n_files = 0
+        self._n_present = 0
+        self._lost = LostByKind()
 
-def _path(row: Row) -> str:
-    """The key from which a file's name is made, without the query of a URL."""
-    key = str(row["key"])
-    is_web = split_url(row["url"])[0].protocol in ("http", "https")
-    return key.partition("?")[0] if is_web else key
+    def add(self, outcome: _Outcome) -> None:
+        """Count a file."""
+        self._n_files += 1
+        self._n_present += not outcome.is_new
+        self._lost.add(outcome.name, outcome.lost)
+        if self._report is not None:
+            self._report("files", self._n_files)
 
-
-def _unique_name(relative: str, index: Iterable[int], taken: set[str]) -> str:
-    """A name that no other file has and that stays in the folder; it is added to `taken`."""
-    parts = ["_" if part in ("", ".", "..") else part for part in relative.split("/")]
-    name = "/".join(parts)
-    if not name.lower().endswith(_TIFF_SUFFIXES):
-        name = f"{name}.tif"
-    if name in taken:
-        # Such as a.png next to a.png.tif, or URLs that differ only in their queries.
-        stem, dot, suffix = name.rpartition(".")
-        name = f"{stem}_{'-'.join(map(str, index))}{dot}{suffix}"
-    taken.add(name)
-    return name
+    def result(self) -> ExportResult:
+        """The sum."""
+        return ExportResult(
+            n_files=self._n_files, n_present=self._n_present, not_written=self._lost.all()
+        )
 
 
 # ----------------------------------------------------------------------------------------- storing
@@ -202,30 +219,33 @@ def _refuse_folder_of_copy(export: Export) -> None:
         )
 
 
-def _refuse_existing(export: Export, name: str) -> None:
-    if export.overwrite:
-        return
+def _reading_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(READ_AHEAD, "cloudimg-export-read")
+
+
+@contextmanager
+def _manifest(export: Export, layout: str) -> Iterator[Manifest]:
+    """The files that this export stored before; what it stores now is added, also if it fails."""
+    identity = as_json([export.state.id, layout, export.compression, _FORMAT])
+    manifest = Manifest(export.out, hashlib.sha256(identity).hexdigest()[:16])
     try:
-        export.out.info(name)
-    except NotFoundError:
-        return
-    raise ArgumentError(
-        f"{export.out.display(name)} already exists: export to another folder, or pass"
-        " overwrite=True to replace it"
-    )
+        yield manifest
+    finally:
+        manifest.flush()
 
 
-def _report(export: Export, count: int) -> None:
-    if export.progress is not None:
-        export.progress("files", count)
-
-
-def _store(export: Export, name: str, write: Callable[[Path], None]) -> None:
-    """Write a file to a temporary folder, then store it as a whole."""
+def _store(
+    export: Export, manifest: Manifest, name: str, write: Callable[[Path], Iterable[Lost]]
+) -> _Outcome:
+    """Write a file to a temporary folder, then store it as a whole, unless that was done before."""
+    known = manifest.exported(name)
+    if known is not None:
+        return _Outcome(name, known.lost, is_new=False)
     with tempfile.TemporaryDirectory(prefix="cloudimg-export-") as folder:
         path = Path(folder) / "file.tif"
-        write(path)
-        if path.stat().st_size <= _MAX_PUT_BYTES:
-            export.out.put(name, path.read_bytes())
-        else:
-            export.out.upload(name, path)
+        lost = tuple(sorted(write(path)))
+        is_new = store(
+            export.out, manifest, name, path, lost,
+            overwrite=export.overwrite, most_put_bytes=_MAX_PUT_BYTES,
+        )  # fmt: skip
+    return _Outcome(name, lost, is_new=is_new)

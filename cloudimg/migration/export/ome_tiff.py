@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.migration.export.original_tiff import BIGTIFF_BYTES, ReadRegion
+from cloudimg.migration.export.read_back import Digest, PlaneDigest, check_levels
+from cloudimg.migration.export.result import Lost
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
 
@@ -34,8 +36,9 @@ def write_ome(
     plan: Plan,
     facts: ImageFacts,
     compression: str | None,
-) -> None:
-    """Write one image as a tiled OME-TIFF, its further levels as SubIFDs.
+    url: str,
+) -> frozenset[Lost]:
+    """Write one image as a tiled OME-TIFF, its further levels as SubIFDs, and read it back.
 
     Pixels of a type that OME-TIFF lacks are written as a plain TIFF of the same structure, with
     the names of the axes in tifffile's own metadata.
@@ -48,6 +51,18 @@ def write_ome(
     plan : Plan
     facts : ImageFacts
     compression : str, optional
+    url : str
+        URL that the file is to have, for messages.
+
+    Returns
+    -------
+    frozenset of Lost
+        Nothing: what the originals say beside pixels is not looked at.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file, read back, differs from what was to be written.
     """
     import tifffile
 
@@ -56,11 +71,12 @@ def write_ome(
     nbytes *= dtype.itemsize
     is_ome = has_ome_type(dtype)
     metadata = _ome_metadata(plan, facts)
+    digests: list[list[Digest]] = [[] for _ in reads]
     with tifffile.TiffWriter(path, bigtiff=nbytes > BIGTIFF_BYTES, ome=is_ome) as file:
         for number, (level, read) in enumerate(zip(plan.levels, reads, strict=True)):
             is_first = number == 0
             file.write(
-                _tiles(read, level.shape),
+                _tiles(read, level.shape, digests[number]),
                 shape=level.shape,
                 dtype=dtype,
                 tile=(_TILE, _TILE),
@@ -71,16 +87,25 @@ def write_ome(
                 # In a plain TIFF, each level describes its own shape.
                 metadata=metadata if is_first or not is_ome else None,
             )
+    check_levels(path, digests, url)
+    return frozenset()
 
 
-def _tiles(read: ReadRegion, shape: Sequence[int]) -> Iterator[Array]:
-    """All tiles of all planes (the last two axes); reads a band of tiles at a time."""
+def _tiles(read: ReadRegion, shape: Sequence[int], digests: list[Digest]) -> Iterator[Array]:
+    """All tiles of all planes (the last two axes); reads a band of tiles at a time.
+
+    The digest of each plane is added to `digests`.
+    """
     lead, (height, width) = tuple(shape[:-2]), shape[-2:]
     for outer in np.ndindex(*lead):
+        digest = PlaneDigest()
         for top in range(0, height, _TILE):
             rows = slice(top, min(top + _TILE, height))
             region = (*(slice(i, i + 1) for i in outer), rows, slice(0, width))
             band = read(region).reshape(rows.stop - rows.start, width)
+            digest.add(band)
+            if rows.stop == height:  # here, since nobody asks for more than the last tile
+                digests.append(digest.value())
             for left in range(0, width, _TILE):
                 tile = band[:, left : left + _TILE]
                 if tile.shape != (_TILE, _TILE):

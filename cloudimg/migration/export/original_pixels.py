@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.migration.export.copy_pixels import CopyPixels, Region
+from cloudimg.migration.export.originals import Row
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 
 Array = npt.NDArray[Any]
-Row = Mapping[str, Any]
-"""A row of the table of originals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +27,29 @@ class OriginalPixels:
     rows: Sequence[Row]
     """One row, or for a member of a multi-file dataset a row for each of its pages."""
 
-    def read(self, region: Region) -> Array:
-        """Read the pixels of a region; for a member, the first axis of the file is the page."""
-        if self.rows[0]["page"] is None:
-            return self._read_row(self.rows[0], region)
-        pages = range(region[0].start, region[0].stop)
-        return np.stack([self._read_row(self.rows[i], region[1:]) for i in pages])
+    def read(self, region: Region, level: int = 0) -> Array:
+        """Read the pixels of a region; for a member, the first axis of the file is the page.
 
-    def _read_row(self, row: Row, region: Region) -> Array:
+        A level above 0 has the same axes, and only files with whole planes have such levels.
+        """
+        if self.rows[0]["page"] is None:
+            return self._read_row(self.rows[0], region, level)
+        pages = range(region[0].start, region[0].stop)
+        return np.stack([self._read_row(self.rows[i], region[1:], level) for i in pages])
+
+    def has_whole_planes(self) -> bool:
+        """Whether the planes of the file are those of the image, rather than parts of a mosaic."""
+        row = self.rows[0]
+        bounds = zip(
+            self.axes_mapping.source_dims,
+            self.axes_mapping.source_shape,
+            row["region_start"],
+            row["region_stop"],
+            strict=True,
+        )
+        return all((start, stop) == (0, n) for dim, n, start, stop in bounds if dim in ("y", "x"))
+
+    def _read_row(self, row: Row, region: Region, level: int) -> Array:
         source_dims = self.axes_mapping.source_dims
         in_source = self._in_source(row, region)
         # All samples of a pixel are read together, as the copy stores them.
@@ -46,7 +60,7 @@ class OriginalPixels:
             )
         )
         images, in_image = self.axes_mapping.to_plan(with_samples)
-        stacked = np.stack([self.pixels.read(image, 0, in_image) for image in images])
+        stacked = np.stack([self.pixels.read(image, level, in_image) for image in images])
         pixels = self.axes_mapping.to_source_pixels(stacked, with_samples)
         pixels = pixels[
             tuple(

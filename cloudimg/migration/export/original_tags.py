@@ -1,36 +1,75 @@
-"""From the tags of an original file, as JSON, to the arguments with which tifffile writes them."""
+"""From the tags of an original file, as the table of originals has them, to those that are written.
+
+What cannot be written is named, with the reason. Tags that say how the original stored its pixels
+(offsets, compression, strips) are not of interest: the pixels are stored anew.
+"""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cloudimg.migration.export.result import Lost
+from cloudimg.migration.export.tiff_writer import Directory, Tag, short_tag
+from cloudimg.migration.metadata.tag_bytes import SUB_IFDS, bytes_of
+from cloudimg.tiff.ifd import TYPE_BYTES
+
 Tags = Mapping[str, Any]
 """Tags of an IFD by name, each with its ``code``, ``type``, ``count`` and ``value``."""
 
-_FROM_ARGUMENTS = {254, 256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296}
-_FROM_ARGUMENTS |= {317, 320, 322, 323, 324, 325, 330, 338, 339, 530, 531, 532}
-_FROM_ARGUMENTS |= {32997, 32998}
-"""Codes of tags that tifffile writes itself: they describe how pixels are stored."""
-_DESCRIPTION = "ImageDescription"
-_TEXT = 2
-_RATIONAL = (5, 10)
-_YCBCR = 6
+_STORAGE = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 292, 293, 317}
+_STORAGE |= {320, 322, 323, 324, 325, 338, 339, 347, *range(512, 522), 530}
+_STORAGE |= {32997, 32998, 50674, 65324, 65325, 65426, 65432}
+"""Codes of tags that say how pixels are stored, which are written from the pixels or not at all."""
+_SUBIFDS, _PHOTOMETRIC, _EXTRA, _SUBSAMPLING = 330, 262, 338, 530
+_OFFSETS_WITHIN = {33471, 33560, 33628, 33629, 33630, 33631, 34412}
+"""Codes of tags whose values hold offsets into the original file: Olympus SIS, MetaMorph STK, Zeiss
+LSM."""
+DESCRIPTION, SOFTWARE = 270, 305
+"""Codes of texts by which readers recognize vendors."""
+_GENERAL = {
+    33432, 33421, 33422, 33550, 33723, 33922, 34264, 34377, 34665, 34675, 34735, 34736, 34737,
+    34853, 37724, 42112, 42113, 50844,
+}  # fmt: skip
+"""Private tags that say nothing of which pages make an image: copyright, georeference, IPTC, ICC,
+Photoshop, Exif, GPS, GDAL."""
+_YCBCR, _PALETTE, _RGB = 6, 3, 2
 _DECODED_TO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
 """Compressions whose decoders convert YCbCr: JPEG, WebP, JPEG XL."""
-_BYTES = (1, 7)
-"""Types of tags whose values are bytes: BYTE and UNDEFINED."""
+_LEAST_SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3}
+"""Samples that colours need, by PhotometricInterpretation (TIFF 6.0, p. 37)."""
+_GREY = 1
+_DEFAULTS = {_GREY: "grey", _RGB: "RGB"}
+_FIRST_PRIVATE = 32768
+
+OF_ANOTHER_IMAGE = "with it the pages would make another image"
+_OFFSETS_REASON = "it holds offsets into the original file"
+_OLD_COPY = "the copy does not hold its bytes"
+_CONVERTED = "the copy holds converted pixels"
+_UNKNOWN_PAGE = "the copy does not say which page has them"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTags:
+    """What is written of the tags of one page, apart from how its pixels are stored."""
+
+    tags: tuple[Tag, ...]
+    subs: tuple[tuple[int, int, tuple[Directory, ...]], ...]
+    """IFDs that tags point at."""
+    lost: frozenset[Lost]
+    """What is not written."""
 
 
 def tags_by_page(
     row: Mapping[str, Any], n_pages: int, numbers: Sequence[int] | None, series: int
-) -> tuple[Tags, list[Tags]]:
-    """Tags of a file's first IFD, and those of each page to write.
+) -> tuple[Tags, list[Tags], set[Lost]]:
+    """Tags by which pixels are understood, those of each page, and what of them is not known.
 
     A page whose IFD in the original is not known gets no tags: its time, for example, is not that
     of the first page.
@@ -42,21 +81,40 @@ def tags_by_page(
     n_pages : int
         Number of pages to write.
     numbers : sequence of int, optional
-        Numbers of the pages in the original, if known.
+        Number of the IFD of each page in the original, if known.
     series : int
         Which image of the original is written.
     """
     first: dict[str, Any] = json.loads(row["tags"]) if row.get("tags") else {}
     further = json.loads(row["further_tags"]) if row.get("further_tags") else []
+    lost: set[Lost] = set()
+    if not first:
+        lost.add(("all tags", "the original is not a TIFF, or its tags were not read"))
+    elif not row.get("has_all_tags"):
+        lost.add(("tags of further pages", "they were not read when the copy was made"))
     if numbers is None or max(numbers) > len(further):  # "numbers" may be file offsets, too
         is_complete = series == 0 and row.get("has_all_tags") and n_pages == len(further) + 1
         numbers = range(n_pages) if is_complete else ()
     if not numbers:
-        # One IFD may stand for all pages (ImageJ), or the file may hold several images.
-        unknown: list[Tags] = [{} for _ in range(n_pages)]
-        return first, [first, *unknown[1:]] if series == 0 else unknown
+        return _of_unknown_pages(first, further, n_pages, series, lost)
     changes = [further[number - 1] if number > 0 else {} for number in numbers]
-    return first, [_changed(first, change) if change else first for change in changes]
+    tags = [_changed(first, change) if change else first for change in changes]
+    return tags[0], tags, lost
+
+
+def _of_unknown_pages(
+    first: Tags, further: Sequence[Tags], n_pages: int, series: int, lost: set[Lost]
+) -> tuple[Tags, list[Tags], set[Lost]]:
+    """As `tags_by_page`, for pages whose IFDs are not known.
+
+    One IFD may stand for all pages (ImageJ), or the file may hold several images.
+    """
+    unknown: list[Tags] = [{} for _ in range(n_pages)]
+    if series:
+        return {}, unknown, lost | {("all tags", _UNKNOWN_PAGE)}
+    if n_pages > 1 and further:
+        lost = lost | {("tags of further pages", _UNKNOWN_PAGE)}
+    return first, [first, *unknown[1:]], lost
 
 
 def _changed(tags: Tags, change: Tags) -> Tags:
@@ -64,77 +122,194 @@ def _changed(tags: Tags, change: Tags) -> Tags:
     return {name: tag for name, tag in {**tags, **change}.items() if tag is not None}
 
 
-def with_descriptions(
-    tags: Sequence[Tags], description: str | None
-) -> list[tuple[Tags, str | None]]:
-    """Tags of each page with its description, which is given for the first page."""
-    texts = [each.get(_DESCRIPTION, {}).get("value") for each in tags[1:]]
-    further = [text if isinstance(text, str) and text else None for text in texts]
-    return list(zip(tags, [description, *further], strict=True))
+def lost_pages(row: Mapping[str, Any], n_pages: int, n_levels: int) -> set[Lost]:
+    """Pages of the original that are not written, among them levels of a pyramid.
 
-
-def photometric(tags: Tags, n_samples: int, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """How to interpret pixels: as in the original if the copy holds the same pixels.
-
-    Values are those of TIFF 6.0, p. 37. YCbCr that was decoded to RGB (JPEG) is written as RGB.
+    Parameters
+    ----------
+    row : mapping
+        A row of the table of originals.
+    n_pages, n_levels : int
+        Number of pages that are written, and of further levels.
     """
-    original = tags.get("PhotometricInterpretation", {}).get("value")
-    colormap = tags.get("ColorMap", {}).get("value")
-    if n_samples == 1 and original == 3 and dtype in (np.uint8, np.uint16):
-        palette = np.array(colormap, np.uint16)
-        if palette.shape == (3, 2 ** (8 * dtype.itemsize)):
-            return {"photometric": "palette", "colormap": palette}
-    kept = {(0, 1): "miniswhite", (5, 4): "separated", (8, 3): "cielab"}
-    if tags.get("Compression", {}).get("value") not in _DECODED_TO_RGB:
-        kept[_YCBCR, 3] = "ycbcr"
-    default = "rgb" if n_samples in (3, 4) and original != 1 else "minisblack"
-    return {"photometric": kept.get((original, n_samples), default)}
+    lost: set[Lost] = set()
+    further = json.loads(row["further_tags"]) if row.get("further_tags") else []
+    pyramid = row.get("pyramid")
+    if pyramid and not n_levels:
+        lost.add(("pyramid", "the copy has no further levels of its planes"))
+    elif pyramid:
+        lost.add(
+            ("pyramid", "its levels are those of the copy, without the tags of the original's")
+        )
+    first = json.loads(row["tags"]) if row.get("tags") else {}
+    if "SubIFDs" in first and pyramid != "subifds":
+        lost.add(("SubIFDs", "the images in them are not in the copy"))
+    n_stored = n_pages * (row["n_levels"] if pyramid == "pages" else 1)
+    if len(further) + 1 > n_stored:
+        lost.add(("further pages", "they are not part of the copied image"))
+    return lost
 
 
-def resolution(tags: Tags) -> dict[str, Any]:
-    """Pixels per unit, if the tags have them."""
-    values = [tags.get(name, {}).get("value") for name in ("XResolution", "YResolution")]
-    if not all(isinstance(each, list) and len(each) == 2 and each[1] for each in values):
-        return {}
-    unit = tags.get("ResolutionUnit", {}).get("value", 2)
-    x, y = (Fraction(*each) for each in values)
+def page_tags(tags: Tags, order: str) -> PageTags:
+    """The tags of a page that can be written as they were, and the others."""
+    own = {
+        name: tag
+        for name, tag in tags.items()
+        if tag["code"] not in _STORAGE and tag["code"] != _SUBIFDS
+    }
+    return _tags_of_ifd(own, order, _OFFSETS_WITHIN)
+
+
+def _tags_of_ifd(
+    tags: Tags, order: str, offsets_within: AbstractSet[int] = frozenset()
+) -> PageTags:
+    """The tags of an IFD; those within others have codes of their own meaning."""
+    written: list[Tag] = []
+    subs: list[tuple[int, int, tuple[Directory, ...]]] = []
+    lost: set[Lost] = set()
+    for name, tag in tags.items():
+        code, data = tag["code"], bytes_of(tag, order)
+        if tag.get("further"):
+            lost.add((name, "the IFD has several tags of this number, of which the first is kept"))
+        if "ifd" in tag:
+            found = _tags_of_ifd(tag["ifd"], order)
+            lost |= {(f"{name}/{within}", why) for within, why in found.lost}
+            if found.tags or found.subs:
+                subs.append((code, tag["type"], (Directory(found.tags, found.subs),)))
+        elif code in offsets_within:
+            lost.add((name, _OFFSETS_REASON))
+        elif data is None or code in SUB_IFDS:
+            lost.add((name, _why_not(tag)))
+        else:
+            written.append(Tag(code, tag["type"], tag["count"], data))
+    return PageTags(tags=tuple(written), subs=tuple(subs), lost=frozenset(lost))
+
+
+def _why_not(tag: Mapping[str, Any]) -> str:
+    if not TYPE_BYTES.get(tag["type"]):
+        return f"its type {tag['type']} does not exist in TIFF"
+    if "left_out_bytes" in tag:
+        return "it is larger than 1 MiB, which copies do not keep"
+    if tag.get("unreadable"):
+        return "its bytes were not read when the copy was made, or are not in the file"
+    return _OLD_COPY
+
+
+def without(page: PageTags, codes: Iterable[int], names: Mapping[int, str]) -> PageTags:
+    """A page without some tags, which are named as not written."""
+    left_out = set(codes)
+    gone = {tag.code for tag in page.tags if tag.code in left_out}
+    return PageTags(
+        tags=tuple(tag for tag in page.tags if tag.code not in left_out),
+        subs=page.subs,
+        lost=page.lost | {(names.get(code, str(code)), OF_ANOTHER_IMAGE) for code in gone},
+    )
+
+
+def vendor_codes(pages: Iterable[PageTags]) -> set[int]:
+    """Codes of private tags that may say which pages make an image."""
     return {
-        "resolution": ((x.numerator, x.denominator), (y.numerator, y.denominator)),
-        "resolutionunit": unit if unit in (1, 2, 3) else 1,
+        tag.code
+        for page in pages
+        for tag in page.tags
+        if tag.code >= _FIRST_PRIVATE and tag.code not in _GENERAL
     }
 
 
-ExtraTag = tuple[int, int, int, Any, bool]
-"""Code, type, count, value, and whether to write the tag once, as tifffile takes it."""
+# ------------------------------------------------------------------------------- what colours mean
 
 
-def extra_tags(tags: Tags) -> list[ExtraTag]:
-    """All other tags whose values can be written as they were."""
-    candidates = (tag for tag in tags.values() if tag["code"] not in _FROM_ARGUMENTS)
-    written = (_extra_tag(tag) for tag in candidates)
-    return [tag for tag in written if tag is not None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """The samples of a page as they are written."""
+
+    count: int
+    """Samples of a pixel."""
+    dtype: np.dtype[Any]
 
 
-def _extra_tag(tag: Mapping[str, Any]) -> ExtraTag | None:
-    """A tag as tifffile takes it; None if its value cannot be written."""
-    code, kind, value = tag["code"], tag["type"], tag.get("value")
-    if isinstance(value, dict):
-        if kind not in _BYTES or set(value) != {"base64"}:
-            return None  # a value that tifffile parsed into a structure
-        data = base64.b64decode(value["base64"])
-        return code, kind, len(data), data, True
-    if isinstance(value, str):
-        is_text = kind == _TEXT and value.isascii() and value
-        return (code, _TEXT, 0, value, True) if is_text else None
-    if not (isinstance(value, int | float) or _is_flat(value)) or kind in _BYTES:
-        return None
-    count = len(value) if isinstance(value, list) else 1
-    if kind in _RATIONAL:
-        count //= 2
-    if count != tag["count"]:
-        return None
-    return code, kind, count, tuple(value) if isinstance(value, list) else value, True
+def stored_bits(tags: Tags, samples: Samples) -> int:
+    """Bits of each sample: those of the original where it has fewer than whole bytes.
+
+    A palette has as many colours as the bits of its indices allow.
+    """
+    if samples.dtype == np.bool_:
+        return 1
+    n_bits = samples.dtype.itemsize * 8
+    value = _value(tags, "BitsPerSample")
+    known = set(value if isinstance(value, list) else [value])
+    if samples.dtype.kind == "u" and len(known) == 1:
+        (bits,) = known
+        if isinstance(bits, int) and (0 < bits < n_bits == 8 or 8 < bits < n_bits == 16):
+            return bits
+    return n_bits
 
 
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+def colour_tags(tags: Tags, samples: Samples, bits: int, order: str) -> tuple[list[Tag], set[Lost]]:
+    """What the samples of a page mean: as in the original if the copy holds the same pixels.
+
+    Values are those of TIFF 6.0, p. 37. YCbCr that was decoded to RGB (JPEG) is written as RGB.
+    """
+    original = _value(tags, "PhotometricInterpretation")
+    palette = _same(tags.get("ColorMap"), order)
+    is_kept = _means_the_same(tags, samples, bits, palette)
+    default = _RGB if samples.count in (3, 4) and original not in (0, 1) else _GREY
+    meaning = original if is_kept else default
+    found = [short_tag(_PHOTOMETRIC, [meaning], order)]
+    lost: set[Lost] = set()
+    if original not in (None, meaning):
+        lost.add(
+            ("PhotometricInterpretation", f"{_CONVERTED}, of which it is {_DEFAULTS[meaning]}")
+        )
+    if palette is not None and (meaning == _PALETTE or original != _PALETTE):
+        found.append(palette)
+    elif "ColorMap" in tags:
+        lost.add(("ColorMap", _CONVERTED if palette else _why_not(tags["ColorMap"])))
+    if meaning == _YCBCR:
+        found.append(short_tag(_SUBSAMPLING, [1, 1], order))  # every pixel has its own chroma
+    if is_kept:
+        extra = _same(tags.get("ExtraSamples"), order)
+        return [*found, *([] if extra is None else [extra])], lost
+    n_extra = samples.count - _LEAST_SAMPLES.get(meaning, 1)
+    if n_extra > 0:
+        found.append(short_tag(_EXTRA, [0] * n_extra, order))
+    if "ExtraSamples" in tags:
+        lost.add(("ExtraSamples", _CONVERTED))
+    return found, lost
+
+
+def _means_the_same(tags: Tags, samples: Samples, bits: int, palette: Tag | None) -> bool:
+    """Whether the samples in the copy are those that the original stores."""
+    original = _value(tags, "PhotometricInterpretation")
+    if original is None or _value(tags, "SamplesPerPixel", 1) != samples.count:
+        return False
+    if original == _PALETTE and (palette is None or palette.count != 3 * 2**bits):
+        return False
+    if original == _YCBCR and _value(tags, "Compression") in _DECODED_TO_RGB:
+        return False
+    return samples.count >= _LEAST_SAMPLES.get(original, 1)
+
+
+def _same(tag: Mapping[str, Any] | None, order: str) -> Tag | None:
+    """A tag as it was stored, if the copy has its bytes."""
+    data = None if tag is None else bytes_of(tag, order)
+    return (
+        None if tag is None or data is None else Tag(tag["code"], tag["type"], tag["count"], data)
+    )
+
+
+def _value(tags: Tags, name: str, default: Any = None) -> Any:
+    value = tags.get(name, {}).get("value", default)
+    items = value if isinstance(value, list) else [value]
+    return value if all(each is None or isinstance(each, int) for each in items) else default
+
+
+def subfile_tags(tags: Tags, order: str) -> tuple[list[Tag], set[Lost]]:
+    """NewSubfileType, unless it says that a page belongs to another one, which is not written."""
+    tag = _same(tags.get("NewSubfileType"), order)
+    if tag is None:
+        return [], set()
+    value = struct.unpack(f"{order}I", tag.data)[0] if tag.type == 4 else None
+    if value in (0, 2):
+        return [tag], set()
+    return [], {("NewSubfileType", "the page that it refers to is not written")}

@@ -1,7 +1,8 @@
-"""Write an original file again. Memory holds a few planes at a time."""
+"""Write an original file again, and read it back. Memory holds a few planes at a time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.errors import UnsupportedFormatError
 from cloudimg.migration.export.original_tags import (
+    DESCRIPTION,
+    SOFTWARE,
+    PageTags,
+    Samples,
     Tags,
-    extra_tags,
-    photometric,
-    resolution,
+    colour_tags,
+    lost_pages,
+    page_tags,
+    stored_bits,
+    subfile_tags,
     tags_by_page,
-    with_descriptions,
+    vendor_codes,
+    without,
 )
-from cloudimg.tiff.parser_log import ParserLog
-from cloudimg.tiff.tifffile_private import open_alone
+from cloudimg.migration.export.read_back import (
+    Expected,
+    check_pixels,
+    check_tags,
+    digest_of,
+    order_of_pages,
+)
+from cloudimg.migration.export.result import Lost
+from cloudimg.migration.export.tiff_writer import (
+    Directory,
+    PlaneFormat,
+    StoredPlane,
+    Tag,
+    TiffWriter,
+    storage_tags,
+)
+from cloudimg.tiff.ifd import Dialect
 
 Array = npt.NDArray[Any]
 ReadRegion = Callable[[tuple[slice, ...]], Array]
@@ -27,8 +51,21 @@ ReadRegion = Callable[[tuple[slice, ...]], Array]
 
 BIGTIFF_BYTES = 2**32 - 2**25
 """Largest size in bytes of the pixels of a classic TIFF, whose offsets have 32 bits."""
+_GROWING = ("lzw", "packbits")
+"""Compressions that may make noise half as large again."""
 _BLOCK_BYTES = 2**28
 """Most bytes of planes that are read together."""
+_SUBIFDS, _NEW_SUBFILE_TYPE = 330, 254
+_REDUCED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A further level of an image, as the copy has it."""
+
+    read: ReadRegion
+    shape: tuple[int, ...]
+    """Its shape in the axes of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +79,13 @@ class OriginalFile:
     dtype: np.dtype[Any]
     """Type of the pixels."""
     row: Mapping[str, Any]
-    """Row of the table of originals that holds the tags and the description."""
+    """Row of the table of originals that holds the tags."""
     depth: int
     """Planes along the last axis before the plane to read together, unless they are too large."""
+    levels: tuple[Level, ...] = ()
+    """Further levels to write."""
     numbers: Sequence[int] | None = None
-    """Numbers of the pages in the original, if known."""
+    """Number of the IFD of each plane in the original, if known."""
     series: int = 0
     """Which image of the original it is."""
 
@@ -61,47 +100,240 @@ class OriginalFile:
         return int(np.prod(self.shape[: -self.plane_ndim], dtype=np.int64))
 
     @property
+    def known_numbers(self) -> Sequence[int] | None:
+        """Number of the IFD of each plane, unless one IFD stands for several of them."""
+        numbers = self.numbers
+        return None if numbers is None or len(set(numbers)) != self.n_pages else numbers
+
+    @property
     def is_planar(self) -> bool:
         """Whether each sample has a plane of its own."""
         return tuple(self.dims[-3:]) == ("s", "y", "x")
 
     @property
-    def nbytes(self) -> int:
-        """Size of the pixels in bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+    def samples(self) -> Samples:
+        """The samples of each pixel."""
+        count = 1
+        if self.plane_ndim == 3:
+            count = self.shape[-3 if self.is_planar else -1]
+        return Samples(count=count, dtype=self.dtype)
+
+    def dialect(self, compression: str | None) -> Dialect:
+        """Byte order and width of offsets: those of the original where they suffice."""
+        shapes = [self.shape, *(level.shape for level in self.levels)]
+        n_bytes = sum(math.prod(shape) for shape in shapes) * self.dtype.itemsize
+        if compression in _GROWING:
+            n_bytes += n_bytes // 2
+        n_bytes += self.n_pages * len(self.row.get("tags") or "")
+        n_bytes += len(self.row.get("further_tags") or "")
+        is_big = bool(self.row.get("is_bigtiff"))
+        return Dialect(self.row.get("byteorder") or "<", is_big or n_bytes > BIGTIFF_BYTES)
+
+    def plane_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of a plane of a level."""
+        return tuple(shape[-self.plane_ndim :])
+
+
+@dataclass(slots=True)
+class _Plane:
+    """A plane that is stored: its segments, and the digest of its pixels; by level."""
+
+    stored: list[StoredPlane]
+    digests: list[bytes]
 
 
 def write_original(
-    path: Path, read: ReadRegion, original: OriginalFile, compression: str | None
-) -> None:
+    path: Path, read: ReadRegion, original: OriginalFile, compression: str | None, url: str
+) -> frozenset[Lost]:
     """Write a file as it was: pages in its own order, each with its tags and description.
 
-    OME-XML may assign pages to planes in any order: the order is known only after a first attempt
-    is read back. A description is left out if it makes another image of the pages than the
-    original (as that of a multi-file dataset may), and tags are left out if they may belong to
-    another page.
+    OME-XML may assign pages to planes in any order. Where the copy does not have it, a first
+    attempt is read back. A description, and tags of vendors, are left out if they make another
+    image of the pages than the original (as those of a multi-file dataset may), and tags are left
+    out if they may belong to another page.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    read : callable
+        Returns the pixels of a region of the file.
+    original : OriginalFile
+    compression : str, optional
+    url : str
+        URL that the file is to have, for messages.
+
+    Returns
+    -------
+    frozenset of Lost
+        What of the original's tags is not written, and why.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file, read back, differs from what was to be written.
     """
-    first, tags = tags_by_page(original.row, original.n_pages, original.numbers, original.series)
-    description = original.row.get("description") if original.series == 0 else None
+    first, tags, unknown = tags_by_page(
+        original.row, original.n_pages, original.known_numbers, original.series
+    )
+    storage = PlaneFormat(
+        bits=stored_bits(first, original.samples),
+        is_planar=original.is_planar,
+        compression=compression,
+        dialect=original.dialect(compression),
+    )
+    with path.open("w+b") as file:
+        writer = TiffWriter(file, storage.dialect)
+        planes = [_Plane([], []) for _ in range(original.n_pages)]
+        sources = ((read, original.shape), *((one.read, one.shape) for one in original.levels))
+        for one, shape in sources:
+            for plane, pixels in zip(planes, _planes(one, original, shape), strict=True):
+                whole = np.ascontiguousarray(pixels, original.dtype)
+                plane.stored.append(writer.write_plane(whole, storage))
+                plane.digests.append(digest_of(whole))
+        pages = _Pages(original, storage, first, tags, planes)
+        lost, chain, order = _write_tags(path, writer, pages)
+        check_tags(file, chain, url)
+    check_pixels(path, pages.expected(order), url)
+    return lost | unknown | lost_pages(original.row, original.n_pages, len(original.levels))
 
-    def write(pages: Iterator[Array], description: str | None) -> None:
-        described = with_descriptions(tags, description)
-        _write_pages(path, pages, described, original, first, compression)
 
-    write(_planes(read, original), description)
-    if description is None:
-        return
-    order = _page_order(path, original.shape)
-    if order is None:
-        write(_planes(read, original), None)
-    elif original.numbers is None and sorted(order) == list(range(original.n_pages)) != order:
-        write(_planes_by_page(read, original, order), description)
+class _Pages:
+    """The IFDs of a file, made of its planes and of their tags.
+
+    Parameters
+    ----------
+    original : OriginalFile
+    storage : PlaneFormat
+    first : Tags
+        Tags by which the pixels of pages without known tags are understood.
+    tags : sequence of Tags
+        Tags of each plane.
+    planes : sequence of _Plane
+    """
+
+    def __init__(
+        self,
+        original: OriginalFile,
+        storage: PlaneFormat,
+        first: Tags,
+        tags: Sequence[Tags],
+        planes: Sequence[_Plane],
+    ) -> None:
+        self.original = original
+        self._storage = storage
+        self._first = first
+        self._tags = tags
+        self._planes = planes
+        self._are_subifds = original.row.get("pyramid") == "subifds" or original.n_pages > 1
+        known: dict[int, PageTags] = {}
+        self.tags: list[PageTags] = []
+        for each in tags:  # many pages share one set of tags
+            if id(each) not in known:
+                known[id(each)] = page_tags(each, storage.dialect.order)
+            self.tags.append(known[id(each)])
+        self.names = {tag["code"]: name for each in tags for name, tag in each.items()}
+
+    def chain(self, tags: Sequence[PageTags], order: Sequence[int]) -> list[Directory]:
+        """The IFDs of the file; `order` has the plane of each."""
+        chain = [self._directory(number, tags[number]) for number in order]
+        if not self._are_subifds:
+            levels = range(1, len(self._planes[0].stored))
+            chain += [self._level(0, level) for level in levels]
+        return chain
+
+    def expected(self, order: Sequence[int]) -> list[Expected]:
+        """What the IFDs must hold."""
+        planes = [self._planes[number] for number in order]
+        if self._are_subifds:
+            return [Expected(one.digests[0], tuple(one.digests[1:])) for one in planes]
+        return [Expected(digest) for one in planes for digest in one.digests]
+
+    def lost_colours(self) -> set[Lost]:
+        """What is not written of how pixels are understood."""
+        lost: set[Lost] = set()
+        for each in {id(each): each for each in self._tags}.values():
+            lost |= self._colours(each)[1]
+        return lost
+
+    def _colours(self, tags: Tags) -> tuple[list[Tag], set[Lost]]:
+        order, samples = self._storage.dialect.order, self.original.samples
+        found, lost = colour_tags(tags or self._first, samples, self._storage.bits, order)
+        kind, lost_kind = subfile_tags(tags, order)
+        return [*found, *kind], lost | lost_kind
+
+    def _directory(self, number: int, tags: PageTags) -> Directory:
+        colours, _ = self._colours(self._tags[number])
+        subs = tags.subs
+        if self._are_subifds and self.original.levels:
+            levels = range(1, len(self._planes[number].stored))
+            kind = 16 if self._storage.dialect.is_big else 4
+            subs += ((_SUBIFDS, kind, tuple(self._level(number, level) for level in levels)),)
+        return Directory((*self._storage_tags(number, 0), *colours, *tags.tags), subs)
+
+    def _level(self, number: int, level: int) -> Directory:
+        order = self._storage.dialect.order
+        colours, _ = colour_tags(
+            self._tags[number] or self._first, self.original.samples, self._storage.bits, order
+        )
+        reduced = Tag(
+            _NEW_SUBFILE_TYPE, 4, 1, _REDUCED.to_bytes(4, self._storage.dialect.byteorder)
+        )
+        return Directory((reduced, *self._storage_tags(number, level), *colours))
+
+    def _storage_tags(self, number: int, level: int) -> list[Tag]:
+        original = self.original
+        shape = original.levels[level - 1].shape if level else original.shape
+        return storage_tags(
+            self._planes[number].stored[level],
+            original.plane_shape(shape),
+            self._storage,
+            original.dtype,
+        )
 
 
-def _planes(read: ReadRegion, original: OriginalFile) -> Iterator[Array]:
-    """All planes, in C order of the axes before them."""
+def _write_tags(
+    path: Path, writer: TiffWriter, pages: _Pages
+) -> tuple[frozenset[Lost], list[Directory], list[int]]:
+    """Write the IFDs with as many tags as make the image of the original of the pages."""
+    original = pages.original
+    # Pages follow one another as in the original.
+    order = list(range(original.n_pages))
+    numbers = original.known_numbers
+    if numbers is not None:
+        order = [int(i) for i in np.argsort(numbers)]
+    vendors = vendor_codes(pages.tags)
+    plain = {*vendors, DESCRIPTION}, {*vendors, DESCRIPTION, SOFTWARE}
+    # Without a description the pages follow one another along one axis.
+    flat = (original.n_pages, *original.plane_shape(original.shape))
+    attempts = [(codes, original.shape) for codes in (set(), vendors, {DESCRIPTION}, *plain)]
+    for codes, shape in (*attempts, *((codes, flat) for codes in plain)):
+        tags = [without(each, codes, pages.names) for each in pages.tags] if codes else pages.tags
+        chain = pages.chain(tags, order)
+        writer.write_directories(chain)
+        found = order_of_pages(path, shape, original.dtype)
+        if found is None or sorted(found) != sorted(order):
+            continue
+        by_page = [int(i) for i in np.argsort(found)]
+        if by_page != order:
+            if numbers is not None:
+                continue
+            order = by_page
+            chain = pages.chain(tags, order)
+            writer.write_directories(chain)
+        lost = frozenset().union(*(each.lost for each in tags)) | pages.lost_colours()
+        if shape is flat:
+            lost |= {("axes", "no tag says them: all planes follow one another along one axis")}
+        return lost, chain, order
+    raise UnsupportedFormatError(
+        f"pixels of shape {original.shape} and type {original.dtype} do not come back from a TIFF"
+    )
+
+
+def _planes(read: ReadRegion, original: OriginalFile, shape: Sequence[int]) -> Iterator[Array]:
+    """All planes of a level, in C order of the axes before them."""
     n = original.plane_ndim
-    lead, plane = original.shape[:-n], original.shape[-n:]
+    lead, plane = tuple(shape[:-n]), tuple(shape[-n:])
     in_plane = tuple(slice(0, length) for length in plane)
     if not lead:
         yield read(in_plane)
@@ -113,63 +345,3 @@ def _planes(read: ReadRegion, original: OriginalFile) -> Iterator[Array]:
             stop = min(start + depth, lead[-1])
             region = (*(slice(i, i + 1) for i in outer), slice(start, stop), *in_plane)
             yield from read(region).reshape(stop - start, *plane)
-
-
-def _page_order(path: Path, shape: Sequence[int]) -> list[int] | None:
-    """By plane of a file's first image, the number of its page; empty if they are in order.
-
-    None if the description makes another image of the pages: one with another shape, apart from
-    axes of length 1.
-    """
-    import tifffile
-
-    try:
-        with ParserLog(), open_alone(path) as tiff:
-            image = tiff.series[0]
-            if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
-                return None
-            # Only in OME-TIFF may pages be in another order than planes.
-            return [page.index for page in image if page is not None] if tiff.is_ome else []
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError):
-        return None  # tifffile raises all of these for descriptions that it cannot interpret
-
-
-def _planes_by_page(
-    read: ReadRegion, original: OriginalFile, order: Sequence[int]
-) -> Iterator[Array]:
-    """All planes in the order of their pages; `order` has the number of each plane's page."""
-    n = original.plane_ndim
-    lead, plane = original.shape[:-n], original.shape[-n:]
-    in_plane = tuple(slice(0, length) for length in plane)
-    for number in np.argsort(order):
-        outer = np.unravel_index(int(number), lead)
-        yield read((*(slice(int(i), int(i) + 1) for i in outer), *in_plane)).reshape(plane)
-
-
-def _write_pages(
-    path: Path,
-    pages: Iterator[Array],
-    described: Sequence[tuple[Tags, str | None]],
-    original: OriginalFile,
-    first: Tags,
-    compression: str | None,
-) -> None:
-    """Write pages, each with its tags and description; `first` are the tags of the first IFD."""
-    import tifffile
-
-    n_samples = 1
-    options: dict[str, Any] = {"compression": compression, "metadata": None, "software": False}
-    if original.plane_ndim == 3:
-        n_samples = original.shape[-3 if original.is_planar else -1]
-    if n_samples > 1:
-        options["planarconfig"] = "separate" if original.is_planar else "contig"
-    with tifffile.TiffWriter(path, bigtiff=original.nbytes > BIGTIFF_BYTES) as file:
-        for page, (tags, description) in zip(pages, described, strict=True):
-            file.write(
-                np.ascontiguousarray(page, original.dtype),
-                description=None if description is None else description.encode(errors="replace"),
-                extratags=extra_tags(tags),
-                **photometric(tags or first, n_samples, original.dtype),
-                **resolution(tags),
-                **options,
-            )

@@ -1,35 +1,110 @@
-"""Deleting what a destination holds."""
+"""Deleting what a destination holds.
+
+Deletes cannot be fenced by conditions everywhere. On local disks only what was moved aside under
+the lease is deleted. Elsewhere each batch follows a look at the lease in the store.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from cloudimg.migration.journal.destination import ROOT_METADATA, Destination
-from cloudimg.migration.journal.lease import LEASES
-from cloudimg.migration.journal.state import PLAN, put_clearing_mark
+from cloudimg.errors import LeaseError
+from cloudimg.migration.deletion import Deletion
+from cloudimg.migration.journal.acquiring import has_ended
+from cloudimg.migration.journal.destination import JOURNAL, ROOT_METADATA, Destination
+from cloudimg.migration.journal.inventory import END_MARK
+from cloudimg.migration.journal.lease import Lease
+from cloudimg.migration.journal.lease_view import LEASES
+from cloudimg.migration.journal.processes import describe
+from cloudimg.migration.journal.state import CLEARING, PLAN, DestinationContents, put_clearing_mark
 from cloudimg.storage.local import PASSING
+from cloudimg.storage.moving import delete_by_moving, remove
 
 _DELETED_AT_ONCE = 1000
 
 
-def clear(destination: Destination) -> None:
-    """Delete everything at a destination except leases and a mark that this was begun."""
-    put_clearing_mark(destination)
-    # First the objects that readers look for, so that half an image is not mistaken for a whole.
-    destination.delete(ROOT_METADATA)
-    delete_all(
-        destination,
-        (
-            entry.key
-            for entry in destination.list()
-            if entry.key != PLAN and not entry.key.startswith(f"{LEASES}/")
-        ),
+def deletion_at(destination: Destination) -> Deletion:
+    """Count what `clear` would delete."""
+    n_objects = n_bytes = 0
+    for entry in destination.list():
+        if not _is_kept(entry.key):
+            n_objects += 1
+            n_bytes += entry.size_bytes or 0
+    return Deletion(destination.url, n_objects, n_bytes)
+
+
+def refuse_beside_another(contents: DestinationContents, destination: Destination) -> None:
+    """Refuse to follow a process that may still be deleting the contents.
+
+    It was paused, or cannot be seen from here. Once it goes on, a request to delete that was on its
+    way would delete what has been stored since.
+
+    Raises
+    ------
+    LeaseError
+    """
+    holder = contents.cleared_by
+    if not holder or _is_local(destination) or has_ended(destination, holder):
+        return
+    raise LeaseError(
+        f"{describe(holder)} began to delete the contents of {destination.url}, and is not known to"
+        " have ended: should it go on, it may delete what is stored there now. Choose another"
+        " destination, or make sure that the process has ended and pass yes=True",
+        url=destination.url,
     )
-    for path in (*destination.links(), *leftovers(destination)):
-        path.unlink()
+
+
+def clear(destination: Destination, lease: Lease) -> None:
+    """Delete everything at a destination except leases.
+
+    A mark says so until all is deleted. If this process is killed, the next migration continues.
+
+    Parameters
+    ----------
+    destination : Destination
+        Guarded by the lease.
+    lease : Lease
+    """
+    put_clearing_mark(destination, lease)
+    if _is_local(destination):
+        aside = Path(destination.root, JOURNAL, f"{lease.owner}{PASSING}")
+        with lease.writing():
+            check = partial(lease.check, in_store=True)
+            check()
+            delete_by_moving(_paths(destination), aside, check)
+            for path in (*destination.links(), *leftovers(destination)):
+                remove(path)
+    # First the objects that readers look for, so that half an image is not mistaken for a whole.
+    destination.delete((PLAN, END_MARK, *ROOT_METADATA))
+    delete_all(destination, (entry.key for entry in destination.list() if not _is_kept(entry.key)))
+    destination.delete([CLEARING])
+
+
+def _is_local(destination: Destination) -> bool:
+    return destination.store.location.protocol == "file"
+
+
+def _is_kept(key: str) -> bool:
+    return key == CLEARING or key.startswith(f"{LEASES}/")
+
+
+def _paths(destination: Destination) -> Iterator[Path]:
+    """What `clear` deletes from a local folder, with whole folders; the plan first."""
+    root = Path(destination.root)
+    journal = root / JOURNAL
+    first = [path for key in (PLAN, *ROOT_METADATA) if os.path.lexists(path := root / key)]
+    yield from first
+    kept = {journal, root / LEASES, root / CLEARING, *first}
+    for folder in (root, journal):
+        with os.scandir(folder) as items:
+            paths = [Path(item.path) for item in items]
+        for path in paths:
+            if path not in kept and not path.name.endswith(PASSING):
+                yield path
 
 
 def delete_all(destination: Destination, keys: Iterable[str]) -> None:
@@ -40,12 +115,21 @@ def delete_all(destination: Destination, keys: Iterable[str]) -> None:
 
 
 def leftovers(destination: Destination) -> list[Path]:
-    """Temporary files that killed writes left in a local folder; listings omit them."""
-    if destination.store.location.protocol != "file":
+    """What killed processes left in a local folder, and listings omit.
+
+    Temporary files of writes, and folders with what was moved aside.
+    """
+    if not _is_local(destination):
         return []
     return [
         Path(folder, name)
-        for folder, _, names in os.walk(destination.root)
-        for name in sorted(names)
+        for folder, folders, names in os.walk(destination.root)
+        for name in sorted((*folders, *names))
         if name.endswith(PASSING)
     ]
+
+
+def remove_leftovers(destination: Destination) -> None:
+    """Delete what killed processes left in a local folder."""
+    for path in leftovers(destination):
+        remove(path)

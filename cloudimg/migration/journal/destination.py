@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
-from cloudimg.storage import Entry, Store, split_url
+from cloudimg.reading.transit import read_whole
+from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url
+from cloudimg.storage.local import PASSING
 
 JOURNAL = ".cloudimg"
 """Folder of the journal: plan, commit records, leases and end mark."""
@@ -41,7 +45,16 @@ class Destination:
 
     def get(self, key: str) -> bytes:
         """Read all bytes of an object."""
-        return bytes(self.store.get(self._key(key)).data)
+        return self.get_with_etag(key)[0]
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str | None]:
+        """Read all bytes of an object, and its version."""
+        blob = self.store.get(self._key(key))
+        return bytes(blob.data), blob.etag
+
+    def get_checked(self, key: str) -> bytes:
+        """Read all bytes of an object, once more if they changed in transit."""
+        return bytes(read_whole(self.store, self._key(key)).data)
 
     def get_json(self, key: str) -> Any:
         """Read a JSON object; None if there is no such object.
@@ -61,13 +74,21 @@ class Destination:
             url = self.display(key)
             raise CorruptFileError(f"{url} is damaged: not valid JSON", url=url) from exc
 
-    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
-        """Store an object with one request."""
-        self.store.put(self._key(key), data)
+    def put(self, key: str, data: Data) -> str | None:
+        """Store an object with one request; returns its version."""
+        return self.store.put(self._key(key), data)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Store an object unless the key exists; True if this call created it."""
+    def create(self, key: str, data: Data) -> Created:
+        """Store an object unless the key exists; true if this call created it."""
         return self.store.create(self._key(key), data)
+
+    def guarded(self, guard: WriteGuard) -> Destination:
+        """The same destination; `guard` allows each attempt to change it, or raises."""
+        return replace(self, store=self.store.guarded(guard))
+
+    def replaces_existing(self, key: str, data: bytes) -> bool:
+        """Create an object that exists, and return whether the store ignored that it does."""
+        return self.store.replaces_existing(self._key(key), data)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are ignored."""
@@ -78,10 +99,23 @@ class Destination:
         return self.store.info(self._key(key))
 
     def upload(self, key: str, path: Path) -> None:
-        """Store a local file that is too large for one request, with fsspec."""
+        """Store a local file that is too large for one request, with fsspec.
+
+        It appears as a whole under its name: object stores do so themselves.
+        """
         import fsspec.core
 
         location = self.store.location
+        if location.protocol == "file":
+            target = Path(self._key(key))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(f".{uuid.uuid4().hex}{PASSING}")
+            try:
+                shutil.copyfile(path, beside)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
+            return
         fs, target = fsspec.core.url_to_fs(location.url(self._key(key)), **self.store.options)
         fs.makedirs(posixpath.dirname(target), exist_ok=True)
         fs.put_file(str(path), target)

@@ -11,7 +11,8 @@ import hashlib
 from cloudimg.discovery.table import FileTable
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.state import TABLES
+from cloudimg.migration.journal.state import TABLES, State
+from cloudimg.migration.journal.stored_objects import create_object
 
 
 def table_key(sha256: str) -> str:
@@ -19,15 +20,15 @@ def table_key(sha256: str) -> str:
     return f"{TABLES}/{sha256[:16]}.parquet"
 
 
-def put_files(destination: Destination, table: FileTable) -> str:
+def create_files(destination: Destination, table: FileTable, *, fences: bool) -> str:
     """Store the table; returns the SHA-256 of the stored bytes, which the plan records."""
     data = table.to_parquet()
     sha256 = hashlib.sha256(data).hexdigest()
-    destination.put(table_key(sha256), data)
+    create_object(destination, table_key(sha256), data, fences=fences)
     return sha256
 
 
-def get_files(destination: Destination, sha256: str) -> FileTable | None:
+def get_files(destination: Destination, state: State) -> FileTable | None:
     """Read the table; None for a plan that was stored without one.
 
     Raises
@@ -35,6 +36,7 @@ def get_files(destination: Destination, sha256: str) -> FileTable | None:
     CorruptFileError
         If the table is missing or damaged.
     """
+    sha256 = state.files_sha256
     if not sha256:
         return None
     key = table_key(sha256)
@@ -45,4 +47,4 @@ def get_files(destination: Destination, sha256: str) -> FileTable | None:
         raise CorruptFileError(f"{url}, the table of files, is missing", url=url) from exc
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CorruptFileError(f"{url} is damaged: it does not match its checksum", url=url)
-    return FileTable.from_parquet(data, url)
+    return FileTable.from_parquet(data, url, most_rows=state.most_files)

@@ -9,18 +9,31 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.checked_json import (
+    SHA256,
+    checked_int,
+    checked_notes,
+    checked_object,
+    checked_text,
+    damage,
+)
 from cloudimg.errors import CorruptFileError
-from cloudimg.errors.notes import Note, notes_as_json, notes_from_json
+from cloudimg.errors.notes import Note, notes_as_json
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
-from cloudimg.migration.journal.records import CommitRecord, StoredObject, cell_of, record_key
+from cloudimg.migration.journal.record_from_json import PLAN_ID
+from cloudimg.migration.journal.records import CommitRecord, cell_of, record_key
 from cloudimg.migration.journal.sealing import get_sealed
+from cloudimg.migration.journal.stored_objects import StoredObject
+from cloudimg.migration.plan.places import Place, place_of
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.storage import Entry
 
 END_MARK = f"{JOURNAL}/done.json"
 """Key of the end mark."""
@@ -54,6 +67,29 @@ class EndMark:
             **notes_as_json("notes", self.notes),
         }
 
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """Make an end mark from its JSON.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or has another type or size than it can have.
+        """
+        checked_object(
+            content,
+            "end mark",
+            required=("plan", "n_cells", "receipts", "inventory"),
+            optional=("notes",),
+        )
+        return cls(
+            plan_id=checked_text(content["plan"], "plan", pattern=PLAN_ID),
+            n_cells=checked_int(content["n_cells"], "n_cells"),
+            records_digest=checked_text(content["receipts"], "receipts", pattern=SHA256),
+            objects_digest=checked_text(content["inventory"], "inventory", most=256),
+            notes=checked_notes(content.get("notes", []), "notes"),
+        )
+
 
 def read_end_mark(destination: Destination) -> EndMark | None:
     """Read the end mark of a migration; None if there is none.
@@ -67,17 +103,11 @@ def read_end_mark(destination: Destination) -> EndMark | None:
     if content is None:
         return None
     try:
-        return EndMark(
-            content["plan"],
-            content["n_cells"],
-            content["receipts"],
-            content["inventory"],
-            notes_from_json(content, "notes"),
-        )
-    except KeyError as exc:
+        return EndMark.from_json(content)
+    except ValueError as exc:
         url = destination.display(END_MARK)
         raise CorruptFileError(
-            f"{url} is damaged: not the end mark of a migration", url=url
+            f"{url} is damaged: not the end mark of a migration: {damage(exc)}", url=url
         ) from exc
 
 
@@ -91,9 +121,9 @@ class ObjectsDigest:
         self._n = 0
         self._sum = 0
 
-    def add(self, key: str, size_bytes: int | None) -> bytes:
+    def add(self, key: str, size_bytes: int | None, version: str | None = None) -> bytes:
         """Add an object; returns the object's own digest."""
-        digest = _object_digest(key, size_bytes)
+        digest = _object_digest(key, size_bytes, version)
         self._n += 1
         self._sum += int.from_bytes(digest)
         return digest
@@ -103,8 +133,39 @@ class ObjectsDigest:
         return f"{self._n}-{self._sum % 2 ** (8 * _DIGEST_BYTES):064x}"
 
 
-def _object_digest(key: str, size_bytes: int | None) -> bytes:
-    return hashlib.sha256(as_json([key, size_bytes])).digest()
+def _object_digest(key: str, size_bytes: int | None, version: str | None = None) -> bytes:
+    facts = [key, size_bytes] if version is None else [key, size_bytes, version]
+    return hashlib.sha256(as_json(facts)).digest()
+
+
+class ObjectVersions:
+    """Digest of a set of objects by name, size and version, in constant memory.
+
+    Versions count where all objects of both sets have one: not every store reports them.
+    """
+
+    def __init__(self) -> None:
+        self._by_size = ObjectsDigest()
+        self._by_version = ObjectsDigest()
+        self._has_all_versions = True
+
+    def add(self, key: str, size_bytes: int | None, version: str | None) -> None:
+        """Add an object."""
+        self._by_size.add(key, size_bytes)
+        if version is None:
+            self._has_all_versions = False
+        else:
+            self._by_version.add(key, size_bytes, version)
+
+    def copy(self) -> Self:
+        """Another set with the same objects."""
+        return deepcopy(self)
+
+    def agrees(self, other: ObjectVersions) -> bool:
+        """Whether two sets are equal, as far as both know the versions."""
+        if self._has_all_versions and other._has_all_versions:
+            return self._by_version.digest() == other._by_version.digest()
+        return self._by_size.digest() == other._by_size.digest()
 
 
 class RecordsDigest:
@@ -117,18 +178,27 @@ class RecordsDigest:
         shapes = [(plan.n_cells(stage), _DIGEST_BYTES) for stage in range(len(plan.stages))]
         self._digests = [np.zeros(shape, np.uint8) for shape in shapes]
         self._objects = ObjectsDigest()
+        self.versions = ObjectVersions()
+        """Versions of the commit records and of the objects that they list."""
 
     def add(self, record: CommitRecord) -> None:
         """Add a commit record and the objects that it lists."""
         self.add_digest(record.stage, record.number, record.digest())
         # Without a size: that of a commit record depends on the version of zlib.
-        self._objects.add(record_key(record.stage, record.number), None)
+        key = record_key(record.stage, record.number)
+        self._objects.add(key, None)
+        self.versions.add(key, None, record.etag)
         for stored in record.objects():
             self._objects.add(stored.key, stored.size_bytes)
+            self.versions.add(stored.key, stored.size_bytes, stored.etag)
 
     def add_digest(self, stage: int, number: int, digest: bytes) -> None:
         """Add the digest of a commit record, without the objects that it lists."""
         self._digests[stage][number] = np.frombuffer(digest, np.uint8)
+
+    def has(self, stage: int, number: int, record: CommitRecord) -> bool:
+        """Whether a commit record is the one that was added for its cell."""
+        return bool(self._digests[stage][number].tobytes() == record.digest())
 
     def n_missing(self, stage: int) -> int:
         """Number of cells of a stage whose commit record was not added."""
@@ -153,22 +223,33 @@ class Inventory:
 
     def __init__(self, destination: Destination, plan: Plan) -> None:
         self._recorded = [np.zeros(plan.n_cells(stage), bool) for stage in range(len(plan.stages))]
-        objects = ObjectsDigest()
+        objects, others = ObjectsDigest(), ObjectsDigest()
         hashes = array("Q")
+        self.has_documents = False
+        """Whether there is metadata where the copy has its own."""
         for entry in destination.list():
             if not entry.key.startswith(f"{JOURNAL}/"):
-                digest = objects.add(entry.key, entry.size_bytes)
+                place = place_of(plan, entry.key)
+                self.has_documents |= place is Place.DOCUMENT
+                is_own = place in (Place.CHUNKS, Place.ORIGINALS, Place.DOCUMENT)
+                digest = (objects if is_own else others).add(entry.key, entry.size_bytes)
                 hashes.append(_short_hash(digest))
             elif (cell := cell_of(entry.key, plan)) is not None:
                 objects.add(entry.key, None)
                 self._recorded[cell[0]][cell[1]] = True
         self._hashes = np.sort(np.array(hashes, np.uint64))
-        self.objects_digest = objects.digest()
-        """To compare with `EndMark.objects_digest`."""
+        self.own_digest = objects.digest()
+        """To compare with `EndMark.objects_digest`: of what lies in the places of the copy."""
+        self.has_others = others.digest() != ObjectsDigest().digest()
+        """Whether there are objects in other places."""
 
     def recorded_cells(self, stage: int) -> npt.NDArray[np.bool_]:
         """By number of the cell, whether it has a commit record."""
         return self._recorded[stage].copy()
+
+    def forget_records(self, stage: int, numbers: Sequence[int]) -> None:
+        """Leave out commit records that were deleted since the listing."""
+        self._recorded[stage][list(numbers)] = False
 
     def has(self, stored: StoredObject) -> bool:
         """Whether an object exists and has the expected size."""
@@ -181,6 +262,11 @@ class Inventory:
         short = np.uint64(_short_hash(digest))
         position = int(np.searchsorted(self._hashes, short))
         return position < len(self._hashes) and bool(self._hashes[position] == short)
+
+
+def short_hash(entry: Entry) -> int:
+    """Eight bytes of the digest of a listed object."""
+    return _short_hash(_object_digest(*entry))
 
 
 def _short_hash(digest: bytes) -> int:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
+
+_PROC = Path("/proc")
+
+
+class Life(Enum):
+    """What is known of a process."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+    """It belongs to another machine, or this process may not look at it."""
 
 
 def this_process() -> dict[str, Any]:
     """Identity of this process, as stored in its leases."""
-    return {**_this_machine(), "pid": os.getpid(), "born": _started_at(os.getpid())}
+    return {**_this_machine(), "pid": os.getpid(), "born": _started_at(os.getpid(), _PROC) or ""}
 
 
 def describe(holder: Mapping[str, Any]) -> str:
@@ -19,18 +31,38 @@ def describe(holder: Mapping[str, Any]) -> str:
     return f"process {holder.get('pid')} on {holder.get('host')}"
 
 
-def is_on_this_machine(holder: Mapping[str, Any]) -> bool:
+def is_this_process(holder: Mapping[str, Any]) -> bool:
+    """Whether a process is the one that asks."""
+    return _is_on_this_machine(holder) and holder.get("pid") == os.getpid()
+
+
+def life_of(holder: Mapping[str, Any], *, proc: Path = _PROC) -> Life:
+    """Whether a process is alive.
+
+    A process is dead only where the operating system says that nobody has its PID, or that
+    somebody else has. Where ``/proc`` hides the processes of other users (``hidepid=2``), it looks
+    as if they had ended; ``kill(pid, 0)`` still knows that they exist (kill(2): EPERM).
+    """
+    pid, born = holder.get("pid"), holder.get("born")
+    if not _is_on_this_machine(holder) or not isinstance(pid, int) or not born:
+        return Life.UNKNOWN
+    started_at = _started_at(pid, proc)
+    if started_at is not None:
+        # A PID that was reused belongs to a process with another start time.
+        return Life.ALIVE if started_at == born else Life.DEAD
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return Life.DEAD
+    except OSError:
+        pass
+    return Life.UNKNOWN  # it or another one with its PID exists, and its start time is hidden
+
+
+def _is_on_this_machine(holder: Mapping[str, Any]) -> bool:
     """Whether a process belongs to this boot and this PID namespace of this machine."""
     here = _this_machine()
     return bool(here["boot"]) and all(holder.get(name) == here[name] for name in here)
-
-
-def is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether a process is known to have ended. False for every process of another machine."""
-    if not is_on_this_machine(holder) or not isinstance(holder.get("pid"), int):
-        return False
-    # A PID that was reused belongs to a process with another start time.
-    return _started_at(holder["pid"]) != holder.get("born")
 
 
 def _this_machine() -> dict[str, str]:
@@ -46,12 +78,12 @@ def _this_machine() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot": boot, "space": namespace}
 
 
-def _started_at(pid: int) -> str:
-    """Start time of a process in ticks since boot; empty if there is no such process."""
+def _started_at(pid: int, proc: Path) -> str | None:
+    """Start time of a process in ticks since boot: empty for a zombie, None if it is not shown."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = (proc / str(pid) / "stat").read_text()
     except OSError:
-        return ""
+        return None
     # The program's name, in parentheses, may contain anything. A zombie (Z) is dead.
     fields = text.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]

@@ -10,41 +10,41 @@ may still write some.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.checked_json import damage
 from cloudimg.errors import CorruptFileError
 from cloudimg.errors.file_report import BadFile
-from cloudimg.errors.notes import Note, notes_as_json, notes_from_json
+from cloudimg.errors.notes import Note, notes_as_json
 from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
-from cloudimg.migration.journal.sealing import get_sealed, put_sealed
+from cloudimg.migration.journal.files_read import FilesRead
+from cloudimg.migration.journal.record_from_json import (
+    check_record,
+    filled_from_json,
+    histograms_from_json,
+    notes_from_record,
+    object_from_json,
+    objects_from_json,
+)
+from cloudimg.migration.journal.sealing import get_sealed_with_etag, seal, unsealed
+from cloudimg.migration.journal.stored_objects import StoredObject, create_object
+from cloudimg.migration.metadata.originals import part_key
+from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.storage import engine, map_ahead
+from cloudimg.storage import Data, engine, map_ahead
 
 _CELLS = f"{JOURNAL}/cells"
 """Folder of the commit records."""
 _READ_AHEAD = 64
 """Commit records that are requested before they are needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One stored object: a shard (in Zarr 2, a chunk) or a part of the table of originals."""
-
-    key: str
-    """Relative to the destination."""
-    size_bytes: int
-    """Size in bytes."""
-    sha256: str
-    """SHA-256 of the stored bytes, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class StoredLevel:
     empty: str
     """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value."""
     objects: tuple[StoredObject, ...]
-    """Stored objects. Empty chunks and shards are not stored."""
+    """Stored objects. Empty shards are stored, too, with an index of absent chunks, and in Zarr 2
+    the empty chunks; in copies of older versions they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ class CommitRecord:
     """Number of the cell in its stage."""
     levels: tuple[StoredLevel, ...]
     """What was stored, by level."""
-    sources: Mapping[str, str | None]
-    """ETag by key of each source file that was read."""
+    files: FilesRead | None
+    """The source files that were read; None of cells that read none."""
     histograms: tuple[Histogram, ...]
     """Histograms of level 0, one for each channel in the cell; none in later stages."""
     first_channel: int
@@ -87,6 +88,10 @@ class CommitRecord:
     """Bad files in the cell, and the first missing ones whose first pixel lies in it."""
     n_missing: int = 0
     """Number of missing files whose first pixel lies in the cell."""
+    sources: Mapping[str, str | None] | None = None
+    """In records of older versions, instead of `files`: ETag by key of each file that was read."""
+    etag: str | None = None
+    """Version of the stored record, which is not part of it; None before it is stored."""
 
     @property
     def n_bytes(self) -> int:
@@ -101,15 +106,24 @@ class CommitRecord:
             yield self.originals
 
     def digest(self) -> bytes:
-        """SHA-256 of the record's values.
+        """SHA-256 of the record's values, which are the same wherever the cell is done.
 
-        Not of its JSON, which holds data compressed with zlib and so depends on zlib's version.
+        Not of its JSON, which holds data compressed with zlib and so depends on zlib's version, and
+        not of the versions of the stored objects.
         """
         histograms = [
             [each.kind, _sha256(each.bins), _sha256(each.counts), repr((each.least, each.greatest))]
             for each in self.histograms
         ]
-        return hashlib.sha256(as_json(self._to_json(histograms))).digest()
+        unversioned = replace(
+            self,
+            levels=tuple(
+                replace(level, objects=tuple(replace(each, etag=None) for each in level.objects))
+                for level in self.levels
+            ),
+            originals=None if self.originals is None else replace(self.originals, etag=None),
+        )
+        return hashlib.sha256(as_json(unversioned._to_json(histograms))).digest()
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON for the journal."""
@@ -125,17 +139,22 @@ class CommitRecord:
                     "level": level.level,
                     "pixels_sha256": level.pixels_sha256,
                     "empty": level.empty,
-                    "objects": [_as_list(stored) for stored in level.objects],
+                    "objects": [stored.to_list() for stored in level.objects],
                 }
                 for level in self.levels
             ],
-            "sources": dict(self.sources),
+            **self._files_json(),
             "histograms": histograms,
             "first_channel": self.first_channel,
-            "originals": None if self.originals is None else _as_list(self.originals),
+            "originals": None if self.originals is None else self.originals.to_list(),
             **notes_as_json("notes", self.notes),
             **self._filled_json(),
         }
+
+    def _files_json(self) -> dict[str, Any]:
+        if self.sources is not None:
+            return {"sources": dict(self.sources)}
+        return {} if self.files is None else {"files": self.files.to_json()}
 
     def _filled_json(self) -> dict[str, Any]:
         """What was filled; nothing in records of cells without such files."""
@@ -145,35 +164,39 @@ class CommitRecord:
         return {"filled": rows, "n_missing": self.n_missing}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Make a record from its JSON."""
+    def from_json(cls, content: Any) -> Self:
+        """Make a record from its JSON.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or has another type or size than it can have.
+        """
+        check_record(content)
         levels = tuple(
             StoredLevel(
                 level["level"],
                 level["pixels_sha256"],
                 level["empty"],
-                tuple(StoredObject(*values) for values in level["objects"]),
+                objects_from_json(level["objects"], f"levels[{i}].objects"),
             )
-            for level in content["levels"]
+            for i, level in enumerate(content["levels"])
         )
         originals = content["originals"]
         return cls(
             stage=content["stage"],
             number=content["number"],
             levels=levels,
-            sources=dict(content["sources"]),
-            histograms=tuple(Histogram.from_json(each) for each in content["histograms"]),
+            files=FilesRead.from_json(content["files"]) if "files" in content else None,
+            sources=dict(content["sources"]) if "sources" in content else None,
+            histograms=histograms_from_json(content["histograms"]),
             first_channel=content["first_channel"],
-            originals=None if originals is None else StoredObject(*originals),
+            originals=None if originals is None else object_from_json(originals, "originals"),
             plan_id=content["plan"],
-            notes=notes_from_json(content, "notes"),
-            filled=tuple(BadFile(*row) for row in content.get("filled", ())),
+            notes=notes_from_record(content),
+            filled=filled_from_json(content.get("filled", [])),
             n_missing=content.get("n_missing", 0),
         )
-
-
-def _as_list(stored: StoredObject) -> list[Any]:
-    return [stored.key, stored.size_bytes, stored.sha256]
 
 
 def _sha256(values: npt.NDArray[np.int64]) -> str:
@@ -196,9 +219,53 @@ def cell_of(key: str, plan: Plan) -> tuple[int, int] | None:
     return cell if is_planned and record_key(*cell) == key else None
 
 
-def write_record(destination: Destination, record: CommitRecord) -> None:
-    """Store a commit record, which marks its cell as finished."""
-    put_sealed(destination, record_key(record.stage, record.number), record.to_json())
+def lists_own_objects(record: CommitRecord, plan: Plan, *, lists_all: bool) -> bool:
+    """Whether a record lists the levels of its cell, and no objects of other cells.
+
+    Parameters
+    ----------
+    record : CommitRecord
+        Of a cell that the plan has.
+    plan : Plan
+    lists_all : bool
+        Whether it also has to list all objects of the cell, as records of this version do.
+    """
+    cell = plan.cell(record.stage, record.number)
+    outputs = plan.outputs(cell)
+    if [level.level for level in record.levels] != [output.level for output in outputs]:
+        return False
+    for level, output in zip(record.levels, outputs, strict=True):
+        own = {key for key, _ in objects_of(plan, cell, output)}
+        listed = [stored.key for stored in level.objects]
+        if not own.issuperset(listed) or (lists_all and len(own) != len(listed)):
+            return False
+    originals = record.originals
+    return originals is None or (record.stage, originals.key) == (0, part_key(record.number))
+
+
+def write_record(destination: Destination, record: CommitRecord, *, fences: bool) -> CommitRecord:
+    """Store a commit record, which marks its cell as finished; returns it with its version."""
+
+    def is_equal(data: Data) -> bool:
+        content = unsealed(data)
+        try:
+            found = None if content is None else CommitRecord.from_json(content)
+        except ValueError:
+            return False
+        return (
+            found is not None
+            and found.digest() == record.digest()
+            and list(found.objects()) == list(record.objects())
+        )
+
+    stored = create_object(
+        destination,
+        record_key(record.stage, record.number),
+        seal(record.to_json()),
+        fences=fences,
+        is_equal=is_equal,
+    )
+    return replace(record, etag=stored.etag)
 
 
 def read_record(destination: Destination, stage: int, number: int) -> CommitRecord | None:
@@ -210,15 +277,15 @@ def read_record(destination: Destination, stage: int, number: int) -> CommitReco
         If it is damaged.
     """
     key = record_key(stage, number)
-    content = get_sealed(destination, key)
+    content, etag = get_sealed_with_etag(destination, key)
     if content is None:
         return None
     url = destination.display(key)
     message = f"{url} is damaged: not a commit record of cell {number}"
     try:
-        record = CommitRecord.from_json(content)
-    except (KeyError, TypeError, ValueError, zlib.error) as exc:
-        raise CorruptFileError(message, url=url) from exc
+        record = replace(CommitRecord.from_json(content), etag=etag)
+    except ValueError as exc:
+        raise CorruptFileError(f"{message}: {damage(exc)}", url=url) from exc
     if (record.stage, record.number) != (stage, number):
         raise CorruptFileError(message, url=url)
     return record

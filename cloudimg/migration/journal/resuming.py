@@ -61,7 +61,7 @@ def state_to_resume(
     describe_changes : callable
         Returns which files of the source changed since a migration was planned, as text.
     may_continue : callable
-        Whether an unfinished migration can go on although files of the source changed.
+        Whether the migration can go on, or is finished, although files of the source changed.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def state_to_resume(
             state.source,
             source,
             partial(describe_changes, state),
-            lambda: not state.is_done and may_continue(state),
+            lambda: may_continue(state),
         ),
     ]
     replaces_finished = overwrite and state.is_done

@@ -9,9 +9,14 @@ from typing import Any
 
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.migration.journal.destination import Destination, as_json
+from cloudimg.migration.journal.stored_objects import StoredObject, create_object
+from cloudimg.storage import Data
 
 _CHECKSUM = "sha256"
 """Key of the checksum in a sealed object."""
+_MOST_BYTES = 2**28
+"""Size of a plan with a million URLs, or with the OME-XML of a large plate."""
+_MOST_VALUES = 2**22
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
@@ -21,8 +26,15 @@ def seal(content: Mapping[str, Any]) -> bytes:
     return as_json({**plain, _CHECKSUM: hashlib.sha256(as_json(plain)).hexdigest()})
 
 
+def create_sealed(
+    destination: Destination, key: str, content: Mapping[str, Any], *, fences: bool
+) -> StoredObject:
+    """Store a journal object in the place of nothing; see `create_object`."""
+    return create_object(destination, key, seal(content), fences=fences)
+
+
 def put_sealed(destination: Destination, key: str, content: Mapping[str, Any]) -> None:
-    """Store a journal object."""
+    """Store a journal object, or replace it."""
     destination.put(key, seal(content))
 
 
@@ -34,18 +46,45 @@ def get_sealed(destination: Destination, key: str) -> dict[str, Any] | None:
     CorruptFileError
         If any byte differs from what was written.
     """
+    return get_sealed_with_etag(destination, key)[0]
+
+
+def get_sealed_with_etag(
+    destination: Destination, key: str
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Read a journal object, and its version; see `get_sealed`."""
     try:
-        data = destination.get(key)
+        data, etag = destination.get_with_etag(key)
     except NotFoundError:
-        return None
+        return None, None
     url = destination.display(key)
-    message = f"{url} is damaged: it does not match its checksum"
+    if is_too_large(data):
+        raise CorruptFileError(f"{url} is damaged: it is larger than any that is written", url=url)
+    content = unsealed(data)
+    if content is None:
+        raise CorruptFileError(f"{url} is damaged: it does not match its checksum", url=url)
+    return content, etag
+
+
+def is_too_large(data: Data) -> bool:
+    """Whether a journal object is larger than any that is written.
+
+    A value takes up to thirty times its JSON in memory, so values are counted before they are
+    parsed.
+    """
+    return len(data) > _MOST_BYTES or bytes(data).count(b",") > _MOST_VALUES
+
+
+def unsealed(data: Data) -> dict[str, Any] | None:
+    """The content of a journal object; None if any byte differs from what was written."""
     try:
-        content = json.loads(data)
-        if isinstance(content, dict):
-            content.pop(_CHECKSUM, None)
-            if seal(content) == data:
-                return content
-    except (ValueError, RecursionError) as exc:
-        raise CorruptFileError(message, url=url) from exc
-    raise CorruptFileError(message, url=url)
+        content = json.loads(bytes(data))
+        if not isinstance(content, dict):
+            return None
+        checksum = content.pop(_CHECKSUM, None)
+        if hashlib.sha256(as_json(content)).hexdigest() != checksum:
+            return None
+        # Only canonical JSON: no name twice, no NaN, no other way to write the same.
+        return content if as_json({**content, _CHECKSUM: checksum}) == data else None
+    except (ValueError, RecursionError):
+        return None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from cloudimg.errors.notes import Note, joined_notes, notes_as_json, notes_from_json
+from cloudimg.errors.notes import Note, joined_notes, notes_as_json
 from cloudimg.migration.metadata.attributes import small_attributes
 from cloudimg.migration.metadata.channels import channels_of
 from cloudimg.migration.metadata.coordinates import (
@@ -14,10 +14,17 @@ from cloudimg.migration.metadata.coordinates import (
     expand_coordinates,
     xarray_coordinates,
 )
+from cloudimg.migration.metadata.facts_from_json import checked_facts
 from cloudimg.migration.metadata.positions import positions_of_coordinates, positions_of_headers
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.reading.agreement import differing_facts, without_coordinates, without_facts
+from cloudimg.reading.agreement import (
+    differences_since,
+    differing_facts,
+    without_coordinates,
+    without_facts,
+)
+from cloudimg.reading.file_facts import FileFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,25 @@ class ImageFacts:
         facts = self._without(differing) if differing else self
         return replace(facts, source_notes=notes)
 
+    def following(self, before: Self) -> Self:
+        """The facts of a migration that goes on after files were replaced, maybe the first one.
+
+        Finished cells compared their files with what was known `before`; what differs from that
+        is left out.
+
+        Raises
+        ------
+        MismatchError
+            If it must not differ.
+        """
+        was, is_now = (FileFacts.of(each.to_json()["attrs"], {}) for each in (before, self))
+        if was is None or is_now is None:
+            return self
+        allowed = (self.provenance.get("options") or {}).get("allow_differences", ())
+        known = {note.kind for note in self.source_notes}
+        earlier = (n for n in before.source_notes if differing_facts([n]) and n.kind not in known)
+        return self.with_notes([*earlier, *differences_since(is_now, was, allowed)])
+
     def _without(self, names: Collection[str]) -> Self:
         """The facts without some that files do not share; see `cloudimg.reading.agreement`."""
         attrs = without_facts(self.attrs, names)
@@ -99,19 +125,15 @@ class ImageFacts:
         return plain | notes_as_json("source_notes", self.source_notes)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Restore facts from `to_json`."""
-        scales = {dim: (value, unit) for dim, (value, unit) in stored["scales"].items()}
-        return cls(
-            **{
-                **stored,
-                "scales": scales,
-                "channel_names": tuple(stored["channel_names"]),
-                "channel_colors": tuple(stored["channel_colors"]),
-                "notes": tuple(stored.get("notes", ())),
-                "source_notes": notes_from_json(stored, "source_notes"),
-            }
-        )
+    def from_json(cls, stored: Any) -> Self:
+        """Restore facts from `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or has another type or size than it can have.
+        """
+        return cls(**checked_facts(stored))
 
 
 def facts_of_image(

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from cloudimg.migration.metadata.facts_of_files import facts_of_file, with_facts
 from cloudimg.migration.metadata.tags import file_tags
 from cloudimg.operating_system import run_after_fork
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
 from cloudimg.storage.urls import Location, redact
+from cloudimg.tiff import Derived, Level, ParsedImage
 
 FOLDER = "originals"
 _COLUMNS = {
@@ -36,8 +38,16 @@ _COLUMNS = {
     "tags": "string",
     "further_tags": "string",
     "has_all_tags": "bool",
+    "byteorder": "string",
+    "is_bigtiff": "bool",
+    "ifds": "list",
+    "pyramid": "string",
+    "n_levels": "int64",
 }
-_FILE_COLUMNS = ("description", "tags", "further_tags", "has_all_tags")
+_FILE_COLUMNS = (
+    "description", "tags", "further_tags", "has_all_tags", "byteorder", "is_bigtiff", "ifds",
+    "pyramid", "n_levels",
+)  # fmt: skip
 """Columns that describe the whole file, the same for each of its planes."""
 
 
@@ -51,7 +61,10 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
 
     ``region_start`` and ``region_stop`` are in the dims of the source image. ``file_dims`` are the
     dims that the file has, in the file's order. ``page`` is the number of the plane if the file
-    belongs to a multi-file dataset, and otherwise None. ``tags`` and ``further_tags`` are JSON.
+    belongs to a multi-file dataset, and otherwise None. ``tags`` and ``further_tags`` are JSON, and
+    bytes in them have the ``byteorder`` of the file (``<`` or ``>``). ``ifds`` has the number of
+    each plane's IFD, None if it is not known. ``pyramid`` says where the file has the further ones
+    of its ``n_levels`` levels: in ``"subifds"`` or in ``"pages"``.
     Neither ``key`` nor ``url`` contains credentials.
     """
     location = source.reader.store.location
@@ -59,6 +72,8 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     region = source.layout.region_of(index)
     own = [axis for axis in source.layout.axes if axis.file_axis is not None]
     page = None if source.files.pages is None else int(source.files.pages[index])
+    columns = _file_columns(opened) if page is None else _cached_file_columns(opened)
+    facts = facts_of_file(opened.parsed.attrs, columns["tags"]) if page is None else {}
     return {
         "key": storable_key(location, key),
         "url": location.display(key),
@@ -70,7 +85,8 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
         "file_dims": [axis.name for axis in sorted(own, key=lambda axis: axis.file_axis or 0)],
         "file_shape": list(source.layout.file_shape(index)),
         "page": page,
-        **(_file_columns(opened) if page is None else _cached_file_columns(opened)),
+        **columns,
+        **facts,
     }
 
 
@@ -84,12 +100,54 @@ def storable_key(location: Location, key: str) -> str:
 def _file_columns(opened: OpenFile) -> dict[str, Any]:
     """Values of the columns that describe the whole file."""
     tags = file_tags(opened)
+    if tags is None:
+        return dict.fromkeys(_FILE_COLUMNS) | {"has_all_tags": False}
     return {
-        "description": None if tags is None else tags.description,
-        "tags": None if tags is None else _json(tags.tags),
-        "further_tags": None if tags is None or not tags.further else _json(tags.further),
-        "has_all_tags": tags is not None and tags.is_complete,
+        "description": tags.description,
+        "tags": _json(tags.tags),
+        "further_tags": _json(tags.further) if tags.further else None,
+        "has_all_tags": tags.is_complete,
+        "byteorder": tags.dialect.order,
+        "is_bigtiff": tags.dialect.is_big,
+        "ifds": _ifds_of_planes(opened.parsed, tags.segments),
+        "pyramid": _pyramid(opened.parsed, tags.segments),
+        "n_levels": len(opened.parsed.levels),
     }
+
+
+def _ifds_of_planes(parsed: ParsedImage, segments: Sequence[int]) -> list[int] | None:
+    """The number of the IFD of each plane of an image; None if it is not known.
+
+    An IFD is recognized by where its first segment is. Several with the same one, or without any,
+    cannot be told apart, and one IFD may stand for many planes.
+    """
+    planes = _first_segments(parsed.levels[0], len(segments)) if parsed.levels else None
+    known = {at: number for number, at in enumerate(segments) if at > 0}
+    if not planes or len(known) < len(segments) or len(set(planes)) < len(planes):
+        return None
+    found = [known.get(at) for at in planes]
+    return None if None in found else [number for number in found if number is not None]
+
+
+def _pyramid(parsed: ParsedImage, segments: Sequence[int]) -> str | None:
+    """Where a file has the further levels of its image; None if it has none."""
+    if len(parsed.levels) < 2:
+        return None
+    first = _first_segments(parsed.levels[1], len(segments))
+    return "pages" if first and first[0] in segments else "subifds"
+
+
+def _first_segments(level: Any, most: int) -> list[int] | None:
+    """For each page of a level, where its first segment is.
+
+    None if a page is not in the file, or if there are more pages than IFDs.
+    """
+    while isinstance(level, Derived):
+        level = level.base
+    if not isinstance(level, Level) or len(level.pages) > most:
+        return None
+    found = [int(page.offsets[0]) if page and len(page.offsets) else -1 for page in level.pages]
+    return None if -1 in found else found
 
 
 _cache: WeakKeyDictionary[OpenFile, dict[str, Any]] = WeakKeyDictionary()
@@ -138,6 +196,7 @@ def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
         arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         arrow_json.ParseOptions(schema, unexpected_field_behavior="error"),
     )
+    table = with_facts(table, rows)
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd", row_group_size=max(1, len(rows)))
     return file.getvalue()

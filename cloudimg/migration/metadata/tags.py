@@ -7,18 +7,28 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from cloudimg.migration.metadata.tag_bytes import (
+    LARGEST_TAG_BYTES,
+    SUB_IFDS,
+    add_sub_ifd,
+    bytes_of,
+    with_bytes,
+)
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.tiff import SparseFile
+from cloudimg.tiff.ifd import MOST_TAGS, Dialect, entries_of
 from cloudimg.tiff.parser_log import ParserLog
 
-_LARGEST_TAG_BYTES = 2**20
-"""The values of larger tags are left out, since they are pixels or the like."""
 _MOST_IFDS = 100_000
 _MOST_COMPARED_BYTES = 64 * 2**10
-_LOCATIONS = {273, 279, 324, 325, 288, 289, 330}
-"""Codes of tags that locate segments and IFDs in the original, which is meaningless in a copy."""
+_LOCATIONS = {273, 279, 324, 325, 288, 289}
+"""Codes of tags that locate segments in the original, which is meaningless in a copy."""
+_SUBIFDS = 330
+"""Code of the tag that locates further IFDs; the table has their number only."""
 _DESCRIPTION = 270
+_NUMBERS = {3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18}
+"""Types whose bytes follow from their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,10 @@ class FileTags:
     """For each further IFD, the tags that differ from the first one; None for missing ones."""
     is_complete: bool
     """Whether the bytes of all IFDs had been fetched."""
+    dialect: Dialect
+    """Byte order and width of offsets of the file."""
+    segments: tuple[int, ...]
+    """For each IFD, the offset of its first segment; -1 if it has none."""
 
 
 def file_tags(opened: OpenFile) -> FileTags | None:
@@ -49,13 +63,14 @@ def file_tags(opened: OpenFile) -> FileTags | None:
     return tags
 
 
-def _parse(file: Any) -> FileTags | None:
+def _parse(file: _FetchedBytes) -> FileTags | None:
     import tifffile
 
+    source: Any = file
     try:
         # What tifffile logs about the file is in its notes; here it also logs what was not fetched.
-        with ParserLog(), tifffile.TiffFile(file, name="") as tiff:
-            return _read(tiff)
+        with ParserLog(), tifffile.TiffFile(source, name="") as tiff:
+            return _read(tiff, file)
     # tifffile raises all of these for damaged or truncated files.
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
         return None
@@ -84,12 +99,14 @@ _previous: _ParsedFile | None = None
 """The file parsed last: most files of an archive have the same headers as the one before."""
 
 
-def _read(tiff: Any) -> FileTags:
+def _read(tiff: Any, file: _FetchedBytes) -> FileTags:
     """Tags of all IFDs that can be parsed from the fetched bytes."""
+    dialect = Dialect(tiff.byteorder, bool(tiff.is_bigtiff))
     first = tiff.pages.first
     description = first.tags.get(_DESCRIPTION)
     text = _text(description.value) if description is not None else None
-    tags = _tags_of(first)
+    tags = _tags_of(first, file, dialect)
+    segments = [_first_segment(first)]
     further: list[dict[str, Any]] = []
     is_complete = True
     tiff.pages.useframes = False
@@ -106,29 +123,89 @@ def _read(tiff: Any) -> FileTags:
             is_complete = False
             break
         seen.add(page.offset)
-        own = _tags_of(page)
+        own = _tags_of(page, file, dialect)
         changed = {name: value for name, value in own.items() if tags.get(name) != value}
         changed |= {name: None for name in tags if name not in own}
         further.append(changed)
-    return FileTags(text, tags, further, is_complete)
+        segments.append(_first_segment(page))
+    return FileTags(text, tags, further, is_complete, dialect, tuple(segments))
 
 
-def _tags_of(page: Any) -> dict[str, Any]:
+def _first_segment(page: Any) -> int:
+    return int(page.dataoffsets[0]) if page.dataoffsets else -1
+
+
+def _tags_of(page: Any, file: _FetchedBytes, dialect: Dialect) -> dict[str, Any]:
     """Tags of an IFD by name, or by number if they have no name."""
     tags: dict[str, Any] = {}
     for tag in page.tags:
         if tag.code in _LOCATIONS:
             continue
         name = tag.name if not tag.name.isdecimal() else str(tag.code)
+        if name in tags:
+            tags[name]["further"] = tags[name].get("further", 0) + 1
+            continue
         tags[name] = {"code": tag.code, "type": int(tag.dtype), "count": tag.count}
-        if tag.valuebytecount > _LARGEST_TAG_BYTES:
+        if tag.code == _SUBIFDS:
+            continue
+        if tag.valuebytecount > LARGEST_TAG_BYTES:
             tags[name]["left_out_bytes"] = tag.valuebytecount
             continue
         try:
             tags[name]["value"] = to_plain(tag.value, of_bytes=_base64)
         except Exception:  # noqa: BLE001 - tifffile raises any error for bytes that were not fetched
             tags[name]["unreadable"] = True
-    return tags
+        _add_bytes(tags[name], tag, file, dialect)
+    return tags | _unread_tags(page, file, dialect)
+
+
+def _add_bytes(described: dict[str, Any], tag: Any, file: _FetchedBytes, dialect: Dialect) -> None:
+    """Add the bytes of a tag where they do not follow from its value, and the IFD it points at."""
+    kind = described["type"]
+    if kind in _NUMBERS and tag.code not in SUB_IFDS and bytes_of(described, dialect.order):
+        return
+    try:
+        data = file.read_at(_position(tag, dialect), tag.valuebytecount)
+    except OSError:
+        return
+    if tag.code in SUB_IFDS:
+        described.pop("unreadable", None)
+        add_sub_ifd(described, data, file.read_at, dialect)
+    else:
+        with_bytes(described, data, dialect.order)
+
+
+def _position(tag: Any, dialect: Dialect) -> int:
+    """Where the value of a tag is stored.
+
+    Where a small value is an offset, tifffile has that offset instead.
+    """
+    if tag.valuebytecount <= dialect.offset_bytes:
+        return int(tag.offset) + dialect.entry_bytes - dialect.offset_bytes
+    return int(tag.valueoffset)
+
+
+def _unread_tags(page: Any, file: _FetchedBytes, dialect: Dialect) -> dict[str, Any]:
+    """Tags that tifffile leaves out: of types that do not exist, or beyond the end of the file."""
+    try:
+        counted = file.read_at(page.offset, dialect.count_bytes)
+        if len(page.tags) == dialect.unpack_count(counted) <= MOST_TAGS:
+            return {}
+        entries = entries_of(file.read_at, dialect, page.offset)
+    except OSError:
+        return {}
+    import tifffile
+
+    return {
+        tifffile.TIFF.TAGS.get(code, str(code)): {
+            "code": code,
+            "type": kind,
+            "count": count,
+            "unreadable": True,
+        }
+        for code, kind, count, _ in entries or ()
+        if code not in page.tags and code not in _LOCATIONS
+    }
 
 
 def _text(value: Any) -> str:
@@ -168,6 +245,15 @@ class _FetchedBytes(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
+    def read_at(self, start: int, n_bytes: int) -> bytes:
+        """Read bytes at an offset; raises `OSError` unless all of them were fetched."""
+        data = self._file.have(start, start + n_bytes) if start + n_bytes <= self._size else None
+        if data is None:
+            self.has_few_reads = False
+            raise OSError(f"bytes {start}-{start + n_bytes} were not fetched")
+        self._record(start, data)
+        return bytes(data)
+
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")  # len() of an array counts items, not bytes
         stop = min(self._size, self._position + len(view))
@@ -177,13 +263,13 @@ class _FetchedBytes(io.RawIOBase):
         if data is None:
             self.has_few_reads = False
             raise OSError(f"bytes {self._position}-{stop} were not fetched")
-        self._record(data)
+        self._record(self._position, data)
         view[: len(data)] = data
         self._position = stop
         return len(data)
 
-    def _record(self, data: Any) -> None:
+    def _record(self, start: int, data: Any) -> None:
         self._n_read_bytes += len(data)
         self.has_few_reads &= self._n_read_bytes <= _MOST_COMPARED_BYTES
         if self.has_few_reads:
-            self.reads.append((self._position, bytes(data)))
+            self.reads.append((start, bytes(data)))

@@ -1,7 +1,7 @@
 """Look up which objects a cell stores, and which cell stores an object. Pure.
 
 A stored object is a shard, or in Zarr 2 a chunk. The keys are those of `Plan.shard_key`. Objects
-that contain only the fill value are not written, so any of these objects may be absent.
+that contain only the fill value are stored, too; in copies of older versions they may be absent.
 """
 
 from __future__ import annotations

@@ -15,16 +15,37 @@ Every plan follows these rules:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from cloudimg.checked_json import (
+    checked_choice,
+    checked_int,
+    checked_ints,
+    checked_list,
+    checked_mapping,
+    checked_object,
+    checked_text,
+    checked_texts,
+)
 from cloudimg.migration.plain_json import to_plain
 
 Shape = tuple[int, ...]
 Region = tuple[slice, ...]
+
+METHODS = ("mean", "nearest", "mode")
+FORMATS = (3, 2)
+_FIELDS = (
+    "zarr_format", "dims", "lead_dims", "lead_shape", "dtype", "fill_value", "chunk", "levels",
+    "stages", "codec", "method",
+)  # fmt: skip
+_MOST_DIMS = 32
+_MOST_LEVELS = 64
+_DTYPE = re.compile(r"[<|][biufc][0-9]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +196,7 @@ class Plan:
         return self.levels[level].shard if self.zarr_format == 3 else self.chunk
 
     def n_objects(self, level: int) -> int:
-        """Greatest number of objects of a level in all images; empty ones are not stored."""
+        """Number of objects of a level in all images."""
         shape = self.levels[level].shape
         stored = self.stored_shape(level)
         return self.n_images * math.prod(-(-n // m) for n, m in zip(shape, stored, strict=True))
@@ -202,27 +223,66 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Restore a plan from `to_json`."""
+    def from_json(cls, stored: Any) -> Self:
+        """Restore a plan from `to_json`; see `check_plan` for whether it is one that can be made.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or has another type or size than it can have.
+        """
+        checked_object(stored, "plan", required=_FIELDS)
+        dims = tuple(checked_texts(stored["dims"], "plan.dims", most=_MOST_DIMS, characters=256))
+        lead_dims = checked_texts(
+            stored["lead_dims"], "plan.lead_dims", most=_MOST_DIMS, characters=256
+        )
+        n = len(dims)
         return cls(
-            zarr_format=stored["zarr_format"],
-            dims=tuple(stored["dims"]),
-            lead_dims=tuple(stored["lead_dims"]),
-            lead_shape=tuple(stored["lead_shape"]),
-            dtype=stored["dtype"],
+            zarr_format=checked_choice(stored["zarr_format"], "plan.zarr_format", FORMATS),
+            dims=dims,
+            lead_dims=tuple(lead_dims),
+            lead_shape=checked_ints(
+                stored["lead_shape"], "plan.lead_shape", n=len(lead_dims), least=1
+            ),
+            dtype=checked_text(stored["dtype"], "plan.dtype", pattern=_DTYPE),
             fill_value=stored["fill_value"],
-            chunk=tuple(stored["chunk"]),
+            chunk=checked_ints(stored["chunk"], "plan.chunk", n=n, least=1),
             levels=tuple(
-                PlannedLevel(tuple(shape), tuple(shard), tuple(factors))
-                for shape, shard, factors in stored["levels"]
+                _level_from_json(each, f"plan.levels[{i}]", n)
+                for i, each in enumerate(
+                    checked_list(stored["levels"], "plan.levels", most=_MOST_LEVELS)
+                )
             ),
             stages=tuple(
-                Stage(input_level, first, last, tuple(cell), tuple(grid))
-                for input_level, first, last, cell, grid in stored["stages"]
+                _stage_from_json(each, f"plan.stages[{i}]", n)
+                for i, each in enumerate(
+                    checked_list(stored["stages"], "plan.stages", most=_MOST_LEVELS)
+                )
             ),
-            codec=stored["codec"],
-            method=stored["method"],
+            codec=checked_mapping(stored["codec"], "plan.codec", most=1),
+            method=checked_choice(stored["method"], "plan.method", METHODS),
         )
+
+
+def _level_from_json(stored: Any, where: str, n_dims: int) -> PlannedLevel:
+    parts = checked_list(stored, where, n=3)
+    return PlannedLevel(
+        *(
+            checked_ints(part, f"{where}.{name}", n=n_dims, least=1)
+            for part, name in zip(parts, ("shape", "shard", "factors"), strict=True)
+        )
+    )
+
+
+def _stage_from_json(stored: Any, where: str, n_dims: int) -> Stage:
+    before, first, last, cell, grid = checked_list(stored, where, n=5)
+    return Stage(
+        None if before is None else checked_int(before, f"{where}.input_level"),
+        checked_int(first, f"{where}.first_level"),
+        checked_int(last, f"{where}.last_level"),
+        checked_ints(cell, f"{where}.cell", n=n_dims, least=1),
+        checked_ints(grid, f"{where}.grid", n=n_dims, least=1),
+    )
 
 
 def fill_as_json(value: Any, dtype: np.dtype[Any]) -> Any:

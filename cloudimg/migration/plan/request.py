@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from cloudimg.checked_json import checked_object, checked_optional_text, checked_plain
 from cloudimg.errors import ArgumentError, counted
 from cloudimg.migration.plain_json import to_plain
+from cloudimg.migration.plan.plan import FORMATS, METHODS
 
-METHODS = ("mean", "nearest", "mode")
-FORMATS = (3, 2)
+_FIELDS = (
+    "zarr_format", "chunks", "shards", "levels", "factors", "downsampling", "codec", "name",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +83,25 @@ class WriteRequest:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Restore a request from `to_json`."""
-        return cls(**stored)
+    def from_json(cls, stored: Any) -> Self:
+        """Restore a request from `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If it is not a request that could have been made.
+        """
+        checked_object(stored, "request", optional=_FIELDS)
+        for name in ("chunks", "shards", "factors", "codec"):
+            checked_plain(stored.get(name), f"request.{name}")
+        checked_optional_text(stored.get("downsampling"), "request.downsampling", most=256)
+        checked_optional_text(stored.get("name"), "request.name")
+        invalid = ""
+        try:
+            return cls(**stored)
+        except ArgumentError as exc:
+            invalid = exc.message
+        raise ValueError(f"request: {invalid}")
 
 
 def _positive(value: Any, what: str) -> int:

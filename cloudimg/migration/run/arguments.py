@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
+from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.options import PLAN_OPTIONS
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import AdvanceCallback, print_line
+from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import default_max_bytes
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.result import Migration
@@ -19,13 +22,14 @@ from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.options import URL, StorageOptions
 from cloudimg.settings import parse_bytes
 
-OpenWriteInput = Callable[[str | None], WriteInput]
-"""Opens the image to write, given the name that it gets in the copy."""
+OpenNamed = Callable[[str | None, EarlierSource | None], WriteInput]
+"""Opens the image to write, given the name that it gets in the copy, and the source of an earlier
+migration, to whose files it keeps if it is the same."""
 _UNLIMITED = 2**62
 
 
 def write_to_url(
-    open_write_input: OpenWriteInput,
+    open_write_input: OpenNamed,
     url: URL,
     given: Mapping[str, Any],
     storage_options: StorageOptions | None,
@@ -35,7 +39,7 @@ def write_to_url(
     Parameters
     ----------
     open_write_input : callable
-        Called with the `name` argument.
+        Called with the `name` argument, and with what the URL holds a migration of.
     url : str or path
     given : mapping
         The arguments among `RunKeywords` that the user passed.
@@ -45,7 +49,7 @@ def write_to_url(
     request = make_request(given)
     run_options = make_run_options(given)
     destination = open_destination(url, storage_options)
-    return write(lambda: open_write_input(request.name), destination, request, run_options)
+    return write(partial(open_write_input, request.name), destination, request, run_options)
 
 
 def make_request(given: Mapping[str, Any]) -> WriteRequest:
@@ -79,6 +83,8 @@ def make_run_options(given: Mapping[str, Any]) -> RunOptions:
     return RunOptions(
         max_bytes=memory(given.get("max_mem"), client),
         overwrite=_flag(given.get("overwrite", False), "overwrite"),
+        yes=_flag(given.get("yes", False), "yes"),
+        confirm=_confirm(given.get("confirm")),
         resume=_flag(given.get("resume", True), "resume"),
         client=client,
         progress=progress_callback(given.get("progress", False)),
@@ -103,6 +109,12 @@ def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise ArgumentError(f"{name}={value!r} must be True or False")
     return value
+
+
+def _confirm(value: Any) -> Callable[[Deletion], bool] | None:
+    if value is not None and not callable(value):
+        raise ArgumentError(f"confirm={value!r} must be a callable")
+    return value  # type: ignore[no-any-return]
 
 
 def progress_callback(progress: bool | AdvanceCallback) -> AdvanceCallback | None:

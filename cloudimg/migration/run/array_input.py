@@ -72,7 +72,6 @@ def write_input_of_array(
         boundaries=axes_mapping.boundaries(boundaries),
         facts=facts,
         source=description,
-        fingerprint=lambda: str(description["fingerprint"]),
     )
 
 

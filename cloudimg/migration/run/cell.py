@@ -16,19 +16,25 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.errors.file_report import BadFile
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.encode.downsample import downsample
 from cloudimg.migration.encode.histogram import Histogram, measure
 from cloudimg.migration.encode.shards import encode_chunks, encode_shard
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.lease import LeaseView
-from cloudimg.migration.journal.records import CommitRecord, StoredLevel, StoredObject, write_record
+from cloudimg.migration.journal.lease_view import LeaseView
+from cloudimg.migration.journal.records import CommitRecord, StoredLevel, write_record
+from cloudimg.migration.journal.stored_objects import (
+    IsEqual,
+    StoredObject,
+    create_object,
+    is_same_table,
+)
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
 from cloudimg.migration.run.cell_files import CellFiles
-from cloudimg.migration.run.inputs import Input, LevelInput
+from cloudimg.migration.run.inputs import Input, LevelInput, decode_object
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.settings import settings
 from cloudimg.storage import Data, engine, map_ahead
@@ -127,7 +133,7 @@ def store_cell(
         stage=cell.stage,
         number=cell.number,
         levels=tuple(level.result() for level in levels),
-        sources=files.etags if files is not None else {},
+        files=None if files is None else files.read(),
         histograms=histograms,
         first_channel=first_channel,
         originals=None if originals is None else originals.result(),
@@ -136,9 +142,7 @@ def store_cell(
         filled=() if files is None else files.filled.files(),
         n_missing=0 if files is None else files.filled.n_missing,
     )
-    job.lease.check()
-    write_record(job.destination, record)
-    return record
+    return write_record(job.destination, record, fences=job.lease.fences)
 
 
 class _CopiedFiles(CellFiles):
@@ -166,7 +170,8 @@ class _CopiedFiles(CellFiles):
         ]
         if not rows:
             return None
-        return _start_put(job, part_key(self._cell.number), part_bytes(rows))
+        data = part_bytes(rows)
+        return _start_put(job, part_key(self._cell.number), data, partial(is_same_table, data))
 
 
 def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
@@ -210,10 +215,9 @@ def _store_shard(
     encoded = encode_shard(
         pixels, shard, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
     )
-    if encoded.data is None:
-        return encoded.empty, []
     key = plan.shard_key(cell.image, output.level, output.shard_index)
-    return encoded.empty, [_start_put(job, key, encoded.data)]
+    is_equal = partial(_has_equal_pixels, plan, output.level, encoded.data)
+    return encoded.empty, [_start_put(job, key, encoded.data, is_equal)]
 
 
 def _store_chunks(
@@ -225,28 +229,36 @@ def _store_chunks(
     first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
     empty: list[bool] = []
     objects: list[Future[StoredObject]] = []
-    for index, data in encode_chunks(
+    for index, data, is_empty in encode_chunks(
         pixels, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
     ):
-        empty.append(data is None)
-        if data is not None:
-            position = tuple(a + i for a, i in zip(first, index, strict=True))
-            key = plan.shard_key(cell.image, output.level, position)
-            objects.append(_start_put(job, key, data))
+        empty.append(is_empty)
+        position = tuple(a + i for a, i in zip(first, index, strict=True))
+        key = plan.shard_key(cell.image, output.level, position)
+        is_equal = partial(_has_equal_pixels, plan, output.level, data)
+        objects.append(_start_put(job, key, data, is_equal))
         if len(objects) > _PUTS_AHEAD:
             wait([objects[-_PUTS_AHEAD - 1]])
     return np.packbits(np.array(empty, bool)).tobytes(), objects
 
 
-def _start_put(job: Job, key: str, data: Data) -> Future[StoredObject]:
+def _has_equal_pixels(plan: Plan, level: int, first: Data, second: Data) -> bool:
+    """Whether two shards (in Zarr 2, chunks) hold the same pixels, however they are encoded."""
+    shape = plan.stored_shape(level)
+    try:
+        bits = [
+            decode_object(plan, level, bytes(data), shape).reshape(-1).view(np.uint8)
+            for data in (first, second)
+        ]
+    except CorruptFileError:
+        return False
+    return np.array_equal(bits[0], bits[1])
+
+
+def _start_put(job: Job, key: str, data: Data, is_equal: IsEqual) -> Future[StoredObject]:
     """Start to store an object in a fetching thread, while encoding continues."""
-    return engine().fetch(partial(_put, job, key, data))
-
-
-def _put(job: Job, key: str, data: Data) -> StoredObject:
-    job.lease.check()
-    job.destination.put(key, data)
-    return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+    put = partial(create_object, fences=job.lease.fences, is_equal=is_equal)
+    return engine().fetch(partial(put, job.destination, key, data))
 
 
 def _map_in_decode_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from cloudimg.discovery.file_versions import file_version
 from cloudimg.errors.file_report import BadFile
 from cloudimg.errors.notes import Note
+from cloudimg.migration.journal.files_read import FilesRead
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.filled_in_cell import FilledInCell
-from cloudimg.migration.run.inputs import Input, redacted_source_key
+from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.noted_files import NotedFiles
 from cloudimg.reading.header_cache import OpenFile
 
 
 class CellFiles:
-    """ETags of the files that a cell reads, remarks about them, and those that are bad.
+    """Versions of the files that a cell reads, remarks about them, and those that are bad.
 
     Parameters
     ----------
@@ -22,8 +26,8 @@ class CellFiles:
     """
 
     def __init__(self, source: Input | None, cell: Cell) -> None:
-        self.etags: dict[str, str | None] = {}
-        """ETags by key, as commit records have them."""
+        self.versions: dict[int, int] = {}
+        """Versions by position in C order of the grid, as commit records have them."""
         self.noted = NotedFiles(source, cell)
         self.filled = FilledInCell(self.noted)
 
@@ -31,12 +35,32 @@ class CellFiles:
         """Add a file that was opened. Called from many threads."""
         if self.noted.input is None:
             return
-        self.etags[redacted_source_key(self.noted.input.source, index)] = opened.etag
+        self._add_version(index, file_version(opened.etag, opened.size_bytes))
         self.noted.on_open(index, opened)
 
-    def on_bad(self, index: tuple[int, ...], file: BadFile) -> None:
-        """Add a file that is missing or bad."""
+    def on_bad(self, index: tuple[int, ...], file: BadFile, version: int) -> None:
+        """Add a file that is missing or bad, with its version if it could not be opened."""
+        if version:
+            self._add_version(index, version)
         self.filled.on_bad(index, file)
+
+    def _add_version(self, index: tuple[int, ...], version: int) -> None:
+        assert self.noted.input is not None
+        shape = self.noted.input.source.files.grid_shape
+        self.versions[int(np.ravel_multi_index(index, shape)) if index else 0] = version
+
+    def key(self, place: int) -> str:
+        """Key of the file at a position in C order of the grid, without secrets."""
+        assert self.noted.input is not None
+        source = self.noted.input.source
+        shape = source.files.grid_shape
+        index = tuple(int(i) for i in np.unravel_index(place, shape)) if shape else ()
+        location = source.reader.store.location
+        return location.display(location.key_of(source.files.keys(index)))
+
+    def read(self) -> FilesRead | None:
+        """The files that were read; None if there are none."""
+        return FilesRead.of(self.versions) if self.versions else None
 
     def refuse(self) -> None:
         """Refuse files that differ from the first one, or from which no image was chosen.

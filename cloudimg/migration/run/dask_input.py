@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.distributed.on_worker import busy
+from cloudimg.distributed.parcel import Parcel
 from cloudimg.distributed.run import drain, scheduler_loss_as_error
 from cloudimg.distributed.workers import Workers
 from cloudimg.errors import ArgumentError
@@ -116,22 +117,23 @@ def _tasks(source: DaskInput, job: Job, numbers: Iterable[int]) -> list[Any]:
     from dask.delayed import delayed
 
     tasks = []
+    parcel = Parcel((job, source.axes_mapping))
     for number in numbers:
         lazy = source.block(job.plan.cell(0, number))
         (block,) = lazy.to_delayed().ravel()
         declared = (lazy.shape, source.array.dtype)
-        tasks.append(delayed(_store, pure=False)(block, declared, source.axes_mapping, job, number))
+        tasks.append(delayed(_store, pure=False)(block, declared, parcel, number))
     return tasks
 
 
 def _store(
     block: Array,
     declared: tuple[tuple[int, ...], np.dtype[Any]],
-    axes_mapping: AxesMapping,
-    job: Job,
+    parcel: Parcel[tuple[Job, AxesMapping]],
     number: int,
 ) -> CommitRecord:
     """Store a computed cell, whose array declares a shape and a dtype for it."""
+    job, axes_mapping = parcel.open()
     with busy(job.lease.owner):
         cell = job.plan.cell(0, number)
         pixels = axes_mapping.from_source_pixels(_checked_block(block, *declared))

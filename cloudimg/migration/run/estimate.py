@@ -35,7 +35,7 @@ class Estimate:
     cells: int
     """Number of cells (units of work)."""
     objects: int
-    """Number of shards (in Zarr 2, chunks), at most: empty ones are not stored."""
+    """Number of shards (in Zarr 2, chunks)."""
     metadata_objects: int
     """Number of metadata objects, such as ``zarr.json``."""
     journal_objects: int

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cloudimg.errors.file_report import KINDS, N_EXAMPLES, BadFile, FileCounts, FileReport
+from cloudimg.errors import file_report
+from cloudimg.errors.file_report import KINDS, BadFile, FileCounts, FileReport
 from cloudimg.errors.notes import Note
 
 MOST_LISTED = 1000
-"""Files of each kind that are listed; further ones are only counted."""
+"""Missing files of a cell, and files of each kind of a copy, that are listed; further ones are only
+counted."""
+_FILLED = "filled-"
+"""What the kinds of notes on filled files begin with."""
 
 
 class FilledFiles:
     """Sums up the files that cells filled. Cells can be added in any order.
 
     A bad file that several cells read is counted once. Takes memory for the digest of each bad
-    file, and for the first `MOST_LISTED` files of each kind.
+    file, and for the files that a report lists.
     """
 
     def __init__(self) -> None:
@@ -39,7 +43,7 @@ class FilledFiles:
             known = first.get(file.url)
             if known is None or known[:2] > (cell, position):
                 first[file.url] = (cell, position, file)
-            if len(first) > 2 * MOST_LISTED:
+            if len(first) > 2 * file_report.MOST_LISTED:
                 self._first[file.kind] = _smallest(first)
 
     def __bool__(self) -> bool:
@@ -47,7 +51,7 @@ class FilledFiles:
 
     def listed(self) -> tuple[BadFile, ...]:
         """The files by kind, in the order of the cells; at most `MOST_LISTED` of each kind."""
-        return tuple(file for kind in KINDS for file in self._of_kind(kind))
+        return tuple(file for kind in KINDS for file in self._of_kind(kind)[:MOST_LISTED])
 
     def _of_kind(self, kind: str) -> list[BadFile]:
         return [file for _, _, file in _smallest(self._first.get(kind, {})).values()]
@@ -61,7 +65,7 @@ class FilledFiles:
                 text = files[0].text or "there is no such file"
                 text += "; pixels of such files are the fill value"
                 urls = [file.url for file in files]
-                notes.append(Note(text, kind=f"filled-{kind}", n_files=n_files, urls=urls))
+                notes.append(Note(text, kind=f"{_FILLED}{kind}", n_files=n_files, urls=urls))
         return tuple(notes)
 
     def report(self, of_source: dict[str, Any]) -> FileReport:
@@ -74,7 +78,7 @@ class FilledFiles:
         """
         counts = FileCounts()
         for kind in KINDS:
-            counts.add_many(kind, self._n[kind], self._of_kind(kind)[:N_EXAMPLES])
+            counts.add_many(kind, self._n[kind], self._of_kind(kind))
         return FileReport(
             n_files=of_source.get("n_files", 0),
             n_excluded=of_source.get("n_excluded", 0),
@@ -87,4 +91,19 @@ def _smallest(
 ) -> dict[str, tuple[int, int, BadFile]]:
     """The files of the first cells."""
     ordered = sorted(first.items(), key=lambda item: item[1][:2])
-    return dict(ordered[:MOST_LISTED])
+    return dict(ordered[: file_report.MOST_LISTED])
+
+
+def report_of_notes(notes: Iterable[str], of_source: dict[str, Any]) -> FileReport:
+    """The report on the files of a finished copy, from its notes; see `FilledFiles.report`."""
+    counts = FileCounts()
+    by_kind = {note.kind: note for note in notes if isinstance(note, Note)}
+    for kind in KINDS:
+        note = by_kind.get(f"{_FILLED}{kind}")
+        if note is not None:
+            counts.add_many(kind, note.n_files, (BadFile(url, kind, "") for url in note.urls))
+    return FileReport(
+        n_files=of_source.get("n_files", 0),
+        n_excluded=of_source.get("n_excluded", 0),
+        kinds=counts.kinds(),
+    )

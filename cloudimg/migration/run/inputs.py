@@ -27,7 +27,7 @@ from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.reading.file_task import allocate
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
-from cloudimg.storage import engine, map_ahead, redact
+from cloudimg.storage import engine, map_ahead
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
@@ -41,8 +41,11 @@ class FileObserver(Protocol):
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
         """Called with each file that was opened, and its index in the grid."""
 
-    def on_bad(self, index: tuple[int, ...], file: BadFile) -> None:
-        """Called with each file that is missing or bad, and its index in the grid."""
+    def on_bad(self, index: tuple[int, ...], file: BadFile, version: int) -> None:
+        """Called with each file that is missing or bad, its index in the grid, and its version.
+
+        The version is 0 if the file was opened, too.
+        """
 
 
 class Input(Protocol):
@@ -71,16 +74,6 @@ class ImageInput:
         else:
             pixels = self.source.read(of_source, files.on_open, files.on_bad)
         return self.axes_mapping.from_source_pixels(pixels)
-
-
-def redacted_source_key(source: Source, index: tuple[int, ...]) -> str:
-    """Key of the file at an index of the grid, without secrets such as the query of a signed URL.
-
-    Commit records hold these keys.
-    """
-    location = source.reader.store.location
-    scheme = f"{location.protocol}://"  # with a scheme, a password can be distinguished from a path
-    return redact(scheme + location.key_of(source.files.keys(index))).removeprefix(scheme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +124,7 @@ class LevelInput:
         """Pixels of one stored object; None if it is empty and therefore not stored."""
         key = self.plan.shard_key(image, self.level, index)
         try:
-            data = self.destination.get(key)
+            data = self.destination.get_checked(key)
         except NotFoundError:
             if self._is_empty(image, index, key):
                 return None

@@ -12,6 +12,8 @@ from cloudimg.opening.further_images import further_images_in, has_further_image
 from cloudimg.reading.agreement import differing_files
 from cloudimg.reading.file_facts import facts_of
 from cloudimg.reading.header_cache import OpenFile
+from cloudimg.reading.headers import HEAD_BYTES
+from cloudimg.reading.transit import BY_RANGES
 from cloudimg.tiff import FileImage
 
 
@@ -48,6 +50,20 @@ class NotedFiles:
         region = self.input.source.layout.region_of(index)
         return all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True))
 
+    def _has_all_of(self, index: tuple[int, ...]) -> bool:
+        """Whether all pixels of the file at an index of the grid lie in the cell."""
+        assert self.input is not None
+        region = self.input.source.layout.region_of(index)
+        return all(
+            a.start <= b.start and b.stop <= a.stop
+            for a, b in zip(self._region, region, strict=True)
+        )
+
+    def is_first_page(self, index: tuple[int, ...]) -> bool:
+        """Whether the file at an index of the grid has no page at an earlier index."""
+        assert self.input is not None
+        return self.input.source.files.is_first_page(index)
+
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
         """Keep the remarks about a file. Called from many threads."""
         if self.input is None or not self.input.source.files.is_first_page(index):
@@ -55,11 +71,25 @@ class NotedFiles:
         images = opened.parsed.images
         if not self.input.series_is_chosen and has_further_images(images):
             self._further[index] = opened.url, images
-        remarks = (*opened.parsed.remarks, *self._compare(self.input, index, opened))
+        remarks = (
+            *opened.parsed.remarks,
+            *self._compare(self.input, index, opened),
+            *self._unchecked(self.input, index, opened),
+        )
         if not remarks:
             return
         if self.has_first_pixel(index):
             self._remarks[index] = opened.url, remarks
+
+    def _unchecked(
+        self, source: ImageInput, index: tuple[int, ...], opened: OpenFile
+    ) -> tuple[Remark, ...]:
+        """Tell of bytes that were not checked in transit, by this cell or by others."""
+        if not source.source.reader.headers.transit.is_on:
+            return ()
+        is_split = opened.size_bytes > HEAD_BYTES and not self._has_all_of(index)
+        remark = BY_RANGES if opened.arrival.is_checked and is_split else opened.arrival.remark
+        return () if remark is None else (remark,)
 
     def _compare(
         self, source: ImageInput, index: tuple[int, ...], opened: OpenFile

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudimg.distributed.run import Client
+from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.progress import AdvanceCallback
 
 
@@ -16,6 +18,10 @@ class RunOptions:
     """Memory for cells in bytes; on a cluster, of each worker."""
     overwrite: bool
     """Whether to delete other contents of the destination."""
+    yes: bool
+    """Whether to do so although a process may still be deleting there, and without asking."""
+    confirm: Callable[[Deletion], bool] | None
+    """Asked before other contents are deleted."""
     resume: bool
     """Whether to continue an unfinished migration."""
     client: Client | None

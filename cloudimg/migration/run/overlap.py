@@ -101,6 +101,8 @@ def graph_mentions(array: Any, folder: str) -> bool:
                 text = str(visited)
                 texts = (text, str(here / text)) if len(text) < _LONGEST_PATH else (text,)
                 self.has_match |= any(folder in each for each in texts)
+            elif isinstance(visited, bytes):  # sources of ours travel pickled
+                self.has_match |= folder.encode() in visited
             return None
 
         def reducer_override(self, visited: Any) -> Any:

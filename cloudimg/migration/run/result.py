@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from dask.utils import format_bytes
 
 from cloudimg.errors import counted
+from cloudimg.errors.file_report import FileReport
+from cloudimg.migration.metadata.edits import Edit, lines_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +30,16 @@ class Migration:
     notes: tuple[str, ...] = ()
     """What the source contains that the copy does not, and what was noticed about the source's
     files: a `cloudimg.Note` for each kind."""
+    report: FileReport | None = None
+    """Source files that were missing or bad, whose pixels are the fill value. If the copy was
+    complete before, it has only a few of them; `verify` lists them."""
     only_metadata: bool = False
     """Whether all cells were finished before, and this run only wrote the metadata."""
+    edits: tuple[Edit, ...] = ()
+    """What others edited or added, as far as it was noticed, and was kept: the first thousand.
+    `verify` finds all of it."""
+    n_edits: int = 0
+    """Number of these edits."""
 
     def __str__(self) -> str:
         if self.only_metadata:
@@ -46,4 +56,5 @@ class Migration:
                 f" {counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) in"
                 f" {self.seconds:.1f} s"
             )
-        return "\n".join([summary, *(f"note: {note}" for note in self.notes)])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([summary, *lines_of(self.edits, self.n_edits), *notes])

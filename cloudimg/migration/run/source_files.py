@@ -1,17 +1,20 @@
-"""What identifies the files of a source, as they were when it was opened and as they are now."""
+"""What identifies the files of a source, and how they form its image."""
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.earlier_listing import shown_name
+from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
-from cloudimg.opening.open_files import Opened, list_sources, open_sources
-from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.migration.plain_json import to_plain
+from cloudimg.opening.open_files import Opened
+from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
 from cloudimg.reading.source import make_token
 from cloudimg.storage import redact, unsigned
 
@@ -30,29 +33,11 @@ def stored_nbytes(opened: Opened) -> int | None:
     return opened.inspection.headers[0].size_bytes if opened.n_files == 1 else None
 
 
-def file_table(grid: FileGrid, pages: npt.NDArray[np.int64] | None) -> FileTable:
+def file_table(
+    grid: FileGrid, pages: npt.NDArray[np.int64] | None, facts: FactColumns | None = None
+) -> FileTable:
     """The table of the files in a grid, with their pages if they are a multi-file dataset."""
-    return FileTable.of(grid, _shown_name, pages)
-
-
-def file_table_now(urls: URLs, arguments: OpenArguments) -> FileTable:
-    """Return the table of the files that opening a source would use now.
-
-    Raises
-    ------
-    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
-    """
-    if isinstance(urls, str | os.PathLike):
-        listed = list_sources(urls, arguments)
-        if listed.fields:
-            return file_table(listed, None)
-    opened = open_sources(urls, arguments)
-    return file_table(opened.grid, opened.sources[0].files.pages)
-
-
-def _shown_name(name: str) -> str:
-    """The URL of a file without credentials or signature."""
-    return redact(unsigned(name))
+    return FileTable.of(grid, shown_name, pages, facts)
 
 
 def fingerprint_of(opened: Opened) -> str:
@@ -74,11 +59,18 @@ def fingerprint_of(opened: Opened) -> str:
     )
 
 
-def fingerprint_now(opened: Opened, urls: URLs, arguments: OpenArguments, before: str) -> str:
-    """The fingerprint of an image's files as they are now; `before` is that from opening it."""
-    # If listings include versions and are equal, the files are equal: none needs to be opened.
-    if opened.grid.fields and opened.grid.has_versions:
-        now = list_sources(urls, arguments)
-        if now.has_versions and now.digest == opened.grid.digest:
-            return before
-    return fingerprint_of(open_sources(urls, arguments))
+def arrangement_of(opened: Opened) -> str:
+    """Digest of how files form the image, whatever their versions: which pixels are whose."""
+    source = opened.sources[0]
+    context = source.reader.headers.context
+    return make_token(
+        (context.series, context.ignore_siblings, context.palette),
+        source.layout,
+        repr(source.fill_value),
+    )
+
+
+def recorded_options(arguments: OpenArguments) -> dict[str, Any]:
+    """The arguments that determine which pixels an image has, as a plan records them."""
+    options = {name: to_plain(arguments.value(name)) for name in PIXEL_OPTIONS}
+    return options | {"axes": to_plain(arguments.axes or None)}  # {} and None are equal

@@ -7,37 +7,39 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from cloudimg.discovery.table import changes_between
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
-from cloudimg.errors import BadFilesError, ChangedError, CloudimgError, counted
-from cloudimg.errors.file_report import OTHER_THAN_FIRST
-from cloudimg.migration.journal.clearing import leftovers
+from cloudimg.errors import CloudimgError, ClusterError
+from cloudimg.errors.notes import Note
+from cloudimg.migration.journal.clearing import remove_leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import END_MARK, Inventory
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.records import CommitRecord
-from cloudimg.migration.journal.sealing import put_sealed
+from cloudimg.migration.journal.sealing import create_sealed
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import Counter
 from cloudimg.migration.run.cell import BadCell, Job, run_cell
 from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
+from cloudimg.migration.run.end_check import hold_against_listing
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.options import RunOptions
+from cloudimg.migration.run.refused_files import cells_with_bad_files, odd_first_file, report_of
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.source_check import SourceCheck
+from cloudimg.migration.run.source_rows import SeenVersions
 from cloudimg.migration.run.unfinished import unfinished_cells
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.storage import engine, map_ahead
 
 _PUTS_AHEAD = 64
 """Metadata objects that are being stored at once."""
-
-_SHOWN = 2
-"""Bad files of each kind in the text of an error; its report names more."""
 
 Report = Callable[[CommitRecord | BadCell], None]
 """Called with the commit record of every cell that is done, and with each cell that has bad files.
@@ -58,6 +60,8 @@ class MigrationRun:
         What earlier runs stored; None if this is the first run.
     plan_put : Future
         Done once the plan is stored. Nothing else is stored before.
+    before : MigrationRun, optional
+        The run of the same call that this one continues because files were replaced.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class MigrationRun:
         lease: Lease,
         inventory: Inventory | None,
         plan_put: Future[None],
+        before: MigrationRun | None = None,
     ) -> None:
         self._pixels = write_input.pixels
         self._destination = destination
@@ -79,12 +84,18 @@ class MigrationRun:
         self._lease = lease
         self._inventory = inventory
         self._plan_put = plan_put
-        self._source_check = SourceCheck(write_input.fingerprint, state.source["fingerprint"])
-        self._write_input = write_input
-        self._committed = CommittedCells(state.plan)
-        self._n_objects = 0
-        self._n_bytes = 0
+        self._rows = write_input.rows
+        seen = None if self._rows is None else SeenVersions(self._rows)
+        changes = write_input.changes
+        newer = changes.newer_files() if changes is not None and changes.n_added else None
+        self._source_check = SourceCheck(self._rows, seen, newer)
+        self._committed = CommittedCells(state.plan, seen)
+        self._n_done_before: int | None = None if before is None else before._n_done_before
+        self._n_objects: int = 0 if before is None else before._n_objects
+        self._n_bytes: int = 0 if before is None else before._n_bytes
+        self._has_repeated: bool = before is not None and before._has_repeated
         self._n_bad_cells = 0
+        self._edits = Edits()
         # Of a Dask array, workers get the pixels, not the array.
         source = None if isinstance(self._pixels, DaskInput) else self._pixels
         self._job = Job(state.plan, source, destination, lease.view(), state.id)
@@ -103,29 +114,38 @@ class MigrationRun:
             If reading or writing fails; finished cells stay finished.
         """
         if self._inventory is not None:
-            for path in leftovers(self._destination):
-                path.unlink(missing_ok=True)
+            remove_leftovers(self._destination)
         unfinished = unfinished_cells(
-            self._destination, self._state, self._inventory, self._lease, self._committed
+            self._destination,
+            self._state,
+            self._inventory,
+            self._lease,
+            self._committed,
+            self._rows,
         )
         n_left = sum(map(len, unfinished))
         n_before = self._plan.total_cells - n_left
+        if self._n_done_before is None:
+            self._n_done_before = n_before
         counter = self._counter(unfinished, n_before)
         with self._source_check:
             for stage, numbers in enumerate(unfinished):
                 self._run_stage(stage, numbers, counter)
             self._plan_put.result()
             facts = self._state.facts.with_notes(self._committed.all_notes())
-            self._finish(facts)
+            notes = self._finish(facts)
         return Migration(
             url=self._destination.url,
             n_cells=self._plan.total_cells,
-            n_done_before=n_before,
+            n_done_before=self._n_done_before,
             n_objects=self._n_objects,
             n_bytes=self._n_bytes,
             seconds=time.monotonic() - started,
-            notes=facts.all_notes,
+            notes=(*facts.all_notes, *notes),
+            report=report_of(self._committed.filled, self._state),
             only_metadata=n_left == 0,
+            edits=tuple(self._edits.first),
+            n_edits=self._edits.n,
         )
 
     def _counter(self, unfinished: list[list[int]], n_before: int) -> Counter:
@@ -164,44 +184,10 @@ class MigrationRun:
             self._run_on_workers(client, stage, numbers, report)
         if self._n_bad_cells:
             self._plan_put.result()
-            raise self._bad_files()
-        self._require_records(stage)
-
-    def _bad_files(self) -> BadFilesError:
-        """The error for cells that were not stored because of bad files."""
-        report = self._committed.filled.report(self._state.source.get("files", {}))
-        bad = [each for each in report.kinds if each.kind != "missing"]
-        shown = "; ".join(str(file) for each in bad for file in each.examples[:_SHOWN])
-        n_cells = self._plan.n_cells(0)
-        cells = counted(self._n_bad_cells, f"of {n_cells} cells was", f"of {n_cells} cells were")
-        error = BadFilesError(
-            f"{self._destination.url} is incomplete: {cells} not copied because of bad files, all"
-            f" others are done: {report.summary}, such as {shown}. Mend or replace the files and"
-            ' run the same migration again to continue it, or pass bad="fill" to copy the fill'
-            " value in their place",
-            url=self._destination.url,
-        )
-        error.report = report
-        return error
-
-    def _refuse_odd_first(self) -> None:
-        """Refuse a copy in which most files were filled because the first one is the odd one.
-
-        Raises
-        ------
-        BadFilesError
-        """
-        report = self._committed.filled.report(self._state.source.get("files", {}))
-        n_other = sum(each.n_files for each in report.kinds if each.kind in OTHER_THAN_FIRST)
-        if report.n_files and 2 * n_other > report.n_files:
-            error = BadFilesError(
-                f"{n_other} of {report.n_files} files have other axes, another shape or another"
-                f" dtype than the first one: {self._destination.url} would consist of fill values."
-                " Leave the first file out with exclude=, and start over with overwrite=True",
-                url=self._destination.url,
+            raise cells_with_bad_files(
+                self._n_bad_cells, self._committed.filled, self._state, self._destination.url
             )
-            error.report = report
-            raise error
+        self._require_records(stage)
 
     def _run_here(self, stage: int, numbers: list[int], report: Report) -> None:
         """Do cells in this process."""
@@ -227,19 +213,24 @@ class MigrationRun:
     ) -> None:
         """Do cells on a Dask cluster."""
         self._plan_put.result()
-        if stage == 0 and isinstance(self._pixels, DaskInput):
-            run_batches_on_cluster(
-                client_of(client), self._pixels, self._job, numbers, report=report
+        cluster = client_of(client)
+        try:
+            if stage == 0 and isinstance(self._pixels, DaskInput):
+                run_batches_on_cluster(cluster, self._pixels, self._job, numbers, report=report)
+                return
+            run_on_cluster(
+                cluster,
+                partial(run_cell, self._job, stage),
+                numbers,
+                max_bytes=self._options.max_bytes,
+                piece_bytes=cell_bytes(self._plan),
+                report=report,
             )
-            return
-        run_on_cluster(
-            client_of(client),
-            partial(run_cell, self._job, stage),
-            numbers,
-            max_bytes=self._options.max_bytes,
-            piece_bytes=cell_bytes(self._plan),
-            report=report,
-        )
+        except BaseException as exc:
+            is_lost = isinstance(exc, ClusterError) or cluster.status != "running"
+            if is_lost or not isinstance(exc, Exception):
+                self._lease.abandon()  # its workers may still store something
+            raise
 
     def _require_records(self, stage: int) -> None:
         """Check that each cell has a commit record: without one, pixels would be missing.
@@ -256,43 +247,51 @@ class MigrationRun:
                 " to continue it"
             )
 
-    def _finish(self, facts: ImageFacts) -> None:
+    def _finish(self, facts: ImageFacts) -> tuple[Note, ...]:
         """Write the metadata, the root's last: readers look for it first.
+
+        Returns
+        -------
+        tuple of Note
+            Source files that came or went meanwhile.
 
         Raises
         ------
         ChangedError
             If the source changed while it was read.
+        CellsToRepeatError
+            If objects of the copy were replaced meanwhile.
         """
-        self._refuse_odd_first()
+        odd = odd_first_file(self._committed.filled, self._state, self._destination.url)
+        if odd is not None:
+            raise odd
         self._source_check.start()
         found = documents(self._plan, facts, self._committed.contrast.limits())
         *others, root = found
 
-        def put(document: tuple[str, bytes]) -> None:
-            self._lease.check()
-            self._destination.put(*document)
-
-        for _ in map_ahead(
-            lambda document: engine().fetch(partial(put, document)), others, n_ahead=_PUTS_AHEAD
-        ):
-            pass
-        if not self._source_check.is_unchanged():
-            raise ChangedError(
-                f"source files changed while they were being migrated{self._changes()}:"
-                f" {self._destination.url} is incomplete. Stop whatever writes to the source, then"
-                " start over with overwrite=True",
-                url=self._destination.url,
-            )
-        put(root)
-        self._lease.check()
+        fences = self._lease.fences
+        is_first = self._inventory is None
+        store = partial(
+            store_document, self._destination, edits=self._edits, fences=fences, is_first=is_first
+        )
+        stored = map_ahead(
+            lambda document: engine().fetch(partial(store, document)), others, n_ahead=_PUTS_AHEAD
+        )
+        self._hold_against_listing(list(stored))
+        notes = self._source_check.notes()
+        store(root)
         digest = self._committed.records_digest
         end_mark = digest.end_mark(self._state.id, found, facts.source_notes)
-        put_sealed(self._destination, END_MARK, end_mark.to_json())
+        create_sealed(self._destination, END_MARK, end_mark.to_json(), fences=fences)
+        return notes
 
-    def _changes(self) -> str:
-        """Which files changed since they were opened."""
-        before, now = self._write_input.files, self._write_input.files_now
-        if before is None or now is None:
-            return ""
-        return f" ({changes_between(before(), now())})"
+    def _hold_against_listing(self, stored: list[StoredObject]) -> None:
+        is_last, self._has_repeated = self._has_repeated, True
+        hold_against_listing(
+            self._destination,
+            self._state,
+            self._committed.records_digest,
+            stored,
+            is_last=is_last,
+        )
+        self._has_repeated = is_last

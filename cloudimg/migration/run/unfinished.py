@@ -11,11 +11,18 @@ from cloudimg.migration.journal.clearing import delete_all
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import Inventory
 from cloudimg.migration.journal.lease import Lease
-from cloudimg.migration.journal.records import CommitRecord, read_records, record_key
+from cloudimg.migration.journal.records import (
+    CommitRecord,
+    lists_own_objects,
+    read_records,
+    record_key,
+)
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.run.changed_cells import forget_cells, forget_documents, held_against
 from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.source_rows import SourceRows
 
 
 def unfinished_cells(
@@ -24,10 +31,12 @@ def unfinished_cells(
     inventory: Inventory | None,
     lease: Lease,
     committed: CommittedCells,
+    source: SourceRows | None,
 ) -> list[list[int]]:
     """Numbers of the cells that are left to do, by stage.
 
-    Objects of other migrations that are found on the way are deleted.
+    Objects of other migrations that are found on the way are deleted, and so are the commit
+    records of cells that have read files which were replaced since.
 
     Parameters
     ----------
@@ -38,6 +47,12 @@ def unfinished_cells(
     lease : Lease
     committed : CommittedCells
         The finished cells are added to it.
+    source : SourceRows, optional
+        The files of the source as they were opened; None if there are none.
+
+    Raises
+    ------
+    StorageError, LeaseError
     """
     plan = state.plan
     unfinished: list[list[int]] = []
@@ -46,9 +61,12 @@ def unfinished_cells(
         if trusted is None:
             unfinished.append(list(range(plan.n_cells(stage))))
             continue
-        numbers, foreign = _check_stage(destination, state, trusted, stage, committed)
+        numbers, foreign = _check_stage(
+            destination, state, trusted, stage, committed, lease, None if stage else source
+        )
         unfinished.append(numbers)
         if foreign:
+            forget_documents(destination, state, trusted, lease)
             _delete_foreign(destination, plan, trusted, lease, foreign)
             # Cells of later stages may have been made from foreign objects.
             trusted = None
@@ -61,19 +79,32 @@ def _check_stage(
     inventory: Inventory,
     stage: int,
     committed: CommittedCells,
+    lease: Lease,
+    source: SourceRows | None,
 ) -> tuple[list[int], list[CommitRecord]]:
     """Cells of a stage that are left to do, and commit records that belong to another plan."""
     is_finished = inventory.recorded_cells(stage)
     foreign: list[CommitRecord] = []
     recorded = (int(number) for number in np.flatnonzero(is_finished))
-    for number, record in read_records(destination, stage, recorded):
+    changed: set[int] = set()
+    records = read_records(destination, stage, recorded)
+    for number, record, is_changed in held_against(records, source):
         if record is not None and record.plan_id != state.id:
-            foreign.append(replace(record, sources={}, histograms=()))
+            foreign.append(replace(record, files=None, sources=None, histograms=()))
             is_finished[number] = False
-        elif record is None or not all(map(inventory.has, record.objects())):
+        elif record is None or not (
+            lists_own_objects(record, state.plan, lists_all=state.is_current)
+            and all(map(inventory.has, record.objects()))
+        ):
             is_finished[number] = False
+        elif is_changed:
+            is_finished[number] = False
+            changed.add(number)
         else:
             committed.add(record)
+    if changed:
+        forget_documents(destination, state, inventory, lease)
+        forget_cells(destination, state.plan, inventory, lease, changed)
     return [int(number) for number in np.flatnonzero(~is_finished)], foreign
 
 

@@ -13,34 +13,40 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+import warnings
 from functools import partial
 
-from cloudimg.errors import CorruptFileError, StorageError
-from cloudimg.migration.journal.clearing import leftovers
+from cloudimg.errors import CloudimgWarning
+from cloudimg.errors.notes import MARK
+from cloudimg.migration.journal.acquiring import acquire
+from cloudimg.migration.journal.clearing import remove_leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import Inventory
-from cloudimg.migration.journal.lease import Lease, acquire
 from cloudimg.migration.journal.resuming import refuse_foreign
 from cloudimg.migration.journal.state import (
-    PLAN,
     DestinationContents,
-    State,
     inspect_destination,
+    is_of_other_format,
 )
+from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.migration.progress import Advance, AdvanceCallback
+from cloudimg.migration.progress import notify_of
+from cloudimg.migration.run.earlier_source import EarlierSource
+from cloudimg.migration.run.filled_files import report_of_notes
+from cloudimg.migration.run.finished import edits_of_finished
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
-from cloudimg.migration.run.planning import resume_or_plan
+from cloudimg.migration.run.planning import OpenWriteInput, Planned, resume_or_plan
 from cloudimg.migration.run.result import Migration
-from cloudimg.migration.run.stages import MigrationRun
+from cloudimg.migration.run.rounds import Rounds
 from cloudimg.migration.run.write_input import WriteInput
+
+_OF_USER = 5
+"""Frames between a warning and the call of the user."""
 
 
 def write(
-    open_write_input: Callable[[], WriteInput],
+    open_write_input: OpenWriteInput,
     destination: Destination,
     request: WriteRequest,
     options: RunOptions,
@@ -63,47 +69,42 @@ def write(
         source.
     LeaseError
         If another migration is writing to the destination.
+    DamagedCopyError
+        If a finished copy lacks objects, or has others among its own.
     CloudimgError
         If reading or writing fails; finished cells stay finished.
     """
     started = time.monotonic()
     threading.Thread(target=_import_libraries, name="cloudimg-import", daemon=True).start()
-    notify = partial(_notify, options.progress)
+    notify = partial(notify_of, options.progress)
     contents = _inspect(destination, options)
     with acquire(destination, notify=notify, is_unheld=contents.is_empty) as lease:
-        try:
-            if not contents.is_empty or lease.number > 1:
-                contents = _inspect(destination, options)  # again, as sole writer
-            write_input = open_write_input()
+        destination = lease.guarded()
+        if not lease.fences:
+            _tell_of_no_fence(destination, options)
+        if not contents.is_empty or lease.number > 1:
+            contents = _inspect(destination, options)  # again, as sole writer
+
+        def open_checked(earlier: EarlierSource | None) -> WriteInput:
+            write_input = open_write_input(earlier)
             refuse_overlap(write_input, destination)
             if options.overwrite and contents.has_objects:
                 refuse_to_delete_source(write_input, destination)
-            state, is_continued, plan_put = resume_or_plan(
-                contents, write_input, destination, request, options
-            )
-        except BaseException:
-            _forget_lease_without_plan(destination, lease)
-            raise
-        try:
-            inventory = Inventory(destination, state.plan) if is_continued else None
-            if inventory is not None and _is_complete(destination, state, inventory):
-                return _nothing_to_do(destination, state, time.monotonic() - started)
-            for note in state.facts.all_notes:
-                notify(f"note: {note}")
-            run = MigrationRun(
-                write_input=write_input,
-                destination=destination,
-                state=state,
-                options=options,
-                lease=lease,
-                inventory=inventory,
-                plan_put=plan_put,
-            )
-            return run.run(started)
-        except BaseException:
-            if _has_failed(plan_put, lease):
-                _forget_lease_without_plan(destination, lease)
-            raise
+            return write_input
+
+        planned = resume_or_plan(contents, open_checked, destination, request, options, lease)
+        state = planned.state
+        inventory = Inventory(destination, state.plan) if planned.is_continued else None
+        if inventory is not None and state.end_mark is not None:
+            edits = edits_of_finished(destination, state, state.end_mark, inventory)
+            remove_leftovers(destination)
+            return _nothing_to_do(destination, planned, edits, time.monotonic() - started)
+        if not state.is_current:
+            raise is_of_other_format(destination, state.format)
+        for note in state.facts.all_notes:
+            notify(f"{MARK}{note}")
+        rounds = Rounds(destination, options, lease, open_checked)
+        return rounds.run(planned, inventory, started)
 
 
 def _import_libraries() -> None:
@@ -114,13 +115,6 @@ def _import_libraries() -> None:
     import pyarrow.parquet  # noqa: F401
 
 
-def _notify(progress: AdvanceCallback | None, note: str) -> None:
-    if progress is not None:
-        progress(
-            Advance(what="", n_done=0, n_cells=0, n_bytes=0, bytes_left=0, elapsed_s=0.0, note=note)
-        )
-
-
 def _inspect(destination: Destination, options: RunOptions) -> DestinationContents:
     contents = inspect_destination(destination, overwrite=options.overwrite)
     if not options.overwrite:
@@ -128,14 +122,22 @@ def _inspect(destination: Destination, options: RunOptions) -> DestinationConten
     return contents
 
 
-def _is_complete(destination: Destination, state: State, inventory: Inventory) -> bool:
-    """Whether all objects of a finished migration still exist, by name and size."""
-    if state.end_mark is None or state.end_mark.objects_digest != inventory.objects_digest:
-        return False
-    return not leftovers(destination)
+def _tell_of_no_fence(destination: Destination, options: RunOptions) -> None:
+    text = (
+        f"the store of {destination.url} does not refuse to create an object that exists (it"
+        " ignores the condition, or does not know it): only the lease there, which is read back"
+        " every few seconds, keeps two migrations apart. Let no other process write to it"
+    )
+    if options.progress is None:
+        warnings.warn(text, CloudimgWarning, stacklevel=_OF_USER)
+    else:
+        notify_of(options.progress, text)
 
 
-def _nothing_to_do(destination: Destination, state: State, seconds: float) -> Migration:
+def _nothing_to_do(
+    destination: Destination, planned: Planned, edits: Edits, seconds: float
+) -> Migration:
+    state, changes = planned.state, planned.write_input.changes
     n_cells = state.plan.total_cells
     return Migration(
         url=destination.url,
@@ -144,26 +146,8 @@ def _nothing_to_do(destination: Destination, state: State, seconds: float) -> Mi
         n_objects=0,
         n_bytes=0,
         seconds=seconds,
-        notes=state.notes,
+        notes=state.notes if changes is None else (*state.notes, *changes.notes()),
+        report=report_of_notes(state.notes, state.source.get("files", {})),
+        edits=tuple(edits.first),
+        n_edits=edits.n,
     )
-
-
-def _has_failed(plan_put: Future[None], lease: Lease) -> bool:
-    """Whether the plan could not be stored.
-
-    Waits for the PUT, so that it cannot arrive while another migration is writing.
-    """
-    try:
-        return plan_put.exception() is not None
-    except BaseException:  # Ctrl-C while waiting
-        lease.abandon()
-        raise
-
-
-def _forget_lease_without_plan(destination: Destination, lease: Lease) -> None:
-    """Leave nothing at a destination where no plan was stored."""
-    try:
-        if destination.get_json(PLAN) is None:
-            lease.forget()
-    except (StorageError, CorruptFileError):
-        return  # the failure that led here is the one to report

@@ -11,26 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.__about__ import __version__
-from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.table import FileTable, TableChanges
+from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
 from cloudimg.migration.metadata.tags import file_tags
-from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.run.channels_of_files import channels_of_files
 from cloudimg.migration.run.dask_input import DaskInput
 from cloudimg.migration.run.inputs import ImageInput, Input
 from cloudimg.migration.run.source_files import (
+    arrangement_of,
     file_table,
-    file_table_now,
-    fingerprint_now,
     fingerprint_of,
+    recorded_options,
     shown_urls,
     stored_nbytes,
 )
+from cloudimg.migration.run.source_rows import SourceRows
+from cloudimg.opening.compare_members import expected_of_members
 from cloudimg.opening.coordinates import coordinates
 from cloudimg.opening.open_files import Opened
-from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs
-from cloudimg.storage import Location
+from cloudimg.opening.options import OpenArguments, URLs
+from cloudimg.reading.agreement import ExpectedFacts
+from cloudimg.storage import Location, endpoint_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +51,14 @@ class WriteInput:
     facts: ImageFacts
     source: Mapping[str, Any]
     """Description of the source, as JSON, which is stored with the plan."""
-    fingerprint: Callable[[], str]
-    """Takes the fingerprint of the source as it is now; it changes when a file does."""
     files: Callable[[], FileTable] | None = None
     """Makes the table of the files, as they were when the source was opened."""
-    files_now: Callable[[], FileTable] | None = None
-    """Makes the table of the files as they are now."""
+    rows: SourceRows | None = None
+    """The files by row of their table; None if there are none."""
+    unmatched: Unmatched | None = None
+    """What was listed but does not match the pattern; None where nothing was listed."""
+    changes: TableChanges | None = None
+    """How the files differ from those of an earlier migration, to which the source keeps."""
     location: Location | None = None
     """The store of the files; None if there are none."""
     list_keys: Callable[[], Iterator[str]] = lambda: iter(())
@@ -69,20 +75,23 @@ def write_input_of_image(
     source = opened.sources[0]
     location = source.reader.store.location
     axes_mapping = AxesMapping(source.dims, source.shape)
-    fingerprint = fingerprint_of(opened)
     description = {
         "kind": "image",
         "urls": shown_urls(urls),
-        # axes={} and axes=None are equal.
-        "open": {name: to_plain(arguments.value(name)) for name in PIXEL_OPTIONS}
-        | {"axes": to_plain(arguments.axes or None)},
+        "endpoint": endpoint_of(location, source.reader.store.options),
+        "open": recorded_options(arguments),
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         "has_own_reader": arguments.imread is not None,
         "dims": list(source.dims),
         "shape": list(source.shape),
         "dtype": source.dtype.str,
-        "fingerprint": fingerprint,
-        "files": {"n_files": opened.report.n_files, "n_excluded": opened.report.n_excluded},
+        "fingerprint": fingerprint_of(opened),
+        "arrangement": arrangement_of(opened),
+        "files": {
+            "n_files": opened.report.n_files,
+            "n_excluded": opened.report.n_excluded,
+            **_counts_beside(opened.unmatched),
+        },
     }
     ome_xml = _ome_xml(opened)
     channels, source_notes = channels_of_files(opened)
@@ -101,9 +110,9 @@ def write_input_of_image(
     )
     return WriteInput(
         pixels=ImageInput(
-            replace(source, reader=source.reader.using(compares_facts=True)),
+            replace(source, reader=source.reader.using(compares_facts=True, checks_transit=True)),
             axes_mapping,
-            opened.inspection.expected,
+            _expected(opened, arguments),
             series_is_chosen=arguments.series is not None,
         ),
         axes_mapping=axes_mapping,
@@ -112,9 +121,10 @@ def write_input_of_image(
         boundaries=axes_mapping.boundaries(source.boundaries()),
         facts=facts,
         source=description,
-        fingerprint=partial(fingerprint_now, opened, urls, arguments, fingerprint),
-        files=partial(file_table, opened.grid, source.files.pages),
-        files_now=partial(file_table_now, urls, arguments),
+        files=partial(file_table, opened.grid, source.files.pages, _facts_of_planes(opened)),
+        rows=SourceRows(opened, urls, arguments),
+        unmatched=opened.unmatched,
+        changes=opened.changes,
         location=location,
         list_keys=lambda: (
             location.key_of(opened.grid.keys(index)) for index in opened.grid.files()
@@ -124,8 +134,37 @@ def write_input_of_image(
     )
 
 
+def _counts_beside(unmatched: Unmatched | None) -> dict[str, Any]:
+    """What was listed, so that `verify` can tell whether image files were added since."""
+    if unmatched is None:
+        return {}
+    return {"n_unmatched_images": unmatched.n_images, "lists_folder": not unmatched.is_narrow}
+
+
+def _expected(opened: Opened, arguments: OpenArguments) -> ExpectedFacts | None:
+    """What the first file says, with which cells compare the others."""
+    if opened.sources[0].files.pages is None or opened.n_files == 1:
+        return opened.inspection.expected
+    first, index = opened.inspection.headers[0], opened.grid.first()
+    return expected_of_members(first, index, arguments.allowed_differences)
+
+
+def _facts_of_planes(opened: Opened) -> FactColumns | None:
+    """What the metadata of a multi-file dataset say of each plane.
+
+    What is known of other files is in the table of originals, which their cells make.
+    """
+    return opened.inspection.facts if opened.sources[0].files.pages is not None else None
+
+
 def _ome_xml(opened: Opened) -> str | None:
-    """The OME-XML of the first file; None if it has none."""
+    """The OME-XML that describes the image; None if there is none.
+
+    That of one of several files describes this file, with its time and position; the table of
+    originals has all of them.
+    """
+    if opened.n_files > 1 and opened.sources[0].files.pages is None:
+        return None
     first = opened.inspection.headers[0]
     header = opened.sources[0].reader.headers.cached(first.key)
     tags = None if header is None else file_tags(header)

@@ -6,6 +6,7 @@ record, with the level below it and, on request, with the source.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy.typing as npt
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.downsample import downsample
-from cloudimg.migration.journal.records import CommitRecord, StoredObject, read_record, record_key
+from cloudimg.migration.journal.records import CommitRecord, read_record, record_key
+from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.originals import part_key
+from cloudimg.migration.metadata.originals_from_parquet import rows_of_part
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.cell_files import CellFiles
@@ -24,7 +27,6 @@ from cloudimg.migration.run.inputs import LevelInput
 from cloudimg.migration.verify.findings import Checks, Findings
 from cloudimg.migration.verify.result import Problem
 from cloudimg.migration.verify.stored_pixels import bits_of, read_level, read_stored, same_bits
-from cloudimg.storage import unsigned
 
 Array = npt.NDArray[Any]
 
@@ -38,7 +40,7 @@ class CheckedCell:
     problems: tuple[Problem, ...] = ()
     """All problems that were found."""
     record: CommitRecord | None = None
-    """Commit record without its sources; None if it is missing or not valid."""
+    """Commit record without the files that were read; None if it is missing or not valid."""
     n_objects: int = 0
     """Number of objects that the record lists."""
     n_bytes: int = 0
@@ -70,11 +72,11 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     files = CellFiles(checks.source, cell)
     is_compared = _compare_with_source(findings, cell, levels[0], record, files)
     if record.originals is not None:
-        _check_originals(findings, record.originals)
+        _check_originals(findings, cell, record.originals)
     return CheckedCell(
         number=number,
         problems=tuple(findings.problems),
-        record=replace(record, sources={}),
+        record=replace(record, files=None, sources=None),
         n_objects=sum(1 for _ in record.objects()),
         n_bytes=findings.n_bytes,
         is_compared=is_compared,
@@ -116,17 +118,32 @@ def _check_listed_objects(findings: Findings, cell: Cell, record: CommitRecord) 
         return
     for level, output in zip(record.levels, outputs, strict=True):
         own = {key for key, _ in objects_of(plan, cell, output)}
-        if not own.issuperset(stored.key for stored in level.objects):
+        listed = {stored.key for stored in level.objects}
+        if not own.issuperset(listed):
             findings.add(
                 key, f"the commit record lists objects of other cells at level {output.level}"
             )
+        elif findings.checks.lists_all and listed != own:
+            findings.add(
+                key,
+                f"the commit record does not list all objects of its cell at level {level.level}",
+            )
 
 
-def _check_originals(findings: Findings, stored: StoredObject) -> None:
-    if stored.key.startswith(part_key(0).rpartition("/")[0]):
-        read_stored(findings, stored)
-    else:
-        findings.add(stored.key, "is not a part of the table of originals")
+def _check_originals(findings: Findings, cell: Cell, stored: StoredObject) -> None:
+    if (cell.stage, stored.key) != (0, part_key(cell.number)):
+        what = "the commit record does not list this cell's part of the table of originals"
+        findings.add(record_key(cell.stage, cell.number), what)
+        return
+    data = read_stored(findings, stored)
+    if data is None or hashlib.sha256(data).hexdigest() != stored.sha256:
+        return
+    try:
+        url = findings.checks.destination.display(stored.key)
+        for _ in rows_of_part(data, url, findings.checks.recorded_source):
+            pass
+    except CorruptFileError as exc:
+        findings.add(stored.key, exc.message)
 
 
 # -------------------------------------------------------------------------------- comparisons
@@ -182,7 +199,7 @@ def _compare_with_source(
         shown = "; ".join(map(str, files.filled.bad[:3]))
         findings.add(key, f"the source of this cell cannot be read: {shown}")
         return False
-    changed = _changed_files(record, files.etags)
+    changed = _changed_files(record, files) if checks.compares_versions else []
     if changed:
         shown = ", ".join(changed[:3])
         findings.add(key, f"source files changed since they were migrated: {shown}")
@@ -192,10 +209,13 @@ def _compare_with_source(
     return True
 
 
-def _changed_files(record: CommitRecord, etags: dict[str, str | None]) -> list[str]:
-    """Keys of source files whose ETag is no longer the one in the commit record."""
-    # Keys may end in the signature of a URL, which differs each time that a URL is signed.
-    recorded = {unsigned(f"https://{key}"): etag for key, etag in record.sources.items()}
-    return sorted(
-        key for key, etag in etags.items() if recorded.get(unsigned(f"https://{key}"), etag) != etag
-    )
+def _changed_files(record: CommitRecord, files: CellFiles) -> list[str]:
+    """Keys of source files that have another version than the one in the commit record."""
+    if record.files is None:
+        return []  # of an older version: what it has of the files is not compared
+    recorded = dict(zip(*(each.tolist() for each in record.files.arrays()), strict=True))
+    return [
+        files.key(row)
+        for row, version in sorted(files.versions.items())
+        if recorded.get(row, version) != version
+    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,14 @@ class Checks:
     """Pixels to compare level 0 with."""
     sampled: npt.NDArray[np.bool_] | None
     """By number of the cell of stage 0, whether to compare it with the source. None: all."""
+    lists_all: bool
+    """Whether commit records list all objects of their cells, also those of empty chunks."""
+    recorded_source: Mapping[str, Any]
+    """`State.source` of the migration."""
     plan_id: str
     """`State.id` of the migration; commit records of other migrations are not valid."""
+    compares_versions: bool = False
+    """Whether `source` has the rows of the table of files that commit records name."""
 
 
 @dataclass(slots=True)

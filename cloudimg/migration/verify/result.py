@@ -10,6 +10,7 @@ from dask.utils import format_bytes
 from cloudimg.errors import counted
 from cloudimg.errors.file_report import BadFile, FileReport
 from cloudimg.errors.notes import Note
+from cloudimg.migration.metadata.edits import Edit, lines_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Verification:
     """
     filled: tuple[BadFile, ...] = ()
     """Each of them, up to a thousand of each kind."""
+    edits: tuple[Edit, ...] = ()
+    """What others edited in the metadata, or added beside the image: the first thousand. They are
+    no problems."""
+    n_edits: int = 0
+    """Number of these edits."""
 
     @property
     def is_verified(self) -> bool:
@@ -66,16 +72,18 @@ class Verification:
         read = f"{counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) read"
         if self.n_compared:
             read += f", {counted(self.n_compared, 'cell')} compared with the source"
-        notes = [f"note: {note}" for note in self.notes]
+        edits = lines_of(self.edits, self.n_edits)
+        remarks = [*edits, *(f"note: {note}" for note in self.notes)]
         if self.is_verified:
-            about = f", {counted(len(notes), 'note')}" if notes else ""
+            about = f", {counted(self.n_edits, 'edit')}" if self.n_edits else ""
+            about += f", {counted(len(self.notes), 'note')}" if self.notes else ""
             summary = f"{self.url} is verified: {read}, no problems{about}, in {self.seconds:.1f} s"
-            return "\n".join([summary, *notes, *self._filled_lines()])
+            return "\n".join([summary, *remarks, *self._filled_lines()])
         lines = [f"{self.url}: {counted(self.n_problems, 'problem')} ({read})"]
         lines += [f"  {problem}" for problem in self.problems]
         if self.n_problems > len(self.problems):
             lines.append(f"  and {self.n_problems - len(self.problems)} more")
-        return "\n".join([*lines, *notes, *self._filled_lines()])
+        return "\n".join([*lines, *remarks, *self._filled_lines()])
 
     def _filled_lines(self) -> list[str]:
         if not self.report:

@@ -12,19 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.table import TableChanges
+from cloudimg.discovery.unmatched import OF_LISTING
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
-from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, NotFoundError, counted
+from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, counted
+from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import JOURNAL, Destination
 from cloudimg.migration.journal.file_table import get_files, table_key
 from cloudimg.migration.journal.inventory import END_MARK, EndMark, read_end_mark
-from cloudimg.migration.journal.lease import LEASES
+from cloudimg.migration.journal.lease_view import LEASES
 from cloudimg.migration.journal.records import cell_of, read_records
-from cloudimg.migration.journal.state import PLAN, TABLES, State
+from cloudimg.migration.journal.state import CLEARING, PLAN, TABLES, State
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.edits import Difference, Edit, Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import AdvanceCallback, Counter
 from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.contents import Listed, compare_documents, keys_beyond
 from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
@@ -48,6 +52,8 @@ class Against:
     """Number of cells to compare, chosen at random; None: all."""
     changes: TableChanges | None = None
     """How the source's files differ from those that were copied; None where that is not known."""
+    compares_versions: bool = False
+    """Whether the files are those that were copied, so that their versions can be compared."""
 
 
 def verify(
@@ -105,7 +111,8 @@ class _Verifying:
         self.client = client
         self.problems: list[Problem] = []
         self.n_problems = 0
-        self.n_objects = self.n_bytes = self.n_compared = self.n_documents = 0
+        self.n_objects = self.n_bytes = self.n_compared = 0
+        self.edits = Edits()
         self.committed = CommittedCells(state.plan)
         self.notes_now = NotesByCell()
         self.has_all_records = True
@@ -118,7 +125,10 @@ class _Verifying:
             destination=self.destination,
             source=self._source(against),
             sampled=self._sampled(against),
+            lists_all=self.state.is_current,
+            recorded_source=self.state.source,
             plan_id=self.state.id,
+            compares_versions=against is not None and against.compares_versions,
         )
         stages = range(len(self.plan.stages))
         n_bytes = sum(mean_cell_bytes(self.plan, n) * self.plan.n_cells(n) for n in stages)
@@ -150,6 +160,8 @@ class _Verifying:
             notes=self._all_notes(against),
             report=self.committed.filled.report(self.state.source.get("files", {})),
             filled=self.committed.filled.listed(),
+            edits=tuple(self.edits.first),
+            n_edits=self.edits.n,
         )
 
     def _all_notes(self, against: Against | None) -> tuple[str, ...]:
@@ -157,11 +169,21 @@ class _Verifying:
         facts = self._facts()
         if against is not None:
             # Copies that were made by versions without notes have none of their own.
-            facts = facts.with_notes(against.write_input.facts.source_notes)
+            found = against.write_input.facts.source_notes
+            facts = facts.with_notes(tuple(each for each in found if each.kind not in OF_LISTING))
         notes = facts.with_notes(self.notes_now.notes()).all_notes
         if against is not None and against.changes is not None and against.changes.n_added:
             notes += (against.changes.newer_files(),)
-        return notes
+        return notes + self._newer_images(against)
+
+    def _newer_images(self, against: Against | None) -> tuple[Note, ...]:
+        """A note if more image files lie beside the source's files than when it was migrated."""
+        beside = None if against is None else against.write_input.unmatched
+        then = self.state.source.get("files", {})
+        if beside is None or then.get("lists_folder") == beside.is_narrow:
+            return ()
+        note = beside.newer_images(then.get("n_unmatched_images", beside.n_images))
+        return () if note is None else (note,)
 
     def add(self, url: str, what: str) -> None:
         """Add a problem."""
@@ -203,26 +225,33 @@ class _Verifying:
         if against is None:
             return None
         given, recorded = against.write_input.source, self.state.source
-        for name in ("dims", "shape", "dtype"):
-            if given[name] != recorded[name]:
-                raise ArgumentError(
-                    f"the source to compare with has {name} {given[name]}, but the copy was made"
-                    f" from one with {name} {recorded[name]}"
-                )
         changes = against.changes
+        has_changed = changes is not None and bool(changes.n_replaced or changes.n_removed)
+        if has_changed:
+            what = f"the source changed since it was migrated: {changes}"
+            self.add(self.destination.url, what)
+        for name in ("dims", "shape", "dtype"):
+            if given[name] == recorded[name]:
+                continue
+            what = (
+                f"the source to compare with has {name} {given[name]}, but the copy was made from"
+                f" one with {name} {recorded[name]}"
+            )
+            if not has_changed:
+                raise ArgumentError(what)
+            self.add(self.destination.url, what)
+            return None
         if changes is not None:
-            if changes.n_replaced or changes.n_removed:
-                what = f"the source changed since it was migrated: {changes}"
-                self.add(self.destination.url, what)
+            return against.write_input.pixels
         # The name of an array may differ between runs: its pixels are compared.
-        elif given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
+        if given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
             self.add(self.destination.url, "the source changed since it was migrated")
         return against.write_input.pixels
 
     def _check_table(self) -> None:
         """Check the stored table of the source's files."""
         try:
-            get_files(self.destination, self.state.files_sha256)
+            get_files(self.destination, self.state)
         except CorruptFileError as exc:
             self.add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
 
@@ -277,19 +306,19 @@ class _Verifying:
     # ------------------------------------------------------------------- metadata and other objects
 
     def _check_metadata(self) -> None:
-        """Compare the metadata, byte for byte, with what follows from plan and commit records."""
-        if not self.has_all_records:
-            return
-        for key, expected in self._documents():
-            self.n_documents += 1
-            try:
-                if self.destination.get(key) != expected:
-                    self.add(self.destination.display(key), "is not the metadata that was written")
-            except NotFoundError:
-                self.add(self.destination.display(key), "missing")
+        """Compare the metadata with what follows from plan and commit records."""
+        if self.has_all_records:
+            self._add_differences(compare_documents(self.destination, self._documents()))
 
-    def _documents(self) -> Iterable[tuple[str, bytes]]:
-        return documents(self.plan, self._facts(), self.committed.contrast.limits())
+    def _add_differences(self, differences: Iterable[Difference]) -> None:
+        for each in differences:
+            if isinstance(each, Edit):
+                self.edits.add(each)
+            else:
+                self.add(self.destination.display(each.key), each.what)
+
+    def _documents(self) -> dict[str, bytes]:
+        return dict(documents(self.plan, self._facts(), self.committed.contrast.limits()))
 
     def _facts(self) -> ImageFacts:
         """The facts, with what the cells noticed."""
@@ -300,25 +329,26 @@ class _Verifying:
         for path in leftovers(self.destination):
             what = "left over from a write that was killed: running the migration again deletes it"
             self.add(str(path), what)
-        listed = []
+        for path in self.destination.links():
+            self.add(str(path), "is a symbolic link: what readers find there is not of the copy")
+        listed = Listed(self.plan, self._documents() if self.has_all_records else {})
         for entry in self.destination.list():
             if not entry.key.startswith(f"{JOURNAL}/"):
-                listed.append(entry.key)
+                listed.add(entry.key)
             elif not self._is_of_journal(entry.key):
                 self.add(self.destination.display(entry.key), "does not belong to the journal")
         if not self.has_all_records:
             return
         # Without problems nothing is missing: equal numbers mean equal sets.
-        if not self.n_problems and len(listed) == self.n_objects + self.n_documents:
-            return
-        known = set(self._known_keys())
-        for key in listed:
-            if key not in known:
+        if self.n_problems or listed.n_pixels != self.n_objects:
+            for key in keys_beyond(self.destination, self.plan, set(self._known_keys())):
                 self.add(self.destination.display(key), "does not belong to the image")
+        self._add_differences(listed.differences(self.destination))
 
     def _is_of_journal(self, key: str) -> bool:
         is_lease = key.startswith(f"{LEASES}/")
-        is_known = key in (PLAN, END_MARK) or is_lease or key.startswith(f"{TABLES}/")
+        # Beside a plan, the mark of who may not delete, or stored it late, means nothing.
+        is_known = key in (PLAN, END_MARK, CLEARING) or is_lease or key.startswith(f"{TABLES}/")
         return is_known or cell_of(key, self.plan) is not None
 
     def _known_keys(self) -> Iterator[str]:
@@ -327,5 +357,3 @@ class _Verifying:
             for _, record in read_records(self.destination, stage, numbers):
                 if record is not None:
                     yield from (stored.key for stored in record.objects())
-        for key, _ in self._documents():
-            yield key

@@ -52,7 +52,9 @@ def read_lsm(source: MetadataSource) -> HeaderFacts:
     if positions is not None and len(positions) == 1:
         facts.put_stage(positions[0][0], positions[0][1], MICROMETRE, factor=_METRE_UM)
     scan = mapping(metadata.get("ScanInformation"))
-    facts.put("magnification", magnification_in(scan.get("Objective")))
+    objective = scan.get("Objective")
+    facts.put("magnification", magnification_in(objective))
+    facts.put("objective", objective.strip("\0 ") if isinstance(objective, str) else None)
     days = positive(scan.get("Sample0time"))
     if days:
         facts.put("acquired", iso_time(_DAY_ZERO + timedelta(days=days)))
@@ -124,6 +126,7 @@ def read_scanimage(source: MetadataSource) -> HeaderFacts:
     motor = settings.get("hMotors.motorPosition")
     if isinstance(motor, list) and len(motor) >= 2:
         facts.put_stage(motor[0], motor[1], MICROMETRE)
+        facts.put_stage_z(motor[2] if len(motor) > 2 else None, MICROMETRE)
     facts.put("acquired", _epoch(page.description))
     return facts
 

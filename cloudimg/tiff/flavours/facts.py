@@ -103,6 +103,8 @@ class HeaderFacts:
     """Stage position and its unit, by dim."""
     coords: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """Coordinates, by dim."""
+    moving: set[str] = field(default_factory=set)
+    """Dims along which the stage is elsewhere at another plane."""
 
     def put(self, name: str, value: Any) -> None:
         """Set an attribute, unless the value is None or empty."""
@@ -119,10 +121,16 @@ class HeaderFacts:
     def put_stage(self, x: Any, y: Any, unit: str, *, factor: float = 1.0) -> None:
         """Set the stage position, if both axes have one: one alone does not locate an image."""
         values = {"x": number(x), "y": number(y)}
-        if not self.stage:
+        if "x" not in self.stage:
             lengths = {dim: v * factor for dim, v in values.items() if v is not None}
             if len(lengths) == 2:
-                self.stage = {dim: (v, unit_name(unit) or unit) for dim, v in lengths.items()}
+                self.stage |= {dim: (v, unit_name(unit) or unit) for dim, v in lengths.items()}
+
+    def put_stage_z(self, z: Any, unit: str, *, factor: float = 1.0) -> None:
+        """Set the stage position along z, which is meaningful without the other two."""
+        value = number(z)
+        if value is not None:
+            self.stage.setdefault("z", (value * factor, unit_name(unit) or unit))
 
     def put_channels(self, names: Iterable[Any], colors: Iterable[int | None] = ()) -> None:
         """Set names and colours of channels, if all of them have one."""
@@ -144,10 +152,10 @@ class HeaderFacts:
         for mine, theirs in (
             (self.attrs, other.attrs),
             (self.sizes, other.sizes),
+            (self.stage, other.stage),
             (self.coords, other.coords),
         ):
             mine |= {name: value for name, value in theirs.items() if name not in mine}
-        self.stage = self.stage or other.stage
 
 
 def number(value: Any) -> float | None:

@@ -36,6 +36,7 @@ def read_eer(source: MetadataSource) -> HeaderFacts:
     exposure, unit = items.get("exposureTime", ("", None))
     frames = positive(items.get("numberOfFrames", ("", None))[0])
     total = positive(seconds(exposure, unit or ""))
+    facts.put("exposure_s", total)
     facts.put("time_step_s", total / frames if total and frames else None)
     facts.put("acquired", iso_time(items.get("timestamp", ("", None))[0]))
     return facts
@@ -109,6 +110,7 @@ def read_pilatus(source: MetadataSource) -> HeaderFacts:
     for dim, size in zip("xy", metadata.get("Pixel_size", ()), strict=False):
         facts.put_size(dim, size, MICROMETRE, factor=_METRE_UM)
     facts.put("time_step_s", positive(metadata.get("Exposure_period")))
+    facts.put("exposure_s", positive(metadata.get("Exposure_time")))
     facts.put("acquired", iso_time(metadata.get("DateTime")))
     return facts
 
@@ -118,6 +120,7 @@ def read_andor(source: MetadataSource) -> HeaderFacts:
     facts = HeaderFacts()
     metadata = mapping(source.tiff.andor_metadata)
     facts.put("time_step_s", positive(metadata.get("KineticCycleTime")))
+    facts.put("exposure_s", positive(metadata.get("ExposureTime")))
     return facts
 
 
@@ -126,4 +129,5 @@ def read_astrotiff(source: MetadataSource) -> HeaderFacts:
     facts = HeaderFacts()
     metadata = mapping(source.tiff.astrotiff_metadata)
     facts.put("acquired", iso_time(metadata.get("DATE-OBS")))
+    facts.put("exposure_s", positive(metadata.get("EXPTIME")))
     return facts

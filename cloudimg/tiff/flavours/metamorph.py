@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,11 +17,14 @@ from cloudimg.tiff.flavours.facts import (
     magnification_in,
     mapping,
     number,
+    positive,
+    seconds,
 )
 from cloudimg.tiff.markup import refuse_document_type
 
 # tifffile reads numerators as unsigned, so that negative positions become impossibly large.
 _LARGEST_STAGE_UM = 1e5
+_TIME = re.compile(r"([\d.]+) *([a-zµ]+)")
 
 
 def read_stk(source: MetadataSource) -> HeaderFacts:
@@ -85,8 +89,18 @@ def read_metaseries(source: MetadataSource) -> HeaderFacts:
         facts.put_size("x", plane.get("spatial-calibration-x"), unit)
         facts.put_size("y", plane.get("spatial-calibration-y"), unit)
     facts.put_stage(plane.get("stage-position-x"), plane.get("stage-position-y"), MICROMETRE)
+    facts.put_stage_z(plane.get("z-position"), MICROMETRE)
     facts.put("acquired", iso_time(plane.get("acquisition-time-local")))
-    facts.put("magnification", magnification_in(plane.get("_MagSetting_")))
+    facts.put("exposure_s", _exposure(plane.get("Exposure Time")))
+    objective = plane.get("_MagSetting_")
+    facts.put("magnification", magnification_in(objective))
+    facts.put("objective", objective.strip() if isinstance(objective, str) else None)
     if len(source.series) == 1:
         facts.put_channels([plane.get("_IllumSetting_")])
     return facts
+
+
+def _exposure(text: Any) -> float | None:
+    """Seconds of a text such as "15 ms"."""
+    match = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
+    return positive(seconds(match[1], match[2])) if match else None

@@ -13,6 +13,7 @@ from cloudimg.tiff.flavours.facts import (
     number,
     positive,
     rgba,
+    seconds,
 )
 
 _METADATA_TAG = 51123
@@ -33,6 +34,10 @@ def read_micromanager(source: MetadataSource) -> HeaderFacts:
     interval = positive(summary.get("Interval_ms"))
     facts.put("time_step_s", interval / 1000 if interval else None)
     facts.put_stage(plane.get("XPositionUm"), plane.get("YPositionUm"), MICROMETRE)
+    facts.put_stage_z(plane.get("ZPositionUm"), MICROMETRE)
+    for name, unit in (("Exposure-ms", "ms"), ("Exposure", "ms")):
+        facts.put("exposure_s", positive(seconds(plane.get(name), unit)))
+    facts.put("elapsed_s", seconds(plane.get("ElapsedTime-ms"), "ms"))
     for when in (plane.get("ReceivedTime"), plane.get("Time"), summary.get("StartTime")):
         facts.put("acquired", iso_time(when))
     _channels(summary, plane, source, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
@@ -15,6 +15,7 @@ from cloudimg.tiff.flavours.facts import (
     number,
     positive,
     seconds,
+    unit_name,
 )
 from cloudimg.tiff.markup import Element, child, children, descendants, text_of
 from cloudimg.tiff.ome_xml import labels_of, read_ome_xml
@@ -22,6 +23,7 @@ from cloudimg.tiff.ome_xml import labels_of, read_ome_xml
 _NO_LENGTH = "reference frame"
 """The schema's default unit of positions, which is not a length."""
 _MAX_LABELS = 2**20
+_POSITIONS = {"x": "PositionX", "y": "PositionY", "z": "PositionZ"}
 
 
 def read_ome(source: MetadataSource) -> HeaderFacts:
@@ -45,7 +47,7 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
     step = seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     facts.put("time_step_s", positive(step))
     facts.put("acquired", iso_time(_acquisition_date(image)))
-    facts.put("magnification", _magnification(root, image))
+    _objective(root, image, facts)
     if is_whole:
         channels = children(pixels, "Channel")
         facts.put_channels(
@@ -55,6 +57,28 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
         _planes(pixels, facts)
         _modulo(root, image, source, facts)
     return facts
+
+
+def read_planes(source: MetadataSource) -> Iterator[tuple[dict[str, int], HeaderFacts]]:
+    """Yield what is said of each plane of an image, with its number along z, c and t by letter."""
+    root = read_ome_xml(source.tiff.ome_metadata, tiff_data=False).root
+    image, is_whole = _image_of(root, source)
+    pixels = child(image, "Pixels")
+    if image is None or pixels is None or not is_whole:
+        return
+    shared = HeaderFacts()
+    shared.put("acquired", iso_time(_acquisition_date(image)))
+    _objective(root, image, shared)
+    names = [channel.get("Name") for channel in children(pixels, "Channel")]
+    for plane in children(pixels, "Plane"):
+        at = {letter: int(plane.get(f"The{letter}", -1)) for letter in "ZCT"}
+        facts = HeaderFacts(attrs=dict(shared.attrs))
+        _stage(plane, facts)
+        facts.put("elapsed_s", _elapsed(plane))
+        facts.put("exposure_s", _exposure(plane))
+        if 0 <= at["C"] < len(names):
+            facts.put_channels([names[at["C"]]])
+        yield at, facts
 
 
 def _image_of(root: Element, source: MetadataSource) -> tuple[Element | None, bool]:
@@ -97,41 +121,58 @@ def _acquisition_date(image: Element) -> str:
     return text_of(child(image, "AcquisitionDate")) or text_of(child(image, "CreationDate"))
 
 
-def _magnification(root: Element, image: Element) -> float | None:
-    """Magnification of the objective that the image refers to, or of the only one in the file."""
+def _objective(root: Element, image: Element, facts: HeaderFacts) -> None:
+    """Read the objective that the image refers to, or the only one in the file."""
     objectives = list(descendants(root, "Objective"))
     settings = child(image, "ObjectiveSettings")
     if settings is None:
         settings = child(image, "ObjectiveRef")  # before schema 2008-09
     if settings is not None:
         objectives = [each for each in objectives if each.get("ID") == settings.get("ID")]
-    if len(objectives) != 1:
-        return None
-    nominal = objectives[0].get("NominalMagnification")
-    return positive(nominal or objectives[0].get("CalibratedMagnification"))
+    if len(objectives) == 1:
+        nominal = objectives[0].get("NominalMagnification")
+        calibrated = objectives[0].get("CalibratedMagnification")
+        facts.put("magnification", positive(nominal or calibrated))
+        facts.put("objective", objectives[0].get("Model", "").strip())
 
 
 def _planes(pixels: Element, facts: HeaderFacts) -> None:
-    """Stage position of the first plane; times and depths if each step has exactly one."""
+    """Where and when the first plane was taken; times and depths if each step has exactly one."""
     planes = children(pixels, "Plane")
     if not planes:
         return
-    first = planes[0]
-    facts.put_stage(
-        first.get("PositionX"), first.get("PositionY"), first.get("PositionXUnit", _NO_LENGTH)
-    )
-    if facts.stage:
-        y_unit = HeaderFacts()
-        y_unit.put_stage(0, 0, first.get("PositionYUnit", _NO_LENGTH))
-        facts.stage["y"] = (facts.stage["y"][0], y_unit.stage["y"][1])
+    _stage(planes[0], facts)
+    facts.put("elapsed_s", _elapsed(planes[0]))
     times, depths = defaultdict(set), defaultdict(set)
     depth_unit = facts.sizes["z"][1] if "z" in facts.sizes else MICROMETRE
     for plane in planes:
-        delta = seconds(plane.get("DeltaT"), plane.get("DeltaTUnit", "s"))
-        times[plane.get("TheT")].add(delta)
+        times[plane.get("TheT")].add(_elapsed(plane))
         depths[plane.get("TheZ")].add(_depth(plane, depth_unit))
+    if len({(plane.get("ExposureTime"), plane.get("ExposureTimeUnit")) for plane in planes}) == 1:
+        facts.put("exposure_s", _exposure(planes[0]))
+    for dim, name in _POSITIONS.items():
+        if len({plane.get(name) for plane in planes} - {None}) > 1:
+            facts.moving.add(dim)
     facts.put_coord("t", _in_order(times, pixels.get("SizeT")))
     facts.put_coord("z", _in_order(depths, pixels.get("SizeZ")))
+
+
+def _stage(plane: Element, facts: HeaderFacts) -> None:
+    """Read the stage position of a plane."""
+    x_unit, y_unit, z_unit = (plane.get(f"Position{dim}Unit", _NO_LENGTH) for dim in "XYZ")
+    facts.put_stage(plane.get("PositionX"), plane.get("PositionY"), x_unit)
+    if "y" in facts.stage:
+        facts.stage["y"] = (facts.stage["y"][0], unit_name(y_unit) or y_unit)
+    facts.put_stage_z(plane.get("PositionZ"), z_unit)
+
+
+def _elapsed(plane: Element) -> float | None:
+    """Seconds from the start of the acquisition to a plane."""
+    return seconds(plane.get("DeltaT"), plane.get("DeltaTUnit", "s"))
+
+
+def _exposure(plane: Element) -> float | None:
+    return positive(seconds(plane.get("ExposureTime"), plane.get("ExposureTimeUnit", "s")))
 
 
 def _depth(plane: Element, unit: str) -> float | None:

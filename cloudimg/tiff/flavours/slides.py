@@ -173,6 +173,7 @@ def read_qpi(source: MetadataSource) -> HeaderFacts:
     lens = text_of(next(descendants(roots[0], "Objective"), None))
     zoom = text_of(next(descendants(roots[0], "Magnification"), None))
     facts.put("magnification", magnification_in(lens) or positive(zoom))
+    facts.put("objective", lens.strip())
     if len(roots) == len(source.series):
         names = [text_of(child(root, "Name")) for root in roots]
         stains = [text_of(child(root, "Biomarker")) for root in roots]

@@ -152,6 +152,7 @@ def _planes(
         name=image.image.get("Name", ""),
         dtype=None,
         images=list_images(document, source),
+        numbered_by=tuple(zip(image.letters, image.shape, strict=True)),
         shortfall=shortfall,
     )
 

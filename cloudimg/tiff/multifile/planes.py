@@ -63,6 +63,9 @@ class PlaneTable:
     pages without their number; empty if it is not known."""
     images: tuple[FileImage, ...] = ()
     """All images that the metadata describes, by number; empty if there is only one."""
+    numbered_by: tuple[tuple[str, int], ...] = ()
+    """Letters and lengths of the axes along which OME-XML numbers planes, slowest first: their C
+    order is that of the leading axes."""
     shortfall: str = ""
     """Why planes are missing from a file that should have all of them."""
 

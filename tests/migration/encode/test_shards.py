@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -179,12 +180,15 @@ def test_zarr_reads_what_numcodecs_wrote(tmp_path: Path, codec: Any) -> None:
     ("dtype", "fill"),
     [("<f4", np.nan), ("<f8", -np.inf), ("<u2", 7), ("|b1", True), ("<c8", complex(1, np.nan))],
 )
-def test_others_fill_what_is_not_stored(tmp_path: Path, dtype: str, fill: Any) -> None:
+def test_others_fill_empty_shards_and_chunks(tmp_path: Path, dtype: str, fill: Any) -> None:
     geometry = GEOMETRIES["edges"]
     pixels = np.full(geometry[0], fill, dtype)
     pixels[-1, -1] = 0
     write(tmp_path, pixels, geometry, make_codec(None, dtype, 3), fill)
-    assert [path.name for path in (tmp_path / "c").rglob("*") if path.is_file()] == ["1"]
+    files = [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
+    n_chunks = math.prod(n // m for n, m in zip(*geometry[1:], strict=True))
+    only_index = [path.stat().st_size == 16 * n_chunks + 4 for path in files]
+    assert sorted(only_index) == [False, True, True, True]
     np.testing.assert_array_equal(by_zarr(tmp_path), pixels)
     np.testing.assert_array_equal(by_tensorstore(tmp_path), pixels)
 
@@ -209,14 +213,13 @@ def test_chunks_of_zarr_2(tmp_path: Path, dtype: str, codec: Any) -> None:
     }
     (tmp_path / ".zarray").write_text(json.dumps(described))
     regions = dict(parts(pixels.shape, chunk))
-    for at, data in encode_chunks(pixels, chunk, made, 0):
+    for at, data, is_empty in encode_chunks(pixels, chunk, made, 0):
         part = pixels[regions.pop(at)]
-        assert (data is None) == (not part.any())
-        if data is not None:
-            store(tmp_path / "/".join(map(str, at)), data)
-            whole = decode_chunk(data, chunk, made, dtype)
-            assert_same(whole[tuple(slice(n) for n in part.shape)], part)
-            assert whole.sum() == part.sum()  # what lies outside is the fill value
+        assert is_empty == (not part.any())
+        store(tmp_path / "/".join(map(str, at)), data)
+        whole = decode_chunk(data, chunk, made, dtype)
+        assert_same(whole[tuple(slice(n) for n in part.shape)], part)
+        assert whole.sum() == part.sum()  # what lies outside is the fill value
     assert not regions
     assert_same(by_zarr(tmp_path), pixels)
     if codec not in ("lz4", ["crc32", "zstd"]):  # which tensorstore does not know
@@ -254,10 +257,9 @@ def test_pixels_are_restored_bit_by_bit(drawn: Any, codec: Any, data: st.DataObj
         for _, region in parts(shard, chunk)
     ]
     assert empty.tolist() == expected
-    assert (encoded.data is None) == all(expected)
-    if encoded.data is not None:
-        found = decode_shard(encoded.data, shard, chunk, made, pixels.dtype, fill, pixels.shape)
-        assert_same(found, pixels)
+    assert (len(encoded.data) == 16 * n_chunks + 4) == all(expected)  # only an index
+    found = decode_shard(encoded.data, shard, chunk, made, pixels.dtype, fill, pixels.shape)
+    assert_same(found, pixels)
 
 
 @given(drawn=shards())
@@ -287,16 +289,15 @@ def test_minus_zero_is_a_value(dtype: str) -> None:
     codec = make_codec(None, dtype, 3)
     encoded = encode_shard(pixels, (8, 8), (4, 4), codec, 0)
     assert encoded.empty == bytes([0b01110000])
-    assert encoded.data is not None
     found = decode_shard(encoded.data, (8, 8), (4, 4), codec, dtype, 0, (8, 8))
     assert_same(found, pixels)
-    assert encode_shard(np.zeros((8, 8), dtype), (8, 8), (4, 4), codec, -0.0).data is not None
+    assert encode_shard(np.zeros((8, 8), dtype), (8, 8), (4, 4), codec, -0.0).empty == b"\0"
 
 
 def test_nan_is_empty_where_it_is_the_fill_value() -> None:
     pixels = np.full((4, 4), np.nan, "<f4")
     codec = make_codec(None, "<f4", 3)
-    assert encode_shard(pixels, (4, 4), (2, 2), codec, np.nan).data is None
+    assert encode_shard(pixels, (4, 4), (2, 2), codec, np.nan).empty == bytes([0b11110000])
     pixels.view("u4")[0, 0] += 1  # another NaN
     encoded = encode_shard(pixels, (4, 4), (2, 2), codec, np.nan)
     assert encoded.empty == bytes([0b01110000])
@@ -459,8 +460,7 @@ def test_chunks_of_zarr_2_cut_short(codec: Any, length: int) -> None:
     """Nothing is read beyond the end, where other memory lies."""
     made = make_codec(codec, "<u2", 2)
     pixels = np.random.default_rng(8).integers(0, 50, (length, length)).astype("<u2")
-    ((_, data),) = encode_chunks(pixels, pixels.shape, made, 0)
-    assert data is not None
+    ((_, data, _),) = encode_chunks(pixels, pixels.shape, made, 0)
     for n in {*range(0, len(data), max(1, len(data) // 300)), len(data) - 1}:
         with pytest.raises(CorruptFileError):  # the missing bytes follow in the same buffer
             decode_chunk(memoryview(data)[:n], pixels.shape, made, "<u2")

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,8 +22,8 @@ import pytest
 import tifffile
 
 import cloudimg
-from cloudimg.errors import LeaseError
-from cloudimg.migration.journal import lease
+from cloudimg.errors import DamagedCopyError, LeaseError
+from cloudimg.migration.journal import acquiring
 from tests.support import copies, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
@@ -247,13 +248,14 @@ def test_a_lease_without_heartbeat_is_taken_over_after_a_wait(
     out, _ = held
     notes: list[str] = []
     clock = Clock()
-    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(acquiring, "time", clock)
+    monkeypatch.setattr(acquiring, "elapsed_s", clock.monotonic)
     cloudimg.open(f"{small}/a_{{z}}.tif").to_zarr(
         out, progress=lambda advance: notes.append(advance.note)
     )
     assert sum(clock.sleeps_s) == pytest.approx(1)
     assert len(clock.sleeps_s) == pytest.approx(20, abs=1)  # a look at the lease after each
-    waiting, taking_over = (note for note in notes if note)
+    waiting, taking_over = (note for note in notes if "process 1 on elsewhere" in note)
     assert "process 1 on elsewhere: waiting 1 s" in waiting
     assert "taking over" in taking_over
     assert (out / ".cloudimg/lease/00000008.json").exists()
@@ -328,24 +330,26 @@ LOST = {
     "the root metadata": ["zarr.json"],
     "the metadata of an array": ["1/zarr.json"],
     "originals": ["originals/part-000000004.parquet"],
-    "the end mark": [".cloudimg/done.json"],
-    "the end mark, the root metadata and a shard": [
-        ".cloudimg/done.json",
-        "zarr.json",
-        "0/c/1/0/1",
-    ],
-    "the end mark and a shard of a higher level": [".cloudimg/done.json", "2/c/0/0/0"],
 }
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_missing_objects_of_a_finished_copy_are_written_again(
-    small: Path, whole: Path, what: str
-) -> None:
+def test_missing_objects_of_a_finished_copy_are_named(small: Path, whole: Path, what: str) -> None:
+    """Nothing is written, and without its end mark the copy is continued."""
     before = copies.image_of(copies.objects(str(whole), {}))
     for key in LOST[what]:
         (whole / key).unlink()
+    lacking = copies.image_of(copies.objects(str(whole), {}))
     assert not cloudimg.verify(whole)
+    for _ in range(2):
+        with pytest.raises(DamagedCopyError) as caught:
+            again(small)
+        named = [key for key in LOST[what] if f"{whole}/{key}: missing" in caught.value.message]
+        assert named == (LOST[what] if RECORD not in LOST[what] else [RECORD])
+        assert "Nothing was written" in caught.value.message
+        assert "overwrite=True" in caught.value.message
+        assert copies.image_of(copies.objects(str(whole), {})) == lacking
+    (whole / ".cloudimg/done.json").unlink()
     done = again(small)
     assert done.n_done_before >= done.n_cells - 2
     assert "nothing left to do" not in str(done)
@@ -355,15 +359,33 @@ def test_missing_objects_of_a_finished_copy_are_written_again(
     assert "nothing left to do" in str(again(small))
 
 
-def test_a_truncated_shard_is_written_again(small: Path, whole: Path) -> None:
+@pytest.mark.parametrize("what", ["all", "a shard"])
+def test_what_lacks_its_end_mark_is_continued(small: Path, whole: Path, what: str) -> None:
+    before = copies.image_of(copies.objects(str(whole), {}))
+    (whole / ".cloudimg/done.json").unlink()
+    if what == "a shard":
+        (whole / "zarr.json").unlink()
+        (whole / "0/c/1/0/1").unlink()
+    assert not cloudimg.verify(whole)
+    assert again(small).n_done_before >= 16
+    assert copies.image_of(copies.objects(str(whole), {})) == before
+    assert cloudimg.verify(whole, against_source=True)
+
+
+def test_a_truncated_shard_is_named_and_written_again(small: Path, whole: Path) -> None:
     path = whole / "0/c/1/0/1"
     data = path.read_bytes()
-    for is_done in (True, False):
-        path.write_bytes(data[:-1])
-        if not is_done:
-            (whole / ".cloudimg/done.json").unlink()
-        assert again(small).n_objects > 0
-        assert path.read_bytes() == data
+    path.write_bytes(data[:-1])
+    what = re.escape(f"{path}: {len(data) - 1} bytes instead of {len(data)}")
+    with pytest.raises(DamagedCopyError, match=what):
+        again(small)
+    assert path.read_bytes() == data[:-1]
+    (whole / ".cloudimg/done.json").unlink()
+    assert again(small).n_objects > 0
+    assert path.read_bytes() == data
+    path.unlink()
+    again(small, overwrite=True)
+    assert path.read_bytes() == data
 
 
 def test_foreign_objects_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:
@@ -392,8 +414,8 @@ def test_a_complete_copy_costs_few_requests(meter: Meter, bucket: str, archive: 
     with meter.measure() as traffic:
         copy(archive, url, options, SHAPE)
     ours = [r for r in traffic.requests if r.key.startswith("copy.zarr") or "prefix" in str(r)]
-    # Among them are two requests that prove that listings are complete.
-    assert len(ours) <= 15, [(r.method, r.key) for r in ours]
+    # Among them are two requests that prove that listings are complete, and one for the lease.
+    assert len(ours) <= 17, [(r.method, r.key) for r in ours]
     assert not [r for r in ours if "/cells/" in r.key]
 
 
@@ -403,7 +425,7 @@ def test_objects_that_a_worker_of_another_migration_stored_late(
 ) -> None:
     """Its cells are done again, and all cells that were made from them."""
     expected = copies.image_of(copies.objects(str(whole), {}))
-    other = small / "other"
+    other = small.parent / f"{small.name}-other"
     other.mkdir()
     rng = np.random.default_rng(4)
     for z in range(4):
@@ -412,7 +434,7 @@ def test_objects_that_a_worker_of_another_migration_stored_late(
     again(other)
     key = f".cloudimg/cells/{stage}/000000000.json"
     stray = json.loads((other / "copy.zarr" / key).read_bytes())
-    for name, _, _ in (item for level in stray["levels"] for item in level["objects"]):
+    for name, *_ in (item for level in stray["levels"] for item in level["objects"]):
         shutil.copy(other / "copy.zarr" / name, whole / name)
     shutil.copy(other / "copy.zarr" / key, whole / key)
     assert not cloudimg.verify(whole)
@@ -426,20 +448,19 @@ def test_objects_that_a_worker_of_another_migration_stored_late(
 
 
 def test_a_late_shard_of_an_empty_cell(small: Path) -> None:
-    """No object of this migration would overwrite it."""
+    """Empty shards are stored, too: the place is taken."""
     for z in range(4):
         tifffile.imwrite(small / f"a_{z}.tif", np.full((64, 64), z, np.uint8))
     again(small)
     out = small / "copy.zarr"
     expected = copies.image_of(copies.objects(str(out), {}))
-    other = small / "other"
+    other = small.parent / f"{small.name}-other"
     other.mkdir()
     for z in range(4):
         tifffile.imwrite(other / f"a_{z}.tif", np.full((64, 64), 9, np.uint8))
     again(other)
     for name in ("0/c/0/0/0", ".cloudimg/cells/0/000000000.json"):
-        assert (out / name).exists() == (not name.startswith("0/c"))
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        assert (out / name).exists()
         shutil.copy(other / "copy.zarr" / name, out / name)
     (out / ".cloudimg/done.json").unlink()
     again(small)

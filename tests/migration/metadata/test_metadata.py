@@ -256,8 +256,8 @@ def test_ome_units_times_and_places(tmp_path: Path) -> None:
         "pixel_size": {"x": 250, "y": 0.5, "z": 2},
         "pixel_size_unit": {"x": "nm", "y": MICRO, "z": MICRO},
         "time_step_s": 1.5,
-        "stage_position": {"x": 10, "y": 20},
-        "stage_position_unit": {"x": "mm", "y": "mm"},
+        "stage_position": {"x": 10, "y": 20, "z": 3000},
+        "stage_position_unit": {"x": "mm", "y": "mm", "z": "nm"},
         "metadata_problem": None,
     }
     assert subset(dict(image.attrs), expected) == expected
@@ -620,7 +620,7 @@ def test_scanimage(tmp_path: Path) -> None:
         **um(120 / 24, 80 / 16, 5),
         "time_step_s": 0.2,
         "channel_names": ["green", "far red"],
-        "stage_position": {"x": 100, "y": 200},
+        "stage_position": {"x": 100, "y": 200, "z": 300},
         "acquired": "2018-06-29T11:50:20.125000",
         "metadata_problem": None,
     }

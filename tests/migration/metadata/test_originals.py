@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.journal.state import load
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.metadata.tags import FileTags, file_tags
 from cloudimg.reading.header_cache import OpenFile
@@ -35,6 +37,11 @@ from tests.support.metering import Meter
 
 RNG = np.random.default_rng(5)
 PALETTE = RNG.integers(0, 2**16, (3, 256), np.uint16)
+
+
+def rows_of(out: Path | str) -> Iterator[dict[str, Any]]:
+    copy = open_destination(out, None)
+    return read_rows(copy, load(copy).source)
 
 
 def opened_files(url: str | Path, **options: Any) -> tuple[Source, dict[Any, OpenFile]]:
@@ -287,6 +294,11 @@ ROWS = st.fixed_dictionaries(
         "tags": TEXTS,
         "further_tags": TEXTS,
         "has_all_tags": st.booleans(),
+        "byteorder": st.sampled_from(["<", ">", None]),
+        "is_bigtiff": st.booleans(),
+        "ifds": st.one_of(st.none(), st.lists(st.integers(0, 2**40))),
+        "pyramid": st.sampled_from(["subifds", "pages", None]),
+        "n_levels": st.integers(0, 9),
     }
 )
 
@@ -303,14 +315,14 @@ def test_rows_are_restored_unchanged(rows: list[dict[str, Any]]) -> None:
         {k: v.replace("\ud800", "\\ud800") if isinstance(v, str) else v for k, v in row.items()}
         for row in rows
     ]
-    assert file.read().to_pylist() == expected
+    assert file.read(list(rows[0])).to_pylist() == expected
 
 
 def test_the_table_has_one_row_per_file(tmp_path: Path) -> None:
     image = seed.write(lambda key, data: (tmp_path / key).write_bytes(data), (40, 56))
     out = tmp_path / "copy.zarr"
     cloudimg.migrate(f"{tmp_path}/{seed.PATTERN}", out, shards={"t": 1, "c": 1}, levels=1)
-    rows = list(read_rows(open_destination(out, None)))
+    rows = list(rows_of(out))
     assert len(rows) == len({row["key"] for row in rows}) == 360
     for row in rows:
         path = Path(row["key"])
@@ -355,7 +367,7 @@ def test_files_of_multifile_datasets_have_a_row_per_plane(tmp_path: Path) -> Non
     pixels = ome_planes(tmp_path, 6)
     out = tmp_path / "copy.zarr"
     cloudimg.migrate(tmp_path / "c0.ome.tif", out, shards={"z": 3, "c": 2}, chunks={"z": 1})
-    rows = list(read_rows(open_destination(out, None)))
+    rows = list(rows_of(out))
     assert len(rows) == 12
     for row in rows:
         region = tuple(map(slice, row["region_start"], row["region_stop"]))
@@ -392,7 +404,7 @@ def test_no_credentials_are_kept(httpd: WebServer, bucket: str, tmp_path: Path) 
     urls = [f"{httpd.endpoint}/{bucket}/a_{t}.tif?X-Amz-Signature=SECRET{t}" for t in range(2)]
     out = tmp_path / "copy.zarr"
     cloudimg.migrate(urls, out)
-    rows = list(read_rows(open_destination(out, None)))
+    rows = list(rows_of(out))
     assert len(rows) == 2
     assert "SECRET" not in str(rows)
     parts = [data for key, data in copies.objects(str(out), {}).items() if "originals" in key]
@@ -406,7 +418,7 @@ def test_a_copy_of_an_array_has_no_table(tmp_path: Path) -> None:
     out = tmp_path / "copy.zarr"
     cloudimg.to_zarr(da.zeros((8, 9), dtype="u1"), out)
     with pytest.raises(ArgumentError, match=r'no table of originals.*layout="ome-tiff"'):
-        list(read_rows(open_destination(out, None)))
+        list(rows_of(out))
 
 
 # Further images of the files
@@ -436,8 +448,8 @@ def test_images_that_are_left_out_are_noted(
     assert note.replace(of_first, "") in capsys.readouterr().out.splitlines()
     assert main(words) == 0
     captured = capsys.readouterr()
-    assert f"cloudimg: {note.replace(of_first, '')}" in captured.err.splitlines()
-    assert note in captured.out.splitlines()
+    assert captured.out.splitlines().count(note) == 1
+    assert "further images" not in captured.err
     # The note is stored in the copy, and a later run prints it again.
     own = json.loads((out / "zarr.json").read_text())["attributes"]["cloudimg"]
     assert own["provenance"]["images_left_out"] == 1
@@ -494,5 +506,5 @@ def test_attributes_that_are_too_large_are_noted(tmp_path: Path) -> None:
     done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
     (note,) = done.notes
     assert note == "attributes larger than 64 KiB are not kept: colormap"
-    (row,) = read_rows(open_destination(tmp_path / "copy.zarr", None))
+    (row,) = rows_of(tmp_path / "copy.zarr")
     assert json.loads(row["tags"])["ColorMap"]["value"] == palette.tolist()

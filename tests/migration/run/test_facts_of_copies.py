@@ -13,7 +13,7 @@ import tifffile
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import MismatchError
+from cloudimg.errors import BadFilesError, MismatchError
 from tests.support import copies
 from tests.support.clusters import local_client
 from tests.support.metering import Meter
@@ -225,3 +225,36 @@ def encoded(pixels: np.ndarray[Any, Any], tag: tuple[Any, ...]) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, pixels, tile=(512, 512), extratags=[tag], metadata=None)
     return file.getvalue()
+
+
+def test_a_first_file_that_is_mended_says_nothing_else_than_was_compared(tmp_path: Path) -> None:
+    source = write_times(tmp_path, {})
+    first, out = Path(source.replace("{t}", "0")), tmp_path / "copy.zarr"
+    first.write_bytes(b"")
+    with pytest.raises(BadFilesError, match="1 of 6 cells"):
+        cloudimg.migrate(source, out, **PARTS)
+    write(first, 0, size=0.25)
+    with pytest.raises(MismatchError, match=r"pixel size is x 0\.25 .* and was x 0\.5"):
+        cloudimg.migrate(source, out, **PARTS)
+    write(first, 0)
+    copied = cloudimg.migrate(source, out, **PARTS)
+    assert (copied.n_done_before, copied.notes) == (5, ())
+    assert scales_of(out)[-1] == 0.5
+    assert cloudimg.verify(out, against_source=True)
+
+
+def test_a_first_file_that_is_mended_may_differ_in_what_may_differ(tmp_path: Path) -> None:
+    source = write_times(tmp_path, {})
+    first, last = (Path(source.replace("{t}", t)) for t in "05")
+    out = tmp_path / "copy.zarr"
+    for path in (first, last):
+        path.write_bytes(b"")
+    for mended, text in ((first, "2 of 6 cells"), (last, "1 of 6 cells")):
+        with pytest.raises(BadFilesError, match=text):
+            cloudimg.migrate(source, out, **PARTS)
+        write(mended, 9, magnification=40)
+    copied = cloudimg.migrate(source, out, **PARTS)
+    assert copied.n_done_before == 5
+    assert any("other than when the first files were compared" in note for note in copied.notes)
+    assert "objective" not in str(said_of(out))
+    assert cloudimg.verify(out, against_source=True)

@@ -19,7 +19,7 @@ from cloudimg.cli import clients
 from cloudimg.cli.main import main
 from cloudimg.errors import BadFilesError
 from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.lease import LeaseView
+from cloudimg.migration.journal.lease_view import LeaseView
 from cloudimg.migration.run.cell import Job
 from tests.support import copies, seed
 from tests.support.clusters import local_client

@@ -1,0 +1,142 @@
+"""The source that the plan of a copy names: which options reach it, and who may open it.
+
+Options belong to one store. Those of a copy are used for its source only if both are in one store,
+that is of one protocol at one endpoint; the plan records the endpoint of the source for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudimg.discovery.find_files import locate
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.journal.state import load
+from cloudimg.migration.run.source_files import shown_urls
+from cloudimg.opening.options import URL, StorageOptions, URLs
+from cloudimg.storage import Location, Store, endpoint_of, unsigned
+
+
+def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URLs, bool]:
+    """URLs of a source, and whether they are others than those that it was copied from.
+
+    Parameters
+    ----------
+    recorded : mapping
+        `State.source`.
+    named : str, path or sequence of them, optional
+        URLs that the user gave; None: those that the plan names.
+
+    Raises
+    ------
+    ArgumentError
+        If there was no source that can be opened by a URL, or the plan does not have all of it.
+    """
+    if recorded["kind"] != "image":
+        raise ArgumentError("the copy was made of an array: pass the array as against_source=")
+    if recorded["has_own_reader"]:
+        raise ArgumentError(
+            "the copy was made with a custom reader (imread=): pass"
+            " against_source=cloudimg.open(...)"
+        )
+    urls: list[str] = recorded["urls"]
+    if named is not None:
+        # They may have been signed anew.
+        was, is_now = (list(map(unsigned, each)) for each in (urls, shown_urls(named)))
+        return named, was != is_now
+    if any("***" in url for url in urls):
+        raise ArgumentError(
+            "the source's URL contained credentials, which are not stored: pass source= with it"
+        )
+    return urls if recorded["is_list"] else urls[0], False
+
+
+def options_of_source(
+    copy: Store, location: Location, recorded: str | None, given: StorageOptions | None
+) -> Mapping[str, Any]:
+    """Options for the store of a source.
+
+    Parameters
+    ----------
+    copy : Store
+        The store of the copy.
+    location : Location
+        Where the source is.
+    recorded : str, optional
+        The endpoint from which the source was read when it was copied; None if unknown.
+    given : mapping, optional
+        The options for the source that the user gave; ``{}`` counts as given.
+
+    Raises
+    ------
+    ArgumentError
+        If the source is not in the store of the copy, and cannot be found without options.
+    """
+    if given is not None:
+        return given
+    of_copy = endpoint_of(copy.location, copy.options)
+    usual = endpoint_of(location, {})
+    # The plan is not believed where the options would then go to another server.
+    with_those = endpoint_of(location, copy.options)
+    if of_copy is not None and of_copy == with_those == (recorded or usual):
+        return copy.options
+    if recorded is not None and recorded != usual:
+        raise ArgumentError(
+            f"the source was read from {recorded}, which neither the configuration nor the options"
+            " of the copy lead to: pass source_options= with its endpoint and credentials"
+        )
+    if recorded is None and of_copy is not None and of_copy == with_those != usual:
+        raise ArgumentError(
+            f"the plan does not say whether the source is at {of_copy}, as the copy is, or at"
+            f" {usual or 'another endpoint'}: pass source_options= with its endpoint, or"
+            " source_options={} for that of the configuration"
+        )
+    return {}
+
+
+def unnamed_place(
+    url: URL, storage_options: StorageOptions | None, source_options: StorageOptions | None
+) -> str | None:
+    """Where the source of a copy is, if nobody but the writer of the copy says so.
+
+    A source on local disks counts as named by the user, as does one in the bucket or on the host of
+    the copy, and one at an endpoint in `source_options`.
+
+    Parameters
+    ----------
+    url : str or path
+        The copy.
+    storage_options, source_options : mapping, optional
+        The options that the user gave for the copy and for its source.
+
+    Returns
+    -------
+    str or None
+        Bucket and server, or host; None if there is nothing to ask.
+
+    Raises
+    ------
+    ArgumentError, CorruptFileError, StorageError
+    """
+    copy = open_destination(url, storage_options)
+    source = load(copy).source
+    if source["kind"] != "image":
+        return None
+    location, _ = locate(source["urls"])
+    is_plain = not (location.before or location.after)
+    if is_plain and location.protocol in ("file", "memory"):
+        return None
+    usual = endpoint_of(location, {})
+    at = source.get("endpoint") or usual
+    if source_options is not None:
+        at = endpoint_of(location, source_options)
+        if at is not None and at != usual:
+            return None
+    of_copy = endpoint_of(copy.store.location, copy.store.options)
+    if at is not None and at == of_copy and location == copy.store.location:
+        return None
+    shown, host = location.display(location.root), at and at.partition("://")[2]
+    # Where the URL begins with the server, and not with a bucket, it says all.
+    is_host = host is None or host == location.root.rpartition("@")[2].lower()
+    return shown if is_host else f"{shown} at {host}"

@@ -1,0 +1,100 @@
+"""Check the fields of a commit record as it was read, before anything is made of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from cloudimg.checked_json import (
+    SHA256,
+    checked_choice,
+    checked_int,
+    checked_list,
+    checked_mapping,
+    checked_notes,
+    checked_object,
+    checked_optional_text,
+    checked_text,
+    unexpected,
+)
+from cloudimg.errors.file_report import KINDS, BadFile
+from cloudimg.errors.notes import Note
+from cloudimg.migration.encode.histogram import Histogram
+from cloudimg.migration.journal.stored_objects import StoredObject
+
+_REQUIRED = ("plan", "stage", "number", "levels", "histograms", "first_channel", "originals")
+_OPTIONAL = ("files", "sources", "notes", "filled", "n_missing")
+PLAN_ID = re.compile(r"[0-9a-f]{32}")
+_MOST_LEVELS = 64
+_MOST_BYTES = 2**40
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_MOST_BASE64 = 2**24
+
+
+def check_record(content: Any) -> None:
+    """Check the fields of a record that are taken as they are.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing or unknown, or has another type or size than it can have.
+    """
+    checked_object(content, "record", required=_REQUIRED, optional=_OPTIONAL)
+    checked_text(content["plan"], "plan", pattern=PLAN_ID)
+    for name in ("stage", "number", "first_channel"):
+        checked_int(content[name], name)
+    checked_int(content.get("n_missing", 0), "n_missing")
+    sources = checked_mapping(content.get("sources", {}), "sources")
+    for etag in sources.values():
+        checked_optional_text(etag, "an ETag in sources")
+    for i, level in enumerate(checked_list(content["levels"], "levels", most=_MOST_LEVELS)):
+        where = f"levels[{i}]"
+        checked_object(level, where, required=("level", "pixels_sha256", "empty", "objects"))
+        checked_int(level["level"], f"{where}.level", greatest=_MOST_LEVELS)
+        checked_text(level["pixels_sha256"], f"{where}.pixels_sha256", pattern=SHA256)
+        checked_text(level["empty"], f"{where}.empty", most=_MOST_BASE64, pattern=_BASE64)
+
+
+def objects_from_json(stored: Any, where: str) -> tuple[StoredObject, ...]:
+    """The objects in a list."""
+    listed = checked_list(stored, where)
+    return tuple(object_from_json(each, f"{where}[{i}]") for i, each in enumerate(listed))
+
+
+def object_from_json(stored: Any, where: str) -> StoredObject:
+    """One stored object: its key lies below the destination, whatever stores make of keys."""
+    fields = checked_list(stored, where, most=4)
+    if len(fields) < 3:
+        raise unexpected(fields, where, "a key, a size, a SHA-256 and perhaps an ETag")
+    key, size, sha256, *etag = fields
+    checked_text(key, f"{where}.key", most=1024)
+    if "\\" in key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(f"{where}.key is not the name of an object below the copy")
+    return StoredObject(
+        key,
+        checked_int(size, f"{where}.size", greatest=_MOST_BYTES),
+        checked_text(sha256, f"{where}.sha256", pattern=SHA256),
+        checked_optional_text(etag[0], f"{where}.etag", most=4096) if etag else None,
+    )
+
+
+def histograms_from_json(stored: Any) -> tuple[Histogram, ...]:
+    """The histograms of a cell, one for each of its channels."""
+    return tuple(Histogram.from_json(each) for each in checked_list(stored, "histograms"))
+
+
+def notes_from_record(content: Any) -> tuple[Note, ...]:
+    """The notes of a cell."""
+    return checked_notes(content.get("notes", []), "notes")
+
+
+def filled_from_json(stored: Any) -> tuple[BadFile, ...]:
+    """The files that a cell filled."""
+    found = []
+    for i, row in enumerate(checked_list(stored, "filled")):
+        url, kind, text = checked_list(row, f"filled[{i}]", n=3)
+        checked_text(url, f"filled[{i}].url")
+        checked_choice(kind, f"filled[{i}].kind", KINDS)
+        checked_text(text, f"filled[{i}].text")
+        found.append(BadFile(url, kind, text))
+    return tuple(found)

@@ -1,0 +1,184 @@
+"""Check the plan of a migration as it was read: each field by itself, and all of them together.
+
+The identity of a migration is a digest of what decides which pixels are written. It is computed
+again from what was read, so that a plan with another source, other cells or another codec is not
+taken for the one that commit records and end mark name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from cloudimg.checked_json import (
+    SHA256,
+    checked_bool,
+    checked_choice,
+    checked_int,
+    checked_ints,
+    checked_list,
+    checked_mapping,
+    checked_object,
+    checked_optional_text,
+    checked_plain,
+    checked_text,
+    checked_texts,
+)
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.encode.codecs import codec_from_spec
+from cloudimg.migration.journal.destination import as_json
+from cloudimg.migration.journal.record_from_json import PLAN_ID
+from cloudimg.migration.plan.check_plan import check_plan
+from cloudimg.migration.plan.plan import Plan
+
+_FIELDS = ("format", "state", "id", "plan", "request", "source", "facts")
+_OPTIONAL = ("files", "fence", "began_as")
+_OF_ALL = ("kind", "dims", "shape", "dtype", "fingerprint")
+_OF_IMAGES = ("urls", "open", "is_list", "has_own_reader")
+_OF_OLDER = ("endpoint", "arrangement", "files")
+"""Fields that images have, unless an older version wrote the plan."""
+_OF_FILES = ("n_files", "n_excluded", "n_unmatched_images", "lists_folder")
+_MOST_DIMS = 32
+_MOST_URLS = 2**24
+_DTYPE = re.compile(r"[<>|][biufc][0-9]{1,2}")
+_MOST_OPTIONS = 64
+_MOST_CODECS = 16
+_MOST_OF_CODEC = 2**26
+"""Greatest parameter of a codec, the dictionary of lzma's highest preset (64 MiB)."""
+CONTINUED = ("fingerprint", "open")
+"""Fields of the source that change when files are replaced before the copy is finished."""
+
+
+def identity_of(
+    plan: Any, request: Any, source: Mapping[str, Any], *, left_out: str = "endpoint"
+) -> str:
+    """Digest of everything that decides which pixels are written, each as JSON.
+
+    The endpoint is left out, since one source may be reached by several names of its server.
+    """
+    named = {name: value for name, value in source.items() if name != left_out}
+    return hashlib.sha256(as_json([plan, request, named])).hexdigest()[:32]
+
+
+def check_fields(content: Any) -> None:
+    """Check the fields of the plan of a migration, except those that make `Plan` and others.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing or unknown, or has another type or size than it can have.
+    """
+    checked_object(content, "the plan", required=_FIELDS, optional=_OPTIONAL)
+    checked_text(content["id"], "id", pattern=PLAN_ID)
+    checked_choice(content["state"], "state", ("planned",))
+    if "files" in content:
+        checked_text(content["files"], "files", pattern=SHA256)
+    if "fence" in content:
+        checked_choice(content["fence"], "fence", ("none",))
+    _check_source(content["source"])
+    began_as = content.get("began_as")
+    if began_as is not None:
+        checked_object(began_as, "began_as", required=CONTINUED)
+        checked_text(began_as["fingerprint"], "began_as.fingerprint", most=256)
+        _check_options(began_as["open"], "began_as.open")
+
+
+def _check_source(source: Any) -> None:
+    checked_mapping(source, "source", most=64)
+    for name in _OF_ALL:
+        if name not in source:
+            raise ValueError(f"source has no {name}")
+    kind = checked_choice(source["kind"], "source.kind", ("image", "array"))
+    dims = checked_texts(source["dims"], "source.dims", most=_MOST_DIMS, characters=256)
+    if len(set(dims)) < len(dims):
+        raise ValueError("source.dims has a name twice")
+    checked_ints(source["shape"], "source.shape", n=len(dims), least=1)
+    checked_text(source["dtype"], "source.dtype", pattern=_DTYPE)
+    try:
+        np.dtype(source["dtype"])
+    except TypeError:
+        raise ValueError("source.dtype is not a type of numbers") from None
+    checked_text(source["fingerprint"], "source.fingerprint", most=256)
+    if kind == "array":
+        checked_object(source, "source", required=_OF_ALL, optional=("identity",))
+        checked_optional_text(source.get("identity"), "source.identity")
+        return
+    checked_object(source, "source", required=(*_OF_ALL, *_OF_IMAGES), optional=_OF_OLDER)
+    urls = checked_texts(source["urls"], "source.urls", most=_MOST_URLS)
+    is_list = checked_bool(source["is_list"], "source.is_list")
+    if not urls or (len(urls) > 1 and not is_list):
+        raise ValueError(f"source.urls has {len(urls)} URLs")
+    checked_bool(source["has_own_reader"], "source.has_own_reader")
+    checked_optional_text(source.get("endpoint"), "source.endpoint")
+    checked_text(source.get("arrangement", ""), "source.arrangement", most=256)
+    _check_options(source["open"], "source.open")
+    files = checked_object(source.get("files", {}), "source.files", optional=_OF_FILES)
+    for name in files:
+        if name == "lists_folder":
+            checked_bool(files[name], f"source.files.{name}")
+        else:
+            checked_int(files[name], f"source.files.{name}")
+
+
+def _check_options(options: Any, where: str) -> None:
+    """Options of `open`, which opening checks: as a user's, they may have any value."""
+    checked_plain(checked_mapping(options, where, most=_MOST_OPTIONS), where)
+
+
+def check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -> None:
+    """Check that the fields fit each other, and that the identity is that of the content.
+
+    Parameters
+    ----------
+    content : mapping
+        After `check_fields`.
+    plan : Plan
+    is_older : bool
+        Whether an older version wrote the plan. If it was continued with other files there, it
+        does not say what it began as, and its identity cannot be computed again.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_plan(plan, content["source"])
+    _check_codec(plan.codec)
+    invalid = ""
+    try:
+        codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    except ArgumentError as exc:
+        invalid = exc.message
+    if invalid:
+        raise ValueError(f"plan.codec: {invalid}")
+    source = {**content["source"], **content.get("began_as", {})}
+    if not is_older and content["id"] != identity_of(content["plan"], content["request"], source):
+        raise ValueError("id is not that of its plan, request and source")
+
+
+def _check_codec(spec: Mapping[str, Any]) -> None:
+    """Check the sizes in the parameters of codecs, which make a codec to try them."""
+    chain = checked_object(spec, "plan.codec", required=("chain",))["chain"]
+    for i, link in enumerate(checked_list(chain, "plan.codec.chain", most=_MOST_CODECS)):
+        where = f"plan.codec.chain[{i}]"
+        checked_object(link, where, required=("name", "configuration"))
+        checked_text(link["name"], f"{where}.name", most=256)
+        values = [checked_mapping(link["configuration"], f"{where}.configuration", most=32)]
+        for value in _nested(checked_plain(values, where)):
+            if isinstance(value, int) and not isinstance(value, bool):
+                checked_int(value, where, least=-(2**31), greatest=_MOST_OF_CODEC)
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    """All values in lists and objects, and in those in them."""
+    if isinstance(value, list | Mapping):
+        # "id" names a filter of lzma; some of them have 63 bits.
+        named = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, each in named:
+            if name != "id" or not isinstance(each, int):
+                yield from _nested(each)
+    else:
+        yield value

@@ -1,0 +1,114 @@
+"""Storing the objects of a copy so that no request that arrives late can replace them.
+
+Every object is created: the store refuses it where something stands in its place already. What
+stands there is examined then. It stays if it is the same object, from before a kill or from a
+request whose answer was lost, and also if it has the same content in other bytes, as another
+version of a codec writes them. Anything else is deleted, under a lease that was just read back, and
+the object is created again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloudimg.errors import LeaseError
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.storage import Data
+
+_MOST_ATTEMPTS = 4
+
+IsEqual = Callable[[Data], bool]
+"""Whether other bytes have the same content."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One stored object, such as a shard (in Zarr 2, a chunk) or a part of the originals."""
+
+    key: str
+    """Relative to the destination."""
+    size_bytes: int
+    """Size in bytes."""
+    sha256: str
+    """SHA-256 of the stored bytes, in hexadecimal."""
+    etag: str | None = None
+    """Version of the object when it was stored; None if the store reports none, and in copies of
+    older versions. It changes when a copy is moved."""
+
+    def to_list(self) -> list[str | int]:
+        """The object as a list for JSON."""
+        fields: list[str | int] = [self.key, self.size_bytes, self.sha256]
+        return fields if self.etag is None else [*fields, self.etag]
+
+
+def _is_never_equal(_: Data) -> bool:
+    return False
+
+
+def create_object(
+    destination: Destination,
+    key: str,
+    data: Data,
+    *,
+    fences: bool,
+    is_equal: IsEqual = _is_never_equal,
+) -> StoredObject:
+    """Store an object of a copy.
+
+    Parameters
+    ----------
+    destination : Destination
+        Guarded by a lease.
+    key : str
+    data : bytes-like
+    fences : bool
+        Whether the store refuses to create an object that exists. If not, it is replaced.
+    is_equal : callable, optional
+        Called with the bytes of another object that stands there.
+
+    Returns
+    -------
+    StoredObject
+        What the key has now: it may have other bytes than `data`, with the same content.
+
+    Raises
+    ------
+    LeaseError
+        If the lease is lost, or something else stores objects there as well.
+    StorageError
+    """
+    if not fences:
+        return _stored(key, data, destination.put(key, data))
+    for _ in range(_MOST_ATTEMPTS):
+        created = destination.create(key, data)
+        if created.is_new:
+            return _stored(key, data, created.etag)
+        if created.found is not None:
+            if is_equal(created.found):
+                return _stored(key, created.found, created.etag)
+            destination.delete([key])
+    raise LeaseError(
+        f"{destination.display(key)} was stored by something else {_MOST_ATTEMPTS} times, with"
+        f" other content than this migration's: another program writes to {destination.url}. Stop"
+        " it, then run the same migration again",
+        url=destination.display(key),
+    )
+
+
+def _stored(key: str, data: Data, etag: str | None) -> StoredObject:
+    return StoredObject(key, len(data), hashlib.sha256(data).hexdigest(), etag)
+
+
+def is_same_table(first: Data, second: Data) -> bool:
+    """Whether two Parquet files hold the same table, whatever the versions of pyarrow and zstd."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        tables = [pq.ParquetFile(io.BytesIO(each)).read() for each in (first, second)]
+        return bool(tables[0].equals(tables[1]))
+    except (pa.ArrowException, OSError, ValueError):
+        return False

@@ -1,0 +1,123 @@
+"""Finished cells that have read files which were replaced since: they are done again.
+
+Their commit records are deleted before anything else, those of the last stage first, so that a
+process that is killed at any point leaves cells without records, which the next one does again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice, product
+
+import numpy as np
+
+from cloudimg.migration.journal.clearing import delete_all
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.inventory import Inventory
+from cloudimg.migration.journal.lease import Lease
+from cloudimg.migration.journal.records import CommitRecord, record_key
+from cloudimg.migration.journal.state import State
+from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.plan.objects import cell_storing
+from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.run.source_rows import SourceRows
+
+_CHECKED_AT_ONCE = 64
+"""Commit records whose files are asked for at once."""
+
+
+Numbered = tuple[int, CommitRecord | None]
+
+
+def held_against(
+    records: Iterable[Numbered], source: SourceRows | None
+) -> Iterator[tuple[int, CommitRecord | None, bool]]:
+    """Yield commit records, each with whether its cell has read files that were replaced since.
+
+    Parameters
+    ----------
+    records : iterable
+        Numbers of cells of stage 0 with their commit records.
+    source : SourceRows, optional
+        The files as they were opened; None if nothing is to be compared.
+
+    Raises
+    ------
+    StorageError
+    """
+    if source is None:
+        yield from ((number, record, False) for number, record in records)
+        return
+    versions = source.as_opened()
+    remaining = iter(records)
+    while batch := list(islice(remaining, _CHECKED_AT_ONCE)):
+        read = [None if record is None else source.read_by(record) for _, record in batch]
+        rows = [each[0] for each in read if each is not None]
+        if rows:
+            versions.ask(np.unique(np.concatenate(rows)))
+        for (number, record), each in zip(batch, read, strict=True):
+            yield number, record, each is not None and len(versions.changed(*each)) > 0
+
+
+def forget_cells(
+    destination: Destination, plan: Plan, inventory: Inventory, lease: Lease, changed: set[int]
+) -> None:
+    """Delete the commit records of cells, and of those that were made from them.
+
+    Parameters
+    ----------
+    destination : Destination
+    plan : Plan
+    inventory : Inventory
+        What is there; the cells lose their records in it, too.
+    lease : Lease
+    changed : set of int
+        Numbers of cells of stage 0.
+
+    Raises
+    ------
+    StorageError, LeaseError
+    """
+    by_stage = [changed]
+    for stage in range(1, len(plan.stages)):
+        by_stage.append(set(made_from(plan, stage, by_stage)))
+    for stage, cells in reversed(list(enumerate(by_stage))):
+        recorded = inventory.recorded_cells(stage)
+        forgotten = sorted(number for number in cells if recorded[number])
+        lease.check(in_store=True)
+        delete_all(destination, [record_key(stage, number) for number in forgotten])
+        inventory.forget_records(stage, forgotten)
+
+
+def forget_documents(
+    destination: Destination, state: State, inventory: Inventory, lease: Lease
+) -> None:
+    """Delete the metadata that an earlier run stored, since it describes other pixels.
+
+    It would be taken for metadata that others edited, which is kept.
+
+    Raises
+    ------
+    StorageError, LeaseError
+    """
+    if inventory.has_documents:
+        lease.check(in_store=True)
+        delete_all(destination, [key for key, _ in documents(state.plan, state.facts, {})])
+
+
+def made_from(plan: Plan, stage: int, changed: list[set[int]]) -> Iterator[int]:
+    """Numbers of the cells of a stage that read what cells of earlier stages have stored."""
+    level = plan.stages[stage].input_level
+    assert level is not None  # only the first stage reads the source
+    stored = plan.stored_shape(level)
+    for number in range(plan.n_cells(stage)):
+        cell = plan.cell(stage, number)
+        ranges = [
+            range(part.start // n, -(-part.stop // n))
+            for part, n in zip(cell.region, stored, strict=True)
+        ]
+        for index in product(*ranges):
+            of_stage, before = cell_storing(plan, level, cell.image, index)
+            if before in changed[of_stage]:
+                yield number
+                break

@@ -1,0 +1,126 @@
+"""A finished copy that is met again: whole, with what others edited, or damaged.
+
+One listing decides as long as nothing was added or changed. Only where it differs from the end mark
+are the commit records and the metadata read, to name what is missing and what was edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloudimg.errors import DamagedCopyError, NotFoundError, counted
+from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.inventory import EndMark, Inventory
+from cloudimg.migration.journal.records import CommitRecord, read_records, record_key
+from cloudimg.migration.journal.state import State, is_of_other_format
+from cloudimg.migration.journal.stored_objects import StoredObject
+from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.edits import Difference, Edit, Edits, Flaw
+from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.contents import Listed, compare_documents, keys_beyond
+
+_SHOWN = 5
+"""Objects that an error names."""
+
+
+def edits_of_finished(
+    destination: Destination, state: State, end_mark: EndMark, inventory: Inventory
+) -> Edits:
+    """What others edited in a finished copy; nothing if a listing shows nothing.
+
+    Parameters
+    ----------
+    destination : Destination
+    state : State
+    end_mark : EndMark
+    inventory : Inventory
+        What is there.
+
+    Raises
+    ------
+    ArgumentError
+        The same of a copy that only an older version could continue.
+    DamagedCopyError
+        If objects of the copy are missing or have another size, if its metadata is damaged, or if
+        there are objects among its own that it did not store.
+    StorageError
+    """
+    edits, flaws, n_flaws = Edits(), list[Flaw](), 0
+    has_all = end_mark.objects_digest == inventory.own_digest
+    if inventory.has_others or not has_all:
+        for each in _differences(destination, state, inventory, has_all=has_all):
+            if isinstance(each, Edit):
+                edits.add(each)
+                continue
+            n_flaws += 1
+            if len(flaws) < _SHOWN:
+                flaws.append(each)
+    if n_flaws and not state.is_current:
+        raise is_of_other_format(destination, state.format)
+    if n_flaws:
+        raise _damaged(destination, flaws, n_flaws)
+    return edits
+
+
+def _differences(
+    destination: Destination, state: State, inventory: Inventory, *, has_all: bool
+) -> Iterator[Difference]:
+    committed, n_stored, knows_all = CommittedCells(state.plan), 0, not has_all
+    if not has_all:
+        for each in _read_all(destination, state):
+            if isinstance(each, Flaw):
+                knows_all = False
+                yield each
+                continue
+            committed.add(each)
+            for stored in each.objects():
+                n_stored += 1
+                if not inventory.has(stored):
+                    yield Flaw(stored.key, _how(destination, stored))
+    facts = state.facts.with_notes(committed.all_notes())
+    written = dict(documents(state.plan, facts, committed.contrast.limits()))
+    # Without all commit records, what was written into the metadata is not known.
+    if knows_all:
+        yield from compare_documents(destination, written)
+    listed = Listed(state.plan, written)
+    for entry in destination.list():
+        if not entry.key.startswith(f"{JOURNAL}/"):
+            listed.add(entry.key)
+    yield from listed.differences(destination)
+    if knows_all and listed.n_pixels != n_stored:
+        records = _read_all(destination, state)
+        known = {
+            s.key for each in records if isinstance(each, CommitRecord) for s in each.objects()
+        }
+        for key in keys_beyond(destination, state.plan, known):
+            yield Flaw(key, "does not belong to the image")
+
+
+def _read_all(destination: Destination, state: State) -> Iterator[CommitRecord | Flaw]:
+    for stage in range(len(state.plan.stages)):
+        numbers = range(state.plan.n_cells(stage))
+        for number, record in read_records(destination, stage, numbers):
+            if record is None or record.plan_id != state.id:
+                yield Flaw(record_key(stage, number), "missing, damaged or of another migration")
+            else:
+                yield record
+
+
+def _how(destination: Destination, stored: StoredObject) -> str:
+    """How an object that was not listed as it was stored differs."""
+    try:
+        size = destination.info(stored.key).size_bytes
+    except NotFoundError:
+        return "missing"
+    return f"{size} bytes instead of {stored.size_bytes}"
+
+
+def _damaged(destination: Destination, flaws: list[Flaw], n_flaws: int) -> DamagedCopyError:
+    shown = "; ".join(f"{destination.display(flaw.key)}: {flaw.what}" for flaw in flaws)
+    more = f"; and {n_flaws - len(flaws)} more" if n_flaws > len(flaws) else ""
+    return DamagedCopyError(
+        f"the finished copy {destination.url} is damaged:"
+        f" {counted(n_flaws, 'problem')} ({shown}{more}). Nothing was written. verify lists all"
+        " problems; restore the objects, or pass overwrite=True to delete the copy and start over",
+        url=destination.url,
+    )

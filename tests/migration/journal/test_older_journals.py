@@ -1,0 +1,129 @@
+"""Copies that were written with an older format of the journal: read, but not changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import cloudimg
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.journal.inventory import END_MARK, RecordsDigest
+from cloudimg.migration.journal.records import CommitRecord
+from cloudimg.migration.journal.sealing import seal
+from cloudimg.migration.journal.state import PLAN
+from cloudimg.migration.plan.plan import Plan
+
+SHAPE = (4, 64, 64)
+PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 64, "x": 64}, "levels": 2}
+
+
+def pixels() -> Any:
+    found = np.random.default_rng(1).integers(1, 255, SHAPE, np.uint8)
+    found[2] = 0  # a plane of the fill value
+    return found
+
+
+def migrate(folder: Path, zarr_format: int, **more: Any) -> cloudimg.Migration:
+    parts = PARTS if zarr_format == 3 else {**PARTS, "shards": None}
+    source, out = f"{folder}/in/a_{{z}}.tif", folder / "copy.zarr"
+    return cloudimg.migrate(source, out, zarr_format=zarr_format, **parts, **more)
+
+
+def unsealed(path: Path) -> Any:
+    content = json.loads(path.read_bytes())
+    del content["sha256"]
+    return content
+
+
+def in_format_2(out: Path) -> None:
+    """Write the journal as format 2 had it, without the objects that it did not store."""
+    content = unsealed(out / PLAN)
+    content["format"] = 2
+    del content["files"]
+    (out / PLAN).write_bytes(seal(content))
+    plan = Plan.from_json(content["plan"])
+    records = RecordsDigest(plan)
+    n_empty = 0
+    for path in sorted((out / ".cloudimg/cells").rglob("*.json")):
+        record = unsealed(path)
+        record["sources"] = {}
+        record.pop("files", None)
+        for level in record["levels"]:
+            kept = []
+            for key, size, digest, _ in level["objects"]:
+                if key.split("/")[1 + (plan.zarr_format == 3)] == "2":  # of the empty plane
+                    (out / key).unlink()
+                    n_empty += 1
+                else:
+                    kept.append([key, size, digest])
+            level["objects"] = kept
+        if record["originals"]:
+            del record["originals"][3]
+        path.write_bytes(seal(record))
+        records.add(CommitRecord.from_json(record))
+    assert n_empty >= 2
+    end = unsealed(out / END_MARK)
+    documents = [
+        (str(path.relative_to(out)), path.read_bytes())
+        for path in out.rglob("*")
+        if path.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+    ]
+    made = records.end_mark(content["id"], documents, ()).to_json()
+    (out / END_MARK).write_bytes(seal({**end, **made}))
+
+
+@pytest.fixture(params=[3, 2], ids=["zarr 3", "zarr 2"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
+    (tmp_path / "in").mkdir()
+    for z, plane in enumerate(pixels()):
+        tifffile.imwrite(tmp_path / f"in/a_{z}.tif", plane, photometric="minisblack")
+    migrate(tmp_path, request.param)
+    in_format_2(tmp_path / "copy.zarr")
+    return tmp_path, request.param
+
+
+def test_a_finished_copy_is_verified_and_exported(old: tuple[Path, int]) -> None:
+    folder, zarr_format = old
+    out = folder / "copy.zarr"
+    proof = cloudimg.verify(out)
+    assert proof, str(proof)
+    assert cloudimg.verify(out, against_source=cloudimg.open(f"{folder}/in/a_{{z}}.tif"))
+    cloudimg.export(out, folder / "exported")
+    found = [tifffile.imread(path) for path in sorted((folder / "exported").rglob("*.tif"))]
+    np.testing.assert_array_equal(np.stack(found), pixels())
+    before = sorted(out.rglob("*"))
+    assert "nothing left to do" in str(migrate(folder, zarr_format))
+    kept = [path for path in sorted(out.rglob("*")) if "lease" not in str(path)]
+    assert kept == [path for path in before if "lease" not in str(path)]
+
+
+REFUSED = r"journal format 2, this version has format 3: continue with that version, or start over"
+
+
+@pytest.mark.parametrize("lost", [END_MARK, "0/c/1/0/0"])
+def test_nothing_is_added_to_one_that_is_unfinished_or_damaged(
+    old: tuple[Path, int], lost: str
+) -> None:
+    folder, zarr_format = old
+    out = folder / "copy.zarr"
+    key = lost.replace("/c/", "/") if zarr_format == 2 else lost
+    (out / key).unlink()
+    with pytest.raises(ArgumentError, match=REFUSED):
+        migrate(folder, zarr_format)
+    assert not (out / key).exists()
+    migrate(folder, zarr_format, overwrite=True)
+    assert cloudimg.verify(out, against_source=True)
+    assert unsealed(out / PLAN)["format"] == 3
+
+
+def test_an_unfinished_one_is_refused_by_all_readers(old: tuple[Path, int]) -> None:
+    out = old[0] / "copy.zarr"
+    (out / END_MARK).unlink()
+    for read in (cloudimg.verify, lambda url: cloudimg.export(url, old[0] / "exported")):
+        with pytest.raises(ArgumentError, match=REFUSED):
+            read(out)
