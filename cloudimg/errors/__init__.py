@@ -18,6 +18,7 @@
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
     │   ├── WrongRegionError   the bucket is in another region or at another endpoint
+    │   ├── NotConditionalError  the store cannot create an object only if it is absent
     │   ├── ServerError        5xx, throttling, connection reset, timeout: after all retries
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
@@ -177,6 +178,10 @@ class NoRoomError(StorageError):
 
 class WrongRegionError(StorageError):
     """The bucket is in another region, or at another endpoint, than the request was sent to."""
+
+
+class NotConditionalError(StorageError):
+    """The store cannot create an object only if it is absent: it does not know conditions."""
 
 
 class ServerError(StorageError):

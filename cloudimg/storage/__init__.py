@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         Data,
         Entry,
         IncompleteListingError,
-        NotConditionalError,
         WriteGuard,
         is_aside,
     )
@@ -36,7 +35,6 @@ _MODULES = {
     "Entry": "base",
     "IncompleteListingError": "base",
     "Location": "urls",
-    "NotConditionalError": "base",
     "Store": "store",
     "UNREADABLE": "base",
     "WriteGuard": "base",
@@ -61,7 +59,6 @@ __all__ = [
     "Entry",
     "IncompleteListingError",
     "Location",
-    "NotConditionalError",
     "Store",
     "WriteGuard",
     "endpoint_of",

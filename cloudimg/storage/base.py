@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from cloudimg.errors import StorageError
-
 Buffer = bytes | memoryview
 Data = bytes | bytearray | memoryview
 """Content that can be stored as an object."""
@@ -166,10 +164,6 @@ class Backend(Protocol):
 
 class IncompleteListingError(Exception):
     """A listing that was already used turned out to lack objects; never leaves cloudimg."""
-
-
-class NotConditionalError(StorageError):
-    """The store cannot create an object only if it is absent: it does not know conditions."""
 
 
 class NotMappableError(Exception):

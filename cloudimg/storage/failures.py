@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from cloudimg.errors import (
     AccessDeniedError,
     NoRoomError,
+    NotConditionalError,
     NotFoundError,
     ServerError,
     StorageError,
     WrongRegionError,
 )
-from cloudimg.storage.base import NotConditionalError
 from cloudimg.storage.urls import redact
 
 Kind = type[StorageError]

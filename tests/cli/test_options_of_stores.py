@@ -20,8 +20,12 @@ import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.journal.inventory import END_MARK, RecordsDigest
+from cloudimg.migration.journal.records import read_records, record_key
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
 from cloudimg.migration.journal.state import PLAN
+from cloudimg.migration.journal.state_from_json import identity_of
+from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import endpoint_of, split_url
 from tests.conftest import WebServer
 from tests.support import seed
@@ -324,11 +328,23 @@ def test_where_requests_go(
 
 
 def rewrite_source(copy: Path | str, options: dict[str, Any], source: dict[str, Any]) -> None:
-    """Write into a plan what whoever wrote the copy might have."""
+    """Write into a copy what whoever wrote it might have, in all objects that name its plan."""
     destination = open_destination(copy, options)
     content = get_sealed(destination, PLAN)
     content["source"] |= source
+    content["id"] = identity_of(content["plan"], content["request"], content["source"])
     put_sealed(destination, PLAN, content)
+    plan = Plan.from_json(content["plan"])
+    digest = RecordsDigest(plan)
+    for stage in range(len(plan.stages)):
+        for number in range(plan.n_cells(stage)):
+            key = record_key(stage, number)
+            put_sealed(destination, key, get_sealed(destination, key) | {"plan": content["id"]})
+        for _, record in read_records(destination, stage, range(plan.n_cells(stage))):
+            digest.add(record)
+    end_mark = get_sealed(destination, END_MARK)
+    changed = {"plan": content["id"], "receipts": digest.digest()}
+    put_sealed(destination, END_MARK, end_mark | changed)
 
 
 def name_another_source(copy: Path, url: str) -> None:

@@ -379,6 +379,7 @@ def test_a_plane_larger_than_a_block_is_read_part_by_part(
     assert len(keys) <= len(set(keys)) + 2
 
 
+@pytest.mark.slow
 def test_a_view_that_is_too_large_is_refused_before_it_is_read(
     meter: Meter,
     bucket: str,

@@ -109,6 +109,7 @@ def test_other_formats(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------- reporting
 
 
+@pytest.mark.slow
 def test_one_report_has_all_kinds(tmp_path: Path) -> None:
     expected = bad.write_nine(tmp_path / "in", fill=5)
     url = bad.pattern(tmp_path / "in")

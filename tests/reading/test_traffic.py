@@ -175,6 +175,7 @@ def test_a_full_read_moves_little_more_than_the_file(
         assert traffic.bytes_sent <= 1.02 * len(data)
 
 
+@pytest.mark.slow
 def test_chunks_of_a_large_file_share_its_header(
     meter: Meter, bucket: str, big: npt.NDArray[np.uint16]
 ) -> None:

@@ -125,6 +125,7 @@ def requests_to(store: Store, key: str) -> dict[str, Callable[[], Any]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(403, AccessDeniedError), (400, StorageError), (507, NoRoomError), (503, ServerError)],
@@ -407,6 +408,7 @@ def test_private_keys_and_long_texts() -> None:
     assert SECRET not in cause_text(OSError(f"'token': '{SECRET}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["key", "key'", "\\\\", "key=[", "keyerror", "key ,", "a."])
 def test_long_texts_do_not_take_quadratic_time(text: str) -> None:
     cause_text(OSError(text * 100_000))  # hours otherwise: the time-out of every test would end it

@@ -213,6 +213,7 @@ def contiguous(kind: str, pixels: Array) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "most_requests"), [("imagej", 2), ("shaped", 12), ("one directory", 1), ("plain", 12)]
 )
@@ -411,6 +412,7 @@ def arrangements(draw: st.DrawFn, n_pages: int, rng: np.random.Generator) -> lis
     return blocks
 
 
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=chains(), chosen=st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
 def test_any_chain_reads_as_tifffile_reads_it(

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from cloudimg.errors import CloudimgError, LeaseError, StorageError
+from cloudimg.errors import CloudimgError, LeaseError, NotConditionalError, StorageError
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.lease_view import (
     HEARTBEATS_PER_TTL,
@@ -38,7 +38,6 @@ from cloudimg.migration.journal.lease_view import (
 )
 from cloudimg.migration.journal.processes import this_process
 from cloudimg.operating_system import elapsed_s
-from cloudimg.storage import NotConditionalError
 
 _READ_BACK_S = 1.0
 """Seconds after which a writer whose store does not fence reads its new lease back."""

@@ -25,6 +25,8 @@ from tests.support import copies, seed
 from tests.support.counting import counted
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # all of them together
+
 RNG = np.random.default_rng(6)
 PALETTE = RNG.integers(0, 2**16, (3, 256), np.uint16)
 Array = np.ndarray[Any, Any]

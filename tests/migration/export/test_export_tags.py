@@ -29,7 +29,10 @@ Array = np.ndarray[Any, Any]
 MANIFEST = ".cloudimg-export"
 ASCII, RATIONAL, BYTE, UNDEFINED, FLOAT, DOUBLE = 2, 5, 1, 7, 11, 12
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
 
 
 def back(path: Path, **options: Any) -> tuple[Path, cloudimg.ExportResult]:

@@ -22,6 +22,8 @@ from tests.support.clusters import local_client
 from tests.support.metering import Meter
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # all of them together
+
 CELLS: dict[str, Any] = {
     "chunks": {"y": 8, "x": 8},
     "shards": {"t": 1, "z": 1, "y": 16, "x": 24},

@@ -26,6 +26,8 @@ from tests.support import copies, seed
 from tests.support.clusters import local_client
 from tests.support.metering import Meter, Traffic, etag_of
 
+pytestmark = pytest.mark.slow  # all of them together
+
 N = 6
 CELLS: dict[str, Any] = {
     "chunks": 16,

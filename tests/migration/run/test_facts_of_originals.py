@@ -23,7 +23,10 @@ from tests.support.clusters import local_client
 from tests.support.differing import EQUAL, HEIGHT, SHARED, WIDTH, geotiff, moved
 from tests.support.fields import PLANE, ome, write_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
 
 EACH: dict[str, Any] = {"chunks": 16, "shards": {"t": 1, "y": 64, "x": 64}, "levels": 1}
 """A cell for each file."""

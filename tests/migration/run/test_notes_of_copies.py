@@ -33,6 +33,8 @@ from tests.support.noted import (
     write_plain,
 )
 
+pytestmark = pytest.mark.slow  # all of them together
+
 KIND = "metadata-problem"
 PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 32, "x": 32}, "levels": 3}
 """Four cells for each file, and one more in a second stage."""

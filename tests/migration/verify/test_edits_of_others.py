@@ -19,7 +19,7 @@ from tests.support import copies, seed
 from tests.support.faulty_store import unconditional
 from tests.support.metering import Meter
 
-pytestmark = pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")]
 
 LEVELS = ("0", "1")
 BOTH = pytest.mark.parametrize("zarr_format", [3, 2], ids=["zarr 3", "zarr 2"])

@@ -272,6 +272,7 @@ def metadata_of(copy: Path, shards: list[str]) -> list[str]:
     return [key for key in found if key not in shards and not key.startswith("originals/")]
 
 
+@pytest.mark.slow
 def test_changed_metadata(copy: Path, shards: list[str]) -> None:
     keys = metadata_of(copy, shards)
     roots = {"zarr.json", "0/zarr.json"} if "zarr.json" in keys else {".zattrs", "0/.zarray"}
