@@ -119,6 +119,8 @@ def test_the_answer_to_a_put_has_the_version_of_the_object(place: Place, backend
             assert etag is not None
             assert etag == store.info(key).etag == listed[key]
             assert store.get(key).etag in (etag, None)  # not every store says it beside the bytes
+        if place.name == "gs":
+            continue  # the emulator ignores ifGenerationMatch
         found = store.create(f"{folder}/put{number}", b"other")
         assert (found.is_new, found.found) == (False, data)
         assert found.etag in (answers[f"{folder}/put{number}"], None)
