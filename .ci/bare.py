@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as name:
     np.testing.assert_array_equal(cloudimg.imread(pattern).compute(), pixels)
     cloudimg.migrate(pattern, folder / "copy.ome.zarr")
     assert cloudimg.verify(folder / "copy.ome.zarr", against_source=True)
-    assert cloudimg.export(folder / "copy.ome.zarr", folder / "again") == 3
+    assert cloudimg.export(folder / "copy.ome.zarr", folder / "again").n_files == 3
     assert cloudimg.info(pattern)["shape"] == [3, 64, 96]
     assert cloudimg.preview(pattern, str(folder / "p.png")).width == 96
 print("without extras: open, read, migrate, verify, export, info and preview work")
