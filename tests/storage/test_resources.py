@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -368,6 +369,7 @@ def test_ctrl_c_ends_a_script_while_a_store_hangs(
             # Ctrl-C interrupts, unless its executor has another.
             for _ in range({"open": 1, "list": 1, "compute": 2}[what]):
                 assert silent.unanswered.acquire(timeout=60)
+            time.sleep(3)  # until Dask has started all of its threads
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         finally:
