@@ -95,7 +95,9 @@ def last_stage() -> list[tuple[str, str]]:
 
 def test_the_base_images_are_pinned_and_have_the_python_of_the_packages() -> None:
     bases = [rest.split()[0] for word, rest in instructions() if word == "FROM"]
-    assert set(bases) == {"python:${PYTHON_TAG}"}, "stages of other images could have another Python"
+    assert set(bases) == {"python:${PYTHON_TAG}"}, (
+        "stages of other images could have another Python"
+    )
     (default,) = [rest for word, rest in instructions() if word == "ARG"]
     match = re.fullmatch(r"PYTHON_TAG=(\d+\.\d+)\.\d+-slim-[a-z]+", default)
     assert match, f"not pinned to a patch release: {default}"
