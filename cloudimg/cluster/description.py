@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cloudimg.checked_json import checked_list, checked_text, damage
 from cloudimg.cluster.launcher import Launcher
 from cloudimg.errors import ArgumentError
+from cloudimg.errors.checked_json import checked_list, checked_text, damage
 from cloudimg.operating_system import require_posix
 from cloudimg.storage.failures import cause_text, hide_secrets
 

@@ -28,7 +28,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.checked_json import (
+from cloudimg.discovery.bounded_parquet import BoundedParquet
+from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.discovery.names import ANY_NAME
+from cloudimg.errors import CorruptFileError, counted
+from cloudimg.errors.checked_json import (
     GREATEST,
     checked_bool,
     checked_ints,
@@ -36,11 +41,6 @@ from cloudimg.checked_json import (
     checked_texts,
     damage,
 )
-from cloudimg.discovery.bounded_parquet import BoundedParquet
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
-from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.names import ANY_NAME
-from cloudimg.errors import CorruptFileError, counted
 from cloudimg.errors.notes import Note
 
 _METADATA = b"cloudimg"

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.checked_json import checked_list, checked_object, checked_text, unexpected
+from cloudimg.errors.checked_json import checked_list, checked_object, checked_text, unexpected
 
 Array = npt.NDArray[Any]
 _KIND = re.compile(r"[iu][1248]|f(2|4|8|16)")

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.checked_json import GREATEST, checked_object, checked_text
+from cloudimg.errors.checked_json import GREATEST, checked_object, checked_text
 
 _DIGEST = np.dtype(">u8")
 _MOST_CHARACTERS = 2**22

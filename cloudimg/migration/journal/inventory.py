@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.checked_json import (
+from cloudimg.errors import CorruptFileError
+from cloudimg.errors.checked_json import (
     SHA256,
     checked_int,
     checked_notes,
@@ -24,7 +25,6 @@ from cloudimg.checked_json import (
     checked_text,
     damage,
 )
-from cloudimg.errors import CorruptFileError
 from cloudimg.errors.notes import Note, notes_as_json
 from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
 from cloudimg.migration.journal.record_from_json import PLAN_ID

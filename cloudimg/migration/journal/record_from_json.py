@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cloudimg.checked_json import (
+from cloudimg.errors.checked_json import (
     SHA256,
     checked_choice,
     checked_int,

@@ -19,8 +19,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.checked_json import damage
 from cloudimg.errors import CorruptFileError
+from cloudimg.errors.checked_json import damage
 from cloudimg.errors.file_report import BadFile
 from cloudimg.errors.notes import Note, notes_as_json
 from cloudimg.migration.encode.histogram import Histogram

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
-from cloudimg.checked_json import checked_int, damage
 from cloudimg.discovery.table import MOST_ROWS
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError, ServerError
+from cloudimg.errors.checked_json import checked_int, damage
 from cloudimg.migration.journal.destination import (
     JOURNAL,
     ROOT_METADATA,

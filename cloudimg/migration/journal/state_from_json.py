@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.checked_json import (
+from cloudimg.errors import ArgumentError
+from cloudimg.errors.checked_json import (
     SHA256,
     checked_bool,
     checked_choice,
@@ -28,7 +29,6 @@ from cloudimg.checked_json import (
     checked_text,
     checked_texts,
 )
-from cloudimg.errors import ArgumentError
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.journal.destination import as_json
 from cloudimg.migration.journal.record_from_json import PLAN_ID

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cloudimg.checked_json import (
+from cloudimg.errors.checked_json import (
     checked_int,
     checked_list,
     checked_mapping,

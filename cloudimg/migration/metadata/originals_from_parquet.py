@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cloudimg.checked_json import (
+from cloudimg.discovery.bounded_parquet import BoundedParquet
+from cloudimg.errors import CorruptFileError
+from cloudimg.errors.checked_json import (
     checked_choice,
     checked_int,
     checked_ints,
@@ -21,8 +23,6 @@ from cloudimg.checked_json import (
     checked_texts,
     damage,
 )
-from cloudimg.discovery.bounded_parquet import BoundedParquet
-from cloudimg.errors import CorruptFileError
 
 _TEXT, _INT = ("string",), ("int64",)
 _INTS = ("list<element: int64>", "list<item: int64>")

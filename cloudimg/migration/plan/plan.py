@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cloudimg.checked_json import (
+from cloudimg.errors.checked_json import (
     checked_choice,
     checked_int,
     checked_ints,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from cloudimg.checked_json import checked_object, checked_optional_text, checked_plain
 from cloudimg.errors import ArgumentError, counted
+from cloudimg.errors.checked_json import checked_object, checked_optional_text, checked_plain
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.plan import FORMATS, METHODS
 
