@@ -32,9 +32,7 @@ os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it asks emulators f
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # ruff: noqa: E402, what follows must come before the imports
-import boto3
 import botocore.client
-import botocore.config
 import botocore.loaders
 import fsspec
 import pytest
@@ -141,14 +139,7 @@ def meter(meter_server: Meter, bucket: str) -> Iterator[Meter]:
 
 @contextmanager
 def s3_place(name: str, account: S3Account, bucket: str) -> Iterator[Place]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=account.endpoint,
-        region_name=account.region,
-        aws_access_key_id=account.key,
-        aws_secret_access_key=account.secret,
-        config=botocore.config.Config(s3={"addressing_style": "path"}),
-    )
+    client = account.client()
     client.create_bucket(Bucket=bucket)
     try:
         yield Place(

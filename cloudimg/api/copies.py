@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from cloudimg.api.images import open_image
 from cloudimg.api.recorded_source import options_of_source, urls_of_source
 from cloudimg.discovery.find_files import locate
-from cloudimg.discovery.table import (
-    UNCHANGED,
-    FileTable,
-    TableChanges,
-    changes_between,
-    has_same_rows,
-)
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import UNCHANGED, TableChanges, changes_between, has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import (
     ArgumentError,
@@ -27,13 +22,14 @@ from cloudimg.image.image import Image
 from cloudimg.migration.export.result import ExportResult
 from cloudimg.migration.journal.destination import Destination, open_destination
 from cloudimg.migration.journal.file_table import get_files
-from cloudimg.migration.journal.state import State, load
+from cloudimg.migration.journal.inspecting import load
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback
 from cloudimg.migration.run.arguments import memory, progress_callback
 from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.migration.verify.against import Against
 from cloudimg.migration.verify.result import Verification
-from cloudimg.migration.verify.verify import Against
 from cloudimg.migration.verify.verify import verify as verify_copy
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.options import (

@@ -12,14 +12,14 @@ from typing import Any
 from cloudimg.discovery.find_files import locate
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.state import load
+from cloudimg.migration.journal.inspecting import load
 from cloudimg.migration.run.source_files import shown_urls
 from cloudimg.opening.options import URL, StorageOptions, URLs
 from cloudimg.storage import Location, Store, endpoint_of, unsigned
 
 
 def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URLs, bool]:
-    """URLs of a source, and whether they are others than those that it was copied from.
+    """URLs of a source, and whether they differ from those that it was copied from.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URL
     Raises
     ------
     ArgumentError
-        If there was no source that can be opened by a URL, or the plan does not have all of it.
+        If the source cannot be opened by a URL, or if the plan has only a part of the URL.
     """
     if recorded["kind"] != "image":
         raise ArgumentError("the copy was made of an array: pass the array as against_source=")
@@ -77,7 +77,7 @@ def options_of_source(
         return given
     of_copy = endpoint_of(copy.location, copy.options)
     usual = endpoint_of(location, {})
-    # The plan is not believed where the options would then go to another server.
+    # Whatever the plan says, the options of the copy never go to another server.
     with_those = endpoint_of(location, copy.options)
     if of_copy is not None and of_copy == with_those == (recorded or usual):
         return copy.options
@@ -98,7 +98,7 @@ def options_of_source(
 def unnamed_place(
     url: URL, storage_options: StorageOptions | None, source_options: StorageOptions | None
 ) -> str | None:
-    """Where the source of a copy is, if nobody but the writer of the copy says so.
+    """Where the source of a copy is, if only the writer of the copy chose that place.
 
     A source on local disks counts as named by the user, as does one in the bucket or on the host of
     the copy, and one at an endpoint in `source_options`.
@@ -113,7 +113,7 @@ def unnamed_place(
     Returns
     -------
     str or None
-        Bucket and server, or host; None if there is nothing to ask.
+        Bucket and server, or host; None if the user need not be asked.
 
     Raises
     ------

@@ -93,7 +93,7 @@ def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
     Raises
     ------
     CloudimgError
-        If the answer is no, or there is no terminal.
+        If the user declines, or if standard input or standard error is not a terminal.
     """
     from dask.utils import format_bytes
 
@@ -147,7 +147,7 @@ def _confirm_source(args: argparse.Namespace, storage_options: Mapping[str, Any]
     Raises
     ------
     CloudimgError
-        If the answer is no, or there is no terminal.
+        If the user declines, or if standard input or standard error is not a terminal.
     """
     from cloudimg.api.recorded_source import unnamed_place
 
@@ -292,9 +292,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
     add("out", metavar="FOLDER", help="folder for the files, in any writable store")
     add("--layout", choices=["originals", "ome-tiff"], default="originals",
-        help="default: %(default)s")  # fmt: skip
+        help="the original files, or one OME-TIFF per image; default: %(default)s")  # fmt: skip
     add("--compression", choices=["zlib", "zstd", "lzw", "lzma", "packbits", "none"],
-        default="zlib", help="default: %(default)s")  # fmt: skip
+        default="zlib",
+        help="lossless compression of the files; default: %(default)s")  # fmt: skip
     add("--overwrite", action="store_true",
         help="replace files that this export did not write")  # fmt: skip
     add_target_store(parser, "COPY", "FOLDER")

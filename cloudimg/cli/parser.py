@@ -27,6 +27,7 @@ examples:
   cloudimg preview s3://lab/slide.svs slide.png
   cloudimg migrate "s3://lab/exp/img_{t}_{z}.tif" s3://lab/exp.ome.zarr
   cloudimg verify s3://lab/exp.ome.zarr --against-source
+  cloudimg export s3://lab/exp.ome.zarr tiffs
   cloudimg migrate SRC DST --cluster cluster.json --workers 40
   cloudimg demo                                a tour on a built-in S3 server
 

@@ -18,14 +18,14 @@ def confirm(facts: str, question: str, instead: str) -> None:
     question : str
         Ends with a question mark.
     instead : str
-        What to do where nobody can be asked, for the error.
+        What to do without a terminal, for the error.
 
     Raises
     ------
     ArgumentError
-        If there is no terminal.
+        If standard input or standard error is not a terminal.
     CloudimgError
-        If the answer is not yes.
+        If the user declines.
     """
     # A program without a console has no streams at all.
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):

@@ -27,7 +27,7 @@ def reported(name: str | None) -> Iterator[None]:
         yield
         return
     if not Path(name).parent.is_dir():
-        raise ArgumentError(f"--report {name}: there is no folder {Path(name).parent}")
+        raise ArgumentError(f"--report {name}: the folder {Path(name).parent} does not exist")
     try:
         yield
     except CloudimgError as error:

@@ -153,7 +153,8 @@ def _set(options: dict[str, Any], option: str, value: Any, protocol: str, beside
     Raises
     ------
     ArgumentError
-        If there is no such option, or the option `beside` it sets the same.
+        If the protocol has no such option, or if `beside`, the option that holds JSON, sets it
+        too.
     """
     if value is None:
         return

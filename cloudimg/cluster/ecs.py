@@ -1,7 +1,7 @@
 """Jobs on AWS Fargate: a scheduler, and workers on spot capacity.
 
-Every request is made by botocore with the user's credentials. The machines of a job are the ECS
-tasks that were started under its name, so any process with the right to list tasks can find them.
+The machines of a job are the ECS tasks that were started under its name, so any process with the
+right to list tasks can find them.
 
 Certificates and the address are stored in parameters of Systems Manager. The tasks of all jobs have
 the same roles, and so may read the certificates of each other's jobs. A task's certificate is
@@ -14,18 +14,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from cloudimg.cluster.aws_api import call, connect
 from cloudimg.cluster.launcher import Addresses, Fleet
 from cloudimg.cluster.tls import JobTls, Tls, encrypt
 from cloudimg.errors import ClusterError, counted
-from cloudimg.storage.failures import cause_text, hide_secrets, is_about_credentials
 from cloudimg.storage.urls import redact
-
-T = TypeVar("T")
 
 _ROLES = ("scheduler", "worker")
 _CLIENT, _ADDRESS = "client", "address"
@@ -56,7 +54,7 @@ class EcsLauncher:
     def __init__(self, description: Mapping[str, Any], job: str) -> None:
         self._description = description
         self._job = job
-        self._ecs, self._ssm = _clients(description["region"])
+        self._ecs, self._ssm = connect(description["region"])
         self._young: dict[str, float] = {}
         """Start times of tasks that may be missing from lists."""
         self._starting = threading.Lock()
@@ -84,7 +82,7 @@ class EcsLauncher:
                 Value=text,
                 Type="SecureString",
             )
-            _call(put, "ssm:PutParameter")
+            call(put, "ssm:PutParameter")
 
     def load_tls(self) -> Tls | None:
         text = self._read_parameter(_CLIENT, decrypt=True)
@@ -170,7 +168,7 @@ class EcsLauncher:
                 failures = list(filter(None, threads.map(self._stop_task, arns)))
         stored = (*map(_tls_of, _ROLES), _ADDRESS, _CLIENT)
         names = [self._parameter(name) for name in stored]
-        _call(lambda: self._ssm.delete_parameters(Names=names), "ssm:DeleteParameters")
+        call(lambda: self._ssm.delete_parameters(Names=names), "ssm:DeleteParameters")
         n_left = len(self._list("RUNNING"))
         if n_left:
             reasons = "; ".join(dict.fromkeys(failures)) or "ECS gives no reason"
@@ -201,7 +199,7 @@ class EcsLauncher:
                 return None
             return str(answer["Parameter"]["Value"])
 
-        return _call(get, "ssm:GetParameter")
+        return call(get, "ssm:GetParameter")
 
     def _is_scheduler(self, task: Mapping[str, Any]) -> bool:
         return bool(task["taskDefinitionArn"] == self._description["scheduler_task_definition"])
@@ -236,7 +234,7 @@ class EcsLauncher:
         with self._starting:
             if self._is_stopped:
                 raise ClusterError(f"{self._job} is over: nothing more is started for it")
-            answer = _call(
+            answer = call(
                 lambda: self._ecs.run_task(
                     cluster=self._description["cluster"],
                     taskDefinition=self._description[f"{role}_task_definition"],
@@ -268,7 +266,7 @@ class EcsLauncher:
             )
             return [arn for page in pages for arn in page["taskArns"]]
 
-        return _call(read_pages, "ecs:ListTasks")
+        return call(read_pages, "ecs:ListTasks")
 
     def _describe(self, arns: Sequence[str]) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = []
@@ -277,7 +275,7 @@ class EcsLauncher:
             describe = partial(
                 self._ecs.describe_tasks, cluster=self._description["cluster"], tasks=batch
             )
-            tasks += _call(describe, "ecs:DescribeTasks")["tasks"]
+            tasks += call(describe, "ecs:DescribeTasks")["tasks"]
         return tasks
 
 
@@ -294,60 +292,3 @@ def _stop_reason(task: Mapping[str, Any]) -> str:
         if container.get("exitCode"):
             reasons.append(f"exit code {container['exitCode']}")
     return "; ".join(reasons)
-
-
-def _clients(region: str) -> tuple[Any, Any]:
-    """Clients of ECS and of Systems Manager."""
-    # Not boto3: s3fs pins botocore to few versions, and pip would try hundreds of boto3's.
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-    from botocore.session import get_session
-
-    config = Config(retries={"mode": "standard", "total_max_attempts": 10})
-    try:
-        session = get_session()
-        ecs = session.create_client("ecs", region_name=region, config=config)
-        return ecs, session.create_client("ssm", region_name=region, config=config)
-    except (BotoCoreError, ValueError) as exc:
-        message = f"cannot create a client for AWS: {hide_secrets(str(exc))}"
-        error = ClusterError(message, cause=cause_text(exc))
-    raise error
-
-
-def _call(request: Callable[[], T], action: str) -> T:
-    """Make a request to AWS and return its answer.
-
-    Raises
-    ------
-    ClusterError
-        If AWS refuses the request or does not answer.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return request()
-    except ClientError as exc:
-        error = ClusterError(_refusal(exc.response.get("Error", {}), action), cause=cause_text(exc))
-    except BotoCoreError as exc:
-        cause = cause_text(exc)
-        message = f"{action} failed: {cause}"
-        if is_about_credentials(exc):
-            message = (
-                f"{action}: no valid AWS credentials ({cause}): log in again, for example with"
-                " `aws sso login`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
-            )
-        error = ClusterError(message, cause=cause)
-    raise error
-
-
-def _refusal(error: Mapping[str, Any], action: str) -> str:
-    code, text = error.get("Code", ""), hide_secrets(error.get("Message", ""))
-    if code == "ParameterAlreadyExists":
-        return (
-            "there is already a job of this name: choose another name, or stop it with"
-            " `cloudimg cluster down`"
-        )
-    message = f"AWS refused {action}: {code}: {text}"
-    if "AccessDenied" in code or "NotAuthorized" in code:
-        message += f". Your credentials need {action}, which the module's driver role allows"
-    return message

@@ -12,7 +12,8 @@ from cloudimg.discovery.exclusion import Exclusion
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import FILE_AXIS, Listing
 from cloudimg.discovery.literal import as_pattern
-from cloudimg.discovery.table import UNCHANGED, FileTable, changes_between, has_same_rows, updated
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import UNCHANGED, changes_between, has_same_rows, updated
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.discovery.url_list import grid_of_list
 from cloudimg.errors import GridError, NoMatchError
@@ -112,9 +113,7 @@ def _is_of(table: FileTable, grid: FileGrid) -> bool:
     """Whether the files of a grid have the places that the table gives them."""
     if (grid.fields, grid.shape) != (table.axes, table.shape):
         return False
-    present = grid.present
-    rows = np.arange(grid.sizes.size) if present is None else np.flatnonzero(present)
-    return np.array_equal(rows, table.rows)
+    return np.array_equal(grid.positions, table.rows)
 
 
 def _with_columns(grid: FileGrid, table: FileTable) -> FileGrid:

@@ -137,6 +137,13 @@ class FileGrid:
         rest = [int(i) for i in np.unravel_index(plane[0], shape)]
         return (*rest[:axis], index, *rest[axis:])
 
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Positions of the files in C order of the grid, increasing."""
+        if self.present is None:
+            return np.arange(self.sizes.size)
+        return np.flatnonzero(self.present)
+
     def position(self, index: tuple[int, ...]) -> int:
         """Return the position of an index in C order of the grid."""
         return int(np.ravel_multi_index(index, self.shape)) if index else 0

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.table import TableChanges
+from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.errors.notes import N_EXAMPLES, Note
 

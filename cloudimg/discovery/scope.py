@@ -88,7 +88,7 @@ class Below:
     """Number of folders there that could not be listed."""
 
     def kept(self, batch: Iterable[Entry]) -> Iterator[Entry]:
-        """Count a part of a listing, and return what is to be told of."""
+        """Count a part of a listing; yield what may match the pattern, or is reported beside it."""
         for entry in batch:
             if entry.etag == UNREADABLE:
                 self.n_unreadable += 1

@@ -1,4 +1,4 @@
-"""The table of files as one Parquet object, and what differs between two tables. Pure.
+"""The table of files as one Parquet object. Pure.
 
 One row per file (per plane in a multi-file dataset), in C order of the grid:
 
@@ -20,8 +20,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -32,7 +32,7 @@ from cloudimg.discovery.bounded_parquet import BoundedParquet
 from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.names import ANY_NAME
-from cloudimg.errors import CorruptFileError, counted
+from cloudimg.errors import CorruptFileError
 from cloudimg.errors.checked_json import (
     GREATEST,
     checked_bool,
@@ -41,12 +41,10 @@ from cloudimg.errors.checked_json import (
     checked_texts,
     damage,
 )
-from cloudimg.errors.notes import Note
 
 _METADATA = b"cloudimg"
 _AXIS = "axis."
 _ROWS_PER_GROUP = 2**17
-_EXAMPLES = 3
 _MOST_AXES = 32
 _DAMAGED = (KeyError, OSError, RecursionError, TypeError, ValueError)
 """What reading a damaged table raises; `pyarrow.ArrowInvalid` is a ValueError."""
@@ -108,8 +106,7 @@ class FileTable:
         """
         import pyarrow as pa
 
-        present = grid.present
-        rows = np.arange(grid.sizes.size) if present is None else np.flatnonzero(present)
+        rows = grid.positions
         chunks, has_own_names = [], True
         indices = grid.files()
         while texts := [grid.keys(index) for index in islice(indices, _ROWS_PER_GROUP)]:
@@ -201,6 +198,11 @@ class FileTable:
             ) from exc
 
 
+def _as_unicode(name: str) -> str:
+    """A name as text that can be stored; disks have names that are not Unicode."""
+    return name.encode(*ANY_NAME).decode("utf-8", "backslashreplace")
+
+
 def _read(data: bytes, most_rows: int) -> tuple[tuple[str, ...], tuple[int, ...], bool, Any]:
     """Axes, shape, whether the names are their own, and the columns of a table."""
     types = {**_TYPES, **{name: _FACT_TYPES[kind.type] for name, kind in FACTS.items()}}
@@ -219,135 +221,3 @@ def _read(data: bytes, most_rows: int) -> tuple[tuple[str, ...], tuple[int, ...]
         if table[name].null_count:
             raise ValueError(f"its column {name} has nulls")
     return axes, shape, checked_bool(described["has_own_names"], "has_own_names"), table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableChanges:
-    """What differs between an earlier and a later table of the same files."""
-
-    added: tuple[str, ...]
-    """Names of the first few files that are only in the later one."""
-    n_added: int
-    removed: tuple[str, ...]
-    """Names of the first few files that are only in the earlier one."""
-    n_removed: int
-    replaced: tuple[str, ...]
-    """Names of the first few files with another size or ETag."""
-    n_replaced: int
-
-    def notes(self) -> Iterator[Note]:
-        """Notes for a copy of the earlier files that is right although files came or went."""
-        if self.n_added:
-            yield self.newer_files()
-        if self.n_removed:
-            yield gone_files(self.n_removed, self.removed)
-
-    def newer_files(self) -> Note:
-        """The note for a copy that lacks the added files."""
-        return Note(
-            f"{counted(self.n_added, 'newer file is', 'newer files are')} not in this copy;"
-            " a migration that starts over copies them",
-            kind="newer-files",
-            n_files=self.n_added,
-            urls=self.added,
-        )
-
-    def __bool__(self) -> bool:
-        return bool(self.n_added or self.n_removed or self.n_replaced)
-
-    def __str__(self) -> str:
-        parts = [
-            f"{counted(n, 'file')} {what} ({', '.join(names)}{', ...' if n > len(names) else ''})"
-            for what, n, names in (
-                ("replaced", self.n_replaced, self.replaced),
-                ("removed", self.n_removed, self.removed),
-                ("added", self.n_added, self.added),
-            )
-            if n
-        ]
-        return "; ".join(parts) or "no file changed"
-
-
-UNCHANGED = TableChanges(added=(), n_added=0, removed=(), n_removed=0, replaced=(), n_replaced=0)
-"""No differences, or none that are known."""
-
-
-def gone_files(n_files: int, urls: Sequence[str]) -> Note:
-    """The note for a copy of files that no longer exist."""
-    return Note(
-        counted(
-            n_files,
-            "source file is gone since it was copied",
-            "source files are gone since they were copied",
-        ),
-        kind="gone-files",
-        n_files=n_files,
-        urls=urls,
-    )
-
-
-def changes_between(before: FileTable, now: FileTable) -> TableChanges:
-    """Compare two tables by name; unknown sizes and ETags count as equal."""
-    at_before, at_now = matching_rows(before, now)
-    added = np.setdiff1d(np.arange(len(now)), at_now, assume_unique=True)
-    removed = np.setdiff1d(np.arange(len(before)), at_before)
-    is_replaced = _differ(before.sizes[at_before], now.sizes[at_now], -1)
-    is_replaced |= _differ(before.etags[at_before], now.etags[at_now], 0)
-    replaced = at_now[is_replaced]
-    return TableChanges(
-        added=_names(now, added),
-        n_added=len(added),
-        removed=_names(before, removed),
-        n_removed=len(removed),
-        replaced=_names(now, replaced),
-        n_replaced=len(replaced),
-    )
-
-
-def matching_rows(
-    before: FileTable, now: FileTable
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions in two tables of the files that are in both."""
-    import pyarrow.compute as pc
-
-    if before.keys.equals(now.keys):
-        everything = np.arange(len(now))
-        return everything, everything
-    found = pc.index_in(now.keys, before.keys.combine_chunks()).fill_null(-1).to_numpy()
-    at_now = np.flatnonzero(found >= 0)
-    return found[at_now], at_now
-
-
-def has_same_rows(before: FileTable, now: FileTable) -> bool:
-    """Whether two tables have the same files at the same places."""
-    return (
-        (before.axes, before.shape) == (now.axes, now.shape)
-        and np.array_equal(before.rows, now.rows)
-        and before.keys.equals(now.keys)
-        and np.array_equal(_or_empty(before.pages), _or_empty(now.pages))
-    )
-
-
-def _or_empty(pages: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
-    return np.zeros(0, np.int64) if pages is None else pages
-
-
-def updated(before: FileTable, now: FileTable) -> FileTable:
-    """Return the earlier table with the sizes and ETags of a later one, where that has the file."""
-    at_before, at_now = matching_rows(before, now)
-    sizes, etags = before.sizes.copy(), before.etags.copy()
-    sizes[at_before], etags[at_before] = now.sizes[at_now], now.etags[at_now]
-    return replace(before, sizes=sizes, etags=etags)
-
-
-def _as_unicode(name: str) -> str:
-    """A name as text that can be stored; disks have names that are not Unicode."""
-    return name.encode(*ANY_NAME).decode("utf-8", "backslashreplace")
-
-
-def _differ(before: npt.NDArray[Any], now: npt.NDArray[Any], unknown: int) -> Any:
-    return (before != now) & (before != unknown) & (now != unknown)
-
-
-def _names(table: FileTable, rows: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(table.keys[int(row)].as_py() for row in rows[:_EXAMPLES])

@@ -181,7 +181,7 @@ class WrongRegionError(StorageError):
 
 
 class NotConditionalError(StorageError):
-    """The store cannot create an object only if it is absent: it does not know conditions."""
+    """The store does not know conditions, such as to create an object only if it is absent."""
 
 
 class ServerError(StorageError):

@@ -125,15 +125,11 @@ def checked_ints(
 def checked_number(value: Any, where: str) -> float:
     """A finite number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (abs(value) <= GREATEST if isinstance(value, int) else finite(value)):
+    is_exact = isinstance(value, float) or (is_number and abs(value) <= GREATEST)
+    if not is_number or not is_exact or not math.isfinite(value):
         raise unexpected(value, where, "a finite number")
     number: float = value
     return number
-
-
-def finite(value: float) -> bool:
-    """Whether a float is neither NaN nor infinite."""
-    return math.isfinite(value)
 
 
 def checked_plain(value: Any, where: str) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from cloudimg.errors import CloudimgError
 
 KINDS = (
     "missing",
@@ -205,6 +208,10 @@ class FileCounts:
     def add(self, file: BadFile) -> None:
         """Count a file, which must not be counted twice."""
         self.add_many(file.kind, 1, (file,))
+
+    def add_error(self, error: CloudimgError) -> None:
+        """Count the file that an error is about."""
+        self.add(BadFile.of(error.url or "", error.bad_file or "corrupt", error.message))
 
     def add_many(self, kind: str, n_files: int, files: Iterable[BadFile]) -> None:
         """Count several files of a kind, of which not all need be given."""

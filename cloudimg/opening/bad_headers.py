@@ -132,7 +132,7 @@ def report_on_files(
     missing = (BadFile(text, "missing", "") for text in grid.missing_examples(MOST_LISTED))
     counts.add_many("missing", grid.n_missing, missing)
     for error in errors:
-        counts.add(BadFile.of(error.url or "", error.bad_file or "corrupt", error.message))
+        counts.add_error(error)
     return FileReport(
         n_files=math.prod(grid.shape),
         kinds=counts.kinds(),

@@ -1,7 +1,7 @@
 """Compare what the files of a multi-file dataset say of the whole image with what the first says.
 
 The metadata of the dataset are for all files: pixel sizes, times and names are taken from there.
-What decides how pixels are seen, and where on Earth they are, each file says itself.
+Each file says itself how its pixels are seen and where on Earth they lie.
 """
 
 from __future__ import annotations

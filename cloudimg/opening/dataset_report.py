@@ -40,8 +40,7 @@ class MissingMembers:
         known: set[str | None] = set()
         for error in errors:
             if error.url is None or error.url not in known:
-                kind = error.bad_file or "corrupt"
-                counts.add(BadFile.of(error.url or "", kind, error.message))
+                counts.add_error(error)
             known.add(error.url)
         return FileReport(n_files=self.n_expected, kinds=counts.kinds(), is_complete=is_complete)
 

@@ -101,9 +101,7 @@ def read_on_cluster(
         report=add,
     )
 
-    positions = np.arange(math.prod(grid.shape))
-    if grid.present is not None:
-        positions = np.flatnonzero(grid.present)
+    positions = grid.positions
 
     def headers() -> Iterator[tuple[SummaryOrError, int]]:
         for number in range(n_blocks):

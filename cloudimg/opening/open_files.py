@@ -14,7 +14,7 @@ from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing
-from cloudimg.discovery.table import TableChanges
+from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import OF_LISTING, Unmatched
 from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import (

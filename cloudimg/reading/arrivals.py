@@ -36,7 +36,7 @@ def compare_header(headers: HeaderReader, key: str, whole: Blob) -> None:
     if opened is None or not headers.transit.is_on:
         return
     if opened.etag is None or opened.etag != whole.etag:
-        return  # another version, or nobody knows
+        return  # another version, or an unknown one
     data = memoryview(whole.data)
     for start, stop in opened.file.fetched_ranges():
         if opened.file.have(start, stop) != data[start:stop]:

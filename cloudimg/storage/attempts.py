@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -134,18 +133,17 @@ class Attempts:
 
 
 def pause(failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None) -> None:
-    """Wait after a failed attempt, counted from 0; raise after the last one."""
-    attempts = settings().attempts
-    if attempt + 1 == attempts:
+    """Wait after a failed attempt, counted from 0; raise after the last one, or as Python ends."""
+    # Full jitter: a thousand workers that were throttled at once must not retry at once.
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
+    pause_s = random.uniform(_FIRST_PAUSE_S / 2, longest)
+    if attempt + 1 == settings().attempts or engine().is_ending.wait(pause_s):
         raise ServerError(
-            f"{failure.message}; gave up after {attempts} attempts",
+            f"{failure.message}; gave up after {attempt + 1} attempts",
             url=failure.url,
             byte_range=byte_range,
             cause=failure.cause,
         )
-    # Full jitter: a thousand workers that were throttled at once must not retry at once.
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
-    time.sleep(random.uniform(_FIRST_PAUSE_S / 2, longest))
 
 
 def run_interruptible(request: Callable[[], T]) -> T:

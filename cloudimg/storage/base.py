@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from cloudimg.storage.versions import md5_of_etag
+
 Buffer = bytes | memoryview
 Data = bytes | bytearray | memoryview
 """Content that can be stored as an object."""
-_LIKE_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,7 @@ class Blob:
     @property
     def md5(self) -> str | None:
         """MD5 of the whole object as the store states it: an ETag that looks like one may be it."""
-        if self.stated_md5 is not None or self.etag is None:
-            return self.stated_md5
-        match = _LIKE_MD5.fullmatch(self.etag)
-        return None if match is None else match[1].lower()
+        return md5_of_etag(self.etag) if self.stated_md5 is None else self.stated_md5
 
     @property
     def stop_bytes(self) -> int:
@@ -61,7 +58,8 @@ class Stored(NamedTuple):
     """The answer to a request to store an object."""
 
     is_new: bool
-    """Whether the object was stored. False if it was to be created and the key exists."""
+    """Whether the object was stored. False if it was to be created and the key exists, or if
+    another version of it was to be replaced."""
     etag: str | None = None
     """Version of the stored object, if the store reports it."""
     md5: str | None = None
@@ -92,7 +90,8 @@ class WriteGuard(Protocol):
 
 
 class Created(NamedTuple):
-    """What stands at a key after an object was to be created there. True if it is that object."""
+    """What stands at a key after an object was to be stored there on a condition. True if it is
+    that object."""
 
     is_new: bool
     """Whether the key has the bytes that were sent, by this request or by one before it whose
@@ -157,6 +156,9 @@ class Backend(Protocol):
 
     def create(self, key: str, data: Data) -> Stored:
         """Store an object in one request unless the key exists."""
+
+    def replace(self, key: str, data: Data, version: str) -> Stored:
+        """Store an object in one request if the key has this version of it."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""

@@ -161,6 +161,9 @@ class _LateFsspec:
     def create(self, key: str, data: Data) -> Stored:
         return self._backend().create(key, data)
 
+    def replace(self, key: str, data: Data, version: str) -> Stored:
+        return self._backend().replace(key, data, version)
+
     def delete(self, keys: Sequence[str]) -> None:
         self._backend().delete(keys)
 

@@ -35,7 +35,7 @@ _KIND_OF_STATUS: Mapping[int, Kind] = {
 }
 _OF_GATEWAYS = (408, 502, 504)
 """Answers of a server between us and the store, which may still carry out the request."""
-_CONDITION = re.compile(r"(?i)NotImplemented|if-none-match|unsupported header")
+_CONDITION = re.compile(r"(?i)NotImplemented|if-(none-)?match|unsupported header")
 _NO_ROOM_CODES = (
     "quota",
     "toolarge",
@@ -159,11 +159,16 @@ def storage_error(
 
 
 def refuses_conditions(status: int | None, text: str) -> bool:
-    """Whether a server refused a PUT because it does not know the condition If-None-Match.
+    """Whether a server refused a PUT because it does not know its condition.
 
     RFC 9110 has 501 for what a server does not support; others answer 400 and name the header.
     """
     return status == 501 or (status == 400 and _CONDITION.search(text) is not None)
+
+
+def may_refuse_checksum(status: int | None, code: str | None) -> bool:
+    """Whether a server may have refused the header with a checksum, rather than the object."""
+    return status in (400, 501) and not is_changed_on_the_way(code)
 
 
 def not_conditional(url: str) -> NotConditionalError:

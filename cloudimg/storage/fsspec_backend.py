@@ -24,7 +24,7 @@ from cloudimg.storage.failures import (
 from cloudimg.storage.fsspec_errors import status_and_code, translate
 from cloudimg.storage.fsspec_private import strip_protocol
 from cloudimg.storage.fsspec_reading import range_header, range_reader
-from cloudimg.storage.fsspec_writing import CannotCreateError, FsspecWriting
+from cloudimg.storage.fsspec_writing import FsspecWriting, NoConditionsError
 from cloudimg.storage.local import LocalBackend
 from cloudimg.storage.pages import (
     LAST_CHARACTER,
@@ -213,7 +213,7 @@ class FsspecBackend:
     def create(self, key: str, data: Data) -> Stored:
         try:
             return self._writing.create(self._path(key), data)
-        except CannotCreateError:
+        except NoConditionsError:
             url = self._location.display(key)
             failure = StorageError(
                 f"cannot write {url}: {self._location.protocol}:// cannot create an object only if"
@@ -222,12 +222,24 @@ class FsspecBackend:
                 url=url,
             )
         except Exception as exc:  # noqa: BLE001
-            status, code = status_and_code(exc)
-            if refuses_conditions(status, f"{code} {exc}"):
-                failure = not_conditional(self._location.display(key))
-            else:
-                failure = self._translate(exc, key, "write")
+            failure = self._refused(exc, key)
         raise failure
+
+    def replace(self, key: str, data: Data, version: str) -> Stored:
+        try:
+            return self._writing.replace(self._path(key), data, version)
+        except NoConditionsError:
+            failure: StorageError = not_conditional(self._location.display(key))
+        except Exception as exc:  # noqa: BLE001
+            failure = self._refused(exc, key)
+        raise failure
+
+    def _refused(self, exc: BaseException, key: str) -> StorageError:
+        """The error of a request to store an object on a condition."""
+        status, code = status_and_code(exc)
+        if refuses_conditions(status, f"{code} {exc}"):
+            return not_conditional(self._location.display(key))
+        return self._translate(exc, key, "write")
 
     def delete(self, keys: Sequence[str]) -> None:
         try:

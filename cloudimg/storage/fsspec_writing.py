@@ -18,13 +18,12 @@ from urllib.parse import quote
 
 from cloudimg.storage import adlfs_private, gcsfs_private
 from cloudimg.storage.base import Data, Stored
-from cloudimg.storage.failures import is_changed_on_the_way
+from cloudimg.storage.failures import may_refuse_checksum
 from cloudimg.storage.fsspec_errors import status_and_code
 from cloudimg.storage.fsspec_private import rm_file
 from cloudimg.storage.local import LocalBackend
-from cloudimg.storage.received import md5_of_etag
 from cloudimg.storage.s3fs_private import call_s3
-from cloudimg.storage.versions import version_of_details, version_text
+from cloudimg.storage.versions import md5_of_etag, unquoted, version_of_details, version_text
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -36,8 +35,12 @@ _creating = threading.Lock()
 """Held while an object is created in memory, which all filesystems of a process share."""
 
 
-class CannotCreateError(Exception):
-    """This filesystem cannot create an object only if it does not exist."""
+_ABSENT = ""
+"""In place of the version of an object that does not exist."""
+
+
+class NoConditionsError(Exception):
+    """This filesystem cannot store an object on a condition."""
 
 
 class FsspecWriting:
@@ -64,7 +67,7 @@ class FsspecWriting:
         if self._local is not None:
             return self._local.put(path, data)
         if self._send is not None:
-            return cast(Stored, self._run(self._send(self._fs, path, data, False)))
+            return cast(Stored, self._run(self._send(self._fs, path, data, None)))
         self._fs.pipe_file(path, bytes(data))
         return Stored(is_new=True, etag=self._etag_in_memory(path))
 
@@ -77,18 +80,34 @@ class FsspecWriting:
 
         Raises
         ------
-        CannotCreateError
+        NoConditionsError
         """
         if self._local is not None:
             return self._local.create(path, data)
         try:
             if self._send is not None:
-                return cast(Stored, self._run(self._send(self._fs, path, data, True)))
+                return cast(Stored, self._run(self._send(self._fs, path, data, _ABSENT)))
             if not self._is_in_memory:
-                raise CannotCreateError
+                raise NoConditionsError
             with _creating:
                 self._fs.pipe_file(path, bytes(data), mode="create")
                 return Stored(is_new=True, etag=self._etag_in_memory(path))
+        except FileExistsError:
+            return Stored(is_new=False)
+
+    def replace(self, path: str, data: Data, version: str) -> Stored:
+        """Store an object if the path has this version of it.
+
+        Raises
+        ------
+        NoConditionsError
+        """
+        if self._local is not None:
+            return self._local.replace(path, data, version)
+        if self._send is None:
+            raise NoConditionsError
+        try:
+            return cast(Stored, self._run(self._send(self._fs, path, data, version)))
         except FileExistsError:
             return Stored(is_new=False)
 
@@ -122,21 +141,23 @@ class FsspecWriting:
                 raise result
 
 
-Sender = Callable[[Any, str, Data, bool], Coroutine[Any, Any, Stored]]
-"""Stores an object in one request. If the last argument is true, raises FileExistsError where the
-object exists."""
+Sender = Callable[[Any, str, Data, str | None], Coroutine[Any, Any, Stored]]
+"""Stores an object in one request. The last argument is the version of the object that it replaces,
+which may be `_ABSENT`; None for any. Raises FileExistsError where there is another one."""
 
 
-async def _send_s3(fs: Any, path: str, data: Data, create: bool) -> Stored:
+async def _send_s3(fs: Any, path: str, data: Data, before: str | None) -> Stored:
     bucket, key, _ = fs.split_path(path)
-    condition = {"IfNoneMatch": "*"} if create else {}
+    condition = {}
+    if before is not None:
+        condition = {"IfMatch": unquoted(before)} if before else {"IfNoneMatch": "*"}
     body = bytes(data)
     put = partial(call_s3, fs, "put_object", Bucket=bucket, Key=key, Body=body, **condition)
     try:
         answer = await _with_checksum(fs, put, body)
     except OSError as exc:
-        if create and status_and_code(exc)[0] == 412:
-            raise FileExistsError(path) from exc  # which `create` handles
+        if condition and status_and_code(exc)[0] == 412:
+            raise FileExistsError(path) from exc  # which the callers handle
         raise
     etag = answer.get("ETag")
     if not etag:
@@ -159,8 +180,7 @@ async def _with_checksum(
         try:
             return await put(ChecksumSHA256=base64.b64encode(sha256).decode())
         except OSError as exc:
-            status, code = status_and_code(exc)
-            if status not in (400, 501) or is_changed_on_the_way(code):
+            if not may_refuse_checksum(*status_and_code(exc)):
                 raise
     md5 = hashlib.md5(body, usedforsecurity=False).digest()
     answer = await put(ContentMD5=base64.b64encode(md5).decode())
@@ -175,10 +195,12 @@ class _UnclosableBytes(io.BytesIO):
         self.seek(0)
 
 
-async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> Stored:
+async def _send_gcs(fs: Any, path: str, data: Data, before: str | None) -> Stored:
     bucket, key, _ = fs.split_path(path)
     if not data or await gcsfs_private.is_zonal(fs, bucket):
-        await gcsfs_private.pipe_file(fs, path, bytes(data), create=create)
+        if before:
+            raise NoConditionsError
+        await gcsfs_private.pipe_file(fs, path, bytes(data), create=before == _ABSENT)
         return Stored(is_new=True)
     # gcsfs itself would drop the answer. Large objects it would split into parts, or send as bytes,
     # about which aiohttp warns.
@@ -191,7 +213,7 @@ async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> Stored:
         headers={"Content-Type": "application/octet-stream"},
         data=_UnclosableBytes(data) if len(data) >= _LARGE_BYTES else bytes(data),
         json_out=True,
-        **({"ifGenerationMatch": "0"} if create else {}),
+        **({} if before is None else {"ifGenerationMatch": before or "0"}),
     )
     md5 = answer.get("md5Hash")
     return Stored(
@@ -201,11 +223,13 @@ async def _send_gcs(fs: Any, path: str, data: Data, create: bool) -> Stored:
     )
 
 
-async def _send_azure(fs: Any, path: str, data: Data, create: bool) -> Stored:
+async def _send_azure(fs: Any, path: str, data: Data, before: str | None) -> Stored:
+    if before:
+        raise NoConditionsError
     try:
-        await adlfs_private.pipe_file(fs, path, bytes(data), create=create)
+        await adlfs_private.pipe_file(fs, path, bytes(data), create=before == _ABSENT)
     except Exception as exc:
-        if create and type(exc).__name__ == "ResourceExistsError":
+        if before == _ABSENT and type(exc).__name__ == "ResourceExistsError":
             raise FileExistsError(path) from exc  # which `create` handles
         raise
     return Stored(is_new=True)

@@ -1,15 +1,13 @@
-"""Local files; their version consists of inode, size and modification time."""
+"""Local files: reading, listing and deleting them."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-import uuid
 from collections.abc import Iterator, Sequence
 
-from cloudimg.errors import AccessDeniedError, NoRoomError, NotFoundError, StorageError
+from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
 from cloudimg.operating_system import BINARY, NONBLOCK, read_at
 from cloudimg.storage.base import (
     DANGLING,
@@ -20,14 +18,9 @@ from cloudimg.storage.base import (
     Stored,
     is_aside,
 )
-from cloudimg.storage.failures import storage_error
-
-PASSING = ".cloudimg-part"
-"""Suffix of the names of files that are being written; listings omit them."""
-_UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
-"""Errors of file systems without unnamed files, links or syncing of folders."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_EXISTS = Stored(is_new=False)
+from cloudimg.storage.local_errors import translate
+from cloudimg.storage.local_writing import PASSING, store_file
+from cloudimg.storage.versions import version_of_file
 
 
 class LocalBackend:
@@ -47,22 +40,22 @@ class LocalBackend:
                 size = status.st_size
                 first = 0 if start is None else start if start >= 0 else max(0, size + start)
                 last = size if stop is None else min(stop, size)
-                return Blob(_read(handle, first, last), first, size, _etag(status))
+                return Blob(_read(handle, first, last), first, size, version_of_file(status))
             finally:
                 os.close(handle)
         except StorageError:
             raise
         except (OSError, ValueError) as exc:
-            raise _translate(exc, key) from exc
+            raise translate(exc, key) from exc
 
     def info(self, key: str) -> Entry:
         try:
             status = os.stat(key)  # noqa: PTH116 - a key is text, and this is a hot path
         except (OSError, ValueError) as exc:
-            raise _translate(exc, key) from exc
+            raise translate(exc, key) from exc
         if not stat.S_ISREG(status.st_mode):
             raise NotFoundError(f"{key} is not a file", url=key)
-        return Entry(key, status.st_size, _etag(status))
+        return Entry(key, status.st_size, version_of_file(status))
 
     def list_objects(
         self,
@@ -76,10 +69,13 @@ class LocalBackend:
         return _Listing(stem, n_below).batches(folder, depth)
 
     def put(self, key: str, data: Data) -> Stored:
-        return _store(key, data, replace=True)
+        return store_file(key, data, replace=True)
 
     def create(self, key: str, data: Data) -> Stored:
-        return _store(key, data, replace=False)
+        return store_file(key, data, replace=False)
+
+    def replace(self, key: str, data: Data, version: str) -> Stored:
+        return store_file(key, data, replace=True, version=version)
 
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -88,7 +84,7 @@ class LocalBackend:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as exc:
-                raise _translate(exc, key, "delete") from exc
+                raise translate(exc, key, "delete") from exc
 
 
 class _Listing:
@@ -150,7 +146,7 @@ def _listed(item: os.DirEntry[str], path: str, status: os.stat_result | None) ->
         return [Entry(path, None, DANGLING)] if item.is_symlink() else []
     if not stat.S_ISREG(status.st_mode):
         return []
-    return [Entry(path, status.st_size, _etag(status))]
+    return [Entry(path, status.st_size, version_of_file(status))]
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -161,7 +157,7 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as exc:
-        raise _translate(exc, folder) from exc
+        raise translate(exc, folder) from exc
 
 
 def _target_status(item: os.DirEntry[str], path: str) -> os.stat_result | None:
@@ -174,7 +170,7 @@ def _target_status(item: os.DirEntry[str], path: str) -> os.stat_result | None:
     except OSError as exc:
         if isinstance(exc, FileNotFoundError) or exc.errno == errno.ELOOP:
             return None
-        raise _translate(exc, path) from exc
+        raise translate(exc, path) from exc
 
 
 def _descends(item: os.DirEntry[str], depth: int | None) -> bool:
@@ -182,146 +178,6 @@ def _descends(item: os.DirEntry[str], depth: int | None) -> bool:
     if depth is None:
         return not item.is_symlink()  # a link may lead back up
     return depth > 1
-
-
-def _store(key: str, data: Data, *, replace: bool) -> Stored:
-    """Write a file, and give it its name when all of it is on the disk."""
-    folder = os.path.dirname(key)  # noqa: PTH120
-    try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        stored = _store_unnamed(key, data, replace=replace)
-        if stored is None:
-            stored = _store_named(key, data, replace=replace)
-        if stored.is_new:
-            _sync_folder(folder)
-    except (OSError, ValueError) as exc:
-        raise _translate(exc, key, "write") from exc
-    return stored
-
-
-def _store_unnamed(key: str, data: Data, *, replace: bool) -> Stored | None:
-    """Store by way of a file without a name, which vanishes if this process is killed.
-
-    See O_TMPFILE in open(2). Returns None where the file system does not support it.
-    """
-    if not hasattr(os, "O_TMPFILE"):
-        return None
-    try:
-        handle = os.open(os.path.dirname(key), os.O_TMPFILE | os.O_WRONLY, 0o666)  # noqa: PTH120
-    except OSError as exc:
-        if exc.errno in _UNABLE or exc.errno == errno.EISDIR:  # EISDIR: from old kernels
-            return None
-        raise
-    try:
-        _write(handle, data)
-        stored = Stored(is_new=True, etag=_etag(os.fstat(handle)))
-        try:
-            _link_unnamed(handle, key)
-            return stored
-        except FileExistsError:
-            if not replace:
-                return _EXISTS
-        except OSError as exc:
-            if exc.errno in _UNABLE or exc.errno == errno.ENOENT:  # without /proc
-                return None
-            raise
-        name = _temporary_name(key)
-        _link_unnamed(handle, name)
-    finally:
-        os.close(handle)
-    _replace(name, key)
-    return stored
-
-
-def _store_named(key: str, data: Data, *, replace: bool) -> Stored:
-    """Store by way of a file with a temporary name."""
-    name = _temporary_name(key)
-    try:
-        stored = _write_new(name, data)
-        if replace:
-            os.replace(name, key)  # noqa: PTH105
-            return stored
-        try:
-            os.link(name, key)
-        except FileExistsError:
-            return _EXISTS
-        except OSError as exc:
-            if exc.errno not in _UNABLE:
-                raise
-            return _create_in_place(key, data)
-        return stored
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)  # noqa: PTH108
-
-
-def _create_in_place(key: str, data: Data) -> Stored:
-    """Create a file where the file system has no links (exFAT, some network shares).
-
-    Only one writer can succeed, but a reader may see the first part of the file for a moment.
-    """
-    try:
-        return _write_new(key, data)
-    except FileExistsError:
-        return _EXISTS
-
-
-def _write_new(name: str, data: Data) -> Stored:
-    """Write a file that does not exist yet; leave none if that fails."""
-    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | BINARY, 0o666)
-    try:
-        _write(handle, data)
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108
-        raise
-    finally:
-        os.close(handle)
-    # Some network shares set the time of a file when it is closed.
-    return Stored(is_new=True, etag=_etag(os.stat(name)))  # noqa: PTH116 - a key is text
-
-
-def _write(handle: int, data: Data) -> None:
-    """Write all of the data and sync it to the disk."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
-    os.fsync(handle)
-
-
-def _temporary_name(key: str) -> str:
-    folder, name = os.path.split(key)
-    # A name has up to 255 bytes, and a character up to four.
-    return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{PASSING}"
-
-
-def _link_unnamed(handle: int, name: str) -> None:
-    # Python follows the link that /proc has for an open file only if a folder is given; because
-    # the path is absolute, any descriptor will do.
-    source = f"/proc/self/fd/{handle}"
-    os.link(source, name, src_dir_fd=handle, follow_symlinks=True)
-
-
-def _replace(name: str, key: str) -> None:
-    try:
-        os.replace(name, key)  # noqa: PTH105
-    except OSError:
-        os.unlink(name)  # noqa: PTH108
-        raise
-
-
-def _sync_folder(folder: str) -> None:
-    """Sync a folder, and so the new name in it, to the disk if the file system can do that."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return  # it may be writable and not readable
-    try:
-        os.fsync(handle)
-    except OSError as exc:
-        if exc.errno not in _UNABLE:
-            raise
-    finally:
-        os.close(handle)
 
 
 def _read(handle: int, first: int, last: int) -> bytes:
@@ -333,20 +189,3 @@ def _read(handle: int, first: int, last: int) -> bytes:
         parts.append(part)
         first += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _etag(status: os.stat_result) -> str:
-    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
-
-
-def _translate(exc: OSError | ValueError, key: str, action: str = "read") -> StorageError:
-    if isinstance(exc, FileNotFoundError | NotADirectoryError) and action == "read":
-        return NotFoundError(f"no such file: {key}", url=key)
-    number = getattr(exc, "errno", None)
-    reason = getattr(exc, "strerror", None) or exc
-    if isinstance(exc, PermissionError) or number == errno.EROFS:
-        why = " (a read-only file system)" if number == errno.EROFS else ""
-        return AccessDeniedError(f"no permission to {action} {key}{why}", url=key)
-    if number in _FULL:
-        return storage_error(NoRoomError, key, action, f" ({reason})")
-    return StorageError(f"cannot {action} {key}: {reason}", url=key)

@@ -29,7 +29,7 @@ from cloudimg.storage.obstore_listing import S3Listing
 from cloudimg.storage.obstore_puts import Mode, ObstorePuts
 from cloudimg.storage.pages import is_ordered
 from cloudimg.storage.put_parameters import has_put_parameters
-from cloudimg.storage.versions import version_text
+from cloudimg.storage.versions import unquoted, version_text
 
 T = TypeVar("T")
 
@@ -88,6 +88,9 @@ class _ObstoreBackend:
     def create(self, key: str, data: Data) -> Stored:
         return self._put(key, data, "create")
 
+    def replace(self, key: str, data: Data, version: str) -> Stored:
+        return self._put(key, data, {"e_tag": unquoted(version)})
+
     def _put(self, key: str, data: Data, mode: Mode) -> Stored:
         """Store an object in one request."""
         if self._puts is None:
@@ -95,7 +98,7 @@ class _ObstoreBackend:
         try:
             return self._puts.send(self._path(key), data, mode)
         except FOREIGN as exc:
-            if mode == "create" and refuses_conditions(status_of(exc), str(exc)):
+            if mode != "overwrite" and refuses_conditions(status_of(exc), str(exc)):
                 failure: Exception = not_conditional(self._display(key))
             else:
                 failure = self._translate(exc, key, "write")
@@ -197,17 +200,10 @@ class S3Backend(_ObstoreBackend):
     def info(self, key: str) -> Entry:
         return self._in_region(lambda: super(S3Backend, self).info(key))
 
-    def _leave_parameters_to_s3fs(self) -> None:
+    def _put(self, key: str, data: Data, mode: Mode) -> Stored:
         if has_put_parameters(self._options):
-            raise NotMappableError
-
-    def put(self, key: str, data: Data) -> Stored:
-        self._leave_parameters_to_s3fs()
-        return self._in_region(lambda: super(S3Backend, self).put(key, data))
-
-    def create(self, key: str, data: Data) -> Stored:
-        self._leave_parameters_to_s3fs()
-        return self._in_region(lambda: super(S3Backend, self).create(key, data))
+            raise NotMappableError  # s3fs sends them
+        return self._in_region(lambda: super(S3Backend, self)._put(key, data, mode))
 
     def delete(self, keys: Sequence[str]) -> None:
         self._in_region(lambda: super(S3Backend, self).delete(keys))

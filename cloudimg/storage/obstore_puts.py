@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import obstore
 from obstore import exceptions
 
 from cloudimg.storage.base import Data, Stored
-from cloudimg.storage.failures import is_changed_on_the_way
+from cloudimg.storage.failures import may_refuse_checksum
 from cloudimg.storage.obstore_errors import FOREIGN, code_of, status_of
-from cloudimg.storage.received import md5_of_etag
-from cloudimg.storage.versions import version_text
+from cloudimg.storage.versions import md5_of_etag, version_text
 
 _LARGE_BYTES = 2**20
 
-Mode = Literal["overwrite", "create"]
+
+class Version(TypedDict, total=False):
+    """The version of an object as obstore takes it: ``UpdateVersion`` of its type stubs."""
+
+    e_tag: str | None
+    version: str | None
+
+
+Mode = Literal["overwrite", "create"] | Version
+"""Whether an object is stored in any case, in the place of nothing, or of one version of it."""
 MakeStore = Callable[[bool, bool], Any]
 """Makes an obstore store: for uploads that may take long, and with checksums."""
 
@@ -50,7 +58,7 @@ class ObstorePuts:
         try:
             return self._send(path, data, mode, checksum=True)
         except FOREIGN as exc:
-            if not _may_refuse_checksum(exc):
+            if not may_refuse_checksum(status_of(exc), code_of(exc)):
                 raise
         stored = self._send(path, data, mode, checksum=False)
         self._has_checksums = False
@@ -61,9 +69,9 @@ class ObstorePuts:
         try:
             # obstore sends a buffer without copying it.
             answer = obstore.put(store, path, data, mode=mode, use_multipart=False)
-        except exceptions.AlreadyExistsError as exc:
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as exc:
             # obstore raises the same for a 409: S3 had conflicting requests and one should retry.
-            if mode != "create" or status_of(exc) == 409:
+            if mode == "overwrite" or status_of(exc) == 409:
                 raise
             return Stored(is_new=False)
         etag = answer["e_tag"]
@@ -75,8 +83,3 @@ class ObstorePuts:
             # Two threads may each make one, which is harmless.
             self._stores[key] = self._make(is_large, checksum)
         return self._stores[key]
-
-
-def _may_refuse_checksum(exc: BaseException) -> bool:
-    """Whether a store may have refused the header with the checksum, rather than the object."""
-    return status_of(exc) in (400, 501) and not is_changed_on_the_way(code_of(exc))

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Hashable
 
 from cloudimg.storage.base import Data, Stored
 
-_MD5 = re.compile("[0-9a-f]{32}")
-
 _have_other_etags: set[Hashable] = set()
 """Stores of this process whose ETags look like an MD5 and are something else."""
-
-
-def md5_of_etag(etag: str | None) -> str | None:
-    """The MD5 in an ETag that looks like one; None for any other ETag.
-
-    The ETag of an object that was stored in one request is the MD5 of its bytes, unless they were
-    encrypted with a key of KMS or of the caller; that of a multipart upload has a hyphen:
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
-    """
-    text = (etag or "").removeprefix("W/").strip('"').lower()
-    return text if _MD5.fullmatch(text) else None
 
 
 def is_received(store: Hashable, stored: Stored, data: Data, read_back: Callable[[], Data]) -> bool:

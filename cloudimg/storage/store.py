@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudimg.errors import (
     ArgumentError,
+    NotConditionalError,
     NotFoundError,
     ServerError,
     StorageError,
@@ -185,6 +186,34 @@ class Store:
         """
         self._refuse_unwritable(key)
         stored = self._send(key, data, lambda backend: backend.create(key, data))
+        return self._created(key, data, stored)
+
+    def replace(self, key: str, data: Data, version: str | None) -> Created:
+        """Store an object if the key has this version of it; true if the key has it now.
+
+        Where the store has no versions or cannot compare them, it is stored in any case. The result
+        of a request whose answer was lost is found as by `create`.
+
+        Raises
+        ------
+        StorageError
+            As for `put`.
+        """
+        self._refuse_unwritable(key)
+        if version is None:
+            return Created(is_new=True, etag=self.put(key, data))
+        try:
+            stored = self._send(key, data, lambda backend: backend.replace(key, data, version))
+        except NotConditionalError:
+            return Created(is_new=True, etag=self.put(key, data))
+        created = self._created(key, data, stored)
+        if not created.is_new and created.etag == version:
+            # The store compares versions in another form than the one in which it states them.
+            return Created(is_new=True, etag=self.put(key, data))
+        return created
+
+    def _created(self, key: str, data: Data, stored: Stored) -> Created:
+        """What stands at a key after a request to store an object there on a condition."""
         if stored.is_new:
             return Created(is_new=True, etag=stored.etag)
         try:

@@ -76,6 +76,8 @@ class Engine:
         n_requests = max(1, min(settings.max_requests, open_files_limit() // 2))
         self.requests = threading.BoundedSemaphore(n_requests)
         """Held while a request is in flight."""
+        self.is_ending = threading.Event()
+        """Set once the program ends: no request is tried again, because nobody waits for it."""
         self._fetchers = ThreadPool(min(_FETCHERS, n_requests), "cloudimg-fetch")
         self._windows = ThreadPool(n_requests, "cloudimg-header")
         self._readers = ThreadPool(settings.decode_threads, "cloudimg-reader")
@@ -84,12 +86,14 @@ class Engine:
 
     def interrupt(self) -> None:
         """Fail whatever is waited for, now and from now on, because the program ends."""
+        self.is_ending.set()
         self.budget.close()
         for pool in self._pools:
             pool.interrupt()
 
     def drain(self, timeout_s: float | None) -> None:
         """Drop what has not begun, and wait up to `timeout_s` for what has."""
+        self.is_ending.set()
         deadline = time.monotonic() + (timeout_s or 0)
         for pool in self._pools:
             pool.drain(None if timeout_s is None else max(0, deadline - time.monotonic()))

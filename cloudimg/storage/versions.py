@@ -7,10 +7,14 @@ change in whole seconds, which is all that the header Last-Modified has.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 def version_text(etag: str | None, modified: datetime | str | None = None) -> str | None:
@@ -33,6 +37,26 @@ def version_text(etag: str | None, modified: datetime | str | None = None) -> st
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def md5_of_etag(etag: str | None) -> str | None:
+    """The MD5 in an ETag that looks like one; None for any other ETag.
+
+    The ETag of an object that was stored in one request is the MD5 of its bytes, unless they were
+    encrypted with a key of KMS or of the caller; that of a multipart upload has a hyphen:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+    text = (etag or "").removeprefix("W/").strip('"').lower()
+    return text if _MD5.fullmatch(text) else None
+
+
+def unquoted(version: str) -> str:
+    """A version as stores of S3 take it in If-Match: Ceph compares it without the quotes.
+
+    AWS's examples have none either, see
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html.
+    """
+    return version.strip('"')
+
+
 def version_of_details(details: Mapping[str, Any]) -> str | None:
     """Version of an object by what a filesystem of fsspec reports of it; None without one.
 
@@ -52,6 +76,11 @@ def version_of_details(details: Mapping[str, Any]) -> str | None:
     if isinstance(moment, datetime):
         return moment.astimezone(UTC).isoformat()
     return str(moment) if moment else None
+
+
+def version_of_file(status: os.stat_result) -> str:
+    """Version of a local file: its inode, size and modification time."""
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def _parsed(header: str) -> datetime | None:

@@ -71,6 +71,10 @@ class Dialect:
     def unpack_offset(self, data: Buffer) -> int:
         return int(struct.unpack(f"{self.order}{'Q' if self.is_big else 'L'}", data)[0])
 
+    def unpack_entries(self, data: Buffer) -> Iterator[tuple[int, int, int, int]]:
+        """Code, type and count of each tag, and its value as a number or the offset of it."""
+        return struct.iter_unpack(f"{self.order}{'HHQQ' if self.is_big else 'HHLL'}", data)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ifd:
@@ -177,7 +181,7 @@ def entries_of(
 ) -> list[tuple[int, int, int, int]] | None:
     """Entries of the IFD at an offset: code, type, count, and where the value is stored.
 
-    None for what is not an IFD. A value that fits into its entry is stored there.
+    None if there is no IFD. A value that fits into its entry is stored there.
 
     Parameters
     ----------
@@ -192,9 +196,8 @@ def entries_of(
         return None
     first = start + dialect.count_bytes
     data = read(first, n_tags * dialect.entry_bytes)
-    layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
     entries = []
-    for i, (code, kind, count, value) in enumerate(struct.iter_unpack(layout, data)):
+    for i, (code, kind, count, value) in enumerate(dialect.unpack_entries(data)):
         n_bytes = TYPE_BYTES.get(kind, 0) * count
         in_entry = first + (i + 1) * dialect.entry_bytes - dialect.offset_bytes
         entries.append((code, kind, count, in_entry if n_bytes <= dialect.offset_bytes else value))
@@ -216,8 +219,7 @@ def segment_offset(have: Have, dialect: Dialect, start: int) -> int | None:
 
 def _entries(dialect: Dialect, data: Buffer) -> Iterator[tuple[int, int, int, int]]:
     """Code, count and size in bytes of each tag, and its value or the offset of it."""
-    layout = f"{dialect.order}{'HHQQ' if dialect.is_big else 'HHLL'}"
-    for code, kind, count, value in struct.iter_unpack(layout, data):
+    for code, kind, count, value in dialect.unpack_entries(data):
         yield code, count, TYPE_BYTES.get(kind, 0) * count, value
 
 

@@ -128,6 +128,8 @@ def _describe(tiff: Any, dims: tuple[str, ...], compared: SparseFile | None) -> 
         keyframe=first, kind=MEMBER, name="", axes="Q" + first.axes, shape=(1, *first.shape)
     )
     attrs, _ = describe(tiff, image, dims, 0, compared=compared)
+    if compared is not None:
+        return attrs  # the kind is not compared, and what decides it lies behind the pixels
     kind = "mmstack" if tiff.is_mmstack else "ndtiff" if tiff.is_ndtiff else "ome"
     return {**attrs, "kind": kind}
 

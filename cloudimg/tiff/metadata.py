@@ -189,13 +189,14 @@ def _read_compared(
     read: Reader, file: SparseFile, source: MetadataSource, *, fetches: bool
 ) -> HeaderFacts:
     """Read metadata; nothing if it would have to be fetched and `fetches` is False."""
-    n_refused, file.fetches = file.n_refused, fetches
+    n_refused, outside = file.n_refused, file.fetches
+    file.fetches = fetches
     try:
         facts = read(source)
     except NotFetchedError:
         return HeaderFacts()
     finally:
-        file.fetches = False
+        file.fetches = outside
     return facts if file.n_refused == n_refused else HeaderFacts()
 
 

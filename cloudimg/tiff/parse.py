@@ -115,18 +115,14 @@ def _parse_member(
 ) -> ParsedImage:
     """All pages of a file of a multi-file dataset."""
     in_colour = request.palette == "rgb"
-    compared = file if request.only_compared else None
-    try:
-        parsed = parse_member(
-            tiff,
-            url,
-            numbered_by,
-            metadata=request.metadata,
-            in_colour=in_colour,
-            compared=compared,
-        )
-    finally:
-        file.fetches = True
+    parsed = parse_member(
+        tiff,
+        url,
+        numbered_by,
+        metadata=request.metadata,
+        in_colour=in_colour,
+        compared=file if request.only_compared else None,
+    )
     on_chain = check_chain(tiff, None, file, url)
     on_tags = check_tags(tiff, (tiff.pages.first,), file, url)
     all_levels = (parsed.levels, *parsed.others)

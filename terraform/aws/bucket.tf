@@ -42,8 +42,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "destination" {
   }
 }
 
-# On, because originals may be deleted on the word of a copy: what is deleted or replaced by mistake can
-# be had back for a while. Leases are replaced every ten seconds, so old versions do not stay for long.
+# On by default: users delete originals once they have a copy, so what is deleted or replaced by mistake
+# can be restored for some days. Leases are replaced every ten seconds, so old versions expire.
 resource "aws_s3_bucket_versioning" "destination" {
   count  = var.create_destination_bucket && var.destination_versioning ? 1 : 0
   bucket = aws_s3_bucket.destination[0].id

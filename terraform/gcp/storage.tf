@@ -18,8 +18,8 @@ resource "google_storage_bucket" "destination" {
     }
   }
 
-  # What is deleted or replaced by mistake can be had back for a week: originals may be deleted on the
-  # word of a copy.
+  # Users delete originals once they have a copy, so what is deleted or replaced by mistake can be restored
+  # for some days.
   soft_delete_policy {
     retention_duration_seconds = var.soft_delete_days * 24 * 60 * 60
   }

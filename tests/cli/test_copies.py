@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +13,7 @@ import zarr
 from cloudimg.cli.main import main
 from tests.support import copies, seed
 from tests.support.metering import Meter
+from tests.support.terminal import ask
 
 SECRET = "c0ffee-is-no-secret"
 
@@ -88,29 +85,11 @@ def test_the_number_of_objects_is_shown_before_they_are_deleted(
     (out / "notes").mkdir(parents=True)
     for name in "ab":
         (out / "notes" / name).write_text("mine")
-    command = [sys.executable, "-m", "cloudimg", "migrate", archive, str(out), "--overwrite"]
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL) as child:
-        os.close(theirs)
-        shown = b""
-        while b"[y/N]" not in shown:
-            shown += os.read(ours, 4096)
-        os.write(ours, f"{answer}\n".encode())
-        while child.poll() is None:
-            shown += _rest(ours)
-    os.close(ours)
-    assert f"{out} holds 2 objects of 8 B in all. Delete them? [y/N]" in shown.decode()
-    assert child.returncode == code
+    returned, shown = ask(["migrate", archive, str(out), "--overwrite"], answer)
+    assert f"{out} holds 2 objects of 8 B in all. Delete them? [y/N]" in shown
+    assert returned == code
     assert (out / "notes" / "a").exists() == bool(code)
     assert (out / "zarr.json").exists() != bool(code)
-
-
-def _rest(terminal: int) -> bytes:
-    """What a program still writes to a terminal; nothing once it has closed it."""
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # how a pty reports that the other end is closed
-        return b""
 
 
 def test_a_new_destination_is_not_asked_about(

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,16 +14,17 @@ import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.inventory import END_MARK, RecordsDigest
+from cloudimg.migration.journal.inventory import RecordsDigest
+from cloudimg.migration.journal.layout import END_MARK, PLAN
 from cloudimg.migration.journal.records import read_records, record_key
-from cloudimg.migration.journal.sealing import get_sealed, put_sealed
-from cloudimg.migration.journal.state import PLAN
+from cloudimg.migration.journal.sealing import checksum, get_sealed, put_sealed
 from cloudimg.migration.journal.state_from_json import identity_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import endpoint_of, split_url
 from tests.conftest import WebServer
 from tests.support import seed
 from tests.support.metering import Meter
+from tests.support.terminal import ask
 
 PIXELS = np.arange(4 * 32 * 48, dtype=np.uint16).reshape(4, 32, 48)
 
@@ -343,7 +338,11 @@ def rewrite_source(copy: Path | str, options: dict[str, Any], source: dict[str, 
         for _, record in read_records(destination, stage, range(plan.n_cells(stage))):
             digest.add(record)
     end_mark = get_sealed(destination, END_MARK)
-    changed = {"plan": content["id"], "receipts": digest.digest()}
+    changed = {
+        "plan": content["id"],
+        "receipts": digest.digest(),
+        "plan_sha256": checksum(content),
+    }
     put_sealed(destination, END_MARK, end_mark | changed)
 
 
@@ -376,27 +375,6 @@ def test_a_plan_opens_nothing_without_a_word(
     with meter.measure() as traffic:
         run(capsys, "verify", str(copy), "--source", local_files, *words)
     assert traffic.requests == []
-
-
-def ask(words: list[str], answer: str) -> tuple[int, str]:
-    """Run a command on a terminal, and answer its question."""
-    ours, theirs = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "cloudimg", *words], stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    shown, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if select.select([ours], [], [], 0.1)[0]:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # how a terminal ends on Linux
-                break
-        if answer and b"[y/N] " in shown:
-            os.write(ours, f"{answer}\n".encode())
-            answer = ""
-    os.close(ours)
-    return child.wait(60), shown.decode()
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudimg.discovery.build_grid import GridBuilder, short_etag
-from cloudimg.discovery.table import FileTable, changes_between
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import changes_between
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.errors import CorruptFileError
 from cloudimg.pattern import compile_pattern

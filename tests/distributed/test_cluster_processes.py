@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.config
 import dask
 import numpy as np
 import psutil
@@ -96,14 +94,7 @@ class Archive:
 @pytest.fixture(scope="module")
 def archive(moto: str) -> Archive:
     account = S3Account(moto, secret=SECRET)
-    store = boto3.client(
-        "s3",
-        endpoint_url=moto,
-        region_name=account.region,
-        aws_access_key_id=account.key,
-        aws_secret_access_key=account.secret,
-        config=botocore.config.Config(s3={"addressing_style": "path"}, max_pool_connections=8),
-    )
+    store = account.client(max_pool_connections=8)
     store.create_bucket(Bucket=BUCKET)
     with ThreadPoolExecutor(8) as threads:
         pixels = seed.write(

@@ -14,7 +14,14 @@ import tifffile
 import zarr
 
 import cloudimg
-from cloudimg.errors import AccessDeniedError, BadFilesError, ServerError, StorageError
+from cloudimg.errors import (
+    AccessDeniedError,
+    BadFilesError,
+    DamagedCopyError,
+    ServerError,
+    StorageError,
+)
+from cloudimg.migration.journal.sealing import seal, unsealed
 from tests.support import copies
 from tests.support.faulty_store import (
     CONDITION,
@@ -136,6 +143,74 @@ def test_a_put_that_arrives_after_the_end_changes_nothing(
     place.check(name)
 
 
+@pytest.mark.parametrize("compares", [True, False])
+def test_a_replaced_plan_that_arrives_after_the_end(
+    place: Place, backend: str, compares: bool
+) -> None:
+    """The process that continued with other files was killed; another one continued, with others.
+
+    Where the store does not compare versions, the next command finds it.
+    """
+    plan, arguments = ".cloudimg/plan.json", place.of()
+    file = place.folder / "one" / "a_5.tif"
+
+    def replace_file(value: int) -> Any:
+        pixels = np.full(SHAPE[1:], value, np.uint8)
+        tifffile.imwrite(file, pixels, photometric="minisblack")
+        return pixels
+
+    with pytest.raises(KeyError):
+        during(place, stop)
+    others = [] if compares else [unconditional("PUT", KINDS["plan"])]
+    place.meter.faults([*others, held("PUT", KINDS["plan"], nth=1)])
+    replace_file(7)
+    with Writer(arguments) as second:
+        wait_until(lambda: bool(place.meter.held()), "storing")
+    assert second.process.returncode < 0
+    last = replace_file(9)
+    code, text = migrated(arguments)
+    assert code == 0, text
+    before = place.objects()
+    assert "began_as" in json.loads(before[plan])
+    place.meter.release()
+    wait_until(lambda: not place.meter.held(), "arriving")
+    after = place.objects()
+    assert {key for key in after if after[key] != before[key]} == (set() if compares else {plan})
+    group = zarr.storage.FsspecStore.from_url(place.url, storage_options=place.options)
+    np.testing.assert_array_equal(zarr.open_group(group, mode="r")["0"][5], last)
+    proof = cloudimg.verify(place.url, storage_options=place.options)
+    if compares:
+        assert proof, str(proof)
+        assert cloudimg.migrate(**arguments).n_objects == 0
+        return
+    what = "is not the plan that the migration finished with"
+    assert [problem.what for problem in proof.problems] == [what]
+    with pytest.raises(DamagedCopyError, match=rf"{re.escape(plan)} {what}"):
+        cloudimg.migrate(**arguments)
+    cloudimg.migrate(**arguments, overwrite=True, yes=True)
+    assert cloudimg.verify(place.url, storage_options=place.options)
+
+
+def test_a_plan_that_was_replaced_by_another_process(place: Place, backend: str) -> None:
+    """Between the moment when it was read and the one when it is to be replaced."""
+    with pytest.raises(KeyError):
+        during(place, stop)
+    plan = ".cloudimg/plan.json"
+    found = unsealed(place.objects()[plan])
+    assert found is not None
+    found["facts"]["attrs"]["color_space"] = "other"
+    (place.folder / "one" / "a_5.tif").write_bytes((place.folder / "one" / "a_4.tif").read_bytes())
+    place.meter.faults([held("PUT", KINDS["plan"], nth=1)])
+    with Writer(place.of()) as second:
+        wait_until(lambda: bool(place.meter.held()), "storing")
+        place.put(plan, seal(found))
+        place.meter.release()
+        code, text = second.end()
+    assert code == 1
+    assert f"LeaseError: {place.url}/{plan} changed since it was read" in text
+    assert place.objects()[plan] == seal(found)
+
+
 # ----------------------------------------------------------------------- in the place of others
 
 
@@ -148,6 +223,10 @@ def during(place: Place, change: Callable[[], object], *, after_cell: int = 1, *
             change()
 
     return cloudimg.migrate(**place.of(), progress=progress, max_mem=30_000, **more)
+
+
+def stop() -> None:
+    raise KeyError("stopped")
 
 
 def shards_of(place: Place, name: str, **more: Any) -> dict[str, bytes]:
@@ -406,10 +485,6 @@ def test_a_store_that_does_not_fence_is_named_in_the_copy(place: Place, backend:
 
 def test_a_store_that_no_longer_fences(place: Place) -> None:
     """As through another gateway, when an unfinished migration goes on."""
-
-    def stop() -> None:
-        raise KeyError("stopped")
-
     with pytest.raises(KeyError, match="stopped"):
         during(place, stop)
     plan = ".cloudimg/plan.json"

@@ -35,6 +35,7 @@ from cloudimg.errors import (
 from tests.conftest import Place
 from tests.support import bad, seed
 from tests.support.metering import Meter
+from tests.support.ome_set import write_dataset
 
 FILL: dict[str, Any] = {"missing": "fill", "bad": "fill"}
 
@@ -489,23 +490,10 @@ def test_a_mismatch_says_what_differs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("validate", ["first", "all"])
 def test_a_file_of_a_multi_file_dataset(tmp_path: Path, validate: Any) -> None:
-    image = np.random.default_rng(0).integers(1, 2**16, (3, 2, 64, 64), np.uint16)
-    uuids = [f"urn:uuid:0000000{t}-0000-0000-0000-000000000000" for t in range(3)]
-    planes = "".join(
-        f'<TiffData FirstT="{t}" FirstZ="{z}" IFD="{z}" PlaneCount="1">'
-        f'<UUID FileName="t{t}.ome.tif">{uuids[t]}</UUID></TiffData>'
-        for t, z in np.ndindex(3, 2)
-    )
-    for t in range(3):
-        xml = (
-            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
-            f' UUID="{uuids[t]}"><Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint16"'
-            ' DimensionOrder="XYZTC" SizeX="64" SizeY="64" SizeZ="2" SizeT="3" SizeC="1">'
-            f'<Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
-        )
-        data = seed.encode(image[t], description=xml, metadata=None)
-        (tmp_path / f"t{t}.ome.tif").write_bytes(data if t != 1 else data[:60])
-    url = tmp_path / "t0.ome.tif"
+    image = write_dataset(tmp_path / "in")
+    cut = tmp_path / "in" / "t1.ome.tif"
+    cut.write_bytes(cut.read_bytes()[:60])
+    url = tmp_path / "in" / "t0.ome.tif"
     with pytest.raises(CloudimgError, match=r"t1\.ome\.tif"):
         cloudimg.open(url, validate=validate).read()
     opened = cloudimg.open(url, validate=validate, bad="fill")

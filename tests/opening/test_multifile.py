@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+import zarr
 
 import cloudimg
 from cloudimg.errors import (
@@ -1078,6 +1079,17 @@ def test_attributes_of_a_stack(shelf: Shelf) -> None:
     assert alone.attrs["pixel_size"] == {"x": 0.65, "y": 0.65, "z": 2}
     for name in ("pixel_size", "channel_names", "time_step_s"):
         assert image.attrs[name] == alone.attrs[name]
+
+
+def test_a_copy_of_a_stack_whose_metadata_lies_behind_its_pixels(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    """A cell compares the files, but has not fetched what lies behind their pixels."""
+    pixels = noise(1, 3, 1, 2, 200, 300)
+    shelf.put(stack_files(pixels, stack_name))
+    url, copy = shelf.folder / stack_name(0, 0), tmp_path / "copy.zarr"
+    cloudimg.migrate(url, copy, levels=1)
+    np.testing.assert_array_equal(zarr.open_array(copy / "0", mode="r")[...], pixels[0, :, 0])
 
 
 # NDTiff

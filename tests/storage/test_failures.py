@@ -19,7 +19,7 @@ from obstore import exceptions
 from urllib3.exceptions import HTTPError
 
 from cloudimg.cli.main import main
-from cloudimg.cluster import ecs
+from cloudimg.cluster import aws_api
 from cloudimg.cluster.kubernetes_api import KubernetesApi
 from cloudimg.errors import (
     AccessDeniedError,
@@ -334,7 +334,7 @@ def cluster_errors(text: str) -> Iterator[CloudimgError]:
         botocore.exceptions.CredentialRetrievalError(provider="process", error_msg=text),
     ):
         with pytest.raises(ClusterError) as caught:
-            ecs._call(lambda exc=exc: raising(exc), "ecs:RunTask")
+            aws_api.call(lambda exc=exc: raising(exc), "ecs:RunTask")
         yield caught.value
     pytest.importorskip("kubernetes")
     api = KubernetesApi(None, {"endpoint": "https://h", "namespace": "n", "project": "p"})

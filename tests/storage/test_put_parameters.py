@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import botocore.exceptions
 import pytest
 
@@ -17,6 +16,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.storage import Store, split_url
 from tests.support import seed
 from tests.support.metering import Meter
+from tests.support.servers import S3Account
 
 pytestmark = pytest.mark.slow
 
@@ -32,13 +32,7 @@ PARAMETERS = {
 
 @pytest.fixture
 def client(moto: str, bucket: str) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=moto,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="y",
-    )
+    client = S3Account(moto).client()
     client.create_bucket(Bucket=bucket)
     with contextlib.closing(client):
         yield client

@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
 
@@ -26,6 +25,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.storage.pool import ThreadPool
 from tests.conftest import WebServer
 from tests.support import seed
+from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX processes")
@@ -239,7 +239,7 @@ print(total)
 
 @pytest.mark.slow
 def test_descriptors_are_left_for_the_program(moto: str, bucket: str) -> None:
-    client = boto3.client("s3", endpoint_url=moto, aws_access_key_id="k", aws_secret_access_key="s")
+    client = S3Account(moto).client()
     client.create_bucket(Bucket=bucket)
     pixels = np.full((64, 64), 7, np.uint8)
     data = seed.encode(pixels)
@@ -258,7 +258,7 @@ def test_descriptors_are_left_for_the_program(moto: str, bucket: str) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_renewed_keys_do_not_add_up(moto: str, bucket: str) -> None:
-    client = boto3.client("s3", endpoint_url=moto, aws_access_key_id="k", aws_secret_access_key="s")
+    client = S3Account(moto).client()
     client.create_bucket(Bucket=bucket)
     client.put_object(Bucket=bucket, Key="a.tif", Body=seed.encode(np.zeros((8, 8), np.uint8)))
 
@@ -377,6 +377,32 @@ def test_ctrl_c_ends_a_script_while_a_store_hangs(
     assert is_ready == "ready\n"
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+ABANDONED = """
+import sys
+from cloudimg.storage import Store, engine, split_url
+location, key = split_url(sys.argv[1])
+engine().fetch(lambda: Store(location).get(key))
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_tried_again_when_a_script_has_ended(silent: Silent) -> None:
+    silent.is_silent.set()
+    with subprocess.Popen(
+        [sys.executable, "-c", ABANDONED, f"{silent.endpoint}/a.tif"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "CLOUDIMG_TIMEOUT_S": "3", "CLOUDIMG_ATTEMPTS": "6"},
+    ) as process:
+        try:
+            assert silent.unanswered.acquire(timeout=60)
+            process.communicate(b"\n", timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert not silent.unanswered.acquire(blocking=False)
 
 
 # Credentials

@@ -11,11 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import pytest
 
@@ -28,7 +27,9 @@ from cloudimg.errors import (
 )
 from cloudimg.storage import Store, split_url
 from tests.conftest import Place
+from tests.support.faulty_store import Rule, no_conditions, refused, unconditional
 from tests.support.metering import Meter
+from tests.support.servers import S3Account
 
 SECRET = "verySecretKey"
 
@@ -144,6 +145,46 @@ def test_one_of_many_creates(place: Place, backend: str) -> None:
     store.delete([f"{folder}/lock"])
     assert store.create(f"{folder}/lock", bytearray(b"again"))
     assert names_in(store, folder) == {"lock"}
+
+
+def test_only_the_version_that_was_read_is_replaced(place: Place, backend: str) -> None:
+    store, folder = writable(place)
+    key = f"{folder}/plan"
+    store.put(key, b"1")
+    version = store.get(key).etag
+    replaced = store.replace(key, b"2", version)
+    assert replaced
+    assert bytes(store.get(key).data) == b"2"
+    assert store.replace(key, bytearray(b"2"), version)  # its answer may have been lost
+    if place.name in ("gs", "memory"):
+        return  # the emulator ignores ifGenerationMatch, objects in memory have no versions
+    late = store.replace(key, b"3", version)
+    assert (late.is_new, late.found) == (False, b"2")
+    assert store.replace(key, b"3", replaced.etag)
+    assert bytes(store.get(key).data) == b"3"
+    assert store.replace(key, b"4", None)
+    assert names_in(store, folder) == {"plan"}
+    store.delete([key])
+    with suppress(NotFoundError):
+        assert not store.replace(key, b"5", version)
+    assert names_in(store, folder) == set()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [unconditional(), no_conditions(), refused("PUT", "", 412, header="^if-match:")],
+    ids=["ignored", "unknown", "in another form"],
+)
+def test_stores_that_do_not_compare_versions(
+    meter: Meter, bucket: str, backend: str, rule: Rule
+) -> None:
+    store, folder = on(meter, bucket)
+    key = f"{folder}/plan"
+    version = store.put(key, b"1")
+    meter.faults([rule])
+    assert store.replace(key, b"2", version)
+    meter.faults([])
+    assert bytes(store.get(key).data) == b"2"
 
 
 def test_a_forked_process_writes(meter: Meter, bucket: str) -> None:
@@ -371,13 +412,7 @@ def test_wrong_keys(place: Place, backend: str) -> None:
 
 
 def test_encryption_options_are_applied(moto: str, bucket: str, backend: str) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=moto,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="y",
-    )
+    client = S3Account(moto).client()
     client.create_bucket(Bucket=bucket)
     options = {
         "key": "x",

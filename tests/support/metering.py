@@ -422,14 +422,16 @@ ALTERED: Mapping[str, Callable[[str], str] | None] = {
     "half": lambda text: text[: len(text) // 2],
     "undeleted": None,
 }
-SUMS = ("content-md5", "x-amz-content-sha256")
-TRAITS = ("unconditional", "kms", "parts")
 """body: `Fault.body` instead, and the store does what was asked only with `apply`. short: half the
 bytes, with a Content-Length of that half; the Content-Range is that of all. short-whole: so, with
 status 200 and no Content-Range. short-range: so, with a Content-Range by which the file ends there.
 undeleted: the answer to DeleteObjects says `Fault.code` of the first object. The others alter the
 document of a listing.
 """
+SUMS = ("content-md5", "x-amz-content-sha256")
+"""Headers with checksums, beside those that begin with x-amz-checksum-."""
+TRAITS = ("unconditional", "kms", "parts")
+"""Kinds of stores, see `Fault.kind`."""
 
 
 @dataclass(slots=True)

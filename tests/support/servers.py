@@ -46,6 +46,20 @@ class S3Account:
         client = {"endpoint_url": self.endpoint, "region_name": self.region}
         return {"key": self.key, "secret": self.secret, "client_kwargs": client}
 
+    def client(self, **settings: Any) -> Any:
+        """A client of boto3, with settings of botocore's `Config`."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            config=Config(s3={"addressing_style": "path"}, **settings),
+        )
+
 
 def real_s3() -> S3Account | None:
     """The S3 server that the environment names for the tests, if it names one."""

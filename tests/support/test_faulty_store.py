@@ -8,14 +8,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 import requests
-from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from tests.support import faulty_store
 from tests.support.metering import Meter
+from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
 
 DATA = bytes(range(256)) * 4
@@ -24,18 +23,10 @@ MD5 = f'"{hashlib.md5(DATA).hexdigest()}"'
 
 @pytest.fixture
 def s3(meter: Meter) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=meter.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="y",
-        config=Config(
-            retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path"},
-            read_timeout=0.5,
-            request_checksum_calculation="when_required",
-        ),
+    client = S3Account(meter.endpoint).client(
+        retries={"total_max_attempts": 1},
+        read_timeout=0.5,
+        request_checksum_calculation="when_required",
     )
     with contextlib.closing(client):
         yield client

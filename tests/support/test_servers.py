@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import obstore
 import pytest
 import requests
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
 from hypothesis import given
@@ -28,6 +26,7 @@ from obstore.store import S3Store
 
 from tests.conftest import REPOSITORY, Place, WebServer
 from tests.support.metering import Child, Fault, Meter, Request, Traffic, decode_chunks, list_page
+from tests.support.servers import S3Account
 
 DATA = bytes(range(256)) * 4
 LATENCY_MS = 300  # long against the time in which a busy machine sends ten requests
@@ -47,14 +46,7 @@ class Client:
 
 @pytest.fixture
 def s3(meter: Meter) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=meter.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="y",
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )
+    client = S3Account(meter.endpoint).client(retries={"total_max_attempts": 1})
     with contextlib.closing(client):
         yield client
 

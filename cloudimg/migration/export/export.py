@@ -31,7 +31,7 @@ from cloudimg.migration.plan.plan import Plan
 LAYOUTS = ("originals", "ome-tiff")
 """Values of the argument `layout`."""
 _FORMAT = 1
-"""Number of what an export writes for the same copy and arguments: part of its identity."""
+"""Version of what an export writes for the same copy and arguments: part of its identity."""
 _FILES_AT_ONCE = 4
 """Original files that are written at once."""
 _MAX_PUT_BYTES = 2**30

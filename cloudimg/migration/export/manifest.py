@@ -23,7 +23,8 @@ from cloudimg.storage import Entry
 
 FOLDER = ".cloudimg-export"
 _PART_FILES = 100
-"""Files that a part of the manifest lists, at most; so many are made again to be compared."""
+"""Files that a part of the manifest lists, at most. After an interruption, as many are made again
+and compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Manifest:
             elif not entry.key.startswith(f"{FOLDER}/"):
                 self._found[entry.key] = entry
         self._n_parts = len(parts)
-        for key in sorted(parts):  # later parts tell of files that replaced earlier ones
+        for key in sorted(parts):  # later parts list files that replaced earlier ones
             self._known |= _read_part(out, key)
 
     def exists(self, name: str) -> bool:
@@ -77,11 +78,7 @@ class Manifest:
             return None
         if known.etag is not None and entry.etag == known.etag:
             return known
-        try:
-            data = self._out.get(name)
-        except NotFoundError:
-            return None
-        return known if hashlib.sha256(data).hexdigest() == known.sha256 else None
+        return known if _has_digest(self._out, name, known.sha256) else None
 
     def add(self, name: str, file: Exported) -> None:
         """Add a file that was stored."""
@@ -168,14 +165,20 @@ def _create(out: Destination, name: str, data: bytes) -> str | None:
         if not created:
             raise _exists(out, name)
         return created.etag
-    # A store without conditional writes: the listing has just said that there is no such file.
+    # A store without conditional writes: the listing at the start had no file of this name.
     return out.put(name, data)
 
 
 def _has_bytes(out: Destination, name: str, size: int, sha256: str) -> bool:
     try:
-        if out.info(name).size_bytes != size:
-            return False
+        return out.info(name).size_bytes == size and _has_digest(out, name, sha256)
+    except NotFoundError:
+        return False
+
+
+def _has_digest(out: Destination, name: str, sha256: str) -> bool:
+    """Whether a file is there with the bytes of a digest."""
+    try:
         return hashlib.sha256(out.get(name)).hexdigest() == sha256
     except NotFoundError:
         return False

@@ -57,7 +57,7 @@ def write_ome(
     Returns
     -------
     frozenset of Lost
-        Nothing: what the originals say beside pixels is not looked at.
+        Empty: this layout does not compare tags with those of the originals.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _tiles(read: ReadRegion, shape: Sequence[int], digests: list[Digest]) -> Ite
             region = (*(slice(i, i + 1) for i in outer), rows, slice(0, width))
             band = read(region).reshape(rows.stop - rows.start, width)
             digest.add(band)
-            if rows.stop == height:  # here, since nobody asks for more than the last tile
+            if rows.stop == height:  # here: tifffile asks for no item after the last tile
                 digests.append(digest.value())
             for left in range(0, width, _TILE):
                 tile = band[:, left : left + _TILE]

@@ -1,7 +1,7 @@
 """From the tags of an original file, as the table of originals has them, to those that are written.
 
 What cannot be written is named, with the reason. Tags that say how the original stored its pixels
-(offsets, compression, strips) are not of interest: the pixels are stored anew.
+(offsets, compression, strips) are left out without being named: the pixels are stored anew.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ _OFFSETS_REASON = "it holds offsets into the original file"
 _OLD_COPY = "the copy does not hold its bytes"
 _CONVERTED = "the copy holds converted pixels"
 _UNKNOWN_PAGE = "the copy does not say which page has them"
+_FURTHER = "those after the first in an IFD: a copy keeps one tag of each number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,7 @@ def _tags_of_ifd(
     for name, tag in tags.items():
         code, data = tag["code"], bytes_of(tag, order)
         if tag.get("further"):
-            lost.add((name, "the IFD has several tags of this number, of which the first is kept"))
+            lost.add((name, _FURTHER))
         if "ifd" in tag:
             found = _tags_of_ifd(tag["ifd"], order)
             lost |= {(f"{name}/{within}", why) for within, why in found.lost}

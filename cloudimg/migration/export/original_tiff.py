@@ -295,7 +295,7 @@ class _Pages:
 def _write_tags(
     path: Path, writer: TiffWriter, pages: _Pages
 ) -> tuple[frozenset[Lost], list[Directory], list[int]]:
-    """Write the IFDs with as many tags as make the image of the original of the pages."""
+    """Write the IFDs with as many tags as possible, so that the pages still make the same image."""
     original = pages.original
     # Pages follow one another as in the original.
     order = list(range(original.n_pages))
@@ -307,7 +307,8 @@ def _write_tags(
     # Without a description the pages follow one another along one axis.
     flat = (original.n_pages, *original.plane_shape(original.shape))
     attempts = [(codes, original.shape) for codes in (set(), vendors, {DESCRIPTION}, *plain)]
-    for codes, shape in (*attempts, *((codes, flat) for codes in plain)):
+    attempts += [(codes, flat) for codes in plain]
+    for codes, shape in attempts:
         tags = [without(each, codes, pages.names) for each in pages.tags] if codes else pages.tags
         chain = pages.chain(tags, order)
         writer.write_directories(chain)
@@ -323,7 +324,7 @@ def _write_tags(
             writer.write_directories(chain)
         lost = frozenset().union(*(each.lost for each in tags)) | pages.lost_colours()
         if shape is flat:
-            lost |= {("axes", "no tag says them: all planes follow one another along one axis")}
+            lost |= {("axes", "no tag names them: all planes follow one another along one axis")}
         return lost, chain, order
     raise UnsupportedFormatError(
         f"pixels of shape {original.shape} and type {original.dtype} do not come back from a TIFF"

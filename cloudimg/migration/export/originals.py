@@ -26,7 +26,7 @@ def read_rows(destination: Destination, source: Mapping[str, Any]) -> Iterator[d
     Raises
     ------
     ArgumentError
-        If there is no table.
+        If the copy has no table.
     CorruptFileError
         If a part is damaged.
     """

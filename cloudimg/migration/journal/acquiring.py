@@ -18,9 +18,9 @@ from typing import Any
 
 from cloudimg.errors import LeaseError, StorageError
 from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.layout import LEASES
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.lease_view import (
-    LEASES,
     ended_quietly,
     lease_key,
     read_lease,

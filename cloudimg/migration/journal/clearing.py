@@ -15,13 +15,23 @@ from pathlib import Path
 from cloudimg.errors import LeaseError
 from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.acquiring import has_ended
-from cloudimg.migration.journal.destination import JOURNAL, ROOT_METADATA, Destination
-from cloudimg.migration.journal.inventory import END_MARK
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.inspecting import DestinationContents
+from cloudimg.migration.journal.layout import (
+    CLEARING,
+    END_MARK,
+    FORMAT,
+    JOURNAL,
+    LEASES,
+    PLAN,
+    ROOT_METADATA,
+    JournalKind,
+    journal_kind,
+)
 from cloudimg.migration.journal.lease import Lease
-from cloudimg.migration.journal.lease_view import LEASES
-from cloudimg.migration.journal.processes import describe
-from cloudimg.migration.journal.state import CLEARING, PLAN, DestinationContents, put_clearing_mark
-from cloudimg.storage.local import PASSING
+from cloudimg.migration.journal.processes import describe, this_process
+from cloudimg.migration.journal.sealing import put_sealed
+from cloudimg.storage.local_writing import PASSING
 from cloudimg.storage.moving import delete_by_moving, remove
 
 _DELETED_AT_ONCE = 1000
@@ -48,7 +58,7 @@ def refuse_beside_another(contents: DestinationContents, destination: Destinatio
     LeaseError
     """
     holder = contents.cleared_by
-    if not holder or _is_local(destination) or has_ended(destination, holder):
+    if not holder or destination.is_local or has_ended(destination, holder):
         return
     raise LeaseError(
         f"{describe(holder)} began to delete the contents of {destination.url}, and is not known to"
@@ -69,8 +79,8 @@ def clear(destination: Destination, lease: Lease) -> None:
         Guarded by the lease.
     lease : Lease
     """
-    put_clearing_mark(destination, lease)
-    if _is_local(destination):
+    _put_mark(destination, lease)
+    if destination.is_local:
         aside = Path(destination.root, JOURNAL, f"{lease.owner}{PASSING}")
         with lease.writing():
             check = partial(lease.check, in_store=True)
@@ -84,12 +94,14 @@ def clear(destination: Destination, lease: Lease) -> None:
     destination.delete([CLEARING])
 
 
-def _is_local(destination: Destination) -> bool:
-    return destination.store.location.protocol == "file"
+def _put_mark(destination: Destination, lease: Lease) -> None:
+    """Store a mark that the holder of the lease deletes the contents."""
+    holder = {**this_process(), "number": lease.number, "owner": lease.owner}
+    put_sealed(destination, CLEARING, {"format": FORMAT, "state": "clearing", **holder})
 
 
 def _is_kept(key: str) -> bool:
-    return key == CLEARING or key.startswith(f"{LEASES}/")
+    return journal_kind(key) in (JournalKind.CLEARING, JournalKind.LEASE)
 
 
 def _paths(destination: Destination) -> Iterator[Path]:
@@ -119,7 +131,7 @@ def leftovers(destination: Destination) -> list[Path]:
 
     Temporary files of writes, and folders with what was moved aside.
     """
-    if not _is_local(destination):
+    if not destination.is_local:
         return []
     return [
         Path(folder, name)

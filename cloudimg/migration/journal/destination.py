@@ -15,12 +15,7 @@ from typing import Any
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.reading.transit import read_whole
 from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url
-from cloudimg.storage.local import PASSING
-
-JOURNAL = ".cloudimg"
-"""Folder of the journal: plan, commit records, leases and end mark."""
-ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
-"""Keys of the metadata with which an image begins, in any version of Zarr."""
+from cloudimg.storage.local_writing import PASSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +30,11 @@ class Destination:
     def url(self) -> str:
         """URL of the folder, without credentials."""
         return self.store.location.display(self.root)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on a local disk."""
+        return self.store.location.protocol == "file"
 
     def _key(self, key: str) -> str:
         return f"{self.root}/{key}"
@@ -82,6 +82,10 @@ class Destination:
         """Store an object unless the key exists; true if this call created it."""
         return self.store.create(self._key(key), data)
 
+    def replace(self, key: str, data: Data, version: str | None) -> Created:
+        """Store an object if the key has this version of it; true if the key has it now."""
+        return self.store.replace(self._key(key), data, version)
+
     def guarded(self, guard: WriteGuard) -> Destination:
         """The same destination; `guard` allows each attempt to change it, or raises."""
         return replace(self, store=self.store.guarded(guard))
@@ -105,8 +109,7 @@ class Destination:
         """
         import fsspec.core
 
-        location = self.store.location
-        if location.protocol == "file":
+        if self.is_local:
             target = Path(self._key(key))
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(f".{uuid.uuid4().hex}{PASSING}")
@@ -116,13 +119,15 @@ class Destination:
             finally:
                 beside.unlink(missing_ok=True)
             return
-        fs, target = fsspec.core.url_to_fs(location.url(self._key(key)), **self.store.options)
+        fs, target = fsspec.core.url_to_fs(
+            self.store.location.url(self._key(key)), **self.store.options
+        )
         fs.makedirs(posixpath.dirname(target), exist_ok=True)
         fs.put_file(str(path), target)
 
     def links(self) -> list[Path]:
         """Symbolic links in a local folder: listings omit them, writes would follow them."""
-        if self.store.location.protocol != "file":
+        if not self.is_local:
             return []
         return [
             Path(folder, name)

@@ -11,7 +11,8 @@ import hashlib
 from cloudimg.discovery.table import FileTable
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.state import TABLES, State
+from cloudimg.migration.journal.layout import TABLES
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import create_object
 
 

@@ -26,7 +26,8 @@ from cloudimg.errors.checked_json import (
     damage,
 )
 from cloudimg.errors.notes import Note, notes_as_json
-from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
+from cloudimg.migration.journal.destination import Destination, as_json
+from cloudimg.migration.journal.layout import END_MARK, journal_kind
 from cloudimg.migration.journal.record_from_json import PLAN_ID
 from cloudimg.migration.journal.records import CommitRecord, cell_of, record_key
 from cloudimg.migration.journal.sealing import get_sealed
@@ -34,9 +35,6 @@ from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.plan.places import Place, place_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import Entry
-
-END_MARK = f"{JOURNAL}/done.json"
-"""Key of the end mark."""
 
 _DIGEST_BYTES = 32
 
@@ -55,6 +53,8 @@ class EndMark:
     """Digest of the names and sizes of all objects; see `ObjectsDigest`."""
     notes: tuple[Note, ...] = ()
     """What was noticed about the source's files, at open and by all cells."""
+    plan_sha256: str = ""
+    """`State.sha256` of the migration; empty in copies of older versions."""
 
     def to_json(self) -> dict[str, Any]:
         """The end mark as JSON for the journal."""
@@ -65,6 +65,7 @@ class EndMark:
             "receipts": self.records_digest,
             "inventory": self.objects_digest,
             **notes_as_json("notes", self.notes),
+            **({"plan_sha256": self.plan_sha256} if self.plan_sha256 else {}),
         }
 
     @classmethod
@@ -80,14 +81,17 @@ class EndMark:
             content,
             "end mark",
             required=("plan", "n_cells", "receipts", "inventory"),
-            optional=("notes",),
+            optional=("notes", "plan_sha256"),
         )
+        if "plan_sha256" in content:
+            checked_text(content["plan_sha256"], "plan_sha256", pattern=SHA256)
         return cls(
             plan_id=checked_text(content["plan"], "plan", pattern=PLAN_ID),
             n_cells=checked_int(content["n_cells"], "n_cells"),
             records_digest=checked_text(content["receipts"], "receipts", pattern=SHA256),
             objects_digest=checked_text(content["inventory"], "inventory", most=256),
             notes=checked_notes(content.get("notes", []), "notes"),
+            plan_sha256=content.get("plan_sha256", ""),
         )
 
 
@@ -209,13 +213,50 @@ class RecordsDigest:
         return hashlib.sha256(b"".join(each.tobytes() for each in self._digests)).hexdigest()
 
     def end_mark(
-        self, plan_id: str, documents: Iterable[tuple[str, bytes]], notes: Sequence[Note]
+        self,
+        plan_id: str,
+        documents: Iterable[tuple[str, bytes]],
+        notes: Sequence[Note],
+        *,
+        plan_sha256: str,
     ) -> EndMark:
         """Add the metadata documents, by key, and make the end mark."""
         for key, data in documents:
             self._objects.add(key, len(data))
         n_cells = sum(len(each) for each in self._digests)
-        return EndMark(plan_id, n_cells, self.digest(), self._objects.digest(), tuple(notes))
+        return EndMark(
+            plan_id, n_cells, self.digest(), self._objects.digest(), tuple(notes), plan_sha256
+        )
+
+
+class ObjectSet:
+    """The objects of a listing, in which others are looked up. Takes eight bytes for each."""
+
+    def __init__(self, hashes: array[int]) -> None:
+        self._hashes = np.sort(np.array(hashes, np.uint64))
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """The objects by name, size and version."""
+        return cls(array("Q", (_short_hash(_object_digest(*entry)) for entry in entries)))
+
+    def has(self, stored: StoredObject) -> bool:
+        """Whether an object was listed with its size and version."""
+        # Some stores list objects without sizes or versions.
+        return any(
+            self._has(_object_digest(stored.key, size, version))
+            for version in dict.fromkeys((stored.etag, None))
+            for size in (stored.size_bytes, None)
+        )
+
+    def _has(self, digest: bytes) -> bool:
+        short = np.uint64(_short_hash(digest))
+        position = int(np.searchsorted(self._hashes, short))
+        return position < len(self._hashes) and bool(self._hashes[position] == short)
+
+
+def _short_hash(digest: bytes) -> int:
+    return int.from_bytes(digest[:8])
 
 
 class Inventory:
@@ -228,7 +269,7 @@ class Inventory:
         self.has_documents = False
         """Whether there is metadata where the copy has its own."""
         for entry in destination.list():
-            if not entry.key.startswith(f"{JOURNAL}/"):
+            if journal_kind(entry.key) is None:
                 place = place_of(plan, entry.key)
                 self.has_documents |= place is Place.DOCUMENT
                 is_own = place in (Place.CHUNKS, Place.ORIGINALS, Place.DOCUMENT)
@@ -237,7 +278,7 @@ class Inventory:
             elif (cell := cell_of(entry.key, plan)) is not None:
                 objects.add(entry.key, None)
                 self._recorded[cell[0]][cell[1]] = True
-        self._hashes = np.sort(np.array(hashes, np.uint64))
+        self._objects = ObjectSet(hashes)  # without versions
         self.own_digest = objects.digest()
         """To compare with `EndMark.objects_digest`: of what lies in the places of the copy."""
         self.has_others = others.digest() != ObjectsDigest().digest()
@@ -253,21 +294,4 @@ class Inventory:
 
     def has(self, stored: StoredObject) -> bool:
         """Whether an object exists and has the expected size."""
-        # Some stores list objects without their sizes.
-        return any(
-            self._has(_object_digest(stored.key, size)) for size in (stored.size_bytes, None)
-        )
-
-    def _has(self, digest: bytes) -> bool:
-        short = np.uint64(_short_hash(digest))
-        position = int(np.searchsorted(self._hashes, short))
-        return position < len(self._hashes) and bool(self._hashes[position] == short)
-
-
-def short_hash(entry: Entry) -> int:
-    """Eight bytes of the digest of a listed object."""
-    return _short_hash(_object_digest(*entry))
-
-
-def _short_hash(digest: bytes) -> int:
-    return int.from_bytes(digest[:8])
+        return self._objects.has(stored)

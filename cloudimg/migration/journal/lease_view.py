@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cloudimg.errors import CorruptFileError, LeaseError
-from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.layout import LEASES
 from cloudimg.operating_system import elapsed_s, run_after_fork
 from cloudimg.storage import WriteGuard
 
-LEASES = f"{JOURNAL}/lease"
-"""Folder of the leases."""
 HEARTBEATS_PER_TTL = 6
 LONGEST_WATCH_INTERVAL_S = 2.0
 """Seconds for which a worker trusts what it last saw of a lease. Short, because a cell whose result

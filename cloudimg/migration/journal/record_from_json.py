@@ -1,4 +1,4 @@
-"""Check the fields of a commit record as it was read, before anything is made of them. Pure."""
+"""Check a commit record as it was read, field by field. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cloudimg.errors.checked_json import (
     unexpected,
 )
 from cloudimg.errors.file_report import KINDS, BadFile
-from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.histogram import Histogram
-from cloudimg.migration.journal.stored_objects import StoredObject
+from cloudimg.migration.journal.files_read import FilesRead
+from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject
 
 _REQUIRED = ("plan", "stage", "number", "levels", "histograms", "first_channel", "originals")
 _OPTIONAL = ("files", "sources", "notes", "filled", "n_missing")
@@ -31,8 +31,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _MOST_BASE64 = 2**24
 
 
-def check_record(content: Any) -> None:
-    """Check the fields of a record that are taken as they are.
+def checked_record(content: Any) -> dict[str, Any]:
+    """The fields of `CommitRecord`, from its JSON.
 
     Raises
     ------
@@ -40,28 +40,45 @@ def check_record(content: Any) -> None:
         If a field is missing or unknown, or has another type or size than it can have.
     """
     checked_object(content, "record", required=_REQUIRED, optional=_OPTIONAL)
-    checked_text(content["plan"], "plan", pattern=PLAN_ID)
-    for name in ("stage", "number", "first_channel"):
-        checked_int(content[name], name)
-    checked_int(content.get("n_missing", 0), "n_missing")
-    sources = checked_mapping(content.get("sources", {}), "sources")
+    levels = checked_list(content["levels"], "levels", most=_MOST_LEVELS)
+    originals = content["originals"]
+    return {
+        "plan_id": checked_text(content["plan"], "plan", pattern=PLAN_ID),
+        "stage": checked_int(content["stage"], "stage"),
+        "number": checked_int(content["number"], "number"),
+        "first_channel": checked_int(content["first_channel"], "first_channel"),
+        "n_missing": checked_int(content.get("n_missing", 0), "n_missing"),
+        "sources": _sources(content["sources"]) if "sources" in content else None,
+        "levels": tuple(_level(each, f"levels[{i}]") for i, each in enumerate(levels)),
+        "files": FilesRead.from_json(content["files"]) if "files" in content else None,
+        "histograms": tuple(
+            Histogram.from_json(each) for each in checked_list(content["histograms"], "histograms")
+        ),
+        "originals": None if originals is None else _object(originals, "originals"),
+        "notes": checked_notes(content.get("notes", []), "notes"),
+        "filled": _filled(content.get("filled", [])),
+    }
+
+
+def _sources(stored: Any) -> dict[str, str | None]:
+    sources = checked_mapping(stored, "sources")
     for etag in sources.values():
         checked_optional_text(etag, "an ETag in sources")
-    for i, level in enumerate(checked_list(content["levels"], "levels", most=_MOST_LEVELS)):
-        where = f"levels[{i}]"
-        checked_object(level, where, required=("level", "pixels_sha256", "empty", "objects"))
-        checked_int(level["level"], f"{where}.level", greatest=_MOST_LEVELS)
-        checked_text(level["pixels_sha256"], f"{where}.pixels_sha256", pattern=SHA256)
-        checked_text(level["empty"], f"{where}.empty", most=_MOST_BASE64, pattern=_BASE64)
+    return dict(sources)
 
 
-def objects_from_json(stored: Any, where: str) -> tuple[StoredObject, ...]:
-    """The objects in a list."""
-    listed = checked_list(stored, where)
-    return tuple(object_from_json(each, f"{where}[{i}]") for i, each in enumerate(listed))
+def _level(stored: Any, where: str) -> StoredLevel:
+    level = checked_object(stored, where, required=("level", "pixels_sha256", "empty", "objects"))
+    objects = checked_list(level["objects"], f"{where}.objects")
+    return StoredLevel(
+        checked_int(level["level"], f"{where}.level", greatest=_MOST_LEVELS),
+        checked_text(level["pixels_sha256"], f"{where}.pixels_sha256", pattern=SHA256),
+        checked_text(level["empty"], f"{where}.empty", most=_MOST_BASE64, pattern=_BASE64),
+        tuple(_object(each, f"{where}.objects[{i}]") for i, each in enumerate(objects)),
+    )
 
 
-def object_from_json(stored: Any, where: str) -> StoredObject:
+def _object(stored: Any, where: str) -> StoredObject:
     """One stored object: its key lies below the destination, whatever stores make of keys."""
     fields = checked_list(stored, where, most=4)
     if len(fields) < 3:
@@ -78,18 +95,7 @@ def object_from_json(stored: Any, where: str) -> StoredObject:
     )
 
 
-def histograms_from_json(stored: Any) -> tuple[Histogram, ...]:
-    """The histograms of a cell, one for each of its channels."""
-    return tuple(Histogram.from_json(each) for each in checked_list(stored, "histograms"))
-
-
-def notes_from_record(content: Any) -> tuple[Note, ...]:
-    """The notes of a cell."""
-    return checked_notes(content.get("notes", []), "notes")
-
-
-def filled_from_json(stored: Any) -> tuple[BadFile, ...]:
-    """The files that a cell filled."""
+def _filled(stored: Any) -> tuple[BadFile, ...]:
     found = []
     for i, row in enumerate(checked_list(stored, "filled")):
         url, kind, text = checked_list(row, f"filled[{i}]", n=3)

@@ -24,42 +24,19 @@ from cloudimg.errors.checked_json import damage
 from cloudimg.errors.file_report import BadFile
 from cloudimg.errors.notes import Note, notes_as_json
 from cloudimg.migration.encode.histogram import Histogram
-from cloudimg.migration.journal.destination import JOURNAL, Destination, as_json
+from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.files_read import FilesRead
-from cloudimg.migration.journal.record_from_json import (
-    check_record,
-    filled_from_json,
-    histograms_from_json,
-    notes_from_record,
-    object_from_json,
-    objects_from_json,
-)
+from cloudimg.migration.journal.layout import RECORDS
+from cloudimg.migration.journal.record_from_json import checked_record
 from cloudimg.migration.journal.sealing import get_sealed_with_etag, seal, unsealed
-from cloudimg.migration.journal.stored_objects import StoredObject, create_object
+from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject, create_object
 from cloudimg.migration.metadata.originals import part_key
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import Data, engine, map_ahead
 
-_CELLS = f"{JOURNAL}/cells"
-"""Folder of the commit records."""
 _READ_AHEAD = 64
 """Commit records that are requested before they are needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLevel:
-    """What a cell stored at one level."""
-
-    level: int
-    """Number of the level."""
-    pixels_sha256: str
-    """SHA-256 of the region's pixels, little-endian, in C order of the plan's dims."""
-    empty: str
-    """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value."""
-    objects: tuple[StoredObject, ...]
-    """Stored objects. Empty shards are stored, too, with an index of absent chunks, and in Zarr 2
-    the empty chunks; in copies of older versions they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,19 +111,11 @@ class CommitRecord:
             "plan": self.plan_id,
             "stage": self.stage,
             "number": self.number,
-            "levels": [
-                {
-                    "level": level.level,
-                    "pixels_sha256": level.pixels_sha256,
-                    "empty": level.empty,
-                    "objects": [stored.to_list() for stored in level.objects],
-                }
-                for level in self.levels
-            ],
+            "levels": [level.to_json() for level in self.levels],
             **self._files_json(),
             "histograms": histograms,
             "first_channel": self.first_channel,
-            "originals": None if self.originals is None else self.originals.to_list(),
+            "originals": None if self.originals is None else self.originals.to_json(),
             **notes_as_json("notes", self.notes),
             **self._filled_json(),
         }
@@ -172,31 +141,7 @@ class CommitRecord:
         ValueError
             If a field is missing or unknown, or has another type or size than it can have.
         """
-        check_record(content)
-        levels = tuple(
-            StoredLevel(
-                level["level"],
-                level["pixels_sha256"],
-                level["empty"],
-                objects_from_json(level["objects"], f"levels[{i}].objects"),
-            )
-            for i, level in enumerate(content["levels"])
-        )
-        originals = content["originals"]
-        return cls(
-            stage=content["stage"],
-            number=content["number"],
-            levels=levels,
-            files=FilesRead.from_json(content["files"]) if "files" in content else None,
-            sources=dict(content["sources"]) if "sources" in content else None,
-            histograms=histograms_from_json(content["histograms"]),
-            first_channel=content["first_channel"],
-            originals=None if originals is None else object_from_json(originals, "originals"),
-            plan_id=content["plan"],
-            notes=notes_from_record(content),
-            filled=filled_from_json(content.get("filled", [])),
-            n_missing=content.get("n_missing", 0),
-        )
+        return cls(**checked_record(content))
 
 
 def _sha256(values: npt.NDArray[np.int64]) -> str:
@@ -205,12 +150,12 @@ def _sha256(values: npt.NDArray[np.int64]) -> str:
 
 def record_key(stage: int, number: int) -> str:
     """Key of a cell's commit record."""
-    return f"{_CELLS}/{stage}/{number:09d}.json"
+    return f"{RECORDS}/{stage}/{number:09d}.json"
 
 
 def cell_of(key: str, plan: Plan) -> tuple[int, int] | None:
     """Stage and number of the cell whose commit record has a key; None for any other key."""
-    stage, _, name = key.removeprefix(f"{_CELLS}/").partition("/")
+    stage, _, name = key.removeprefix(f"{RECORDS}/").partition("/")
     number = name.removesuffix(".json")
     if not (stage.isdecimal() and number.isdecimal()):
         return None
@@ -220,7 +165,12 @@ def cell_of(key: str, plan: Plan) -> tuple[int, int] | None:
 
 
 def lists_own_objects(record: CommitRecord, plan: Plan, *, lists_all: bool) -> bool:
-    """Whether a record lists the levels of its cell, and no objects of other cells.
+    """Whether `flaws_of_lists` finds none, and the table of originals has the cell's own part."""
+    return lists_own_part(record) and not flaws_of_lists(record, plan, lists_all=lists_all)
+
+
+def flaws_of_lists(record: CommitRecord, plan: Plan, *, lists_all: bool) -> list[str]:
+    """What is wrong with the levels and objects that a record lists, as ends of a sentence.
 
     Parameters
     ----------
@@ -233,12 +183,20 @@ def lists_own_objects(record: CommitRecord, plan: Plan, *, lists_all: bool) -> b
     cell = plan.cell(record.stage, record.number)
     outputs = plan.outputs(cell)
     if [level.level for level in record.levels] != [output.level for output in outputs]:
-        return False
+        return ["lists other levels than the plan"]
+    flaws = []
     for level, output in zip(record.levels, outputs, strict=True):
         own = {key for key, _ in objects_of(plan, cell, output)}
         listed = [stored.key for stored in level.objects]
-        if not own.issuperset(listed) or (lists_all and len(own) != len(listed)):
-            return False
+        if not own.issuperset(listed):
+            flaws.append(f"lists objects of other cells at level {level.level}")
+        elif lists_all and sorted(own) != sorted(listed):
+            flaws.append(f"does not list all objects of its cell at level {level.level}")
+    return flaws
+
+
+def lists_own_part(record: CommitRecord) -> bool:
+    """Whether a record lists no part of the table of originals but that of its cell."""
     originals = record.originals
     return originals is None or (record.stage, originals.key) == (0, part_key(record.number))
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, DamagedCopyError
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.state import DestinationContents, State, is_being_cleared
+from cloudimg.migration.journal.inspecting import DestinationContents, is_being_cleared
+from cloudimg.migration.journal.layout import PLAN
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.storage import unsigned
@@ -29,6 +31,24 @@ def refuse_foreign(contents: DestinationContents, destination: Destination) -> N
             " destination, or pass overwrite=True to delete all of them",
             url=destination.url,
         )
+
+
+def refuse_other_plan(contents: DestinationContents, destination: Destination) -> None:
+    """Refuse a finished copy whose plan is another one than the migration finished with.
+
+    Raises
+    ------
+    DamagedCopyError
+    """
+    state = contents.state
+    if state is None or state.end_mark is None or state.is_of(state.end_mark):
+        return
+    raise DamagedCopyError(
+        f"the finished copy {destination.url} is damaged: {destination.display(PLAN)} is not the"
+        " plan that the migration finished with. Nothing was written. Restore it, or pass"
+        " overwrite=True to delete the copy and start over",
+        url=destination.display(PLAN),
+    )
 
 
 def state_to_resume(

@@ -23,7 +23,12 @@ def seal(content: Mapping[str, Any]) -> bytes:
     """Encode a mapping as JSON that includes a checksum of itself."""
     # Parsed again, so that the checksum is of the content as it will be read.
     plain = json.loads(as_json(content))
-    return as_json({**plain, _CHECKSUM: hashlib.sha256(as_json(plain)).hexdigest()})
+    return as_json({**plain, _CHECKSUM: checksum(plain)})
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """The checksum that a journal object carries: SHA-256 of its content as canonical JSON."""
+    return hashlib.sha256(as_json(content)).hexdigest()
 
 
 def create_sealed(
@@ -81,10 +86,10 @@ def unsealed(data: Data) -> dict[str, Any] | None:
         content = json.loads(bytes(data))
         if not isinstance(content, dict):
             return None
-        checksum = content.pop(_CHECKSUM, None)
-        if hashlib.sha256(as_json(content)).hexdigest() != checksum:
+        recorded = content.pop(_CHECKSUM, None)
+        if checksum(content) != recorded:
             return None
         # Only canonical JSON: no name twice, no NaN, no other way to write the same.
-        return content if as_json({**content, _CHECKSUM: checksum}) == data else None
+        return content if as_json({**content, _CHECKSUM: recorded}) == data else None
     except (ValueError, RecursionError):
         return None

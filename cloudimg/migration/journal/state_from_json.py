@@ -31,9 +31,12 @@ from cloudimg.errors.checked_json import (
 )
 from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.journal.destination import as_json
+from cloudimg.migration.journal.layout import FORMAT
 from cloudimg.migration.journal.record_from_json import PLAN_ID
+from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.check_plan import check_plan
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.plan.request import WriteRequest
 
 _FIELDS = ("format", "state", "id", "plan", "request", "source", "facts")
 _OPTIONAL = ("files", "fence", "began_as")
@@ -53,25 +56,47 @@ CONTINUED = ("fingerprint", "open")
 """Fields of the source that change when files are replaced before the copy is finished."""
 
 
-def identity_of(
-    plan: Any, request: Any, source: Mapping[str, Any], *, left_out: str = "endpoint"
-) -> str:
+def identity_of(plan: Any, request: Any, source: Mapping[str, Any]) -> str:
     """Digest of everything that decides which pixels are written, each as JSON.
 
     The endpoint is left out, since one source may be reached by several names of its server.
     """
-    named = {name: value for name, value in source.items() if name != left_out}
+    named = {name: value for name, value in source.items() if name != "endpoint"}
     return hashlib.sha256(as_json([plan, request, named])).hexdigest()[:32]
 
 
-def check_fields(content: Any) -> None:
-    """Check the fields of the plan of a migration, except those that make `Plan` and others.
+def checked_state(content: Any) -> dict[str, Any]:
+    """The fields of `State`, except its end mark, from its JSON.
 
     Raises
     ------
     ValueError
-        If a field is missing or unknown, or has another type or size than it can have.
+        If a field is missing or unknown, or has another type or size than it can have, or if it is
+        not the plan of a migration that could have been made.
     """
+    _check_fields(content)
+    plan = Plan.from_json(content["plan"])
+    request = WriteRequest.from_json(content["request"])
+    is_older = content["format"] != FORMAT
+    _check_together(content, plan, is_older=is_older)
+    # Whoever goes on with the migration stores them again, under the identity of these bytes.
+    if not is_older and as_json(request.to_json()) != as_json(content["request"]):
+        raise ValueError("request is not in the form in which it is stored")
+    return {
+        "plan": plan,
+        "request": request,
+        "source": content["source"],
+        "facts": ImageFacts.from_json(content["facts"]),
+        "id": content["id"],
+        "files_sha256": content.get("files", ""),
+        "fences": content.get("fence") != "none",
+        "format": content["format"],
+        "began_as": content.get("began_as"),
+    }
+
+
+def _check_fields(content: Any) -> None:
+    """Check the fields that are taken as they are."""
     checked_object(content, "the plan", required=_FIELDS, optional=_OPTIONAL)
     checked_text(content["id"], "id", pattern=PLAN_ID)
     checked_choice(content["state"], "state", ("planned",))
@@ -80,9 +105,8 @@ def check_fields(content: Any) -> None:
     if "fence" in content:
         checked_choice(content["fence"], "fence", ("none",))
     _check_source(content["source"])
-    began_as = content.get("began_as")
-    if began_as is not None:
-        checked_object(began_as, "began_as", required=CONTINUED)
+    if "began_as" in content:
+        began_as = checked_object(content["began_as"], "began_as", required=CONTINUED)
         checked_text(began_as["fingerprint"], "began_as.fingerprint", most=256)
         _check_options(began_as["open"], "began_as.open")
 
@@ -129,13 +153,13 @@ def _check_options(options: Any, where: str) -> None:
     checked_plain(checked_mapping(options, where, most=_MOST_OPTIONS), where)
 
 
-def check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -> None:
+def _check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -> None:
     """Check that the fields fit each other, and that the identity is that of the content.
 
     Parameters
     ----------
     content : mapping
-        After `check_fields`.
+        After `_check_fields`.
     plan : Plan
     is_older : bool
         Whether an older version wrote the plan. If it was continued with other files there, it

@@ -13,6 +13,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cloudimg.errors import LeaseError
 from cloudimg.migration.journal.destination import Destination
@@ -38,10 +39,34 @@ class StoredObject:
     """Version of the object when it was stored; None if the store reports none, and in copies of
     older versions. It changes when a copy is moved."""
 
-    def to_list(self) -> list[str | int]:
-        """The object as a list for JSON."""
+    def to_json(self) -> list[str | int]:
+        """The object as JSON for a commit record."""
         fields: list[str | int] = [self.key, self.size_bytes, self.sha256]
         return fields if self.etag is None else [*fields, self.etag]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLevel:
+    """What a cell stored at one level."""
+
+    level: int
+    """Number of the level."""
+    pixels_sha256: str
+    """SHA-256 of the region's pixels, little-endian, in C order of the plan's dims."""
+    empty: str
+    """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value."""
+    objects: tuple[StoredObject, ...]
+    """Stored objects. Empty shards are stored, too, with an index of absent chunks, and in Zarr 2
+    the empty chunks; in copies of older versions they are not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The level as JSON for a commit record."""
+        return {
+            "level": self.level,
+            "pixels_sha256": self.pixels_sha256,
+            "empty": self.empty,
+            "objects": [stored.to_json() for stored in self.objects],
+        }
 
 
 def _is_never_equal(_: Data) -> bool:

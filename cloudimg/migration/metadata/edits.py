@@ -1,4 +1,4 @@
-"""What others changed in the metadata of a copy: told from damage, and named. Pure.
+"""Compare the metadata of a copy with what was written: what others edited, and damage. Pure.
 
 The metadata has parts. How pixels decode (shape, chunks, data type, codecs, fill value, names of
 dimensions) and which arrays the image consists of are the copy's: a document that says otherwise,

@@ -1,4 +1,4 @@
-"""Whose a key of a copy is, told from the plan and the name alone. Pure."""
+"""Which part of a copy a key belongs to, from the plan and the name alone. Pure."""
 
 from __future__ import annotations
 

@@ -24,9 +24,10 @@ from cloudimg.migration.encode.histogram import Histogram, measure
 from cloudimg.migration.encode.shards import encode_chunks, encode_shard
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.lease_view import LeaseView
-from cloudimg.migration.journal.records import CommitRecord, StoredLevel, write_record
+from cloudimg.migration.journal.records import CommitRecord, write_record
 from cloudimg.migration.journal.stored_objects import (
     IsEqual,
+    StoredLevel,
     StoredObject,
     create_object,
     is_same_table,
@@ -87,7 +88,7 @@ class BadCell:
 
 
 def run_cell(
-    job: Job, stage: int, number: int, after_read: Callable[[], None] | None = None
+    job: Job, stage: int, number: int, after_read: Callable[[], object] | None = None
 ) -> CommitRecord | BadCell:
     """Read a cell and store it, unless it has bad files and they are not to be filled.
 

@@ -1,4 +1,4 @@
-"""Finished cells that have read files which were replaced since: they are done again.
+"""Finished cells that are done again, such as those that have read files which were replaced.
 
 Their commit records are deleted before anything else, those of the last stage first, so that a
 process that is killed at any point leaves cells without records, which the next one does again.
@@ -6,7 +6,7 @@ process that is killed at any point leaves cells without records, which the next
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy as np
 from cloudimg.migration.journal.clearing import delete_all
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import Inventory
-from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.records import CommitRecord, record_key
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
@@ -60,38 +59,42 @@ def held_against(
 
 
 def forget_cells(
-    destination: Destination, plan: Plan, inventory: Inventory, lease: Lease, changed: set[int]
+    destination: Destination,
+    plan: Plan,
+    cells: Sequence[set[int]],
+    inventory: Inventory | None = None,
 ) -> None:
     """Delete the commit records of cells, and of those that were made from them.
 
     Parameters
     ----------
     destination : Destination
+        Guarded by a lease.
     plan : Plan
-    inventory : Inventory
-        What is there; the cells lose their records in it, too.
-    lease : Lease
-    changed : set of int
-        Numbers of cells of stage 0.
+    cells : sequence of set
+        Numbers of cells by stage; later stages may be left out.
+    inventory : Inventory, optional
+        Which cells have records; they lose them in it, too. By default, all cells have one.
 
     Raises
     ------
     StorageError, LeaseError
     """
-    by_stage = [changed]
+    by_stage = [cells[0]]
     for stage in range(1, len(plan.stages)):
-        by_stage.append(set(made_from(plan, stage, by_stage)))
-    for stage, cells in reversed(list(enumerate(by_stage))):
-        recorded = inventory.recorded_cells(stage)
-        forgotten = sorted(number for number in cells if recorded[number])
-        lease.check(in_store=True)
-        delete_all(destination, [record_key(stage, number) for number in forgotten])
-        inventory.forget_records(stage, forgotten)
+        own = cells[stage] if stage < len(cells) else set()
+        by_stage.append(own | set(_made_from(plan, stage, by_stage)))
+    for stage, numbers in reversed(list(enumerate(by_stage))):
+        forgotten = sorted(numbers)
+        if inventory is not None:
+            recorded = inventory.recorded_cells(stage)
+            forgotten = [number for number in forgotten if recorded[number]]
+        delete_all(destination, (record_key(stage, number) for number in forgotten))
+        if inventory is not None:
+            inventory.forget_records(stage, forgotten)
 
 
-def forget_documents(
-    destination: Destination, state: State, inventory: Inventory, lease: Lease
-) -> None:
+def forget_documents(destination: Destination, state: State, inventory: Inventory) -> None:
     """Delete the metadata that an earlier run stored, since it describes other pixels.
 
     It would be taken for metadata that others edited, which is kept.
@@ -101,11 +104,10 @@ def forget_documents(
     StorageError, LeaseError
     """
     if inventory.has_documents:
-        lease.check(in_store=True)
         delete_all(destination, [key for key, _ in documents(state.plan, state.facts, {})])
 
 
-def made_from(plan: Plan, stage: int, changed: list[set[int]]) -> Iterator[int]:
+def _made_from(plan: Plan, stage: int, changed: list[set[int]]) -> Iterator[int]:
     """Numbers of the cells of a stage that read what cells of earlier stages have stored."""
     level = plan.stages[stage].input_level
     assert level is not None  # only the first stage reads the source

@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from functools import partial
 
 from cloudimg.errors import NotFoundError, counted
-from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.layout import journal_kind
 from cloudimg.migration.journal.stored_objects import StoredObject, create_object
 from cloudimg.migration.metadata.edits import (
     Difference,
@@ -157,7 +158,7 @@ class Listed:
 def keys_beyond(destination: Destination, plan: Plan, known: set[str]) -> Iterator[str]:
     """Keys of objects among a copy's pixels and originals that it did not store."""
     for entry in destination.list():
-        if entry.key.startswith(f"{JOURNAL}/") or entry.key in known:
+        if journal_kind(entry.key) is not None or entry.key in known:
             continue
         if place_of(plan, entry.key) in (Place.CHUNKS, Place.ORIGINALS):
             yield entry.key

@@ -1,4 +1,4 @@
-"""The source of an unfinished or finished migration, to which those that continue it keep."""
+"""The source of an earlier migration: one that continues it keeps to the same files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloudimg.discovery.table import FileTable, has_same_rows
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.errors import CorruptFileError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files

@@ -8,38 +8,27 @@ memory. Only where the listing differs are the records read again, to find out w
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
 from cloudimg.errors import NotFoundError, StorageError, counted
 from cloudimg.migration.journal.clearing import delete_all
-from cloudimg.migration.journal.destination import JOURNAL, Destination
-from cloudimg.migration.journal.inventory import (
-    END_MARK,
-    ObjectVersions,
-    RecordsDigest,
-    short_hash,
-)
-from cloudimg.migration.journal.lease_view import LEASES
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.inventory import ObjectSet, ObjectVersions, RecordsDigest
+from cloudimg.migration.journal.layout import PLAN, JournalKind, journal_kind
 from cloudimg.migration.journal.records import cell_of, read_records, record_key
-from cloudimg.migration.journal.state import CLEARING, PLAN, TABLES, State
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.originals import FOLDER, part_key
 from cloudimg.migration.plan.places import Place, place_of
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.migration.run.changed_cells import made_from
+from cloudimg.migration.run.changed_cells import forget_cells
 from cloudimg.storage import Entry, engine, map_ahead
 
 _READ_AHEAD = 16
 _SHOWN = 3
-_OTHER_JOURNAL = (f"{LEASES}/", f"{TABLES}/", END_MARK, CLEARING)
-"""Beginnings of keys of the journal that the check leaves out."""
 
 
 class CellsToRepeatError(Exception):
@@ -120,7 +109,7 @@ def hold_against_listing(
             " migration again",
             url=destination.url,
         )
-    _forget(destination, state.plan, found.cells)
+    forget_cells(destination, state.plan, found.cells)
     raise CellsToRepeatError(
         f"{counted(found.n_different, 'object')} that this migration stored"
         f" {'is' if found.n_different == 1 else 'are'} missing or replaced ({shown}): storing"
@@ -154,7 +143,7 @@ def _as_recorded(entry: Entry) -> tuple[str, int | None, str | None]:
 
     The size of a record depends on the version of zlib.
     """
-    is_record = entry.key.startswith(f"{JOURNAL}/")
+    is_record = journal_kind(entry.key) is not None
     return entry.key, None if is_record else entry.size_bytes, entry.etag
 
 
@@ -163,9 +152,10 @@ def _is_of_copy(plan: Plan, key: str) -> bool:
 
     Others, such as labels or attributes that somebody added, are `verify`'s to report.
     """
-    if key.startswith(f"{JOURNAL}/"):
-        return key != PLAN and not key.startswith(_OTHER_JOURNAL)
-    return place_of(plan, key) in (Place.CHUNKS, Place.ORIGINALS)
+    kind = journal_kind(key)
+    if kind is None:
+        return place_of(plan, key) in (Place.CHUNKS, Place.ORIGINALS)
+    return kind in (JournalKind.RECORD, JournalKind.OTHER)
 
 
 def _find_differences(
@@ -175,13 +165,12 @@ def _find_differences(
     documents: Sequence[StoredObject],
 ) -> _Differences:
     plan = state.plan
-    hashes = array("Q", (short_hash(entry) for entry in destination.list()))
-    listed = np.sort(np.array(hashes, np.uint64))
+    listed = ObjectSet.of(destination.list())
     found = _Differences([set() for _ in plan.stages])
     known = {stored.key for stored in documents}
 
     def start(stored: StoredObject) -> Future[tuple[str, bool]]:
-        if _is_among(listed, stored):
+        if listed.has(stored):
             future: Future[tuple[str, bool]] = Future()
             future.set_result((stored.key, True))
             return future
@@ -238,21 +227,6 @@ def _is_part(plan: Plan, key: str) -> bool:
     return number.isdecimal() and key == part_key(int(number)) and int(number) < plan.n_cells(0)
 
 
-def _is_among(listed: npt.NDArray[np.uint64], stored: StoredObject) -> bool:
-    """Whether an object was listed with its size and version."""
-    entries = (
-        Entry(stored.key, size, etag)
-        for size in (stored.size_bytes, None)
-        for etag in (stored.etag, None)
-    )
-    for entry in entries:
-        digest = np.uint64(short_hash(entry))
-        position = int(np.searchsorted(listed, digest))
-        if position < len(listed) and bool(listed[position] == digest):
-            return True
-    return False
-
-
 def _is_as_stored(destination: Destination, stored: StoredObject) -> tuple[str, bool]:
     """The key of an object, and whether it has the bytes that were stored.
 
@@ -263,17 +237,3 @@ def _is_as_stored(destination: Destination, stored: StoredObject) -> tuple[str, 
     except NotFoundError:
         return stored.key, False
     return stored.key, hashlib.sha256(data).hexdigest() == stored.sha256
-
-
-def _forget(destination: Destination, plan: Plan, cells: list[set[int]]) -> None:
-    """Delete the commit records of cells, and of those that were made from them."""
-    by_stage: list[set[int]] = []
-    for stage, numbers in enumerate(cells):
-        by_stage.append(numbers | (set(made_from(plan, stage, by_stage)) if stage else set()))
-    delete_all(destination, _record_keys(by_stage))
-
-
-def _record_keys(by_stage: list[set[int]]) -> Iterator[str]:
-    """Keys of commit records, those of the last stage first."""
-    for stage, numbers in reversed(list(enumerate(by_stage))):
-        yield from (record_key(stage, number) for number in sorted(numbers))

@@ -79,11 +79,7 @@ class FilledFiles:
         counts = FileCounts()
         for kind in KINDS:
             counts.add_many(kind, self._n[kind], self._of_kind(kind))
-        return FileReport(
-            n_files=of_source.get("n_files", 0),
-            n_excluded=of_source.get("n_excluded", 0),
-            kinds=counts.kinds(),
-        )
+        return _report(counts, of_source)
 
 
 def _smallest(
@@ -102,6 +98,10 @@ def report_of_notes(notes: Iterable[str], of_source: dict[str, Any]) -> FileRepo
         note = by_kind.get(f"{_FILLED}{kind}")
         if note is not None:
             counts.add_many(kind, note.n_files, (BadFile(url, kind, "") for url in note.urls))
+    return _report(counts, of_source)
+
+
+def _report(counts: FileCounts, of_source: dict[str, Any]) -> FileReport:
     return FileReport(
         n_files=of_source.get("n_files", 0),
         n_excluded=of_source.get("n_excluded", 0),

@@ -22,8 +22,8 @@ class FilledInCell:
         self.bad_indices: set[tuple[int, ...]] = set()
         """Indices of the bad files in the grid."""
         self.n_missing = 0
-        """Number of missing files whose first pixel lies in the cell, of a multi-file dataset that
-        of their first page."""
+        """Number of missing files whose first pixel lies in the cell; in a multi-file dataset, the
+        first pixel of their first page."""
         self._lacks_expected = False
 
     def on_bad(self, index: tuple[int, ...], file: BadFile) -> None:

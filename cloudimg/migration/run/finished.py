@@ -1,4 +1,4 @@
-"""A finished copy that is met again: whole, with what others edited, or damaged.
+"""Check a finished copy that a migration finds: it is whole, edited by others, or damaged.
 
 One listing decides as long as nothing was added or changed. Only where it differs from the end mark
 are the commit records and the metadata read, to name what is missing and what was edited.
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cloudimg.errors import DamagedCopyError, NotFoundError, counted
-from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.inspecting import is_of_other_format
 from cloudimg.migration.journal.inventory import EndMark, Inventory
+from cloudimg.migration.journal.layout import journal_kind
 from cloudimg.migration.journal.records import CommitRecord, read_records, record_key
-from cloudimg.migration.journal.state import State, is_of_other_format
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits, Flaw
@@ -38,11 +40,11 @@ def edits_of_finished(
 
     Raises
     ------
-    ArgumentError
-        The same of a copy that only an older version could continue.
     DamagedCopyError
         If objects of the copy are missing or have another size, if its metadata is damaged, or if
         there are objects among its own that it did not store.
+    ArgumentError
+        In place of a DamagedCopyError, if another version of cloudimg made the copy.
     StorageError
     """
     edits, flaws, n_flaws = Edits(), list[Flaw](), 0
@@ -84,7 +86,7 @@ def _differences(
         yield from compare_documents(destination, written)
     listed = Listed(state.plan, written)
     for entry in destination.list():
-        if not entry.key.startswith(f"{JOURNAL}/"):
+        if journal_kind(entry.key) is None:
             listed.add(entry.key)
     yield from listed.differences(destination)
     if knows_all and listed.n_pixels != n_stored:

@@ -84,7 +84,7 @@ class NotedFiles:
     def _unchecked(
         self, source: ImageInput, index: tuple[int, ...], opened: OpenFile
     ) -> tuple[Remark, ...]:
-        """Tell of bytes that were not checked in transit, by this cell or by others."""
+        """The remark on bytes of a file that are not checked in transit, if there are any."""
         if not source.source.reader.headers.transit.is_on:
             return ()
         is_split = opened.size_bytes > HEAD_BYTES and not self._has_all_of(index)

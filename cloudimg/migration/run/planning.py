@@ -4,34 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cloudimg.discovery.table import TableChanges, changes_between
-from cloudimg.errors import (
-    ArgumentError,
-    ChangedError,
-    LeaseError,
-    ServerError,
-    StorageError,
-    counted,
-)
+from cloudimg.discovery.table_changes import TableChanges, changes_between
+from cloudimg.errors import ArgumentError, ChangedError, counted
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.journal.clearing import clear, deletion_at, refuse_beside_another
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.file_table import create_files, table_key
+from cloudimg.migration.journal.inspecting import DestinationContents
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.resuming import state_to_resume
-from cloudimg.migration.journal.sealing import get_sealed
-from cloudimg.migration.journal.state import (
-    PLAN,
-    DestinationContents,
-    State,
-    create_plan,
-    replace_plan,
-)
+from cloudimg.migration.journal.state import State
+from cloudimg.migration.journal.stored_plan import create_plan, replace_plan
 from cloudimg.migration.plan.make_plan import make_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
@@ -53,8 +39,8 @@ class Planned:
     write_input: WriteInput
     is_continued: bool
     """Whether the migration that the destination holds is continued."""
-    plan_put: Future[None]
-    """Done once the plan is stored."""
+    plan_put: Future[State]
+    """The state as it is stored, once it is."""
 
 
 def resume_or_plan(
@@ -106,43 +92,50 @@ def resume_or_plan(
     )
     cells_in_flight(state.plan, options.max_bytes)  # raises if there is too little memory
     if stored is not None:
-        plan_put: Future[None] = Future()
-        plan_put.set_result(None)
         state = _continued(stored, write_input, destination)
         if state.fences and not lease.fences and not state.is_done:
-            state = state.without_fence()
-            replace_plan(destination, state)
-        return Planned(state, write_input, True, plan_put)
+            state = replace_plan(destination, state.without_fence())
+        return Planned(state, write_input, True, _known(state))
     if contents.has_objects:
         if not options.yes:
             refuse_beside_another(contents, destination)
         _ask(destination, options)
         clear(destination, lease)
-    plan_put = engine().fetch(partial(_put_plan, destination, state, write_input, create_plan))
+    plan_put = engine().fetch(partial(create_plan, destination, state, write_input.files))
     return Planned(state, write_input, False, plan_put)
 
 
-def plan_again(planned: Planned, write_input: WriteInput, destination: Destination) -> Planned:
-    """Go on with a migration, of which files were replaced meanwhile, with its source as it is now.
+def plan_again(
+    planned: Planned, open_write_input: OpenWriteInput, destination: Destination
+) -> Planned:
+    """Open the source of a migration again, of which files were replaced meanwhile, to go on.
 
     Raises
     ------
     ChangedError
         If the files no longer form the same image.
+    CloudimgError
+        If the image cannot be opened.
     """
-    state, before = planned.state, planned.write_input
-    if before.files is None or not EarlierSource(state.source, before.files()).fits(write_input):
+    state = planned.plan_put.result()
+    assert planned.write_input.files is not None  # an array has no files that could be replaced
+    earlier = EarlierSource(state.source, planned.write_input.files())
+    write_input = open_write_input(earlier)
+    if not earlier.fits(write_input):
         raise ChangedError(
             f"source files changed while they were being migrated, and no longer form the same"
             f" image: {destination.url} is incomplete. Start over with overwrite=True",
             url=destination.url,
         )
-    return replace(
-        planned,
-        state=_continued(state, write_input, destination),
-        write_input=write_input,
-        is_continued=True,
-    )
+    state = _continued(state, write_input, destination)
+    return Planned(state, write_input, True, _known(state))
+
+
+def _known(state: State) -> Future[State]:
+    """A state that is stored already, as a future."""
+    future: Future[State] = Future()
+    future.set_result(state)
+    return future
 
 
 def _ask(destination: Destination, options: RunOptions) -> None:
@@ -164,41 +157,6 @@ def _ask(destination: Destination, options: RunOptions) -> None:
         )
 
 
-def _put_plan(
-    destination: Destination,
-    state: State,
-    write_input: WriteInput,
-    put_plan: Callable[[Destination, State], None],
-) -> None:
-    """Store the table of files, then the plan, which records its checksum."""
-    _put_with_files(destination, state, write_input, put_plan)
-
-
-def _put_with_files(
-    destination: Destination,
-    state: State,
-    write_input: WriteInput,
-    put_plan: Callable[[Destination, State], None],
-) -> State:
-    """Do what `_put_plan` does, and return the state that was stored."""
-    if write_input.files is None:
-        put_plan(destination, state)
-        return state
-    files_sha256 = create_files(destination, write_input.files(), fences=state.fences)
-    state = replace(state, files_sha256=files_sha256)
-    try:
-        put_plan(destination, state)
-    except (ServerError, LeaseError):
-        raise  # a plan that names the table may be stored, or arrive later
-    except StorageError:
-        with suppress(StorageError):  # the first failure is the one to report
-            # A plan that is replaced may name the same table.
-            if get_sealed(destination, PLAN) is None:
-                destination.delete([table_key(state.files_sha256)])
-        raise
-    return state
-
-
 def _continued(stored: State, write_input: WriteInput, destination: Destination) -> State:
     """The stored state, or one with the same plan for files that changed, or are now filled."""
     before, now = stored.source, write_input.source
@@ -212,7 +170,7 @@ def _continued(stored: State, write_input: WriteInput, destination: Destination)
     state = stored.with_files(source, write_input.facts.following(stored.facts))
     if not stored.fences:
         state = state.without_fence()
-    return _put_with_files(destination, state, write_input, replace_plan)
+    return replace_plan(destination, state, write_input.files)
 
 
 def _may_continue(earlier: EarlierSource | None, write_input: WriteInput, state: State) -> bool:

@@ -9,12 +9,11 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import Inventory
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.progress import notify_of
-from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.end_check import CellsToRepeatError
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.planning import OpenWriteInput, Planned, plan_again
 from cloudimg.migration.run.result import Migration
-from cloudimg.migration.run.stages import MigrationRun
+from cloudimg.migration.run.stages import MigrationRun, Totals
 
 _MOST_AGAIN = 3
 """How often cells are done again because files were replaced."""
@@ -51,45 +50,38 @@ class Rounds:
         CloudimgError
             If reading or writing fails; finished cells stay finished.
         """
-        run = self._start(planned, inventory, None)
-        for _ in range(_MOST_AGAIN):
+        totals, failure = Totals(), ""
+        for n_again in range(_MOST_AGAIN + 1):
+            if n_again > 0:
+                planned = plan_again(planned, self.open_write_input, self.destination)
+                inventory = Inventory(self.destination, planned.state.plan)
             try:
-                return self._run(run, planned, started)
-            except ChangedError:
+                return self._run(planned, inventory, totals, started)
+            except ChangedError as exc:
                 if planned.write_input.rows is None:
                     raise
-            planned = self._plan_again(planned)
-            run = self._start(planned, Inventory(self.destination, planned.state.plan), run)
-        try:
-            return self._run(run, planned, started)
-        except ChangedError as exc:
-            if planned.write_input.rows is None:
-                raise
-            failure = exc.with_traceback(None)
+                failure = exc.message
         raise ChangedError(
             f"source files are being replaced while they are migrated, {_MOST_AGAIN + 1} times by"
-            f" now ({failure.message}): {self.destination.url} is incomplete. Stop whatever writes"
+            f" now ({failure}): {self.destination.url} is incomplete. Stop whatever writes"
             " to the source, then run the same migration again to continue it",
             url=self.destination.url,
         )
 
-    def _run(self, run: MigrationRun, planned: Planned, started: float) -> Migration:
+    def _run(
+        self, planned: Planned, inventory: Inventory | None, totals: Totals, started: float
+    ) -> Migration:
         """Make a run, and another one where objects that it stored were replaced."""
         try:
-            return run.run(started)
+            return self._new_run(planned, inventory, totals).run(started)
         except CellsToRepeatError as exc:
             notify_of(self.options.progress, str(exc))
-            again = self._start(planned, Inventory(self.destination, planned.state.plan), run)
-        return again.run(started)
+            totals.has_repeated = True
+        inventory = Inventory(self.destination, planned.state.plan)
+        return self._new_run(planned, inventory, totals).run(started)
 
-    def _plan_again(self, planned: Planned) -> Planned:
-        assert planned.write_input.files is not None
-        planned.plan_put.result()
-        earlier = EarlierSource(planned.state.source, planned.write_input.files())
-        return plan_again(planned, self.open_write_input(earlier), self.destination)
-
-    def _start(
-        self, planned: Planned, inventory: Inventory | None, before: MigrationRun | None
+    def _new_run(
+        self, planned: Planned, inventory: Inventory | None, totals: Totals
     ) -> MigrationRun:
         return MigrationRun(
             write_input=planned.write_input,
@@ -99,5 +91,5 @@ class Rounds:
             lease=self.lease,
             inventory=inventory,
             plan_put=planned.plan_put,
-            before=before,
+            totals=totals,
         )

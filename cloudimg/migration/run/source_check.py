@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.table import gone_files
+from cloudimg.discovery.table_changes import gone_files
 from cloudimg.errors import ChangedError, counted
 from cloudimg.errors.notes import N_EXAMPLES, Note
 from cloudimg.migration.run.source_rows import SeenVersions, SourceNow, SourceRows

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.file_versions import CurrentVersions, file_version, versions_listed
-from cloudimg.discovery.table import FileTable, changes_between, matching_rows
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import changes_between, matching_rows
 from cloudimg.errors import GridError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.records import CommitRecord
@@ -53,9 +54,7 @@ class SourceRows:
         # Later listings are of all files.
         purpose = replace(arguments.purpose, files=None)
         self._arguments = replace(arguments, purpose=purpose)
-        present = opened.grid.present
-        size = opened.grid.sizes.size
-        self._places = np.arange(size) if present is None else np.flatnonzero(present)
+        self._places = opened.grid.positions
 
     def __len__(self) -> int:
         return len(self._places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
@@ -12,12 +13,12 @@ from cloudimg.errors import CloudimgError, ClusterError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.clearing import remove_leftovers
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.inventory import END_MARK, Inventory
+from cloudimg.migration.journal.inventory import Inventory
+from cloudimg.migration.journal.layout import END_MARK
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import create_sealed
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.metadata.facts import ImageFacts
@@ -46,6 +47,20 @@ Report = Callable[[CommitRecord | BadCell], None]
 """
 
 
+@dataclass(slots=True)
+class Totals:
+    """What the runs of one call add up to."""
+
+    n_done_before: int | None = None
+    """Number of cells that were finished before the first run; None before that is known."""
+    n_objects: int = 0
+    """See `Migration.n_objects`."""
+    n_bytes: int = 0
+    """See `Migration.n_bytes`."""
+    has_repeated: bool = False
+    """Whether cells were done again because objects of the copy were replaced."""
+
+
 class MigrationRun:
     """One run of a migration.
 
@@ -59,9 +74,9 @@ class MigrationRun:
     inventory : Inventory, optional
         What earlier runs stored; None if this is the first run.
     plan_put : Future
-        Done once the plan is stored. Nothing else is stored before.
-    before : MigrationRun, optional
-        The run of the same call that this one continues because files were replaced.
+        The state as it is stored, once it is. Nothing else is stored before.
+    totals : Totals
+        Those of the runs before in the same call; this one adds to them.
     """
 
     def __init__(
@@ -73,8 +88,8 @@ class MigrationRun:
         options: RunOptions,
         lease: Lease,
         inventory: Inventory | None,
-        plan_put: Future[None],
-        before: MigrationRun | None = None,
+        plan_put: Future[State],
+        totals: Totals,
     ) -> None:
         self._pixels = write_input.pixels
         self._destination = destination
@@ -90,10 +105,7 @@ class MigrationRun:
         newer = changes.newer_files() if changes is not None and changes.n_added else None
         self._source_check = SourceCheck(self._rows, seen, newer)
         self._committed = CommittedCells(state.plan, seen)
-        self._n_done_before: int | None = None if before is None else before._n_done_before
-        self._n_objects: int = 0 if before is None else before._n_objects
-        self._n_bytes: int = 0 if before is None else before._n_bytes
-        self._has_repeated: bool = before is not None and before._has_repeated
+        self._totals = totals
         self._n_bad_cells = 0
         self._edits = Edits()
         # Of a Dask array, workers get the pixels, not the array.
@@ -119,14 +131,14 @@ class MigrationRun:
             self._destination,
             self._state,
             self._inventory,
-            self._lease,
             self._committed,
             self._rows,
         )
         n_left = sum(map(len, unfinished))
         n_before = self._plan.total_cells - n_left
-        if self._n_done_before is None:
-            self._n_done_before = n_before
+        totals = self._totals
+        if totals.n_done_before is None:
+            totals.n_done_before = n_before
         counter = self._counter(unfinished, n_before)
         with self._source_check:
             for stage, numbers in enumerate(unfinished):
@@ -137,9 +149,9 @@ class MigrationRun:
         return Migration(
             url=self._destination.url,
             n_cells=self._plan.total_cells,
-            n_done_before=self._n_done_before,
-            n_objects=self._n_objects,
-            n_bytes=self._n_bytes,
+            n_done_before=totals.n_done_before,
+            n_objects=totals.n_objects,
+            n_bytes=totals.n_bytes,
             seconds=time.monotonic() - started,
             notes=(*facts.all_notes, *notes),
             report=report_of(self._committed.filled, self._state),
@@ -173,8 +185,8 @@ class MigrationRun:
                 self._committed.filled.add(record.number, record.filled, record.n_missing)
                 return
             self._committed.add(record)
-            self._n_objects += sum(len(level.objects) for level in record.levels)
-            self._n_bytes += record.n_bytes
+            self._totals.n_objects += sum(len(level.objects) for level in record.levels)
+            self._totals.n_bytes += record.n_bytes
             counter.add(n_bytes)
 
         client = self._options.client
@@ -196,7 +208,7 @@ class MigrationRun:
             self._plan_put.result()
             run_batches(self._pixels, self._job, numbers, n_together=in_flight, report=report)
             return
-        after_read: Callable[[], None] = self._plan_put.result
+        after_read: Callable[[], object] = self._plan_put.result
         if stage == 0:
             self._source_check.expect_reads(len(numbers))
             after_read = self._after_source_read
@@ -277,21 +289,19 @@ class MigrationRun:
         stored = map_ahead(
             lambda document: engine().fetch(partial(store, document)), others, n_ahead=_PUTS_AHEAD
         )
-        self._hold_against_listing(list(stored))
-        notes = self._source_check.notes()
-        store(root)
-        digest = self._committed.records_digest
-        end_mark = digest.end_mark(self._state.id, found, facts.source_notes)
-        create_sealed(self._destination, END_MARK, end_mark.to_json(), fences=fences)
-        return notes
-
-    def _hold_against_listing(self, stored: list[StoredObject]) -> None:
-        is_last, self._has_repeated = self._has_repeated, True
         hold_against_listing(
             self._destination,
             self._state,
             self._committed.records_digest,
-            stored,
-            is_last=is_last,
+            list(stored),
+            is_last=self._totals.has_repeated,
         )
-        self._has_repeated = is_last
+        notes = self._source_check.notes()
+        store(root)
+        digest = self._committed.records_digest
+        plan_sha256 = self._plan_put.result().sha256
+        end_mark = digest.end_mark(
+            self._state.id, found, facts.source_notes, plan_sha256=plan_sha256
+        )
+        create_sealed(self._destination, END_MARK, end_mark.to_json(), fences=fences)
+        return notes

@@ -10,7 +10,6 @@ import numpy as np
 from cloudimg.migration.journal.clearing import delete_all
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import Inventory
-from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.records import (
     CommitRecord,
     lists_own_objects,
@@ -29,7 +28,6 @@ def unfinished_cells(
     destination: Destination,
     state: State,
     inventory: Inventory | None,
-    lease: Lease,
     committed: CommittedCells,
     source: SourceRows | None,
 ) -> list[list[int]]:
@@ -41,10 +39,10 @@ def unfinished_cells(
     Parameters
     ----------
     destination : Destination
+        Guarded by a lease.
     state : State
     inventory : Inventory, optional
         What is there; None if nothing is.
-    lease : Lease
     committed : CommittedCells
         The finished cells are added to it.
     source : SourceRows, optional
@@ -62,12 +60,12 @@ def unfinished_cells(
             unfinished.append(list(range(plan.n_cells(stage))))
             continue
         numbers, foreign = _check_stage(
-            destination, state, trusted, stage, committed, lease, None if stage else source
+            destination, state, trusted, stage, committed, None if stage else source
         )
         unfinished.append(numbers)
         if foreign:
-            forget_documents(destination, state, trusted, lease)
-            _delete_foreign(destination, plan, trusted, lease, foreign)
+            forget_documents(destination, state, trusted)
+            _delete_foreign(destination, plan, trusted, foreign)
             # Cells of later stages may have been made from foreign objects.
             trusted = None
     return unfinished
@@ -79,7 +77,6 @@ def _check_stage(
     inventory: Inventory,
     stage: int,
     committed: CommittedCells,
-    lease: Lease,
     source: SourceRows | None,
 ) -> tuple[list[int], list[CommitRecord]]:
     """Cells of a stage that are left to do, and commit records that belong to another plan."""
@@ -103,8 +100,8 @@ def _check_stage(
         else:
             committed.add(record)
     if changed:
-        forget_documents(destination, state, inventory, lease)
-        forget_cells(destination, state.plan, inventory, lease, changed)
+        forget_documents(destination, state, inventory)
+        forget_cells(destination, state.plan, [changed], inventory)
     return [int(number) for number in np.flatnonzero(~is_finished)], foreign
 
 
@@ -112,7 +109,6 @@ def _delete_foreign(
     destination: Destination,
     plan: Plan,
     inventory: Inventory,
-    lease: Lease,
     foreign: Sequence[CommitRecord],
 ) -> None:
     """Delete what a worker of an earlier migration to the same destination stored too late.
@@ -134,5 +130,4 @@ def _delete_foreign(
         objects += [stored.key for stored in record.objects() if stored.key in planned]
     foreign_records = [record_key(stage, record.number) for record in foreign]
     for keys in (later_records, objects, foreign_records):
-        lease.check()
         delete_all(destination, keys)

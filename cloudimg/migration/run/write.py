@@ -2,9 +2,13 @@
 
 1. Inspect the destination; refuse to overwrite what was not to be overwritten.
 2. Acquire its lease, which also proves that the destination can be written to.
-3. Resume the plan that is stored there, or make a plan and store it.
-4. Do all cells that have no commit record, or lack an object that their record lists, by stage.
-5. Check that the source did not change; write the metadata, that of the root last.
+3. Resume the plan that is stored there, or make a plan and store it. If the copy is finished,
+   compare it with a listing, and return.
+4. Do all cells, by stage, that have no commit record, lack an object that their record lists, or
+   have read files that were replaced since.
+5. Write the metadata, except that of the root. Check that the destination holds what was stored,
+   and that the source did not change; do cells again for which that is not so.
+6. Write the metadata of the root and the end mark.
 
 A process that is killed at any point leaves a destination that the same call continues.
 """
@@ -21,13 +25,13 @@ from cloudimg.errors.notes import MARK
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.clearing import remove_leftovers
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.inventory import Inventory
-from cloudimg.migration.journal.resuming import refuse_foreign
-from cloudimg.migration.journal.state import (
+from cloudimg.migration.journal.inspecting import (
     DestinationContents,
     inspect_destination,
     is_of_other_format,
 )
+from cloudimg.migration.journal.inventory import Inventory
+from cloudimg.migration.journal.resuming import refuse_foreign, refuse_other_plan
 from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import notify_of
@@ -70,7 +74,7 @@ def write(
     LeaseError
         If another migration is writing to the destination.
     DamagedCopyError
-        If a finished copy lacks objects, or has others among its own.
+        If a finished copy lacks objects, or has another plan or others among its own.
     CloudimgError
         If reading or writing fails; finished cells stay finished.
     """
@@ -84,6 +88,8 @@ def write(
             _tell_of_no_fence(destination, options)
         if not contents.is_empty or lease.number > 1:
             contents = _inspect(destination, options)  # again, as sole writer
+        if not options.overwrite:
+            refuse_other_plan(contents, destination)
 
         def open_checked(earlier: EarlierSource | None) -> WriteInput:
             write_input = open_write_input(earlier)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from cloudimg.__about__ import __version__
 from cloudimg.discovery.fact_columns import FactColumns
-from cloudimg.discovery.table import FileTable, TableChanges
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
 from cloudimg.migration.metadata.tags import file_tags

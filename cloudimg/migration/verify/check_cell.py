@@ -16,11 +16,14 @@ import numpy.typing as npt
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.downsample import downsample
-from cloudimg.migration.journal.records import CommitRecord, read_record, record_key
-from cloudimg.migration.journal.stored_objects import StoredObject
-from cloudimg.migration.metadata.originals import part_key
+from cloudimg.migration.journal.records import (
+    CommitRecord,
+    flaws_of_lists,
+    lists_own_part,
+    read_record,
+    record_key,
+)
 from cloudimg.migration.metadata.originals_from_parquet import rows_of_part
-from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.cell_files import CellFiles
 from cloudimg.migration.run.inputs import LevelInput
@@ -66,13 +69,13 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     record = _read_valid_record(findings, cell)
     if record is None:
         return CheckedCell(number=number, problems=tuple(findings.problems))
-    _check_listed_objects(findings, cell, record)
+    for flaw in flaws_of_lists(record, checks.plan, lists_all=checks.lists_all):
+        findings.add(record_key(stage, number), f"the commit record {flaw}")
     levels = [read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
     _check_downsampling(findings, cell, levels)
     files = CellFiles(checks.source, cell)
     is_compared = _compare_with_source(findings, cell, levels[0], record, files)
-    if record.originals is not None:
-        _check_originals(findings, cell, record.originals)
+    _check_originals(findings, record)
     return CheckedCell(
         number=number,
         problems=tuple(findings.problems),
@@ -108,32 +111,13 @@ def _read_valid_record(findings: Findings, cell: Cell) -> CommitRecord | None:
     return record
 
 
-def _check_listed_objects(findings: Findings, cell: Cell, record: CommitRecord) -> None:
-    """Check that a commit record lists the levels of its cell and no objects of other cells."""
-    plan = findings.checks.plan
-    outputs = plan.outputs(cell)
-    key = record_key(cell.stage, cell.number)
-    if [level.level for level in record.levels] != [output.level for output in outputs]:
-        findings.add(key, "the commit record lists other levels than the plan")
+def _check_originals(findings: Findings, record: CommitRecord) -> None:
+    stored = record.originals
+    if stored is None:
         return
-    for level, output in zip(record.levels, outputs, strict=True):
-        own = {key for key, _ in objects_of(plan, cell, output)}
-        listed = {stored.key for stored in level.objects}
-        if not own.issuperset(listed):
-            findings.add(
-                key, f"the commit record lists objects of other cells at level {output.level}"
-            )
-        elif findings.checks.lists_all and listed != own:
-            findings.add(
-                key,
-                f"the commit record does not list all objects of its cell at level {level.level}",
-            )
-
-
-def _check_originals(findings: Findings, cell: Cell, stored: StoredObject) -> None:
-    if (cell.stage, stored.key) != (0, part_key(cell.number)):
+    if not lists_own_part(record):
         what = "the commit record does not list this cell's part of the table of originals"
-        findings.add(record_key(cell.stage, cell.number), what)
+        findings.add(record_key(record.stage, record.number), what)
         return
     data = read_stored(findings, stored)
     if data is None or hashlib.sha256(data).hexdigest() != stored.sha256:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import CorruptFileError, NotFoundError
-from cloudimg.migration.journal.records import CommitRecord, StoredLevel, record_key
-from cloudimg.migration.journal.stored_objects import StoredObject
+from cloudimg.migration.journal.records import CommitRecord, record_key
+from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
 from cloudimg.migration.run.inputs import decode_object

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
-from cloudimg.discovery.table import TableChanges
 from cloudimg.discovery.unmatched import OF_LISTING
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
-from cloudimg.errors import ArgumentError, CloudimgError, CorruptFileError, counted
-from cloudimg.errors.notes import Note
+from cloudimg.errors import CloudimgError, CorruptFileError, counted
 from cloudimg.migration.journal.clearing import leftovers
-from cloudimg.migration.journal.destination import JOURNAL, Destination
+from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files, table_key
-from cloudimg.migration.journal.inventory import END_MARK, EndMark, read_end_mark
-from cloudimg.migration.journal.lease_view import LEASES
+from cloudimg.migration.journal.inventory import EndMark, read_end_mark
+from cloudimg.migration.journal.layout import END_MARK, PLAN, JournalKind, journal_kind
 from cloudimg.migration.journal.records import cell_of, read_records
-from cloudimg.migration.journal.state import CLEARING, PLAN, TABLES, State
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits
 from cloudimg.migration.metadata.facts import ImageFacts
@@ -33,27 +28,13 @@ from cloudimg.migration.run.inputs import Input
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.notes_by_cell import NotesByCell
-from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.migration.verify.against import Against
 from cloudimg.migration.verify.check_cell import CheckedCell, check_cell
 from cloudimg.migration.verify.findings import Checks
 from cloudimg.migration.verify.result import Problem, Verification
 
 _MOST_PROBLEMS = 1000
 """Problems that are kept for the result; further ones are only counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """The source that a copy is compared with."""
-
-    write_input: WriteInput
-    """The source, opened again."""
-    n_sampled: int | None
-    """Number of cells to compare, chosen at random; None: all."""
-    changes: TableChanges | None = None
-    """How the source's files differ from those that were copied; None where that is not known."""
-    compares_versions: bool = False
-    """Whether the files are those that were copied, so that their versions can be compared."""
 
 
 def verify(
@@ -124,7 +105,7 @@ class _Verifying:
             plan=self.plan,
             destination=self.destination,
             source=self._source(against),
-            sampled=self._sampled(against),
+            sampled=None if against is None else against.sampled(self.plan.n_cells(0)),
             lists_all=self.state.is_current,
             recorded_source=self.state.source,
             plan_id=self.state.id,
@@ -172,18 +153,7 @@ class _Verifying:
             found = against.write_input.facts.source_notes
             facts = facts.with_notes(tuple(each for each in found if each.kind not in OF_LISTING))
         notes = facts.with_notes(self.notes_now.notes()).all_notes
-        if against is not None and against.changes is not None and against.changes.n_added:
-            notes += (against.changes.newer_files(),)
-        return notes + self._newer_images(against)
-
-    def _newer_images(self, against: Against | None) -> tuple[Note, ...]:
-        """A note if more image files lie beside the source's files than when it was migrated."""
-        beside = None if against is None else against.write_input.unmatched
-        then = self.state.source.get("files", {})
-        if beside is None or then.get("lists_folder") == beside.is_narrow:
-            return ()
-        note = beside.newer_images(then.get("n_unmatched_images", beside.n_images))
-        return () if note is None else (note,)
+        return notes if against is None else notes + against.newer(self.state.source)
 
     def add(self, url: str, what: str) -> None:
         """Add a problem."""
@@ -206,6 +176,9 @@ class _Verifying:
             end_mark, what = None, exc.message
         if end_mark is not None:
             if (end_mark.plan_id, end_mark.n_cells) == (self.state.id, self.plan.total_cells):
+                if not self.state.is_of(end_mark):
+                    what = "is not the plan that the migration finished with"
+                    self.add(self.destination.display(PLAN), what)
                 return end_mark
             what = "the end mark is of another migration"
         self.add(self.destination.display(END_MARK), what)
@@ -221,32 +194,13 @@ class _Verifying:
             self.add(self.destination.display(END_MARK), what)
 
     def _source(self, against: Against | None) -> Input | None:
-        """Pixels to compare with; a problem if the source changed since the migration."""
+        """Pixels to compare with; problems if the source changed since the migration."""
         if against is None:
             return None
-        given, recorded = against.write_input.source, self.state.source
-        changes = against.changes
-        has_changed = changes is not None and bool(changes.n_replaced or changes.n_removed)
-        if has_changed:
-            what = f"the source changed since it was migrated: {changes}"
+        pixels, changes = against.compared(self.state.source)
+        for what in changes:
             self.add(self.destination.url, what)
-        for name in ("dims", "shape", "dtype"):
-            if given[name] == recorded[name]:
-                continue
-            what = (
-                f"the source to compare with has {name} {given[name]}, but the copy was made from"
-                f" one with {name} {recorded[name]}"
-            )
-            if not has_changed:
-                raise ArgumentError(what)
-            self.add(self.destination.url, what)
-            return None
-        if changes is not None:
-            return against.write_input.pixels
-        # The name of an array may differ between runs: its pixels are compared.
-        if given["kind"] != "array" and given["fingerprint"] != recorded["fingerprint"]:
-            self.add(self.destination.url, "the source changed since it was migrated")
-        return against.write_input.pixels
+        return pixels
 
     def _check_table(self) -> None:
         """Check the stored table of the source's files."""
@@ -254,14 +208,6 @@ class _Verifying:
             get_files(self.destination, self.state)
         except CorruptFileError as exc:
             self.add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
-
-    def _sampled(self, against: Against | None) -> npt.NDArray[np.bool_] | None:
-        if against is None or against.n_sampled is None:
-            return None
-        n_cells = self.plan.n_cells(0)
-        sampled = np.zeros(n_cells, bool)
-        sampled[random.sample(range(n_cells), min(n_cells, against.n_sampled))] = True
-        return sampled
 
     # ----------------------------------------------------------------------------------- cells
 
@@ -333,7 +279,7 @@ class _Verifying:
             self.add(str(path), "is a symbolic link: what readers find there is not of the copy")
         listed = Listed(self.plan, self._documents() if self.has_all_records else {})
         for entry in self.destination.list():
-            if not entry.key.startswith(f"{JOURNAL}/"):
+            if journal_kind(entry.key) is None:
                 listed.add(entry.key)
             elif not self._is_of_journal(entry.key):
                 self.add(self.destination.display(entry.key), "does not belong to the journal")
@@ -346,10 +292,11 @@ class _Verifying:
         self._add_differences(listed.differences(self.destination))
 
     def _is_of_journal(self, key: str) -> bool:
-        is_lease = key.startswith(f"{LEASES}/")
         # Beside a plan, the mark of who may not delete, or stored it late, means nothing.
-        is_known = key in (PLAN, END_MARK, CLEARING) or is_lease or key.startswith(f"{TABLES}/")
-        return is_known or cell_of(key, self.plan) is not None
+        kind = journal_kind(key)
+        if kind is JournalKind.RECORD:
+            return cell_of(key, self.plan) is not None
+        return kind is not JournalKind.OTHER
 
     def _known_keys(self) -> Iterator[str]:
         for stage in range(len(self.plan.stages)):

@@ -35,8 +35,8 @@ def read_micromanager(source: MetadataSource) -> HeaderFacts:
     facts.put("time_step_s", interval / 1000 if interval else None)
     facts.put_stage(plane.get("XPositionUm"), plane.get("YPositionUm"), MICROMETRE)
     facts.put_stage_z(plane.get("ZPositionUm"), MICROMETRE)
-    for name, unit in (("Exposure-ms", "ms"), ("Exposure", "ms")):
-        facts.put("exposure_s", positive(seconds(plane.get(name), unit)))
+    for name in ("Exposure-ms", "Exposure"):
+        facts.put("exposure_s", positive(seconds(plane.get(name), "ms")))
     facts.put("elapsed_s", seconds(plane.get("ElapsedTime-ms"), "ms"))
     for when in (plane.get("ReceivedTime"), plane.get("Time"), summary.get("StartTime")):
         facts.put("acquired", iso_time(when))

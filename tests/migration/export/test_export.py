@@ -17,7 +17,7 @@ from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.migration.export.manifest import FOLDER as MANIFEST
 from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.state import load
+from cloudimg.migration.journal.inspecting import load
 from cloudimg.migration.metadata.originals import part_bytes, part_key
 from tests.conftest import Place, WebServer
 from tests.migration.metadata.test_originals import ome_planes

@@ -243,16 +243,13 @@ def packed(pixels: Array, bits: int) -> bytes:
 
 
 SAMPLES = [
-    pytest.param(
-        bits, is_separate, samples, order,
-        marks=() if bits in (1, 12) and samples in (1, 3) and order == "<" else pytest.mark.slow,
-    )
+    (bits, is_separate, samples, order)
     for bits in (1, 2, 4, 6, 8, 12, 16)
     for is_separate in (False, True)
     for samples in (1, 2, 3, 4, 5)
     for order in "<>"
     if samples > 1 or not is_separate
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("bits", "is_separate", "samples", "order"), SAMPLES)
@@ -314,7 +311,6 @@ def test_a_palette_that_is_not_there(tmp_path: Path, samples: int) -> None:
     np.testing.assert_array_equal(cloudimg.open(exported).read(), expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, "zlib", "zstd", "lzw", "lzma", "packbits"])
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f2", "f8", "c8", "c16"])
 def test_types_and_compressions(tmp_path: Path, dtype: str, compression: str | None) -> None:
@@ -377,7 +373,6 @@ def test_without_levels_in_the_copy_there_is_no_pyramid(tmp_path: Path) -> None:
 # Kinds of files
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", originals())
 def test_files_of_every_kind_come_back(tmp_path: Path, name: str) -> None:
     original = originals()[name]()

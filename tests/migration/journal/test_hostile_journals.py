@@ -29,10 +29,10 @@ from hypothesis import strategies as st
 
 import cloudimg
 from cloudimg.errors import CloudimgError, CorruptFileError
-from cloudimg.migration.journal.inventory import END_MARK
+from cloudimg.migration.journal.layout import END_MARK, PLAN
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import seal, unsealed
-from cloudimg.migration.journal.state import PLAN, State
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.state_from_json import identity_of
 
 N_FILES = 4
@@ -169,6 +169,7 @@ PLAN_VALUES: list[tuple[str, Any]] = [
     ("files", "../../../etc/passwd"),
     ("fence", True),
     ("began_as", {"fingerprint": "x"}),
+    ("began_as", None),
     ("format", True),
     ("format", "3"),
     ("state", ["planned"]),
@@ -235,6 +236,7 @@ END_VALUES: list[tuple[str, Any]] = [
     ("receipts", 5),
     ("inventory", {}),
     ("notes", [5]),
+    ("plan_sha256", "../"),
     ("more", nested(300)),
 ]
 

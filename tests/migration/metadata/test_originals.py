@@ -23,7 +23,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.state import load
+from cloudimg.migration.journal.inspecting import load
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
 from cloudimg.migration.metadata.tags import FileTags, file_tags
 from cloudimg.reading.header_cache import OpenFile

@@ -77,7 +77,6 @@ def assert_right(copy: Path, expected: Any) -> cloudimg.Verification:
 # ----------------------------------------------------------------------------------- what is shown
 
 
-@pytest.mark.slow
 def test_nine_of_two_thousand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = bad.write_nine(tmp_path / "in")
     url, copy = bad.pattern(tmp_path / "in"), str(tmp_path / "copy.zarr")
@@ -384,7 +383,6 @@ def client() -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.slow
 def test_a_cluster_does_the_same(client: Client, archive: Path, tmp_path: Path) -> None:
     url = bad.pattern(archive)
     with pytest.raises(BadFilesError, match="4 of 8 cells") as here:
@@ -401,7 +399,6 @@ def test_a_cluster_does_the_same(client: Client, archive: Path, tmp_path: Path) 
     np.testing.assert_array_equal(pixels_of(copy), filled())
 
 
-@pytest.mark.slow
 def test_workers_warn_the_client(client: Client, archive: Path) -> None:
     array = cloudimg.open(f"{archive}/t{{t}}_z{{z:[123]}}.tif", bad="fill").to_dask()
     with warnings.catch_warnings(record=True) as caught:

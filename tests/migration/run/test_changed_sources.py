@@ -1,4 +1,4 @@
-"""Source files that are replaced, come or go between the runs of a migration, or during one."""
+"""Source files that are replaced between the runs of a migration, or during one."""
 
 from __future__ import annotations
 
@@ -6,227 +6,23 @@ import contextlib
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tifffile
-import zarr
 
-import cloudimg
 from cloudimg.errors import ArgumentError, BadFilesError, ChangedError, CloudimgError
 from cloudimg.migration.journal.sealing import seal
 from tests.conftest import WebServer
 from tests.support import copies, seed
+from tests.support.changing_files import COUNTED, Files, N, big_tiff, files_of_kind, plane, tiff
 from tests.support.clusters import local_client
-from tests.support.metering import Meter, Traffic, etag_of
+from tests.support.metering import Meter, etag_of
 
 pytestmark = pytest.mark.slow  # all of them together
-
-N = 6
-CELLS: dict[str, Any] = {
-    "chunks": 16,
-    "shards": {"t": 1, "y": 32, "x": 48},
-    "levels": 2,
-    "max_mem": 24_000,
-}
-"""One file a cell, one or two cells at a time."""
-
-
-def plane(value: int) -> npt.NDArray[np.uint16]:
-    return np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) + 100 * value
-
-
-def tiff(value: int, **options: Any) -> bytes:
-    return seed.encode(plane(value), **options)
-
-
-def texts(notes: Any) -> list[str]:
-    return [note.text.partition(";")[0] for note in notes]
-
-
-class Stop(Exception):  # noqa: N818
-    """Raised by the callbacks of these tests, to end a migration as Ctrl-C does."""
-
-
-@dataclass
-class Files:
-    """An archive of numbered files on some store, and a place for copies."""
-
-    kind: str
-    source: Any
-    options: dict[str, Any] = field(repr=False)
-    put: Callable[[str, bytes], object]
-    delete: Callable[[str], object]
-    meter: Meter
-    bucket: str
-
-    @property
-    def axis(self) -> str:
-        return "file" if self.kind.endswith(("list", "glob")) else "t"
-
-    def url(self, name: str = "copy") -> str:
-        return f"s3://{self.bucket}/{name}.zarr"
-
-    def migrate(self, name: str = "copy", **arguments: Any) -> Any:
-        cells = {**CELLS, "shards": {self.axis: 1, "y": 32, "x": 48}}
-        return cloudimg.migrate(
-            self.source,
-            self.url(name),
-            source_options=self.options,
-            target_options=self.meter.storage_options,
-            **{**cells, **arguments},
-        )
-
-    def stop_after(self, n_cells: int, **arguments: Any) -> None:
-        """Migrate some cells."""
-
-        def stop(advance: Any) -> None:
-            if advance.n_done >= n_cells:
-                raise Stop
-
-        with pytest.raises(Stop):
-            self.migrate(progress=stop, **arguments)
-
-    def pixels(self, name: str = "copy") -> Any:
-        stored = copies.objects(self.url(name), self.meter.storage_options)
-        image: Any = zarr.open_group(store=memory_store(stored), mode="r")["0"]
-        return image[:].reshape(-1, 32, 48)
-
-    def verify(self, name: str = "copy", **arguments: Any) -> cloudimg.Verification:
-        return cloudimg.verify(
-            self.url(name),
-            against_source=True,
-            storage_options=self.meter.storage_options,
-            source_options=self.options,
-            source=self.source if "signed" in self.kind else None,
-            **arguments,
-        )
-
-    def assert_as_fresh(self, **arguments: Any) -> None:
-        """The copy has the same objects as one that is made from the files as they are now."""
-        self.migrate("fresh", **arguments)
-        fresh, copy = (
-            copies.image_of(copies.objects(self.url(name), self.meter.storage_options))
-            for name in ("fresh", "copy")
-        )
-        assert copy == fresh
-        proof = self.verify()
-        assert proof, str(proof)
-
-    def read_in(self, traffic: Traffic) -> set[str]:
-        """Names of the files from which more than a byte was requested."""
-        return {
-            request.key.rpartition("/")[2]
-            for request in traffic.requests
-            if request.method == "GET"
-            and request.key.startswith("src/")
-            and request.range != (0, 1)
-        }
-
-    def stored_in(self, traffic: Traffic) -> set[int]:
-        """Numbers of the planes whose shards were stored."""
-        return {
-            int(request.key.split("/0/c/")[1].split("/")[0])
-            for request in traffic.requests
-            if request.method == "PUT" and "/0/c/" in request.key and request.status < 300
-        }
-
-    def n_records(self) -> int:
-        names = copies.names(self.url(), self.meter.storage_options)
-        return sum(".cloudimg/cells/0/" in name for name in names)
-
-
-def memory_store(objects: dict[str, bytes]) -> Any:
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.storage import MemoryStore
-
-    prototype = default_buffer_prototype()
-    return MemoryStore(
-        {key: prototype.buffer.from_bytes(data) for key, data in objects.items()}, read_only=True
-    )
-
-
-KINDS = (
-    "s3-pattern",
-    "s3-glob",
-    "s3-list",
-    "s3-signed-list",
-    "http-pattern",
-    "http-list",
-    "local-pattern",
-    "local-list",
-)
-QUICK = ("s3-pattern", "s3-list")
-COUNTED = ("s3-pattern", "s3-glob", "s3-list", "s3-signed-list")
-
-
-def files_of_kind(
-    kind: str, meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path
-) -> Iterator[Files]:
-    store, _, how = kind.partition("-")
-    options: dict[str, Any] = {}
-    if store == "s3":
-        base, options = f"s3://{bucket}/src", meter.storage_options
-
-        def put(name: str, data: bytes) -> None:
-            meter.put(bucket, f"src/{name}", data)
-
-        def delete(name: str) -> None:
-            meter.delete(bucket, f"src/{name}")
-    else:
-        folder = tmp_path / "src" if store == "local" else httpd.root / bucket
-        folder.mkdir()
-        base = str(folder) if store == "local" else f"{httpd.endpoint}/{bucket}"
-
-        def put(name: str, data: bytes) -> None:
-            path = folder / name
-            path.with_suffix(".new").write_bytes(data)
-            path.with_suffix(".new").replace(path)
-
-        def delete(name: str) -> None:
-            (folder / name).unlink()
-
-    names = [f"t{t}.tif" for t in range(N)]
-    for t, name in enumerate(names):
-        put(name, tiff(t))
-    source: Any = f"{base}/t{{t}}.tif"
-    if how == "glob":
-        source = f"{base}/t*.tif"
-    elif how == "list":
-        source = [f"{base}/{name}" for name in names]
-    elif how == "signed-list":
-        options = {}
-        source = [f"{meter.endpoint}/{bucket}/src/{n}?X-Amz-Signature=SECRET" for n in names]
-    yield Files(kind, source, options, put, delete, meter, bucket)
-
-
-@pytest.fixture(
-    params=[kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-)
-def files(
-    request: pytest.FixtureRequest, meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path
-) -> Iterator[Files]:
-    yield from files_of_kind(request.param, meter, bucket, httpd, tmp_path)
-
-
-@pytest.fixture
-def archive(meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path) -> Iterator[Files]:
-    """Files of a pattern on S3."""
-    yield from files_of_kind("s3-pattern", meter, bucket, httpd, tmp_path)
-
-
-@pytest.fixture(params=["s3-pattern", "s3-list", "local-pattern"])
-def some_files(
-    request: pytest.FixtureRequest, meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path
-) -> Iterator[Files]:
-    yield from files_of_kind(request.param, meter, bucket, httpd, tmp_path)
-
 
 # ------------------------------------------------------------------------------------- between runs
 
@@ -250,17 +46,8 @@ def test_files_replaced_between_kill_and_resume(files: Files) -> None:
 
 
 def test_a_file_replaced_after_it_was_read(files: Files) -> None:
-    was_replaced = False
-
-    def replace(advance: Any) -> None:
-        nonlocal was_replaced
-        if advance.n_done >= 3 and not was_replaced:
-            was_replaced = True
-            files.put("t1.tif", tiff(77))
-
     with files.meter.measure() as traffic:
-        done = files.migrate(progress=replace)
-    assert was_replaced
+        done = files.migrate_and_replace("t1.tif", tiff(77), after_cell=3)
     assert (done.n_cells, done.n_done_before) == (N, 0)
     assert files.stored_in(traffic) == set(range(N))
     if files.kind in COUNTED:
@@ -278,15 +65,7 @@ def test_a_file_replaced_after_it_was_read(files: Files) -> None:
 @pytest.mark.parametrize("name", ["t0.tif", "t5.tif"])
 def test_the_file_whose_header_was_read_at_open(archive: Files, name: str) -> None:
     """Whether it is replaced before its cell reads it, or after."""
-    was_replaced = False
-
-    def replace(advance: Any) -> None:
-        nonlocal was_replaced
-        if advance.n_done >= 2 and not was_replaced:
-            was_replaced = True
-            archive.put(name, tiff(77))
-
-    archive.migrate(progress=replace)
+    archive.migrate_and_replace(name, tiff(77), after_cell=2)
     archive.assert_as_fresh()
 
 
@@ -339,10 +118,28 @@ def test_a_file_that_two_cells_read_in_two_versions(some_files: Files) -> None:
     some_files.assert_as_fresh(**cells)
 
 
+def test_what_all_runs_stored_is_counted(archive: Files) -> None:
+    """An object of the copy is deleted during the first run, a file replaced during the second."""
+    runs: list[str] = []
+
+    def change(advance: Any) -> None:
+        if not runs and advance.n_done == N:
+            runs.append("first")
+            archive.meter.delete(archive.bucket, "copy.zarr/0/c/3/0/0")
+        elif "missing or replaced" in advance.note:
+            runs.append("second")
+            archive.put("t1.tif", tiff(77))
+
+    done = archive.migrate(progress=change)
+    assert runs == ["first", "second"]
+    assert (done.n_cells, done.n_done_before) == (N, 0)
+    assert done.n_objects == 2 * (N + 1 + 1)  # two levels
+    archive.assert_as_fresh()
+
+
 # ---------------------------------------------------------------------------- cells of later stages
 
 
-@pytest.mark.slow
 def test_cells_that_were_made_from_changed_ones(archive: Files) -> None:
     archive.source = f"s3://{archive.bucket}/src/a{{a}}_b{{b}}.tif"
     for a, b in np.ndindex(3, 2):
@@ -368,144 +165,6 @@ def test_cells_that_were_made_from_changed_ones(archive: Files) -> None:
     images = {r.key.split("/")[1] for r in traffic.requests if r.kind == "put" and "/c/" in r.key}
     assert images == {"2"}
     archive.assert_as_fresh(**arguments)
-
-
-def big_tiff(value: int) -> bytes:
-    pixels = np.arange(128 * 128, dtype=np.uint16).reshape(128, 128) + value
-    return seed.encode(pixels, tile=(32, 32))
-
-
-# -------------------------------------------------------------------------------- files come and go
-
-
-def test_newer_files_are_a_note(some_files: Files) -> None:
-    files = some_files
-    files.stop_after(3)
-    for t in (N, N + 1):
-        files.put(f"t{t}.tif", tiff(t))
-    done = files.migrate()
-    np.testing.assert_array_equal(files.pixels(), [plane(t) for t in range(N)])
-    expected = [] if files.kind.endswith("list") else ["2 newer files are not in this copy"]
-    assert texts(done.notes) == expected
-    proof = files.verify()
-    assert proof, str(proof)
-    assert texts(proof.notes) == expected
-    again = files.migrate()
-    assert (again.n_objects, again.notes) == (0, done.notes)
-
-
-def test_newer_files_during_the_run(some_files: Files) -> None:
-    def add(advance: Any) -> None:
-        some_files.put(f"t{N}.tif", tiff(N))
-
-    done = some_files.migrate(progress=add)
-    expected = [] if some_files.kind.endswith("list") else ["1 newer file is not in this copy"]
-    assert texts(done.notes) == expected
-    assert some_files.verify()
-
-
-def test_newer_files_that_leave_holes_in_the_grid(archive: Files) -> None:
-    archive.source = f"s3://{archive.bucket}/src/t{{t}}_c{{c}}.tif"
-    for t, c in np.ndindex(3, 2):
-        archive.put(f"t{t}_c{c}.tif", tiff(10 * t + c))
-    cells: dict[str, Any] = {"shards": {"t": 1, "c": 1, "y": 32, "x": 48}, "allow_unmatched": True}
-    archive.stop_after(3, **cells)
-    archive.put("t3_c0.tif", tiff(30))  # of an acquisition that goes on
-    done = archive.migrate(**cells)
-    assert any("1 newer file is not in this copy" in note for note in done.notes)
-    assert archive.pixels().shape[0] == 6
-    assert archive.verify()
-
-
-@pytest.mark.parametrize("kind", ["s3-pattern", "local-pattern", "http-pattern", "s3-list"])
-def test_a_file_that_comes_late_stays_missing_in_all_cells(
-    kind: str, meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path
-) -> None:
-    """Every cell goes by the files of the plan, whether it was finished before or not."""
-    (files,) = files_of_kind(kind, meter, bucket, httpd, tmp_path)
-    files.delete("t1.tif")
-    cells: dict[str, Any] = {
-        "shards": {files.axis: 1, "y": 16, "x": 48},
-        "levels": 1,
-        "missing": "fill",
-    }
-    files.stop_after(4, **cells)
-    files.put("t1.tif", tiff(1))
-    done = files.migrate(**cells)
-    image = files.pixels()
-    present = [0, 2, 3, 4, 5]
-    if files.axis == "file":
-        expected = [plane(t) if t != 1 else 0 * plane(0) for t in range(N)]
-        np.testing.assert_array_equal(image, expected)
-    else:
-        np.testing.assert_array_equal(image, [plane(t) for t in present])
-    assert any("1 newer file is not in this copy" in note for note in done.notes)
-    proof = files.verify()
-    assert proof, str(proof)
-
-
-def test_newer_files_that_do_not_fit_the_grid(archive: Files) -> None:
-    """Two files at one index: the files of the plan are asked for one by one."""
-    archive.source = f"s3://{archive.bucket}/src/t{{t}}.*"
-    archive.stop_after(4)
-    n_before = archive.n_records()
-    archive.put("t3.tiff", tiff(3))
-    archive.put("t1.tif", tiff(41))
-    done = archive.migrate()
-    assert done.n_done_before == n_before - 1
-    expected = [plane(41 if t == 1 else t) for t in range(N)]
-    np.testing.assert_array_equal(archive.pixels(), expected)
-    archive.put("t4.tiff", tiff(4))
-    assert archive.verify()
-
-
-def test_a_hole_of_a_grid_that_is_filled_late(archive: Files) -> None:
-    archive.source = f"s3://{archive.bucket}/src/t{{t}}_c{{c}}.tif"
-    for t, c in np.ndindex(3, 2):
-        archive.put(f"t{t}_c{c}.tif", tiff(10 * t + c))
-    archive.delete("t0_c1.tif")
-    archive.delete("t2_c0.tif")
-    cells: dict[str, Any] = {
-        "shards": {"t": 1, "c": 1, "y": 32, "x": 48},
-        "allow_unmatched": True,
-        "missing": "fill",
-    }
-    archive.stop_after(3, **cells)
-    archive.put("t0_c1.tif", tiff(1))
-    archive.put("t2_c0.tif", tiff(20))
-    done = archive.migrate(**cells)
-    assert any("2 newer files are not in this copy" in note for note in done.notes)
-    missing = {(0, 1), (2, 0)}
-    expected = [
-        plane(0) * 0 if place in missing else plane(10 * place[0] + place[1])
-        for place in np.ndindex(3, 2)
-    ]
-    np.testing.assert_array_equal(archive.pixels(), expected)
-    proof = archive.verify()
-    assert proof, str(proof)
-    assert proof.report is not None
-    assert {each.kind: each.n_files for each in proof.report.kinds} == {"missing": 2}
-
-
-def test_a_file_that_is_gone_after_it_was_read(files: Files) -> None:
-    files.stop_after(4)
-    files.delete("t1.tif")
-    done = files.migrate()
-    assert texts(done.notes) == ["1 source file is gone since it was copied"]
-    np.testing.assert_array_equal(files.pixels(), [plane(t) for t in range(N)])
-    assert cloudimg.verify(files.url(), storage_options=files.meter.storage_options)
-
-
-def test_a_file_that_is_gone_before_it_was_read(files: Files) -> None:
-    files.stop_after(2)
-    files.delete("t5.tif")
-    with pytest.raises(CloudimgError, match=r"t5\.tif"):
-        files.migrate()
-    names = copies.names(files.url(), files.meter.storage_options)
-    assert "zarr.json" not in names
-    files.put("t5.tif", tiff(5))
-    files.migrate()
-    files.assert_as_fresh()
 
 
 # ---------------------------------------------------------------------------------- what is refused
@@ -575,16 +234,8 @@ def test_one_file_of_many_cells(archive: Files, change: bool) -> None:
 def test_one_file_that_is_replaced_while_its_cells_are_read(archive: Files) -> None:
     archive.source = f"s3://{archive.bucket}/src/one.tif"
     archive.put("one.tif", big_tiff(0))
-    was_replaced = False
-
-    def replace(advance: Any) -> None:
-        nonlocal was_replaced
-        if advance.n_done >= 4 and not was_replaced:
-            was_replaced = True
-            archive.put("one.tif", big_tiff(7))
-
     cells: dict[str, Any] = {"shards": {"y": 32, "x": 32}}
-    archive.migrate(progress=replace, **cells)
+    archive.migrate_and_replace("one.tif", big_tiff(7), after_cell=4, **cells)
     archive.assert_as_fresh(**cells)
 
 
@@ -651,7 +302,6 @@ def test_failures_while_changed_cells_are_done_again(archive: Files, request_: s
     archive.assert_as_fresh()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("is_list", [False, True])
 def test_ended_at_every_write_while_changed_cells_are_done_again(
@@ -700,39 +350,6 @@ def test_a_server_that_answers_no_head(archive: Files) -> None:
 # --------------------------------------------------------------------------------- other ways to it
 
 
-def test_an_image_that_was_opened_with_newer_files(archive: Files) -> None:
-    cells: dict[str, Any] = {**CELLS, "storage_options": archive.meter.storage_options}
-
-    def stop(advance: Any) -> None:
-        if advance.n_done >= 4:
-            raise Stop
-
-    def opened() -> cloudimg.Image:
-        return cloudimg.open(archive.source, storage_options=archive.options)
-
-    with pytest.raises(Stop):
-        opened().to_zarr(archive.url(), progress=stop, **cells)
-    archive.put(f"t{N}.tif", tiff(N))
-    archive.put("t1.tif", tiff(41))
-    image = opened()
-    assert image.shape[0] == N + 1
-    done = image.to_zarr(archive.url(), **cells)
-    assert texts(done.notes)[-1] == "1 newer file is not in this copy"
-    assert archive.pixels().shape[0] == N
-    np.testing.assert_array_equal(archive.pixels()[1], plane(41))
-
-
-@pytest.mark.parametrize("is_finished", [False, True])
-def test_a_new_plan_has_the_newer_files(archive: Files, is_finished: bool) -> None:
-    if is_finished:
-        archive.migrate()
-    else:
-        archive.stop_after(4)
-    archive.put(f"t{N}.tif", tiff(N))
-    archive.migrate(overwrite=True, codec="gzip")
-    np.testing.assert_array_equal(archive.pixels(), [plane(t) for t in range(N + 1)])
-
-
 def test_other_arguments_are_no_newer_files(archive: Files) -> None:
     archive.stop_after(4, exclude="t5.tif")
     with pytest.raises(ArgumentError, match="the source's shape was"):
@@ -758,19 +375,9 @@ def test_records_of_older_versions(archive: Files) -> None:
     archive.assert_as_fresh()
 
 
-@pytest.mark.slow
 def test_on_a_cluster(archive: Files) -> None:
-    was_replaced = False
-
-    def replace(advance: Any) -> None:
-        nonlocal was_replaced
-        if advance.n_done >= 2 and not was_replaced:
-            was_replaced = True
-            archive.put("t0.tif", tiff(77))
-
     with local_client(2, 1) as client:
-        archive.migrate(progress=replace, client=client)
-        assert was_replaced
+        archive.migrate_and_replace("t0.tif", tiff(77), after_cell=2, client=client)
         archive.assert_as_fresh(client=client)
 
 
@@ -782,7 +389,7 @@ def test_requests_of_the_end_check(
     kind: str, meter: Meter, bucket: str, httpd: WebServer, tmp_path: Path
 ) -> None:
     """One listing, or one HEAD for each file of a list."""
-    (files,) = files_of_kind(kind, meter, bucket, httpd, tmp_path)
+    files = files_of_kind(kind, meter, bucket, httpd, tmp_path)
     with meter.measure() as traffic:
         files.migrate()
     requests = [r for r in traffic.requests if r.key.startswith("src/") or r.kind == "list"]
@@ -797,7 +404,6 @@ def test_requests_of_the_end_check(
         assert (heads, lists) == (0, 4)
 
 
-@pytest.mark.slow
 def test_records_take_few_bytes_a_file(archive: Files) -> None:
     n_files = 300
     archive.source = f"s3://{archive.bucket}/many/t{{t}}.tif"

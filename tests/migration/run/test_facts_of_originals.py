@@ -52,7 +52,6 @@ def originals_of(url: Path) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------- what may not differ
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cells", [EACH, ONE], ids=["a cell for each", "one cell"])
 @pytest.mark.parametrize("name", SHARED)
 def test_an_odd_file_in_the_middle(tmp_path: Path, name: str, cells: dict[str, Any]) -> None:
@@ -203,7 +202,6 @@ def test_the_time_when_files_were_written(tmp_path: Path) -> None:
     assert "2024" not in documents_of(out)
 
 
-@pytest.mark.slow
 def test_workers_keep_the_same(tmp_path: Path) -> None:
     """The same bytes, whoever read the header of a file before."""
     pattern = write_fields(tmp_path)

@@ -18,10 +18,10 @@ from cloudimg.errors import ArgumentError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.destination import as_json, open_destination
 from cloudimg.migration.journal.files_read import FilesRead
-from cloudimg.migration.journal.inventory import END_MARK, read_end_mark
+from cloudimg.migration.journal.inventory import read_end_mark
+from cloudimg.migration.journal.layout import END_MARK, PLAN
 from cloudimg.migration.journal.records import read_record, record_key
 from cloudimg.migration.journal.sealing import get_sealed, put_sealed
-from cloudimg.migration.journal.state import PLAN
 from tests.support import copies
 from tests.support.clusters import local_client
 from tests.support.noted import (

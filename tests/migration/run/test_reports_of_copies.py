@@ -133,7 +133,7 @@ def test_a_report_without_bad_files_and_one_that_cannot_be_written(
     capsys.readouterr()
     there = str(tmp_path / "no/such/report.json")
     assert main(["migrate", source, str(tmp_path / "other.zarr"), "--report", there]) == 1
-    assert "there is no folder" in capsys.readouterr().err
+    assert f"the folder {tmp_path}/no/such does not exist" in capsys.readouterr().err
     assert not (tmp_path / "other.zarr").exists()
 
 

@@ -16,7 +16,7 @@ import pytest
 import tifffile
 
 import cloudimg
-from cloudimg.errors import ArgumentError, CorruptFileError, counted
+from cloudimg.errors import ArgumentError, CorruptFileError, DamagedCopyError, counted
 from cloudimg.migration.journal.sealing import seal
 from tests.support import copies, seed
 from tests.support.metering import Meter
@@ -539,6 +539,34 @@ def test_commit_records_that_were_written_later(copy: Path) -> None:
         change_json(end, change)
         assert problems_of(copy) == {".cloudimg/done.json": "the end mark is of another migration"}
         end.write_bytes(whole_end)
+
+
+def test_a_plan_that_was_written_later(copy: Path) -> None:
+    """It fits the metadata, but is not the one that the migration finished with."""
+    plan = copy / ".cloudimg/plan.json"
+    source = json.loads(plan.read_text())["source"]["urls"][0]
+    change_json(plan, lambda state: state["facts"]["attrs"].update(color_space="grey"))
+    changed = [path for path in copy.rglob("*") if path.name in ("zarr.json", ".zattrs")]
+    for path in changed:
+        path.write_text(path.read_text().replace('"gray"', '"grey"'))
+    before = copies.objects(str(copy), {})
+    assert '"grey"' in (copy / changed[0].name).read_text()
+    what = "is not the plan that the migration finished with"
+    assert problems_of(copy) == {".cloudimg/plan.json": what}
+    shards = SHARDS if (copy / "zarr.json").exists() else None
+    arguments = {"zarr_format": 3 if shards else 2, "shards": shards, **ARGUMENTS}
+    with pytest.raises(DamagedCopyError, match=rf"/\.cloudimg/plan\.json {what}"):
+        cloudimg.migrate(source, copy, **arguments)
+    kept = copies.objects(str(copy), {})
+    assert {key for key in before | kept if before.get(key) != kept.get(key)} <= leases(kept)
+    # A copy of an older version does not say which plan it finished with.
+    change_json(copy / ".cloudimg/done.json", lambda done: done.pop("plan_sha256"))
+    assert cloudimg.verify(copy)
+    assert cloudimg.migrate(source, copy, **arguments).n_objects == 0
+
+
+def leases(found: dict[str, bytes]) -> set[str]:
+    return {key for key in found if "/lease/" in key}
 
 
 def _other_empty_chunks(record: Any) -> None:
