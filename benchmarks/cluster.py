@@ -12,6 +12,10 @@ which is not timed.
 ``python benchmarks/cluster.py --cells 100000`` sends cells of no work through a scheduler with two
 workers, and prints the growth of its memory from the first tenth to the end, and its processor
 time.
+
+``python benchmarks/cluster.py --mean`` computes the mean of an archive on three workers of 4 GB
+with the defaults and with those of a process without a cluster (chunks of 128 MiB, 512 requests),
+twice in turn, and prints requests, processor time and memory of the workers.
 """
 
 from __future__ import annotations
@@ -135,6 +139,7 @@ def simulate(given: argparse.Namespace) -> None:
             client,
             clusters.no_work,
             range(n_cells),
+            step="nothing",
             max_bytes=2**30,
             piece_bytes=2**20,
             report=report,
@@ -147,15 +152,66 @@ def simulate(given: argparse.Namespace) -> None:
     print(f"scheduler: {(more - less) / (many - few):.0f} bytes a cell")
 
 
+def used() -> tuple[float, int]:
+    """Processor seconds and largest resident memory in bytes; runs on workers."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+def mean(given: argparse.Namespace) -> None:
+    """The same archive with the chunks and requests of small workers, and with the usual ones."""
+    import dask
+    import distributed  # noqa: F401  (its configuration)
+
+    plane = np.random.default_rng(0).integers(0, 4000, (512, 512)).astype(np.uint16)
+    keys = [f"mean/t{t}_z{z}.tif" for t in range(given.archive // 20) for z in range(20)]
+    usual = {"CLOUDIMG_MAX_REQUESTS": "512", "CLOUDIMG_MAX_BYTES_IN_FLIGHT": "256MiB"}
+    print("| settings | chunks | GETs | at once | seconds | processor s | peak MB |")
+    print("| --- | --: | --: | --: | --: | --: | --: |")
+    with Meter.start() as meter:
+        meter.fill(BUCKET, keys, seed.encode(plane))
+        meter.latency(30)
+        image = cloudimg.open(
+            f"s3://{BUCKET}/mean/t{{t}}_z{{z}}.tif", storage_options=meter.storage_options
+        )
+        without_cluster = image.chunks
+        for name, environment in 2 * [("worker", {}), ("usual", usual)]:
+            preload = {"distributed.nanny.pre-spawn-environ": environment}
+            with (
+                dask.config.set(preload),
+                clusters.local_client(3, 2, memory_limit="4GB") as client,
+            ):
+                chunks = without_cluster if environment else "auto"
+                array = image.to_dask(chunks)
+                before = client.run(used)
+                began = time.perf_counter()
+                with meter.measure() as traffic:
+                    array.mean().compute()
+                seconds = time.perf_counter() - began
+                after = client.run(used)
+            spent = sum(after[worker][0] - before[worker][0] for worker in after)
+            peak = max(rss for _, rss in after.values()) / 1e6
+            print(
+                f"| {name} | {array.npartitions} | {traffic.gets} | {traffic.max_concurrent}"
+                f" | {seconds:.1f} | {spent:.1f} | {peak:.0f} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cells", type=int, help="so many cells of no work, and nothing else")
+    parser.add_argument("--mean", action="store_true", help="the mean of an archive, nothing else")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--threads", type=int, default=4, help="of each worker")
     parser.add_argument("--archive", type=int, default=800, help="cells of the archive")
     parser.add_argument("--latency-ms", type=float, default=200)
     given = parser.parse_args()
-    if given.cells is None:
+    if given.mean:
+        mean(given)
+    elif given.cells is None:
         compare(given)
     else:
         simulate(given)

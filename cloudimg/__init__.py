@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cloudimg.api.descriptions import info, preview
     from cloudimg.api.images import imread, open
     from cloudimg.api.migrations import dry_run, migrate, to_zarr
+    from cloudimg.api.repairs import repair
+    from cloudimg.api.retirements import retire
     from cloudimg.errors import CloudimgError
     from cloudimg.errors.file_report import FileReport
     from cloudimg.errors.notes import Note
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
     from cloudimg.image.image import Image
     from cloudimg.image.parts import File, LevelInfo
     from cloudimg.image.preview import Preview
-    from cloudimg.migration.deletion import Deletion
+    from cloudimg.migration.deletion import Deletion, Opening
     from cloudimg.migration.export.result import ExportResult, NotWritten
     from cloudimg.migration.progress import Advance
+    from cloudimg.migration.repair.result import Repair
+    from cloudimg.migration.retire.result import Left, Retirement
     from cloudimg.migration.run.estimate import Estimate
     from cloudimg.migration.run.result import Migration
     from cloudimg.migration.verify.result import Problem, Verification
@@ -44,12 +48,16 @@ _MODULES = {
     "FileReport": "cloudimg.errors.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
+    "Left": "cloudimg.migration.retire.result",
     "LevelInfo": "cloudimg.image.parts",
     "Migration": "cloudimg.migration.run.result",
     "NotWritten": "cloudimg.migration.export.result",
     "Note": "cloudimg.errors.notes",
+    "Opening": "cloudimg.migration.deletion",
     "Preview": "cloudimg.image.preview",
     "Problem": "cloudimg.migration.verify.result",
+    "Repair": "cloudimg.migration.repair.result",
+    "Retirement": "cloudimg.migration.retire.result",
     "Verification": "cloudimg.migration.verify.result",
     "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
@@ -59,6 +67,8 @@ _MODULES = {
     "open": "cloudimg.api.images",
     "preview": "cloudimg.api.descriptions",
     "register_format": "cloudimg.formats.registry",
+    "repair": "cloudimg.api.repairs",
+    "retire": "cloudimg.api.retirements",
     "to_zarr": "cloudimg.api.migrations",
     "verify": "cloudimg.api.copies",
 }
@@ -74,12 +84,16 @@ __all__ = [
     "FileReport",
     "Image",
     "ImageAttributes",
+    "Left",
     "LevelInfo",
     "Migration",
     "NotWritten",
     "Note",
+    "Opening",
     "Preview",
     "Problem",
+    "Repair",
+    "Retirement",
     "Verification",
     "__version__",
     "cluster",
@@ -92,6 +106,8 @@ __all__ = [
     "open",
     "preview",
     "register_format",
+    "repair",
+    "retire",
     "to_zarr",
     "verify",
 ]

@@ -6,6 +6,7 @@ there too; what cannot, says so by `require_posix`.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -91,6 +92,25 @@ def _cpu_quota(folder: Path) -> int:
         return sys.maxsize
 
 
+def control_group_memory_bytes(folder: Path = _CONTROL_GROUP) -> int | None:
+    """Memory that the control group of this process allows; None without a limit.
+
+    Parameters
+    ----------
+    folder : path
+        The files of the control group, see `available_cpus`: ``memory.max``, or the file of
+        version 1, which has a number beyond any machine's memory where there is no limit.
+    """
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (folder / name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdecimal() and 0 < int(text) < memory_bytes():
+            return int(text)
+    return None
+
+
 def open_files_limit() -> int:
     """Files and connections that this process may have open; a large number where all may be."""
     try:
@@ -115,3 +135,12 @@ def require_posix(what: str) -> None:
     """
     if not hasattr(os, "fork"):
         raise ArgumentError(f"{what} need Linux or macOS: this operating system is not POSIX")
+
+
+def raise_in_thread(thread_id: int, kind: type[BaseException]) -> None:
+    """Raise an exception in another thread, before it runs its next bytecode.
+
+    A call into a library is not interrupted, as with Ctrl-C (C API of Python,
+    PyThreadState_SetAsyncExc).
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
-from cloudimg.operating_system import available_cpus
+from cloudimg.operating_system import available_cpus, control_group_memory_bytes
 
 LONGEST_LEASE_TTL_S = 60.0
 SIZE = 'a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'
@@ -36,24 +36,57 @@ _UNITS = {
 """Without the B: Dask too takes ``"1G"`` for ``"1GB"``."""
 
 
-def _decode_threads() -> int:
-    """Processors of this process; on a Dask worker with a process of its own, its threads."""
+_MOST_BYTES_IN_FLIGHT = 256 * 2**20
+_IN_FLIGHT_SHARE = 10
+"""Bytes in flight take up to one part in so many of the memory of the process."""
+_REQUESTS = 512
+_REQUESTS_OF_WORKER = 64
+"""A cluster has many workers, and each connection takes memory."""
+
+
+def _own_worker() -> Any:
+    """The Dask worker that has this process for itself and runs the calling task, or None."""
     distributed = sys.modules.get("distributed")
     with suppress(ValueError, AttributeError):  # not in a task
         worker = distributed.get_worker()  # type: ignore[union-attr]
-        if worker.nanny:
-            return int(worker.state.nthreads)
-    return available_cpus()
+        # Workers that are threads of their client's process are reached by this protocol.
+        return None if worker.address.startswith("inproc://") else worker
+    return None
+
+
+def process_memory_bytes() -> int | None:
+    """Limit of the memory of this process: its Dask worker's, or that of its control group.
+
+    None if there is no limit below the memory of the machine.
+    """
+    limit = getattr(getattr(_own_worker(), "memory_manager", None), "memory_limit", None)
+    return int(limit) if limit else control_group_memory_bytes()
+
+
+def _decode_threads() -> int:
+    """Threads of the Dask worker of this process; otherwise, processors that it may use."""
+    worker = _own_worker()
+    return available_cpus() if worker is None else int(worker.state.nthreads)
+
+
+def _max_requests() -> int:
+    return _REQUESTS if _own_worker() is None else _REQUESTS_OF_WORKER
+
+
+def _max_bytes_in_flight() -> int:
+    limit = process_memory_bytes()
+    return min(_MOST_BYTES_IN_FLIGHT, limit // _IN_FLIGHT_SHARE if limit else _MOST_BYTES_IN_FLIGHT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a process: a field for each variable, such as ``CLOUDIMG_MAX_REQUESTS``."""
 
-    max_requests: int = 512
-    """Most requests in flight."""
-    max_bytes_in_flight: int = 256 * 2**20
-    """Most bytes that are requested and not yet decoded."""
+    max_requests: int = field(default_factory=_max_requests)
+    """Most requests in flight: by default 512, and 64 on a Dask worker."""
+    max_bytes_in_flight: int = field(default_factory=_max_bytes_in_flight)
+    """Most bytes that are requested and not yet decoded: by default 256 MiB, or a tenth of the
+    memory that the Dask worker or the control group allows this process, if that is less."""
     decode_threads: int = field(default_factory=_decode_threads)
     """Number of threads that decode: by default, the processors that this process may use, and on
     a Dask worker the threads of the worker."""

@@ -51,6 +51,8 @@ LONGEST_README = 118
 """Lines that somebody reads in five minutes."""
 LONGEST_PAGE_S = 280
 ON_CLUSTER = "docs/clusters.md"
+TESTED_ALONE = ("docs/recipes.md",)
+"""Pages whose blocks `tests/test_recipes.py` runs."""
 BIN = Path(sys.executable).parent
 BLOCK = re.compile(
     r"^(?:<!-- command: (?P<name>\w+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)\n```$",
@@ -307,6 +309,14 @@ assert (again.compute() == image).all()
 (path,) = pathlib.Path("tiffs").glob("*.tif")
 assert (tifffile.imread(path).reshape(image.shape) == image).all()
 """,
+    "docs/retire.md": """
+assert "s3://lab/exp.ome.zarr is verified: " in output("cloudimg verify")
+assert "360 of 360 files" in output("--move-to s3://lab/retired/exp --execute")
+assert "a dry run, nothing was changed" in output("print(planned)")
+assert planned and back and back.n_done == 360, (str(planned), str(back))
+again = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+assert (again.compute() == image).all()
+""",
     "docs/errors-and-settings.md": """
 printed = output("mydatum")
 assert printed.startswith("nothing matches s3://lab/exp/mydatum_{z}.tif"), printed
@@ -448,7 +458,7 @@ def test_every_block_runs_or_is_compared() -> None:
         found = blocks(page)
         assert read(page).count("```") == 2 * len(found), page
         assert {block.language for block in found} <= {"sh", "python", "text"}, page
-        assert not runnable(page) or page in CHECKS, page
+        assert not runnable(page) or page in (*CHECKS, *TESTED_ALONE), page
         for before, block in zip([None, *found], found, strict=False):
             if block.language == "text" and not block.is_compared_elsewhere:
                 assert before in runnable(page), f"{page}, line {block.line}: output of what?"

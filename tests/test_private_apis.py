@@ -179,7 +179,7 @@ def gcsfs_call(request: Request) -> None:
     fs, bucket = gs(request)
     accepts(type(fs)._call, "POST", "http://x", headers={}, data=b"", json_out=True, name="x")
     is_named_by(type(fs)._call, "json_out")
-    is_named_by(type(fs)._request, "headers", "data")
+    is_named_by(type(fs)._request, "headers", "data", "json")
     url = f"{fs.base.removesuffix('/storage/v1/')}/upload/storage/v1/b/{bucket}/o"
     answer = run(
         fs,

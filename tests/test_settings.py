@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudimg.errors import ArgumentError
-from cloudimg.operating_system import available_cpus
+from cloudimg.operating_system import available_cpus, control_group_memory_bytes
 from cloudimg.settings import LONGEST_LEASE_TTL_S, Settings, parse_bytes, settings
 from tests.support.clusters import local_client
 
@@ -195,6 +195,25 @@ def test_control_groups_limit_the_processors(
         (tmp_path / name).write_text(text)
     no_group = tmp_path / "none"
     assert available_cpus(tmp_path) == (most or available_cpus(no_group))
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": "400000000\n"}, 400_000_000),
+        ({"memory.max": "max\n"}, None),
+        ({"memory/memory.limit_in_bytes": "400000000\n"}, 400_000_000),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ({}, None),
+    ],
+)
+def test_control_groups_limit_the_memory(
+    tmp_path: Path, files: dict[str, str], limit: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert control_group_memory_bytes(tmp_path) == limit
 
 
 @pytest.mark.slow

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cloudimg.api.images import open_image
-from cloudimg.api.recorded_source import options_of_source, urls_of_source
-from cloudimg.discovery.find_files import locate
-from cloudimg.discovery.table import FileTable
-from cloudimg.discovery.table_changes import UNCHANGED, TableChanges, changes_between, has_same_rows
+from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
+from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import (
     ArgumentError,
-    CorruptFileError,
     FormatError,
     GridError,
     NotFoundError,
 )
-from cloudimg.image.image import Image
 from cloudimg.migration.export.result import ExportResult
-from cloudimg.migration.journal.destination import Destination, open_destination
-from cloudimg.migration.journal.file_table import get_files
+from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.journal.inspecting import load
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.progress import AdvanceCallback
-from cloudimg.migration.run.arguments import memory, progress_callback
-from cloudimg.migration.run.array_input import write_input_of_array
-from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.migration.progress import AdvanceCallback, progress_callback
+from cloudimg.migration.run.arguments import memory
 from cloudimg.migration.verify.against import Against
 from cloudimg.migration.verify.result import Verification
 from cloudimg.migration.verify.verify import verify as verify_copy
 from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import (
-    PIXEL_OPTIONS,
     URL,
-    OpeningPurpose,
     StorageOptions,
     URLs,
-    as_texts,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +40,7 @@ _LOSSLESS = (None, "zlib", "zstd", "lzw", "lzma", "packbits")
 
 
 @takes_keywords()
+@on_cluster(urls=["url", "source"], progress=progress_callback)
 def verify(
     url: URL,
     *,
@@ -119,9 +110,9 @@ def verify(
         raise ArgumentError("source= and an image or array as against_source= exclude each other")
     if against_source is not False or source is not None:
         n_sampled = _n_sampled(sample, state)
-        files = _files_of(destination, state)
+        files = files_copied(destination, state)
         try:
-            write_input, changes = _write_input_to_compare(
+            write_input, changes = write_input_to_compare(
                 destination, state, files, against_source, source, source_options
             )
             is_same = (
@@ -148,6 +139,7 @@ def verify(
 
 
 @takes_keywords()
+@on_cluster(urls=["url", "out"])
 def export(
     url: URL,
     out: URL,
@@ -157,6 +149,7 @@ def export(
     overwrite: bool = False,
     source_options: StorageOptions | None = None,
     target_options: StorageOptions | None = None,
+    client: Client | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> ExportResult:
     """Write TIFF files from a copy.
@@ -181,6 +174,9 @@ def export(
         Whether to replace files that this export did not write.
     source_options, target_options : mapping, optional
         Options of fsspec for the store of the copy and for that of the files.
+    client : distributed.Client, optional
+        Dask cluster of which a worker writes the files: only the workers need to reach the stores,
+        and paths are theirs.
     progress : callable, optional
         Called with what is counted and how many files are written so far.
 
@@ -232,7 +228,10 @@ def export(
     return export_originals(work) if layout == "originals" else export_ome(work)
 
 
-def notes_of_copy(url: URL, storage_options: StorageOptions | None) -> tuple[str, ...]:
+@on_cluster(urls=["url"])
+def notes_of_copy(
+    url: URL, storage_options: StorageOptions | None, *, client: Client | None = None
+) -> tuple[str, ...]:
     """What a copy lacks of its source, and what was noticed about the source's files."""
     return load(open_destination(url, storage_options)).notes
 
@@ -246,64 +245,3 @@ def _n_sampled(sample: int | float | None, state: State) -> int | None:
     if isinstance(sample, int) and not isinstance(sample, bool) and sample > 0:
         return sample
     raise ArgumentError(f"sample={sample!r} must be a number of cells, or a fraction such as 0.1")
-
-
-def _write_input_to_compare(
-    destination: Destination,
-    state: State,
-    files: FileTable | None,
-    given: Any,
-    source: URLs | None,
-    source_options: StorageOptions | None,
-) -> tuple[WriteInput, TableChanges | None]:
-    """Prepare the source that a copy is compared with, and find what changed in its files.
-
-    If needed, the source is opened as the plan records it, from the files that were copied.
-    """
-    name = state.request.name
-    if isinstance(given, Image):
-        return given.write_input(name, is_copied=False), None
-    if not isinstance(given, bool):
-        array = write_input_of_array(
-            given,
-            dims=state.source["dims"],
-            name=name,
-            identity=state.source.get("identity"),
-        )
-        return array, None
-    recorded = state.source
-    urls, is_elsewhere = urls_of_source(recorded, source)
-    location, _ = locate(as_texts(urls))
-    endpoint = None if is_elsewhere else recorded.get("endpoint")
-    store_options = options_of_source(destination.store, location, endpoint, source_options)
-    # Versions that lacked an argument have not recorded it.
-    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS if key in recorded["open"]}
-    options["fill_value"] = _number(options["fill_value"])
-    opening = {**options, "storage_options": store_options}
-    if is_elsewhere:
-        # Only pixels can be compared: files have other names there, and often other versions.
-        return open_image(urls, opening).write_input(name, is_copied=False), UNCHANGED
-    if files is None:
-        return open_image(urls, opening).write_input(name, is_copied=False), None
-    lists_folder = recorded.get("files", {}).get("lists_folder", False)
-    purpose = OpeningPurpose(files=files, whole_folder=lists_folder)
-    image = open_image(urls, {**opening, "purpose": purpose})
-    write_input = image.write_input(name, is_copied=False)
-    if write_input.changes is None and write_input.files is not None:
-        return write_input, changes_between(files, write_input.files())
-    return write_input, write_input.changes
-
-
-def _files_of(destination: Destination, state: State) -> FileTable | None:
-    """The files that were copied; None if they are not known."""
-    try:
-        return get_files(destination, state)
-    except CorruptFileError:
-        return None  # a problem of the copy, which verifying finds
-
-
-def _number(value: Any) -> Any:
-    """A fill value as the plan stores it: complex as a pair, NaN and infinities as text."""
-    if isinstance(value, list):
-        return complex(*(float(part) for part in value))
-    return float(value) if isinstance(value, str) else value

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cloudimg.api.images import open
 from cloudimg.discovery.folder import list_folder, parse_target
 from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
 from cloudimg.image.facts import folder_facts, image_facts
-from cloudimg.image.png import refuse_unwritable
-from cloudimg.image.preview import Preview, write_preview
+from cloudimg.image.image import Image
+from cloudimg.image.png import refuse_unwritable, write_png
+from cloudimg.image.preview import Preview, make_preview
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.options import OPEN_DEFAULTS, URL, OpenOptions
+from cloudimg.opening.known_folder import with_globs
+from cloudimg.opening.on_cluster import on_cluster
+from cloudimg.opening.open_files import open_sources
+from cloudimg.opening.options import OPEN_DEFAULTS, URL, OpenArguments, OpenOptions
 from cloudimg.storage import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
@@ -46,30 +54,38 @@ def info(url: URL, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     >>> cloudimg.info("s3://lab/exp/")["proposals"][0]["pattern"]
     's3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif'
     """
-    facts = inspect_url(os.fspath(url), options)
-    if facts["kind"] == "folder":
-        pattern = facts["proposals"][0]["pattern"]
+    facts = inspect_url(os.fspath(url), **options)
+    if facts["kind"] == "folder" and facts["proposals"]:
+        proposal = facts["proposals"][0]
         try:
-            facts["image"] = image_facts(open(pattern, **options), pattern)
+            facts["image"] = image_facts(open_proposal(proposal, options), proposal["pattern"])
         except CloudimgError as error:  # a proposed pattern is a guess and may not open
             facts["image_problem"] = str(error)
     return facts
 
 
-def inspect_url(url: str, options: OpenOptions) -> dict[str, Any]:
+def open_proposal(proposal: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
+    """Open what the facts of a folder propose."""
+    given: Any = {**options, "exclude": with_globs(options.get("exclude"), proposal["exclude"])}
+    return open(proposal["pattern"], **given)
+
+
+@on_cluster(urls=["url"])
+def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     """Facts of what is at a URL; for a folder, ``image`` is not yet filled in."""
     target = parse_target(url)
     store = Store(target.location, options.get("storage_options"))
-    progress = options.get("progress")
+    progress, exclude = options.get("progress"), options.get("exclude")
     if target.is_folder:
-        return folder_facts(list_folder(store, url, target.key, progress))
+        return folder_facts(list_folder(store, url, target.key, progress, exclude))
     try:
-        return image_facts(open(url, **options), url)
+        arguments = OpenArguments.of(options)
+        return image_facts(Image(open_sources(url, arguments), url, arguments), url)
     except (NotFoundError, NotTiffError) as error:
         if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
             raise
         try:
-            folder = list_folder(store, url, target.key, progress)
+            folder = list_folder(store, url, target.key, progress, exclude)
         except (NoMatchError, NotFoundError):
             folder = None
         if folder is None:
@@ -130,12 +146,39 @@ def preview(
     """
     target = os.fspath(path)
     refuse_unwritable(target)
-    return write_preview(
-        open(url, **options),
-        target,
+    shown, pixels = _picture(
+        url,
+        path=target,
         size=size,
         level=level,
         index=index or {},
+        project=project,
+        max_bytes=max_bytes,
+        **options,
+    )
+    write_png(target, pixels)
+    return shown
+
+
+@on_cluster(urls=["url"])
+def _picture(
+    url: URL,
+    *,
+    path: str,
+    size: int,
+    level: int | None,
+    index: Mapping[str, int],
+    project: str | None,
+    max_bytes: float,
+    **options: Unpack[OpenOptions],
+) -> tuple[Preview, npt.NDArray[np.uint8]]:
+    """The picture of a preview, and what it shows."""
+    return make_preview(
+        open(url, **options),
+        path,
+        size=size,
+        level=level,
+        index=index,
         project=project,
         max_bytes=max_bytes,
         progress=options.get("progress"),

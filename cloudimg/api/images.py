@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from cloudimg.errors import CloudimgWarning
 from cloudimg.image.image import Image
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.open_files import open_sources
+from cloudimg.opening.known_folder import open_files_or_folder
+from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import OPEN_DEFAULTS, OpenArguments, OpenOptions, URLs
 from cloudimg.reading.dask_array import Chunks
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
+@on_cluster(urls=["urls"])
 def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     r"""Open image files as one N-dimensional image.
 
@@ -32,7 +34,8 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     ----------
     urls : str, path or sequence of them
         A URL pattern such as ``s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif``, a glob, one
-        file, or a list of files, in any protocol of fsspec, including chained ones. A field of a
+        file, a folder whose files are named by an instrument that is known (see `info`), or a list
+        of files, in any protocol of fsspec, including chained ones. A field of a
         pattern names an axis: ``{c}`` matches digits, ``{c:03d}`` zero-padded digits,
         ``{well:s}`` text up to the next literal, ``{t:%Y%m%d}`` times, ``{v:f}`` floats, and
         ``{well:[A-P]\d{2}}`` a regular expression. Files are concatenated along an axis that they
@@ -91,9 +94,10 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     progress : callable, optional
         Called with what is counted, such as ``"names listed"``, and the count so far.
     client : distributed.Client, optional
-        Dask cluster whose workers read the headers with ``validate="all"``, if there are more than
-        512 of them. Not used for multi-file datasets (OME-TIFF, NDTiff), which describe
-        themselves.
+        Dask cluster of which a worker lists the files and reads headers, so that this process
+        needs no access to the store; local paths are those of the workers. With
+        ``validate="all"`` all workers read the headers, if there are more than 512, except those
+        of multi-file datasets (OME-TIFF, NDTiff), which describe themselves.
 
     Returns
     -------
@@ -117,13 +121,17 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
 
 def open_image(urls: URLs, options: Mapping[str, Any]) -> Image:
     """Open an image with the public arguments of `open`, or others of `OpenArguments`."""
-    arguments = OpenArguments.of(options)
-    return Image(open_sources(urls, arguments), urls, arguments)
+    return Image(*open_files_or_folder(urls, OpenArguments.of(options)))
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)
 def imread(
-    urls: URLs, *, chunks: Chunks = "auto", level: int = 0, **options: Unpack[OpenOptions]
+    urls: URLs,
+    *,
+    chunks: Chunks = "auto",
+    level: int = 0,
+    name: str | bool | None = None,
+    **options: Unpack[OpenOptions],
 ) -> da.Array:
     """Open image files as one lazy `dask.array.Array`.
 
@@ -135,6 +143,8 @@ def imread(
         See `Image.to_dask`.
     level : int
         Resolution level; 0 is full resolution.
+    name : str or bool, optional
+        See `Image.to_dask`.
     **options
         The other arguments of `open`.
 
@@ -149,6 +159,8 @@ def imread(
 
     Warns
     -----
+    ChunkCostWarning
+        See `Image.to_dask`.
     CloudimgWarning
         If there are image files whose names begin like the pattern but do not match it, or with
         ``bad="fill"`` if files are bad.
@@ -160,9 +172,11 @@ def imread(
     >>> a[0].max(axis=1).compute().shape
     (2, 48, 72)
     """
-    arguments = OpenArguments.of(options)
-    opened = open_sources(urls, arguments)
-    beside = opened.unmatched
+    image = open(urls, **options)
+    beside = image.beside
     if beside is not None and beside.n_images:
         warnings.warn(str(beside.note()), CloudimgWarning, stacklevel=2)
-    return Image(opened, urls, arguments).to_dask(chunks, level=level)
+    client = options.get("client")
+    # A function starts a cluster when there is work for it, of which nothing is known yet.
+    known = None if callable(client) else client
+    return image.to_dask(chunks, level=level, name=name, client=known)

@@ -15,6 +15,7 @@ from cloudimg.migration.options import (
     MigrateOptions,
     WriteOptions,
 )
+from cloudimg.migration.progress import progress_callback
 from cloudimg.migration.run.arguments import make_request, memory, write_to_url
 from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.earlier_source import EarlierSource
@@ -23,6 +24,7 @@ from cloudimg.migration.run.planning import plan_for
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import (
     FILE_OPTIONS,
     OPEN_DEFAULTS,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 
 @takes_keywords(WriteOptions, WRITE_DEFAULTS)
+@on_cluster(urls=["url"], progress=progress_callback)
 def to_zarr(
     x: Pixels,
     url: URL,
@@ -102,8 +105,9 @@ def to_zarr(
     resume : bool
         Whether to continue an unfinished migration. With False it is an error.
     client : distributed.Client, optional
-        Dask cluster whose workers write the cells. A function that returns a client is called once
-        there is work for it.
+        Dask cluster whose workers write the cells. One of them drives the migration: this process
+        needs no access to the stores, and local paths are those of the workers. A function that
+        returns a client is called once there are cells to write, and this process drives.
     progress : bool or callable
         True prints a progress line; a function is called with an `Advance`.
     storage_options : mapping, optional
@@ -147,6 +151,7 @@ def to_zarr(
 
 
 @takes_keywords(MigrateOptions, _DEFAULTS)
+@on_cluster(urls=["source", "url"], progress=progress_callback)
 def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migration:
     """Open files and write them to a sharded OME-Zarr.
 
@@ -217,6 +222,7 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
 
 
 @takes_keywords(DryRunOptions, _DEFAULTS)
+@on_cluster(urls=["source"])
 def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     """Report what `migrate` would read, write and cost, and write nothing.
 
@@ -228,6 +234,8 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         Options of fsspec for the store of `source`.
     prices : mapping, optional
         Dollars per thousand requests, by kind: "put", "get", "list".
+    client : distributed.Client, optional
+        Dask cluster of which a worker lists the files and reads headers.
     allow_unmatched : bool
         See `migrate`.
     pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread

@@ -7,15 +7,19 @@ that is of one protocol at one endpoint; the plan records the endpoint of the so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudimg.discovery.find_files import locate
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.journal.inspecting import load
 from cloudimg.migration.run.source_files import shown_urls
+from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import URL, StorageOptions, URLs
 from cloudimg.storage import Location, Store, endpoint_of, unsigned
+
+if TYPE_CHECKING:
+    from cloudimg.distributed.run import Client
 
 
 def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URLs, bool]:
@@ -95,8 +99,13 @@ def options_of_source(
     return {}
 
 
+@on_cluster(urls=["url"])
 def unnamed_place(
-    url: URL, storage_options: StorageOptions | None, source_options: StorageOptions | None
+    url: URL,
+    storage_options: StorageOptions | None,
+    source_options: StorageOptions | None,
+    *,
+    client: Client | None = None,
 ) -> str | None:
     """Where the source of a copy is, if only the writer of the copy chose that place.
 
@@ -109,6 +118,8 @@ def unnamed_place(
         The copy.
     storage_options, source_options : mapping, optional
         The options that the user gave for the copy and for its source.
+    client : distributed.Client, optional
+        Cluster of which a worker reads the plan of the copy.
 
     Returns
     -------
@@ -120,7 +131,13 @@ def unnamed_place(
     ArgumentError, CorruptFileError, StorageError
     """
     copy = open_destination(url, storage_options)
-    source = load(copy).source
+    return place_beyond(copy.store, load(copy).source, source_options)
+
+
+def place_beyond(
+    copy: Store, source: Mapping[str, Any], source_options: StorageOptions | None
+) -> str | None:
+    """The same, of a copy in a store whose plan has a source."""
     if source["kind"] != "image":
         return None
     location, _ = locate(source["urls"])
@@ -133,8 +150,8 @@ def unnamed_place(
         at = endpoint_of(location, source_options)
         if at is not None and at != usual:
             return None
-    of_copy = endpoint_of(copy.store.location, copy.store.options)
-    if at is not None and at == of_copy and location == copy.store.location:
+    of_copy = endpoint_of(copy.location, copy.options)
+    if at is not None and at == of_copy and location == copy.location:
         return None
     shown, host = location.display(location.root), at and at.partition("://")[2]
     # Where the URL begins with the server, and not with a bucket, it says all.

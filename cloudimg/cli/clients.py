@@ -27,11 +27,7 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a cluster and limit memory."""
     add = parser.add_argument
     add("--max-mem", metavar="SIZE", help="memory for pixels in flight, such as 2GB")
-    add("--scheduler", metavar="ADDRESS",
-        help="run on the Dask cluster at tcp://... or tls://...")  # fmt: skip
-    add("--tls-ca-file", metavar="PEM", help="for tls://: certificate of the authority")
-    add("--tls-cert", metavar="PEM", help="for tls://: certificate of this client")
-    add("--tls-key", metavar="PEM", help="for tls://: key of that certificate")
+    add_scheduler_options(parser)
     add("--cluster", metavar="FILE",
         help="start a cluster in the cloud for this command: Terraform output cloudimg_cluster, or"
         " folder of the module")  # fmt: skip
@@ -40,9 +36,20 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     add("--job", metavar="NAME", help="use the cluster that `cloudimg cluster up` started")
 
 
+def add_scheduler_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a cluster which is running."""
+    add = parser.add_argument
+    add("--scheduler", metavar="ADDRESS",
+        help="run on the Dask cluster at tcp://... or tls://...; only its workers need to reach the"
+        " store, and paths are theirs")  # fmt: skip
+    add("--tls-ca-file", metavar="PEM", help="for tls://: certificate of the authority")
+    add("--tls-cert", metavar="PEM", help="for tls://: certificate of this client")
+    add("--tls-key", metavar="PEM", help="for tls://: key of that certificate")
+
+
 @contextlib.contextmanager
 def client_for(args: argparse.Namespace, line: Line) -> Iterator[Any]:
-    """A client of the cluster that does the work, or a function that connects when called.
+    """A client of the cluster that does the work, or a function that starts one when called.
 
     None if this process does the work.
 
@@ -53,7 +60,7 @@ def client_for(args: argparse.Namespace, line: Line) -> Iterator[Any]:
     if args.cluster is None:
         if args.workers is not None or args.job is not None:
             raise ArgumentError("--workers and --job need --cluster")
-        with _client_at(args) as client:
+        with client_at(args) as client:
             yield client
         return
     if args.scheduler is not None:
@@ -70,17 +77,18 @@ def client_for(args: argparse.Namespace, line: Line) -> Iterator[Any]:
         notice(text)
 
     where = cluster.check(args.cluster, workers=args.workers, job=args.job)
-    if args.job is None:
-        started = cluster.start(where, args.workers, say=say)
-    else:
-        started = cluster.connect(where, job=args.job, workers=args.workers, say=say)
+    if args.job is not None:
+        with cluster.connect(where, job=args.job, workers=args.workers, say=say) as client:
+            yield client
+        return
+    started = cluster.start(where, args.workers, say=say)
     with contextlib.ExitStack() as until_done:
         # Started when there is work: a source or destination that is rejected then costs nothing.
         yield functools.cache(lambda: until_done.enter_context(started))
 
 
 @contextlib.contextmanager
-def _client_at(args: argparse.Namespace) -> Iterator[Any]:
+def client_at(args: argparse.Namespace) -> Iterator[Any]:
     """A client of the scheduler at ``--scheduler``; None without it."""
     files = {
         "tls_ca_file": args.tls_ca_file,

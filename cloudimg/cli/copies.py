@@ -10,7 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.cli.clients import Line, add_cluster_options, client_for
+from cloudimg.cli.clients import (
+    Line,
+    add_cluster_options,
+    add_scheduler_options,
+    client_at,
+    client_for,
+)
 from cloudimg.cli.messages import notice, option_names, speak_options
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.reports import reported, write_report
@@ -49,13 +55,19 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         **file_options(args),
     }
     if args.dry_run:
-        estimate = cloudimg.dry_run(
-            args.url, storage_options=url_options(args), prices=dict(args.price), **planned
-        )
+        # No cluster is started for it, and one that is running is not asked for its memory.
+        with client_at(args) as client:
+            estimate = cloudimg.dry_run(
+                args.url,
+                storage_options=url_options(args),
+                prices=dict(args.price),
+                client=client,
+                **planned,
+            )
         if args.json:
             yield json.dumps(estimate.to_json())
         else:
-            yield from replace(estimate, notes=_spoken(args, estimate.notes)).lines()
+            yield from replace(estimate, notes=spoken(args, estimate.notes)).lines()
         return
     if args.json or args.price:
         raise ArgumentError("--json and --price need --dry-run")
@@ -72,15 +84,15 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
                 confirm=partial(_confirm_deletion, line),
                 resume=args.resume,
                 client=client,
-                progress=_progress(args, line, notes),
+                progress=show_progress(args, line, notes),
                 **planned,
             )
         except BaseException:
-            for note in _spoken(args, notes):  # of a finished copy, they are printed below
+            for note in spoken(args, notes):  # of a finished copy, they are printed below
                 notice(note)
             raise
         # Before the cluster is stopped, which may fail.
-        yield str(replace(done, notes=_spoken(args, done.notes)))
+        yield str(replace(done, notes=spoken(args, done.notes)))
         if args.report:
             # A report without bad files is false.
             no_report = cloudimg.FileReport(n_files=0)
@@ -118,9 +130,9 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
     import cloudimg
 
     storage_options = url_options(args)
-    if args.against_source and args.source is None and not args.yes:
-        _confirm_source(args, storage_options)
     with client_for(args, line) as client:
+        if args.against_source and args.source is None and not args.yes:
+            _confirm_source(args, storage_options, client)
         verification = cloudimg.verify(
             args.url,
             against_source=args.against_source,
@@ -130,18 +142,20 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source_options=args.source_options,
             max_mem=args.max_mem,
             client=client,
-            progress=_progress(args, line),
+            progress=show_progress(args, line),
         )
     line("")
     if args.json:
         yield json.dumps(verification.to_json())
     else:
-        yield str(replace(verification, notes=_spoken(args, verification.notes)))
+        yield str(replace(verification, notes=spoken(args, verification.notes)))
     if not verification:
         raise CloudimgError(f"{counted(verification.n_problems, 'problem')} in {verification.url}")
 
 
-def _confirm_source(args: argparse.Namespace, storage_options: Mapping[str, Any]) -> None:
+def _confirm_source(
+    args: argparse.Namespace, storage_options: Mapping[str, Any], client: Any
+) -> None:
     """Ask before files are opened that whoever wrote a copy has chosen.
 
     Raises
@@ -151,7 +165,7 @@ def _confirm_source(args: argparse.Namespace, storage_options: Mapping[str, Any]
     """
     from cloudimg.api.recorded_source import unnamed_place
 
-    place = unnamed_place(args.url, storage_options, args.source_options)
+    place = unnamed_place(args.url, storage_options, args.source_options, client=client)
     if place is not None:
         confirm(
             f"{args.url} says that it was made of files in {place}",
@@ -165,23 +179,25 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
     import cloudimg
     from cloudimg.api.copies import notes_of_copy
 
-    exported = cloudimg.export(
-        args.url,
-        args.out,
-        layout=args.layout,
-        compression=None if args.compression == "none" else args.compression,
-        overwrite=args.overwrite,
-        source_options=url_options(args),
-        target_options=target_options(args),
-        progress=lambda what, count: line(f"{what}: {count}"),
-    )
-    yield f"{counted(exported.n_files, 'file')} written to {args.out}{exported.before}"
-    yield from map(str, exported.not_written)
-    notes = notes_of_copy(args.url, url_options(args))
-    yield from (f"note: {note}" for note in _spoken(args, notes))
+    with client_at(args) as client:
+        exported = cloudimg.export(
+            args.url,
+            args.out,
+            layout=args.layout,
+            compression=None if args.compression == "none" else args.compression,
+            overwrite=args.overwrite,
+            source_options=url_options(args),
+            target_options=target_options(args),
+            client=client,
+            progress=lambda what, count: line(f"{what}: {count}"),
+        )
+        yield f"{counted(exported.n_files, 'file')} written to {args.out}{exported.before}"
+        yield from map(str, exported.not_written)
+        notes = notes_of_copy(args.url, url_options(args), client=client)
+    yield from (f"note: {note}" for note in spoken(args, notes))
 
 
-def _spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
+def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     """Notes of the library in terms of the command's options."""
     names, given = option_names(args), [args.url, getattr(args, "out", None)]
     return tuple(
@@ -190,7 +206,7 @@ def _spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _progress(
+def show_progress(
     args: argparse.Namespace, line: Line, notes: list[str] | None = None
 ) -> Callable[[Advance], None]:
     """Show progress on stderr; collect notes on the source in a list, if one is given."""
@@ -200,7 +216,7 @@ def _progress(
             notes.append(advance.note)
         elif advance.note:
             line("")
-            notice(*_spoken(args, [advance.note]))
+            notice(*spoken(args, [advance.note]))
         else:
             line(advance.line())
 
@@ -298,6 +314,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help="lossless compression of the files; default: %(default)s")  # fmt: skip
     add("--overwrite", action="store_true",
         help="replace files that this export did not write")  # fmt: skip
+    add_scheduler_options(parser)
     add_target_store(parser, "COPY", "FOLDER")
     add_store(parser, "--source-options", url_name="COPY")
 

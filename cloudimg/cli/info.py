@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from cloudimg.discovery.unmatched import UNMATCHED
 from cloudimg.errors import CloudimgError, counted
 from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
 
-if TYPE_CHECKING:
-    from cloudimg.opening.options import OpenOptions
-
 _PROPOSALS_SHOWN = 10
+_ZARRS_SHOWN = 5
+_CERTAINTY = {"likely": "likely", "guess": "a guess"}
 _LABELS_CHARS = 60
 _SAMPLES_SHOWN = 6
 
@@ -29,20 +29,22 @@ def report(
     ------
     CloudimgError
     """
-    from cloudimg.api.descriptions import inspect_url
-    from cloudimg.api.images import open
+    from cloudimg.api.descriptions import inspect_url, open_proposal
     from cloudimg.image.facts import image_facts
 
     options["progress"] = progress
-    facts = inspect_url(url, cast("OpenOptions", options))
+    facts = inspect_url(url, **options)
     if facts["kind"] == "image":
         yield from _as_json(facts) if as_json else image_lines(facts)
         return
     if not as_json:
         yield from folder_lines(facts)  # useful even if the first proposal does not open
-    pattern = facts["proposals"][0]["pattern"]
+    if not facts["proposals"]:  # a Zarr
+        yield from _as_json(facts) if as_json else ()
+        return
+    proposal = facts["proposals"][0]
     try:
-        facts["image"] = image_facts(open(pattern, **options), pattern)
+        facts["image"] = image_facts(open_proposal(proposal, options), proposal["pattern"])
     except CloudimgError as error:
         facts["image_problem"] = str(error)
         error.message = f"the first proposal does not open: {error.message}"
@@ -65,12 +67,48 @@ def folder_lines(facts: Mapping[str, Any]) -> list[str]:
     ]
     if facts["truncated"]:
         lines.append("  more objects follow, which the patterns may not cover")
-    lines.append("proposed patterns")
+    lines += _zarr_lines(facts["zarrs"])
+    if proposals:
+        lines.append("proposed patterns")
     for proposal in proposals[:_PROPOSALS_SHOWN]:
         lines.append(f"  {counted(proposal['files'], 'file')}  {proposal['pattern']}")
+        lines += [f"      {name:<9} {text}" for name, text in _proposal_rows(proposal)]
     if len(proposals) > _PROPOSALS_SHOWN:
         lines.append(f"  and {len(proposals) - _PROPOSALS_SHOWN} more")
     return lines
+
+
+def _zarr_lines(zarrs: Sequence[str]) -> list[str]:
+    if not zarrs:
+        return []
+    if "" in zarrs:
+        return [
+            "  a Zarr group or array, not files to open by a pattern: open it with zarr or with a"
+            " tool for OME-Zarr"
+        ]
+    shown = ", ".join(zarrs[:_ZARRS_SHOWN]) + (", ..." if len(zarrs) > _ZARRS_SHOWN else "")
+    return [f"  {counted(len(zarrs), 'Zarr group or array', 'Zarr groups or arrays')}: {shown}"]
+
+
+def _proposal_rows(proposal: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How sure a proposal is, what its fields are, and what it leaves out."""
+    if proposal["layout"]:
+        yield "known", f"{proposal['layout']}, see {proposal['source']}"
+    elif roles := proposal["roles"]:
+        fields = [f"{field} ({why or 'nothing says what it is'})" for field, why in roles.items()]
+        yield _CERTAINTY[proposal["certainty"]], ", ".join(fields)
+    if axes := proposal["axes"]:
+        missing = proposal["missing"]
+        lacking = f"; {counted(missing, 'file is', 'files are')} missing" if missing else ""
+        yield "axes", f"{', '.join(f'{name} {n}' for name, n in axes.items())}{lacking}"
+    beside = [f"{n} {what}" for what, n in proposal["excluded"].items()]
+    if beside:
+        globs = " ".join(f"--exclude {shlex.quote(glob)}" for glob in proposal["exclude"])
+        yield "left out", f"{', '.join(beside)}, by {globs}"
+    if proposal["left_out"]:
+        yield "left out", f"{counted(proposal['left_out'], 'file')} that it does not match"
+    if proposal["problem"]:
+        yield "problem", proposal["problem"]
 
 
 def image_lines(facts: Mapping[str, Any]) -> list[str]:

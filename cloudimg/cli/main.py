@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
         try:
             _end_leases()
+            _stop_calls()
             _end_clusters()
         finally:
             sys.stderr.flush()
@@ -115,6 +116,15 @@ def _end_leases() -> None:
     ending = threading.Thread(target=leases.end_all_leases, args=(_GRACE_S,), daemon=True)
     ending.start()
     ending.join(2 * _GRACE_S)
+
+
+def _stop_calls() -> None:
+    """Stop what workers of a cluster drive for this process; they also do when it has ended."""
+    calling = sys.modules.get("cloudimg.distributed.calling")
+    if calling is not None:
+        stopping = threading.Thread(target=calling.stop_all, daemon=True)
+        stopping.start()
+        stopping.join(2 * _GRACE_S)
 
 
 def _end_clusters() -> None:

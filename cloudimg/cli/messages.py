@@ -16,16 +16,18 @@ from typing import Any, TextIO
 
 _KEYWORDS = (
     "against_source", "allow_differences", "allow_unmatched", "axes", "bad", "chunks", "codec",
-    "compression", "downsampling", "exclude", "factors", "index", "job", "layout", "level",
-    "levels", "max_bytes", "max_mem", "missing",
-    "mosaic", "name", "overwrite", "project", "resume", "sample", "series", "shards", "size",
-    "source", "source_options", "target_options", "validate", "workers", "yes", "zarr_format",
+    "compression", "downsampling", "exclude", "execute", "factors", "index", "job", "layout",
+    "level", "levels", "max_bytes", "max_mem", "missing", "mosaic", "move_to", "name", "overwrite",
+    "project", "resume", "sample", "series", "shards", "size", "source", "source_options", "tag",
+    "target_options", "undo", "validate", "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {
     " (and fill_value=)": "",
     " or dims=": "",
     ", or a list, [url], to read this file alone": "",
+    "cloudimg.repair ": "cloudimg repair ",
+    "cloudimg.retire(..., undo=True)": "cloudimg retire --undo",
     "pass resume=True": "leave out --no-resume",
     "pass the array as against_source=": "use cloudimg.verify in Python",
     "pass against_source=cloudimg.open(...)": (
@@ -36,9 +38,11 @@ _IN_OTHER_WORDS = {
 _FIXED = {
     "against_source=True": "--against-source",
     "allow_unmatched=True": "--allow-unmatched",
+    "execute=True": "--execute",
     "max_bytes=math.inf": "--yes",
     "mosaic=False": "--no-mosaic",
     "overwrite=True": "--overwrite",
+    "undo=True": "--undo",
     "yes=True": "--yes",
 }
 _FIELD = re.compile(r"\{(\w+)[:}]")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import cloudimg
-from cloudimg.cli import cluster, copies
+from cloudimg.cli import cluster, copies, repairs, retirements
+from cloudimg.cli.clients import add_scheduler_options, client_at
 from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.stores import add_opening, open_options
 from cloudimg.errors import ArgumentError, counted
@@ -40,25 +41,28 @@ def run_info(args: argparse.Namespace, progress: ProgressLine) -> None:
     """``cloudimg info``."""
     from cloudimg.cli.info import report
 
-    lines = report(args.url, as_json=args.json, progress=progress, **open_options(args))
-    for line in lines:
-        progress.clear()
-        print(printable(line))
+    with client_at(args) as client:
+        options = {**open_options(args), "client": client}
+        for line in report(args.url, as_json=args.json, progress=progress, **options):
+            progress.clear()
+            print(printable(line))
 
 
 def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
     """``cloudimg preview``."""
-    done = cloudimg.preview(
-        args.url,
-        args.out,
-        size=args.size,
-        level=args.level,
-        index=dict(args.index),
-        project=args.project,
-        max_bytes=math.inf if args.yes else args.max_bytes,
-        progress=progress,
-        **open_options(args),
-    )
+    with client_at(args) as client:
+        done = cloudimg.preview(
+            args.url,
+            args.out,
+            size=args.size,
+            level=args.level,
+            index=dict(args.index),
+            project=args.project,
+            max_bytes=math.inf if args.yes else args.max_bytes,
+            client=client,
+            progress=progress,
+            **open_options(args),
+        )
     progress.clear()
     print(printable(str(done)))
 
@@ -71,7 +75,7 @@ def run_demo(args: argparse.Namespace, progress: ProgressLine) -> None:
 
 
 def run_copies(args: argparse.Namespace, progress: ProgressLine) -> None:
-    """``cloudimg migrate``, ``verify`` and ``export``."""
+    """``cloudimg migrate``, ``verify``, ``repair``, ``export`` and ``retire``."""
     for text in args.write(args, progress.line):
         progress.clear()
         for line in text.splitlines():
@@ -142,11 +146,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, add, about in (
         ("migrate", copies.add_migrate, "write image files to a sharded OME-Zarr; resumable"),
         ("verify", copies.add_verify, "check every byte of a copy"),
+        ("repair", repairs.add_repair, "store again what is damaged in a copy"),
         ("export", copies.add_export, "write TIFF files from a copy"),
+        ("retire", retirements.add_retire, "tag or move the files that were copied"),
     ):
         command = commands.add_parser(name, parents=[debug], help=about)
         add(command)
-        command.set_defaults(run=run_copies, write=getattr(copies, name))
+        room = {"repair": repairs, "retire": retirements}.get(name, copies)
+        command.set_defaults(run=run_copies, write=getattr(room, name))
     command = commands.add_parser(
         "cluster", help="start, inspect and stop a Dask cluster in the cloud"
     )
@@ -169,6 +176,7 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one JSON object; the docstring of cloudimg.image.facts lists its keys",
     )
+    add_scheduler_options(parser)
     add_opening(parser)
     parser.set_defaults(run=run_info)
 
@@ -195,6 +203,7 @@ def _add_preview(parser: argparse.ArgumentParser) -> None:
     add("--max-bytes", metavar="SIZE", type=_size, default=2**30,
         help="limit of bytes to decode, such as 2GB; default: %(default)s")  # fmt: skip
     add("--yes", action="store_true", help="decode any number of bytes")
+    add_scheduler_options(parser)
     add_opening(parser)
     parser.set_defaults(run=run_preview)
 

@@ -1,18 +1,26 @@
-"""List a folder and propose patterns for the names in it."""
+"""List a folder, and find the layout of its files or propose patterns for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import contextlib
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cloudimg.discovery.exclusion import Exclusion
+from cloudimg.discovery.proposals import Proposal, propose_patterns
 from cloudimg.discovery.unmatched import IMAGE_NAME
-from cloudimg.errors import NoMatchError, PatternError
-from cloudimg.pattern import compile_pattern, propose
-from cloudimg.storage import Location, Store, redact, split_url
+from cloudimg.errors import NoMatchError, NotFoundError, PatternError
+from cloudimg.pattern import compile_pattern
+from cloudimg.storage import Location, Store, is_aside, redact, split_url
 
 MAX_NAMES = 100_000
 """Most names that are listed: enough to recognize the patterns, and at most a hundred requests."""
+_NAMES_WITHOUT_IMAGE = 10_000
+"""Names without an image after which a folder is looked at for being a Zarr."""
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+"""Names of the metadata of Zarr groups and arrays, of version 3 and 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,10 @@ class Folder:
     """Whether the folder has more names."""
     n_images: int
     """Number of names with the extension of an image format."""
-    proposals: tuple[tuple[str, int], ...] = field(repr=False)
-    """Patterns to open and the number of files that each covers, most first."""
+    proposals: tuple[Proposal, ...] = field(repr=False)
+    """Patterns to open, known layouts first, then most files first; none in a Zarr."""
+    zarrs: tuple[str, ...] = ()
+    """Zarr groups and arrays in it, by their names below it; empty for the folder itself."""
 
 
 def parse_target(url: str) -> Target:
@@ -79,13 +89,18 @@ def is_folder(store: Store, key: str) -> bool:
     if location.protocol in ("http", "https"):
         return False  # a web server answers with a page
     folder = key.rstrip("/")
-    return any(batch for batch in store.list_objects(folder, folder + "/", 1))
+    # It holds files, or else folders with files.
+    return any(any(store.list_objects(folder, folder + "/", depth)) for depth in (1, None))
 
 
 def list_folder(
-    store: Store, url: str, key: str | None, progress: Callable[[str, int], object] | None
+    store: Store,
+    url: str,
+    key: str | None,
+    progress: Callable[[str, int], object] | None,
+    exclude: str | Sequence[str] | None = None,
 ) -> Folder:
-    """List a folder and propose patterns for the names in it.
+    """List a folder, and find the layout of its files or propose patterns for them.
 
     Parameters
     ----------
@@ -96,6 +111,8 @@ def list_folder(
         Key of the folder; None for the root of the store.
     progress : callable, optional
         Called with the kind of item counted and the count so far.
+    exclude : str or sequence of str, optional
+        Globs of files for which no pattern is needed; see `cloudimg.open`.
 
     Raises
     ------
@@ -105,27 +122,103 @@ def list_folder(
     """
     location = store.location
     folder = (key or "").rstrip("/")
+    names, is_zarr = _list_names(store, folder, progress)
+    if not names:
+        raise NoMatchError(f"{redact(url)} is an empty folder", url=redact(url))
+    prefix = _common_prefix(names, location.pattern_text(f"{folder}/"))
+    listed = [name.removeprefix(prefix) for name in names[:MAX_NAMES]]
+    is_truncated = len(names) > MAX_NAMES
+    zarrs = ("",) if is_zarr else _zarrs_in(listed)
+    seen = [name for name in listed if not _is_below(name, zarrs)]
+    files = _not_excluded(seen, prefix, Exclusion(exclude))
+    images = [name for name in files if IMAGE_NAME.fullmatch(name)]
+    if not files and not zarrs:
+        raise _nothing_left(url, listed[0])
+    chosen = images if images or zarrs else files
+    proposals = propose_patterns(chosen, prefix, is_truncated=is_truncated)
+    return Folder(
+        url=url,
+        n_objects=len(listed),
+        is_truncated=is_truncated or is_zarr,
+        n_images=len(images),
+        proposals=tuple(_in_chain(each, location) for each in proposals),
+        zarrs=zarrs,
+    )
+
+
+def _not_excluded(names: Sequence[str], prefix: str, exclusion: Exclusion) -> list[str]:
+    return [name for name in names if not exclusion.excludes(f"{prefix}{name}")]
+
+
+def _nothing_left(url: str, name: str) -> NoMatchError:
+    return NoMatchError(
+        f"{redact(url)} has only hidden files, and files that exclude= leaves out, such as {name}",
+        url=redact(url),
+    )
+
+
+def _in_chain(proposal: Proposal, location: Location) -> Proposal:
+    """The proposal with a pattern that has the other parts of a chained URL."""
+    return replace(proposal, pattern=f"{location.before}{proposal.pattern}{location.after}")
+
+
+def _common_prefix(names: Sequence[str], prefix: str) -> str:
+    """The prefix if all names have it; the links of a web page may lead elsewhere."""
+    return prefix if all(name.startswith(prefix) for name in names) else ""
+
+
+def _list_names(
+    store: Store, folder: str, progress: Callable[[str, int], object] | None
+) -> tuple[list[str], bool]:
+    """Names in a folder, one more than `MAX_NAMES` at least if there are more.
+
+    The listing of a Zarr without images ends early, and then the second value is True.
+    """
+    location = store.location
     # Links of a web page can lead anywhere, also upwards: only the page itself is read.
     depth = 1 if location.protocol in ("http", "https") else None
     names: list[str] = []
+    may_be_zarr = depth is None
     for batch in store.list_objects(folder, folder + "/", depth):
         names += [location.pattern_text(e.key) for e in batch if not e.key.endswith("/")]
         if progress is not None:
             progress("names listed", len(names))
+        if may_be_zarr and len(names) > _NAMES_WITHOUT_IMAGE:
+            may_be_zarr = False
+            if not any(map(IMAGE_NAME.fullmatch, names)) and _is_zarr(store, folder):
+                return names, True
         if len(names) > MAX_NAMES:
             break
-    listed = names[:MAX_NAMES]
-    images = [name for name in listed if IMAGE_NAME.fullmatch(name)]
-    proposals = tuple(
-        (f"{location.before}{pattern}{location.after}", n_covered)
-        for pattern, n_covered in propose(images or listed)
-    )
-    if not proposals:
-        raise NoMatchError(f"{redact(url)} is an empty folder", url=redact(url))
-    return Folder(
-        url=url,
-        n_objects=len(listed),
-        is_truncated=len(names) > MAX_NAMES,
-        n_images=len(images),
-        proposals=proposals,
+    return names, False
+
+
+def _is_zarr(store: Store, folder: str) -> bool:
+    """Whether a folder is a Zarr group or array."""
+    for mark in _ZARR_MARKS:
+        with contextlib.suppress(NotFoundError):
+            store.info(f"{folder}/{mark}")
+            return True
+    return False
+
+
+def _zarrs_in(names: Sequence[str]) -> tuple[str, ...]:
+    """The outermost folders that are Zarr groups or arrays."""
+    found: set[str] = set()
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        named = re.match(r"(?:[^/]+/)*?[^/]*\.zarr(?=/)", name)
+        if named:
+            found.add(named[0])
+        elif last in _ZARR_MARKS:
+            found.add(folder)
+    return tuple(sorted(each for each in found if not _is_below(each, found - {each})))
+
+
+def _is_below(name: str, folders: Collection[str]) -> bool:
+    """Whether a name lies in some folders, or in a hidden one."""
+    parents = name.split("/")[:-1]
+    return (
+        any(map(is_aside, parents))
+        or "" in folders
+        or any("/".join(parents[: i + 1]) in folders for i in range(len(parents)))
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from cloudimg.distributed.capacity import capacity_of_worker
 from cloudimg.distributed.parcel import Parcel
 from cloudimg.errors import CloudimgWarning
 
@@ -25,12 +26,13 @@ T = TypeVar("T")
 _DRAIN_S = 60
 _OF_USER = 4
 """Level of the stack to which a warning is attributed."""
-_SHARE_OF_WORKER = 0.6
+SHARE_OF_WORKER = 0.6
 """Share of a worker's memory that pieces may take; above it Dask spills, pauses and kills."""
 
 _lock = threading.Lock()
 _slots: dict[int, threading.BoundedSemaphore] = {}
 """Semaphores, by the number of pieces that they allow at once."""
+_has_warned = False
 _n_running: Counter[str] = Counter()
 """Number of pieces that this worker is running, by job."""
 
@@ -70,14 +72,29 @@ def _memory_limit() -> int:
     from distributed import get_worker
 
     limit = get_worker().memory_manager.memory_limit
-    return int(limit * _SHARE_OF_WORKER) if limit else 2**62
+    return int(limit * SHARE_OF_WORKER) if limit else 2**62
 
 
-def warn(text: str) -> None:
+def warn_of_large_chunk(chunk_bytes: int) -> None:
+    """Warn the client, once in each process, if this worker may be killed for its chunks.
+
+    Called before a chunk is read. The exception that Dask raises then says nothing of memory.
+    """
+    global _has_warned
+    if _has_warned:
+        return
+    capacity = capacity_of_worker()
+    text = "" if capacity is None else capacity.too_large(chunk_bytes)
+    if text:
+        _has_warned = True
+        warn(text)
+
+
+def warn(text: str, *, level: int = _OF_USER) -> None:
     """Warn the user: on a worker of a cluster, the client shows the warning, too."""
     if "distributed" in sys.modules:
         import distributed
 
-        distributed.warn(text, CloudimgWarning, stacklevel=_OF_USER)
+        distributed.warn(text, CloudimgWarning, stacklevel=level)
     else:
-        warnings.warn(text, CloudimgWarning, stacklevel=_OF_USER)
+        warnings.warn(text, CloudimgWarning, stacklevel=level)

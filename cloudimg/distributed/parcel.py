@@ -8,13 +8,13 @@ the task then waits for ever. Whatever is wrong with an object that arrives is t
 from __future__ import annotations
 
 import pickle
-import sys
 import threading
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cloudimg.__about__ import __version__
 from cloudimg.errors import ClusterError
+from cloudimg.errors.arrival import address, packing, problem_of, sent_everywhere
 
 T = TypeVar("T")
 
@@ -49,19 +49,14 @@ class Parcel(Generic[T]):
     def _unpickled(self) -> T:
         if self._version != __version__:
             raise ClusterError(
-                f"this process{_address()} has cloudimg {__version__}, the process that sent the"
+                f"this process{address()} has cloudimg {__version__}, the process that sent the"
                 f" work has {self._version}: install the same version in both places"
             )
         try:
             content: T = pickle.loads(self._pickled)
             return content
         except Exception as exc:  # noqa: BLE001 - of whatever another environment lacks
-            # The text of others may repeat what was pickled.
-            what = f": {exc}" if isinstance(exc, ImportError) else ""
-            error = ClusterError(
-                f"this process{_address()} cannot unpickle the work that it was sent"
-                f" ({type(exc).__name__}{what}): install the same packages in both places"
-            )
+            error = ClusterError(problem_of(exc))
         raise error
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,10 +65,12 @@ class Parcel(Generic[T]):
     def to_bytes(self) -> bytes:
         """The pickled object, which may hold a reader that is defined in the user's notebook."""
         if not self._pickled:
-            self._pickled = _pickled(self._content)
+            with packing():
+                self._pickled = _pickled(self._content)
         return self._pickled
 
 
+@sent_everywhere
 def _arrived(version: str, pickled: bytes) -> Parcel[Any]:
     return Parcel(None, version, pickled)
 
@@ -88,11 +85,3 @@ def _pickled(content: object) -> bytes:
 
     by_value: bytes = cloudpickle.dumps(content)
     return by_value
-
-
-def _address() -> str:
-    """Address of this worker in parentheses; empty outside a cluster."""
-    distributed = sys.modules.get("distributed")
-    with suppress(ValueError, AttributeError):
-        return f" ({distributed.get_worker().address})"  # type: ignore[union-attr]
-    return ""

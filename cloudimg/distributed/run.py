@@ -47,6 +47,7 @@ def run_on_cluster(
     work: Callable[[int], T],
     numbers: Iterable[int],
     *,
+    step: str,
     max_bytes: int,
     piece_bytes: int,
     report: Callable[[T], None],
@@ -59,6 +60,8 @@ def run_on_cluster(
     work : callable
         Does the piece with the number that it is called with, and returns its result; must pickle.
     numbers : iterable of int
+    step : str
+        What the work is, in letters and hyphens, for the names of tasks in Dask's dashboard.
     max_bytes : int
         Memory that pieces may take in one worker; the worker's own limit applies if it is lower.
     piece_bytes : int
@@ -73,7 +76,7 @@ def run_on_cluster(
         workers for longer than ``CLOUDIMG_WORKER_TIMEOUT_S``.
     """
     with scheduler_loss_as_error(client):
-        _run_on_cluster(client, work, iter(numbers), max_bytes, piece_bytes, report)
+        _run_on_cluster(client, work, iter(numbers), step, max_bytes, piece_bytes, report)
 
 
 @contextmanager
@@ -105,6 +108,7 @@ def _run_on_cluster(
     client: distributed.Client,
     work: Callable[[int], T],
     remaining: Iterator[int],
+    step: str,
     max_bytes: int,
     piece_bytes: int,
     report: Callable[[T], None],
@@ -113,7 +117,7 @@ def _run_on_cluster(
     parcel = Parcel(work)
     job = hashlib.sha256(parcel.to_bytes()).hexdigest()[:16]
     # The result of a task, so that Dask can make it again if the worker that holds it is lost.
-    shared = client.submit(_unchanged, parcel, key=f"cloudimg-job-{job}", pure=True)
+    shared = client.submit(_unchanged, parcel, key=f"cloudimg-{step}-work-{job}", pure=True)
 
     def submit(count: int) -> list[distributed.Future[T]]:
         batch = list(islice(remaining, count))
@@ -126,7 +130,7 @@ def _run_on_cluster(
             job=job,
             max_bytes=max_bytes,
             piece_bytes=piece_bytes,
-            key=[f"cloudimg-piece-{job}-{number}" for number in batch],
+            key=[f"cloudimg-{step}-{job}-{number}" for number in batch],
             pure=False,
             retries=_RETRIES,
         )

@@ -14,7 +14,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudimg.__about__ import __version__
-from cloudimg.errors import ClusterError
+from cloudimg.distributed.capacity import capacity_of_dask, in_megabytes
+from cloudimg.errors import ClusterError, counted
 from cloudimg.settings import settings
 
 if TYPE_CHECKING:
@@ -149,13 +150,22 @@ class Workers:
         except KilledWorker as exc:
             error = ClusterError(
                 f"workers died repeatedly during the same piece of work ({exc}). They may have too"
-                f" little memory: give them more, or fewer threads each. {_RUN_AGAIN}"
+                f" little memory{self._memory()}: give them more, or fewer threads each."
+                f" {_RUN_AGAIN}"
             )
         except CancelledError as exc:
             error = ClusterError(SCHEDULER_LOST, cause=type(exc).__name__)
         finally:
             gathering.cancel()
         raise error
+
+    def _memory(self) -> str:
+        """What the smallest of the workers has, as part of a message; empty if that is unknown."""
+        capacity = capacity_of_dask(self._client)
+        if capacity is None or capacity.worker_bytes is None:
+            return ""
+        shown = in_megabytes(capacity.worker_bytes)
+        return f" ({shown} for {counted(capacity.worker_threads, 'thread')})"
 
 
 def _start_gathering(

@@ -49,6 +49,10 @@ class CloudimgWarning(UserWarning):
     """Something that is not an error, but makes a result other than one may expect."""
 
 
+class ChunkCostWarning(CloudimgWarning):
+    """Chunks of a user's choice make reading fetch more bytes, or wait more often, than needed."""
+
+
 class CloudimgError(Exception):
     """Base of all errors of cloudimg.
 
@@ -101,14 +105,14 @@ class CloudimgError(Exception):
         return _rebuild, arguments, state or None
 
 
-def _rebuild(
-    cls: type[CloudimgError],
-    message: str,
-    url: str | None,
-    byte_range: tuple[int, int] | None,
-    cause: str | None,
-) -> CloudimgError:
-    return cls(message, url=url, byte_range=byte_range, cause=cause)
+def _rebuild(*state: Any) -> CloudimgError:
+    try:
+        cls, message, url, byte_range, cause = state
+        error: CloudimgError = cls(message, url=url, byte_range=byte_range, cause=cause)
+        str(error)
+    except Exception:  # noqa: BLE001 - whatever another version sends: Dask only logs what is raised
+        return ClusterError("an error arrived that another version of cloudimg has made")
+    return error
 
 
 class ArgumentError(CloudimgError, ValueError):

@@ -77,8 +77,13 @@ class Note(str):
         )
 
 
-def _restored(text: str, kind: str, n_files: int, urls: tuple[str, ...]) -> Note:
-    return Note(text, kind=kind, n_files=n_files, urls=urls)
+def _restored(*state: Any) -> Note:
+    try:
+        text, kind, n_files, urls = state
+        return Note(text, kind=kind, n_files=n_files, urls=urls)
+    except (TypeError, ValueError):  # Dask only logs what is raised here
+        text = "a note arrived that another version of cloudimg has made"
+        return Note(text, kind="unknown", n_files=1, urls=())
 
 
 @dataclass(slots=True)

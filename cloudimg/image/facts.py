@@ -45,7 +45,16 @@ Facts of a folder:
 ``objects``         number of names listed
 ``truncated``       whether the folder has more names
 ``images``          number of names with the extension of an image format
-``proposals``       ``pattern`` and the number of ``files`` that it covers, most first
+``proposals``       known layouts first, then most files first: the ``pattern`` and the number of
+                    ``files`` that it matches; ``layout`` and its ``source`` (a URL), null for a
+                    guess; ``certainty``: ``"known"``, ``"likely"`` or ``"guess"``; ``roles``: what
+                    shows that a field is this axis, by field; ``axes``: lengths by field;
+                    ``missing``: indices without a file; ``left_out``: files of the folder that it
+                    does not match; ``exclude``: globs of files that are not planes, to be passed as
+                    `exclude`, and ``excluded``: their numbers by kind; ``problem``: why the files
+                    form no grid, null if they do
+``zarrs``           Zarr groups and arrays in the folder, which are not proposed; ``[""]`` where the
+                    folder is one itself
 ``image``           facts of the image of the first proposal, null if it cannot be opened
 ``image_problem``   why it cannot be opened, null if it can
 ==================  ==============================================================================
@@ -62,6 +71,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.discovery.folder import Folder
+from cloudimg.discovery.proposals import Proposal
 from cloudimg.image.image import Image
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.storage import redact
@@ -78,9 +88,27 @@ def folder_facts(folder: Folder) -> Facts:
         "objects": folder.n_objects,
         "truncated": folder.is_truncated,
         "images": folder.n_images,
-        "proposals": [{"pattern": redact(p), "files": n} for p, n in folder.proposals],
+        "proposals": list(map(_proposal_facts, folder.proposals)),
+        "zarrs": list(folder.zarrs),
         "image": None,
         "image_problem": None,
+    }
+
+
+def _proposal_facts(proposal: Proposal) -> Facts:
+    return {
+        "pattern": redact(proposal.pattern),
+        "files": proposal.n_files,
+        "layout": proposal.layout or None,
+        "source": proposal.source or None,
+        "certainty": proposal.certainty,
+        "roles": dict(proposal.roles),
+        "axes": dict(proposal.lengths),
+        "missing": proposal.n_missing,
+        "left_out": proposal.n_left_out,
+        "exclude": list(proposal.exclude),
+        "excluded": dict(proposal.excluded),
+        "problem": proposal.problem or None,
     }
 
 
@@ -89,6 +117,7 @@ def image_facts(image: Image, url: str) -> Facts:
     attrs = image.attrs
     beside = image.beside
     units = attrs.get("pixel_size_unit", {})
+    chunks = image.chunks
     return {
         "kind": "image",
         "url": redact(url),
@@ -99,8 +128,8 @@ def image_facts(image: Image, url: str) -> Facts:
         "nbytes": image.nbytes,
         "stored_nbytes": image.stored_nbytes,
         "chunks": {
-            "shape": [Counter(lengths).most_common(1)[0][0] for lengths in image.chunks],
-            "count": math.prod(len(lengths) for lengths in image.chunks),
+            "shape": [Counter(lengths).most_common(1)[0][0] for lengths in chunks],
+            "count": math.prod(map(len, chunks)),
         },
         "levels": [
             {

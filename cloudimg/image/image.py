@@ -12,27 +12,34 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.distributed.capacity import capacity_of_dask
+from cloudimg.distributed.parcel import Parcel
 from cloudimg.errors import ArgumentError, counted
+from cloudimg.errors.arrival import sent_everywhere
 from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
 from cloudimg.image.attributes import ImageAttributes
 from cloudimg.image.parts import File, LevelInfo, file_at, level_info
 from cloudimg.image.summary import summary
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
+from cloudimg.migration.progress import progress_callback
 from cloudimg.opening.coordinates import coordinates, label_name
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import Opened, open_sources, telling_of_listing
-from cloudimg.opening.options import URL, OpenArguments, URLs
+from cloudimg.opening.options import URL, OpenArguments, URLs, as_texts
 from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import warn_of_known
 from cloudimg.reading.dask_array import Chunks, choose_chunks, to_dask
-from cloudimg.reading.source import Source
+from cloudimg.reading.source import Source, make_token
+from cloudimg.storage import step_of
 from cloudimg.tiff import FileImage
 
 if TYPE_CHECKING:
     import dask.array as da
     import xarray
+    from distributed import Client
 
     from cloudimg.migration.run.earlier_source import EarlierSource
     from cloudimg.migration.run.result import Migration
@@ -76,10 +83,10 @@ class Image:
         """Decoded size of level 0 in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    @cached_property
+    @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
         """Chunk lengths per dim that `to_dask` uses by default."""
-        return choose_chunks(self._opened.sources[0], "auto")
+        return choose_chunks(self._opened.sources[0], "auto", capacity_of_dask())
 
     @cached_property
     def coords(self) -> dict[str, npt.NDArray[Any]]:
@@ -222,16 +229,35 @@ class Image:
             region = tuple(region.get(dim, slice(None)) for dim in self.dims)
         return source[region]
 
-    def to_dask(self, chunks: Chunks = "auto", *, level: int = 0) -> da.Array:
+    def to_dask(
+        self,
+        chunks: Chunks = "auto",
+        *,
+        level: int = 0,
+        name: str | bool | None = None,
+        client: Client | None = None,
+    ) -> da.Array:
         """Return the image as a lazy `dask.array.Array`.
 
         Parameters
         ----------
         chunks : "auto", int, tuple or mapping
             As in Dask, or by dim. "auto" chooses whole segments, or many small files per chunk,
-            near Dask's configured ``array.chunk-size``. -1 is the whole axis.
+            near Dask's configured ``array.chunk-size``. Where Dask has a cluster, a chunk also has
+            at most an eighth of the memory that a worker has for each of its threads (of the
+            worker with the least), and there are at least three chunks for each thread of the
+            cluster, but none below 4 MiB for that alone. Segments larger than that are chunks as
+            they are; files up to 16 MiB stay whole if they fit. -1 is the whole axis.
         level : int
             Resolution level.
+        name : str or bool, optional
+            As in `dask.array.from_array`: the name of the array, which tasks begin with. It must
+            not be that of another array, since Dask takes arrays of one name for the same. False
+            makes a random one. The default begins with ``cloudimg-read`` and the first words of
+            the names of the files; it is the same for the same pixels and chunks.
+        client : distributed.Client, optional
+            For whose workers "auto" chooses; by default those of the client that Dask uses, if
+            there is one, as of now.
 
         Raises
         ------
@@ -239,6 +265,10 @@ class Image:
 
         Warns
         -----
+        ChunkCostWarning
+            If `chunks` cut tiles, strips or rows, so that bytes are read more than once, or if few
+            threads wait for many small chunks. Never of "auto". Also if workers may be killed for
+            their memory, because the chunks of all their threads take more than a third of it.
         CloudimgWarning
             Once, with ``bad="fill"``, if files were found to be bad; those that are found later
             warn when their pixels are computed.
@@ -253,7 +283,8 @@ class Image:
         source, report = self._source(level), self.report
         if source.fills_bad and report.total > report.count("missing"):
             warn_of_known(source.warning_token, report.summary, source.fill_value)
-        return to_dask(source, chunks)
+        step = step_of("read", as_texts(self._urls)[0])
+        return to_dask(source, chunks, name=name, step=step, client=client)
 
     def to_xarray(self, chunks: Chunks = "auto", *, level: int = 0) -> xarray.DataArray:
         """Return the image as an `xarray.DataArray` with coordinates, attributes and lazy pixels.
@@ -294,6 +325,7 @@ class Image:
         )
 
     @takes_keywords(WriteOptions, WRITE_DEFAULTS)
+    @on_cluster(urls=["url"], progress=progress_callback)
     def to_zarr(self, url: URL, **options: Unpack[WriteOptions]) -> Migration:
         """Write the image to a sharded OME-Zarr, or continue an interrupted migration.
 
@@ -356,6 +388,18 @@ class Image:
             raise ValueError("copy=False is impossible: reading an image makes a new array")
         return self.read().astype(dtype or self.dtype, copy=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (Parcel(self.__dict__),)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        grid, arguments = self._opened.grid, self._arguments
+        return (
+            "cloudimg.Image",
+            *(source.token for source in self._opened.sources),
+            make_token(grid.fields, grid.labels),
+            make_token(arguments.validate, arguments.allowed_differences),  # on them attrs depend
+        )
+
     def __repr__(self) -> str:
         return summary(self._opened, self.series)
 
@@ -365,3 +409,10 @@ class Image:
             found = counted(len(sources), "level")
             raise ArgumentError(f"level={level!r}, but the image has {found}")
         return sources[level]
+
+
+@sent_everywhere
+def _arrived(parcel: Parcel[dict[str, Any]]) -> Image:
+    image = Image.__new__(Image)
+    image.__dict__.update(parcel.open())
+    return image

@@ -1,4 +1,4 @@
-"""Write a picture of one plane, read in blocks that are downscaled as they arrive.
+"""Make a picture of one plane, read in blocks that are downscaled as they arrive.
 
 A plane may therefore be larger than memory. Colours of any space become RGB, see `colour`; several
 channels are shown in the colours that the file gives, else in `picture.COLOURS`; a single channel
@@ -19,7 +19,6 @@ import numpy.typing as npt
 from cloudimg.image import picture
 from cloudimg.image.colour import Converter
 from cloudimg.image.image import Image
-from cloudimg.image.png import write_png
 from cloudimg.image.view import (
     PROJECTIONS,
     View,
@@ -83,7 +82,7 @@ class Preview:
             yield f"{dim}={part.start}{last}{projected}"
 
 
-def write_preview(
+def make_preview(
     image: Image,
     path: str,
     *,
@@ -93,8 +92,8 @@ def write_preview(
     project: str | None,
     max_bytes: float,
     progress: CountCallback | None,
-) -> Preview:
-    """Write a picture of an image; see `cloudimg.preview`.
+) -> tuple[Preview, npt.NDArray[np.uint8]]:
+    """Make the picture of an image that is written to a path; see `cloudimg.preview`.
 
     Raises
     ------
@@ -107,8 +106,7 @@ def write_preview(
         others = (choose_view(image, i, index=index, project=project) for i in range(n_levels))
         raise too_large(image, view, max_bytes, [v for v in others if v.nbytes <= max_bytes])
     pixels = paint(read_planes(image, view, size, progress), image, view)
-    write_png(path, pixels)
-    return Preview(
+    shown = Preview(
         path=path,
         width=pixels.shape[1],
         height=pixels.shape[0],
@@ -117,6 +115,7 @@ def write_preview(
         image_nbytes=image.nbytes,
         n_missing=image.n_missing,
     )
+    return shown, pixels
 
 
 def read_planes(

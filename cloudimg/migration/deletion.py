@@ -1,4 +1,4 @@
-"""`Deletion`: what a migration with ``overwrite=True`` is about to delete."""
+"""What a user is asked: whether to delete what is in the way, or to open what a copy names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a migration is about to delete."""
+    """What a migration with ``overwrite=True``, or a repair, is about to delete."""
 
     url: str
     """URL of the destination."""
@@ -15,3 +15,13 @@ class Deletion:
     """Number of objects there."""
     n_bytes: int
     """Bytes in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is about to be opened or acted on, because whoever wrote the copy named it."""
+
+    url: str
+    """URL of the copy."""
+    place: str
+    """Bucket and server, or host, of the files."""

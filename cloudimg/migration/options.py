@@ -59,6 +59,7 @@ class DryRunOptions(FileOptions, PlanOptions, total=False):
     """Keyword arguments of `cloudimg.dry_run`."""
 
     allow_unmatched: bool
+    client: Client | None
     max_mem: int | str | None
     prices: Mapping[str, float] | None
     storage_options: StorageOptions | None

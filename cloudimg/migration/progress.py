@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dask.utils import format_bytes
 
-from cloudimg.errors import counted
+from cloudimg.errors import ArgumentError, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class Advance:
     """Decoded bytes that remain, estimated from the mean size of cells."""
     elapsed_s: float
     """Seconds since this run began to process cells."""
+    unit: str = "cell"
+    """What is counted: cells, or files."""
     note: str = ""
     """A message for the user, such as what the migration is waiting for; usually empty."""
 
@@ -48,7 +50,7 @@ class Advance:
         left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
         percent = 100 * self.n_done // max(1, self.n_cells)
         return (
-            f"{self.what}: {self.n_done} of {counted(self.n_cells, 'cell')} ({percent} %),"
+            f"{self.what}: {self.n_done} of {counted(self.n_cells, self.unit)} ({percent} %),"
             f" {format_bytes(int(self.rate))}/s{left}"
         )
 
@@ -71,6 +73,8 @@ class Counter:
     """Decoded bytes that remain."""
     progress: AdvanceCallback | None
     """The callback, if any."""
+    unit: str = "cell"
+    """See `Advance.unit`."""
     n_bytes: int = 0
     """Decoded bytes processed so far by this run."""
     _began: float = field(default_factory=time.monotonic)
@@ -89,6 +93,7 @@ class Counter:
                     n_bytes=self.n_bytes,
                     bytes_left=self.bytes_left,
                     elapsed_s=time.monotonic() - self._began,
+                    unit=self.unit,
                 )
             )
 
@@ -117,3 +122,17 @@ def notify_of(progress: AdvanceCallback | None, note: str) -> None:
         progress(
             Advance(what="", n_done=0, n_cells=0, n_bytes=0, bytes_left=0, elapsed_s=0.0, note=note)
         )
+
+
+def progress_callback(progress: bool | AdvanceCallback) -> AdvanceCallback | None:
+    """The function that reports progress: the user's, or one that prints a line.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(progress, bool):
+        return print_line if progress else None
+    if not callable(progress):
+        raise ArgumentError(f"progress={progress!r} must be True, False or a callable")
+    return progress

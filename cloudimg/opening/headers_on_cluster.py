@@ -22,7 +22,7 @@ from cloudimg.errors.notes import Note, NoteSums, Remark
 from cloudimg.opening.header import HeaderSummary, Index, remarks_of
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
-from cloudimg.storage import engine, map_ahead
+from cloudimg.storage import engine, map_ahead, step_of
 
 FILES_PER_BLOCK = 512
 _BLOCK_BYTES = 64 * 2**20
@@ -92,10 +92,12 @@ def read_on_cluster(
         blocks[block.number] = block
         report(min(grid.n_files, len(blocks) * FILES_PER_BLOCK))
 
+    pattern = grid.keys.pattern
     run_on_cluster(
         client_of(client),
         partial(read_block, reader, FileNames.of(grid), first),
         range(n_blocks),
+        step="headers" if pattern is None else step_of("headers", pattern.text),
         max_bytes=2**62,
         piece_bytes=_BLOCK_BYTES,
         report=add,

@@ -49,6 +49,8 @@ class HeaderInspection:
     """Coordinates in the first file, by axis of the file."""
     segments: tuple[tuple[int, ...], ...]
     """Shape of a segment (tile, strip, page) by level, in the axes of the files."""
+    pixel_bytes: tuple[int | None, ...]
+    """Stored size of a pixel by level, see `AnyLevel.pixel_bytes`."""
     file_dims: tuple[str, ...]
     """Axes of the files, renamed by the user's `axes`."""
     layouts: tuple[Layout, ...]
@@ -153,6 +155,7 @@ def inspect_headers(
         reader=reader.using(versions=_versions(headers.values())),
         coords=opened.parsed.coords,
         segments=tuple(level.segment for level in opened.parsed.levels),
+        pixel_bytes=tuple(level.pixel_bytes for level in opened.parsed.levels),
         file_dims=file_dims,
         layouts=layouts,
         headers=tuple(_without_attributes(headers.values(), first)),

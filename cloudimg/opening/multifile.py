@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -287,6 +288,7 @@ def _inspect(
         reader=reader.using(versions={key: opened.etag} if opened.etag is not None else {}),
         coords={dim: values for dim, values in coords.items() if dim in file_dims},
         segments=tuple(level.segment[1:] for level in levels),
+        pixel_bytes=tuple(map(attrgetter("pixel_bytes"), levels)),
         file_dims=names,
         layouts=layouts,
         headers=(header,),

@@ -310,9 +310,13 @@ def _open_single(
     return dataset or (reader.using(ignore_siblings=True), None)
 
 
-def _folder_error(url: str) -> NotFoundError:
+class FolderError(NotFoundError):
+    """A folder is where a file is expected."""
+
+
+def _folder_error(url: str) -> FolderError:
     """The error for a folder where a file is expected."""
-    return NotFoundError(
+    return FolderError(
         f"{url} is a folder; cloudimg.info({url!r}) lists it and proposes patterns of its files to"
         " open",
         url=url,

@@ -75,6 +75,7 @@ def make_sources(
             level=number,
             file_dims=first.dims,
             segment=segment,
+            pixel_bytes=inspection.pixel_bytes[number],
             dtype=first.dtype,
             fill_value=fill,
             fills_bad=fills_bad,

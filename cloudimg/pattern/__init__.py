@@ -6,8 +6,9 @@ same result, on the client and on every worker.
 
 text -> `tokens` (literal, wildcard, field) -> `assembly` (one anchored regular expression) ->
 `language` (the Pattern that users of this package hold). `fields`, `times`, `elapsed`,
-`directives` and `regex` say what a field takes; `proposal` goes the other way, from keys to
-patterns, in natural `order`; `advice` says how to write a pattern that matches more.
+`directives` and `regex` say what a field takes; `advice` says how to write a pattern that matches
+more. `proposal` goes the other way, from names to patterns in natural `order`: `pieces` cuts names,
+`dates` finds times in them, `roles` says which axes they are, `columns` writes the pattern.
 """
 
 from cloudimg.pattern.advice import advise

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloudimg.errors import ArgumentError, PatternError
+from cloudimg.errors.arrival import raised_where_used
 from cloudimg.pattern.assembly import assemble, check_neighbours
 from cloudimg.pattern.fields import Field, Label, read_label
 from cloudimg.pattern.regex import FLAGS, MAX_URL_CHARS, REGEX_ERRORS, width_of
@@ -42,7 +43,7 @@ class Pattern:
         return f"Pattern({shown!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return compile_pattern, (self.text,)
+        return _arrived, (self.text,)
 
     @property
     def is_literal(self) -> bool:
@@ -135,6 +136,11 @@ def compile_pattern(text: str) -> Pattern:
             or not width_of(each.regex)[0]
         ),
     )
+
+
+@raised_where_used
+def _arrived(text: str) -> Pattern:
+    return compile_pattern(text)
 
 
 def escape(text: str) -> str:

@@ -8,10 +8,45 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.distributed.capacity import Capacity
+
 Boundaries = npt.NDArray[np.int64]
 
 MAX_CHUNKS = 100_000
 """Beyond this Dask becomes slow: it takes 72 s to optimize a sum over 10^6 chunks."""
+
+
+_THREAD_SHARE = 8
+"""A chunk takes at most one part in so many of the memory that a thread of a worker has: the
+interpreter and its libraries take a few hundred MB, and computing takes several times a chunk."""
+_CHUNKS_PER_THREAD = 3
+"""At least, so that all threads of a cluster have work until the end."""
+_LEAST_BYTES = 4 * 2**20
+"""More work for each task than a scheduler has with it."""
+
+
+def most_bytes(configured_bytes: int, capacity: Capacity | None) -> int:
+    """Largest chunk that suits the workers of a cluster, if there is one, in bytes."""
+    thread_bytes = None if capacity is None else capacity.thread_bytes
+    if thread_bytes is None:
+        return configured_bytes
+    return min(configured_bytes, max(1, thread_bytes // _THREAD_SHARE))
+
+
+def target_bytes(image_bytes: int, largest_bytes: int, capacity: Capacity | None) -> int:
+    """Size of a chunk so that all threads of a cluster have some, in bytes.
+
+    Parameters
+    ----------
+    image_bytes : int
+    largest_bytes : int
+        What `most_bytes` returned.
+    capacity : Capacity or None
+    """
+    if capacity is None:
+        return largest_bytes
+    share = image_bytes // (_CHUNKS_PER_THREAD * capacity.n_threads)
+    return min(largest_bytes, max(_LEAST_BYTES, share))
 
 
 def auto_chunks(
@@ -42,7 +77,7 @@ def auto_chunks(
         if fewest > MAX_CHUNKS and limits != lengths:
             target *= 2  # before building a list of too many chunks
             continue
-        chunks = tuple(_pack(c, limit) for c, limit in zip(boundaries, limits, strict=True))
+        chunks = tuple(pack(c, limit) for c, limit in zip(boundaries, limits, strict=True))
         if math.prod(len(c) for c in chunks) <= MAX_CHUNKS or limits == lengths:
             return chunks
         target *= 2
@@ -82,8 +117,11 @@ def _grow_plane(plane: list[int], limits: list[int], lengths: list[int], target:
         limits[i] = larger
 
 
-def _pack(boundaries: Boundaries, limit: int) -> tuple[int, ...]:
-    """Return the lengths of as few chunks as possible, of at most `limit`, between boundaries."""
+def pack(boundaries: Boundaries, limit: int) -> tuple[int, ...]:
+    """Return the lengths of as few chunks as possible, of at most `limit`, between boundaries.
+
+    A chunk is longer than `limit` where no boundary is nearer.
+    """
     chunks: list[int] = []
     start = at = 0
     while at < len(boundaries) - 1:

@@ -6,17 +6,21 @@ Dask pushes later slicing by the user into those slices before anything is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cloudimg.distributed.capacity import Capacity, capacity_of_dask
 from cloudimg.errors import ArgumentError
-from cloudimg.reading.chunks import auto_chunks
+from cloudimg.reading.chunks import auto_chunks, most_bytes, target_bytes
+from cloudimg.reading.cost_warning import warn_of_cost
 from cloudimg.reading.source import Source, make_token
 
 if TYPE_CHECKING:
     import dask.array as da
+    from distributed import Client
 
 Length = int | str | None | Sequence[int]
 """Chunks along one dim: a length, a size such as "64 MiB", -1 or None for the whole dim, "auto", or
@@ -25,19 +29,24 @@ Chunks = int | str | Sequence[Length] | Mapping[str, Length]
 """Chunks of an image: one value for all dims, one for each, or values by dim."""
 
 
-def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]:
+def choose_chunks(
+    source: Source, chunks: Chunks, capacity: Capacity | None
+) -> tuple[tuple[int, ...], ...]:
     """Return the chunk lengths per dim for the `chunks` of a user.
+
+    Parameters
+    ----------
+    source : Source
+    chunks : "auto", int, tuple or mapping
+    capacity : Capacity or None
+        Of the cluster for which "auto" chooses, if there is one.
 
     Raises
     ------
     ArgumentError
         For dims that do not exist and chunks that do not fit the shape.
     """
-    import dask.config
-    from dask.utils import parse_bytes
-
-    target_bytes = parse_bytes(dask.config.get("array.chunk-size"))
-    auto = auto_chunks(source.boundaries(), source.dims, source.dtype.itemsize, target_bytes)
+    auto = _auto_chunks(source, capacity)
     if isinstance(chunks, str) and chunks == "auto":
         return auto  # `dask.array` is not imported here because its import is slow
     filled = tuple(
@@ -45,6 +54,21 @@ def choose_chunks(source: Source, chunks: Chunks) -> tuple[tuple[int, ...], ...]
         for w, a, n in zip(_by_dim(chunks, source.dims), auto, source.shape, strict=True)
     )
     return _normalized(filled, chunks, source)
+
+
+def _auto_chunks(source: Source, capacity: Capacity | None) -> tuple[tuple[int, ...], ...]:
+    """Return the default chunks; the docstring of `Image.to_dask` has the rule."""
+    import dask.config
+    from dask.utils import parse_bytes
+
+    itemsize = source.dtype.itemsize
+    largest = most_bytes(parse_bytes(dask.config.get("array.chunk-size")), capacity)
+    target = target_bytes(math.prod(source.shape) * itemsize, largest, capacity)
+    # Two parts of a small file would both fetch all of it.
+    boundaries = None if capacity is None else source.file_boundaries(largest)
+    if boundaries is None:
+        boundaries = source.row_boundaries(target)
+    return auto_chunks(boundaries, source.dims, itemsize, target)
 
 
 def _by_dim(chunks: Chunks, dims: tuple[str, ...]) -> Sequence[Length]:
@@ -77,16 +101,45 @@ def _normalized(
     return tuple(tuple(int(n) for n in lengths) for lengths in normalized)
 
 
-def to_dask(source: Source, chunks: Chunks) -> da.Array:
-    """Return the source as a `dask.array.Array`."""
+def to_dask(
+    source: Source,
+    chunks: Chunks,
+    *,
+    step: str,
+    name: str | bool | None = None,
+    client: Client | None = None,
+) -> da.Array:
+    """Return the source as a `dask.array.Array`.
+
+    Parameters
+    ----------
+    source : Source
+    chunks : "auto", int, tuple or mapping
+    step : str
+        What the tasks do, see `cloudimg.storage.step_of`.
+    name : str or bool, optional
+        As in `dask.array.from_array`.
+    client : distributed.Client, optional
+        For whose workers "auto" chooses; by default those of the client that Dask uses, if any.
+
+    Warns
+    -----
+    ChunkCostWarning
+    """
     import dask.array as da
 
-    chosen = choose_chunks(source, chunks)
+    if name == "" or not isinstance(name, str | bool | None):
+        raise ArgumentError(f"name={name!r} must be a text, True, False or None")
+    capacity = capacity_of_dask(client)
+    chosen = choose_chunks(source, chunks, capacity)
+    warn_of_cost(source, chosen, choose_chunks(source, "auto", capacity), capacity)
+    if name in (None, True):
+        # The chunks are part of the name because equal keys must mean equal blocks.
+        name = f"cloudimg-{step}-{make_token(source.token, chosen)}"
     array: da.Array = cast(Any, da.from_array)(
         source,
         chunks=chosen,
-        # The chunks are part of the name because equal keys must mean equal blocks.
-        name=f"cloudimg-{make_token(source.token, chosen)}",
+        name=name,
         meta=np.empty((0,) * len(source.shape), source.dtype),
         inline_array=False,
         # With fancy=False Dask (2026.8) does not push slices down: `_optimize_slices` skips its

@@ -11,6 +11,7 @@ from typing import Any
 from cloudimg.formats import Format, ReadFunction
 from cloudimg.operating_system import run_after_fork
 from cloudimg.reading.transit import Arrival
+from cloudimg.storage import engine
 from cloudimg.tiff import ParsedImage, SparseFile
 
 _CACHED_BYTES = 128 * 2**20
@@ -87,12 +88,14 @@ class HeaderCache:
 
     def put(self, identity: Any, opened: OpenFile) -> None:
         """Add or replace a header and drop the least recently used ones."""
+        most_bytes = engine().most_cached_bytes
         with self._lock:
             replaced = self._items.pop(identity, None)
             self._used += opened.cost_bytes - (replaced.cost_bytes if replaced else 0)
             self._items[identity] = opened
             # The newest stays, however large, because the next chunk of the same file needs it.
-            while self._used > self._capacity and len(self._items) > 1:
+            capacity = min(self._capacity, most_bytes)
+            while self._used > capacity and len(self._items) > 1:
                 self._used -= self._items.popitem(last=False)[1].cost_bytes
 
     def forget(self) -> None:

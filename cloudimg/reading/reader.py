@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.reading.arrivals import compare_header, is_settled
+from cloudimg.reading.chunk_cost import WHOLE_FRACTION
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.file_task import FileTask, allocate, on_page, without_omitted_axes
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HEAD_BYTES, HeaderReader
 from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
-from cloudimg.reading.transit import Reading
+from cloudimg.reading.transit import Arrival
 from cloudimg.reading.whole_file import WholeLevel
 from cloudimg.storage import Blob, Store, engine, pause
 from cloudimg.tiff import AnyLevel, Derived, Level, Piece
@@ -38,7 +39,6 @@ Array = npt.NDArray[Any]
 
 WHOLE_FILE_BYTES = 16 * 2**20
 """Files up to this size are fetched with one request where most of their pixels are wanted."""
-_WHOLE_FRACTION = 0.5
 _MAX_SPAN_BYTES = 8 * 2**20
 _MAX_GAP_BYTES = 2**20
 _FREE_GAP_BYTES = 512
@@ -117,19 +117,18 @@ class Reader:
         steps: FileSteps,
         task: FileTask,
         failures: Sequence[ServerError] = (),
-        before: Reading | None = None,
     ) -> None:
         """Fetch a whole file, then start decoding it. Runs in a fetching thread.
 
-        `failures` are those of the attempts before. `before` is the reading before, if its bytes
-        may have changed in transit.
+        `failures` are those of the attempts before.
         """
         if failures:
             pause(failures[-1], len(failures) - 1)
         budget = steps.engine.budget
         cost = budget.claim(task.size_bytes or WHOLE_FILE_BYTES)
         try:
-            blob = self.store.get(task.key)
+            # Computing an MD5 does not hold the interpreter's lock.
+            blob, arrival = self.headers.transit.get(task.key)
         except BaseException:
             budget.release(cost)
             raise
@@ -138,7 +137,7 @@ class Reader:
             budget.release(cost)
             cost = 0
         submit = steps.engine.decode_file if self.headers.reads_whole else steps.engine.decode
-        decode = partial(self._decode_whole, steps, task, blob, cost, failures, before)
+        decode = partial(self._decode_whole, steps, task, blob, arrival, cost, failures)
         steps.start(submit, decode)
 
     def _decode_whole(
@@ -146,9 +145,9 @@ class Reader:
         steps: FileSteps,
         task: FileTask,
         blob: Blob,
+        arrival: Arrival,
         claimed_bytes: int,
         failures: Sequence[ServerError],
-        before: Reading | None,
     ) -> None:
         """Parse and decode a file that was fetched whole. Runs in a decoding thread.
 
@@ -157,11 +156,6 @@ class Reader:
         """
         try:
             if steps.failed:
-                return
-            arrival = self.headers.transit.check(task.key, blob, before)
-            if isinstance(arrival, Reading):
-                again = partial(self._fetch_whole, steps, task, failures, arrival)
-                steps.start(steps.engine.fetch, again)
                 return
             compare_header(self.headers, task.key, blob)
             opened = self.headers.parse_answer(task.key, blob, arrival)
@@ -292,7 +286,7 @@ def _is_fetched_whole(task: FileTask) -> bool:
         return False
     n_pixels = math.prod(task.expected.shape)
     n_wanted = math.prod(len(range(s.start, s.stop, s.step)) for s in task.region)
-    return n_wanted >= _WHOLE_FRACTION * n_pixels
+    return n_wanted >= WHOLE_FRACTION * n_pixels
 
 
 def _spans(pieces: list[Piece], size_bytes: int) -> list[Span]:

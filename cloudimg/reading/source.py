@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,18 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
+from cloudimg.distributed.on_worker import warn_of_large_chunk
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.errors import CloudimgError, ClusterError, MissingFilesError, counted
+from cloudimg.errors import CloudimgError, MissingFilesError, counted
+from cloudimg.errors.arrival import sent_everywhere
 from cloudimg.errors.file_report import BadFile
 from cloudimg.pattern import Label
 from cloudimg.reading.bad_files import OnBad, warn_once
+from cloudimg.reading.chunk_cost import StoredPixels
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.file_task import FileTask, allocate
 from cloudimg.reading.identities import Identities
 from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
-from cloudimg.reading.reader import Reader
+from cloudimg.reading.reader import WHOLE_FILE_BYTES, Reader
 from cloudimg.reading.run import OnOpen
+from cloudimg.storage import engine
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]
@@ -104,6 +109,8 @@ class Source:
     """Axes of the files before the user's renaming."""
     segment: tuple[int, ...]
     """Shape of a segment (tile, strip or page), in the axes of the files."""
+    pixel_bytes: int | None
+    """Stored size of a pixel of pages that are fetched by rows, see `AnyLevel.pixel_bytes`."""
     dtype: np.dtype[Any]
     fill_value: float | int | complex
     """Value of pixels whose file is missing or bad."""
@@ -136,15 +143,67 @@ class Source:
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         return _arrived, (Parcel(content),)
 
+    @property
+    def stored_pixels(self) -> StoredPixels | None:
+        """How the pixels lie in the files, None where that is not known."""
+        if self.pixel_bytes is None:
+            return None
+        by_name = {
+            self.file_dims[axis.file_axis]: dim
+            for dim, axis in enumerate(self.layout.axes)
+            if axis.file_axis is not None
+        }
+        size = self.files.size_bound_bytes
+        return StoredPixels(
+            layout=self.layout,
+            segment=self.segment,
+            pixel_bytes=self.pixel_bytes,
+            rows=(by_name["y"], by_name["x"]) if self.pixel_bytes else None,
+            fetches_whole=self.level == 0
+            and self.files.pages is None
+            and size is not None
+            and size <= WHOLE_FILE_BYTES,
+        )
+
     def boundaries(self) -> list[npt.NDArray[np.int64]]:
         """Return, per dim, the positions between segments."""
+        return self._boundaries(self.segment)
+
+    def row_boundaries(self, most_bytes: int) -> list[npt.NDArray[np.int64]]:
+        """Return the positions between segments of at most so many bytes, where rows are fetched.
+
+        Larger segments are divided evenly into groups of rows.
+        """
+        segment = list(self.segment)
+        if self.pixel_bytes and "y" in self.file_dims:
+            y = self.file_dims.index("y")
+            n_parts = -(-math.prod(segment) * self.dtype.itemsize // most_bytes)
+            segment[y] = max(1, -(-segment[y] // n_parts))
+        return self._boundaries(segment)
+
+    def file_boundaries(self, most_bytes: int) -> list[npt.NDArray[np.int64]] | None:
+        """Return the positions between files if they are small, and are fetched whole.
+
+        None if they are not, or have more decoded bytes than `most_bytes`.
+        """
+        stored = self.stored_pixels
+        shape = self.layout.file_shape((0,) * self.layout.n_fields)
+        if stored is None or not stored.fetches_whole:
+            return None
+        if math.prod(shape) * self.dtype.itemsize > most_bytes:
+            return None
+        return self._boundaries(shape)
+
+    def _boundaries(self, parts: Sequence[int]) -> list[npt.NDArray[np.int64]]:
         return [
-            axis_boundaries(axis, 1 if axis.file_axis is None else self.segment[axis.file_axis])
+            axis_boundaries(axis, 1 if axis.file_axis is None else parts[axis.file_axis])
             for axis in self.layout.axes
         ]
 
     def __getitem__(self, key: Any) -> Array:
         region, final = normalize_index(key, self.shape)
+        n_pixels = math.prod(len(range(s.start, s.stop, s.step)) for s in region)
+        warn_of_large_chunk(n_pixels * self.dtype.itemsize)
         result = self.read(region)
         final_view: Array = result[final]
         return final_view
@@ -176,7 +235,17 @@ class Source:
         StorageError, FormatError, GridError
         """
         shape = tuple(len(range(s.start, s.stop, s.step)) for s in region)
-        out = allocate(shape, self.dtype)
+        size_bytes = math.prod(shape) * self.dtype.itemsize
+        # A user's function may read with cloudimg too, and must not wait for what waits for it.
+        if self.reader.headers.reads_whole:
+            return self._read(region, allocate(shape, self.dtype), on_open, on_bad)
+        with engine().allocating(size_bytes):
+            return self._read(region, allocate(shape, self.dtype), on_open, on_bad)
+
+    def _read(
+        self, region: Region, out: Array, on_open: OnOpen | None, on_bad: OnBad | None
+    ) -> Array:
+        """Read the pixels of a region into an array, and return it."""
         if out.size == 0:
             return out
         tasks = []
@@ -233,33 +302,9 @@ class Source:
         )
 
 
-class UnusableSource:
-    """A source that arrived in a process that cannot unpickle it; another process may.
-
-    Parameters
-    ----------
-    parcel : Parcel
-        The pickled source.
-    """
-
-    __slots__ = ("_parcel",)
-
-    def __init__(self, parcel: Parcel[dict[str, Any]]) -> None:
-        self._parcel = parcel
-
-    def __getitem__(self, key: Any) -> Array:
-        return Source(**self._parcel.open())[key]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self._parcel,)
-
-
-def _arrived(parcel: Parcel[dict[str, Any]]) -> Source | UnusableSource:
-    try:
-        return Source(**parcel.open())
-    except (ClusterError, TypeError):  # the latter for arguments of another state of the code
-        # Raised again where it is used: Dask only logs what unpickling raises.
-        return UnusableSource(parcel)
+@sent_everywhere
+def _arrived(parcel: Parcel[dict[str, Any]]) -> Source:
+    return Source(**parcel.open())
 
 
 def make_token(*parts: Any) -> str:

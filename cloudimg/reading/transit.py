@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from cloudimg.errors import ServerError
 from cloudimg.errors.notes import Remark
 from cloudimg.storage import Blob, Store
+from cloudimg.storage.versions import is_etag
 
 BY_RANGES = Remark("read-by-ranges", "read by ranges, so its bytes were not checked in transit")
 NO_MD5 = Remark(
@@ -40,11 +41,13 @@ class Arrival:
     """What the store states; None if it states none, or something else."""
     is_checked: bool = False
     """Whether all bytes have that MD5."""
+    has_etag: bool = True
+    """Whether the server says anything of the content: some web servers state a time only."""
 
     @property
     def remark(self) -> Remark | None:
         """What to note about the file; None if its bytes were checked."""
-        if self.is_checked:
+        if self.is_checked or not self.has_etag:
             return None
         return NO_MD5 if self.md5 is None else BY_RANGES
 
@@ -88,7 +91,8 @@ class TransitCheck:
         """
         stated = blob.md5
         if stated is None or not blob.is_whole or not self.is_on:
-            return Arrival(stated)
+            is_web = self.store.location.protocol in ("http", "https")
+            return Arrival(stated, has_etag=not is_web or is_etag(blob.etag))
         found = hashlib.md5(blob.data, usedforsecurity=False).hexdigest()
         if found == stated:
             _WITH_MD5S.add(self._place)
@@ -108,25 +112,24 @@ class TransitCheck:
             url=url,
         )
 
+    def get(self, key: str, stop: int | None = None) -> tuple[Blob, Arrival]:
+        """Read a whole file, or its bytes up to `stop`; once more if they changed in transit.
+
+        Raises
+        ------
+        StorageError
+        """
+        before: Reading | None = None
+        while True:
+            blob = self.store.get(key, None if stop is None else 0, stop)
+            arrival = self.check(key, blob, before)
+            if isinstance(arrival, Arrival):
+                return blob, arrival
+            before = arrival
+
     @property
     def _place(self) -> tuple[str, str, str]:
         return self.store.identity, self.store.location.protocol, self.store.location.root
-
-
-def read_whole(store: Store, key: str) -> Blob:
-    """Read an object, once more if its bytes changed in transit.
-
-    Raises
-    ------
-    StorageError
-    """
-    check, before = TransitCheck(store, is_wanted=True), None
-    while True:
-        blob = store.get(key)
-        arrival = check.check(key, blob, before)
-        if isinstance(arrival, Arrival):
-            return blob
-        before = arrival
 
 
 _WITH_MD5S: set[tuple[str, str, str]] = set()

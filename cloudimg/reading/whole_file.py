@@ -31,6 +31,10 @@ class WholeLevel:
         return self.pixels.shape
 
     @property
+    def pixel_bytes(self) -> int:
+        return 0
+
+    @property
     def is_bound(self) -> bool:
         return True  # other files have other pixels
 

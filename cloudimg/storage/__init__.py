@@ -18,13 +18,15 @@ if TYPE_CHECKING:
         Data,
         Entry,
         IncompleteListingError,
+        Mover,
+        Standing,
         WriteGuard,
         is_aside,
     )
     from cloudimg.storage.endpoints import endpoint_of
     from cloudimg.storage.store import Store
     from cloudimg.storage.threads import Engine, engine, map_ahead
-    from cloudimg.storage.urls import Location, redact, split_url, unsigned
+    from cloudimg.storage.urls import Location, redact, split_url, step_of, unsigned
 
 _MODULES = {
     "Blob": "base",
@@ -35,6 +37,8 @@ _MODULES = {
     "Entry": "base",
     "IncompleteListingError": "base",
     "Location": "urls",
+    "Mover": "base",
+    "Standing": "base",
     "Store": "store",
     "UNREADABLE": "base",
     "WriteGuard": "base",
@@ -45,6 +49,7 @@ _MODULES = {
     "pause": "attempts",
     "redact": "urls",
     "split_url": "urls",
+    "step_of": "urls",
     "unsigned": "urls",
 }
 """The module of this package that defines each name."""
@@ -59,6 +64,8 @@ __all__ = [
     "Entry",
     "IncompleteListingError",
     "Location",
+    "Mover",
+    "Standing",
     "Store",
     "WriteGuard",
     "endpoint_of",
@@ -68,6 +75,7 @@ __all__ = [
     "pause",
     "redact",
     "split_url",
+    "step_of",
     "unsigned",
 ]
 

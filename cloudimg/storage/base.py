@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cloudimg.storage.versions import md5_of_etag
 
@@ -105,6 +105,47 @@ class Created(NamedTuple):
         return self.is_new
 
 
+class Standing(NamedTuple):
+    """An object as it stands in its store, for what is done to it there."""
+
+    size_bytes: int
+    version: str | None
+    """The same text as `Blob.etag`."""
+    digests: tuple[str, ...]
+    """What the store says of the content: ``md5:`` or ``crc32c:`` with a digest; for a local file
+    ``file:`` with size and time. Objects with one of them in common have the same bytes."""
+    details: Mapping[str, Any] = {}
+    """What the client of the store said."""
+
+
+class Mover(Protocol):
+    """Tagging, copying and deleting objects within one store; the bytes never leave it.
+
+    Requests on a condition do nothing where it does not hold: whoever makes them looks afterwards.
+    Methods raise as those of `Backend`.
+    """
+
+    def look(self, key: str) -> Standing | None:
+        """What stands at a key; None if nothing does."""
+
+    def tags(self, key: str) -> dict[str, str]:
+        """Tags of an object: of S3, or the custom metadata of Google Cloud Storage."""
+
+    def set_tags(self, key: str, tags: Mapping[str, str], before: Mapping[str, str],
+                 standing: Standing) -> None:  # fmt: skip
+        """Replace the tags of an object, if it is the one that was looked at."""
+
+    def copy(self, key: str, target: str, standing: Standing) -> None:
+        """Copy an object that was looked at, unless it changed or there is one at the target.
+
+        Where a store ignores the second condition, an object that was stored there at the same time
+        is replaced.
+        """
+
+    def delete(self, key: str, standing: Standing) -> None:
+        """Delete an object that was looked at, unless it changed, as far as the store can tell."""
+
+
 def is_aside(folder: str) -> bool:
     """Whether a folder with this name holds no files of an archive: Zarr arrays, hidden files."""
     return folder.startswith(".") or folder.endswith(".zarr")
@@ -162,6 +203,9 @@ class Backend(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""
+
+    def mover(self) -> Mover:
+        """What moves objects within the store."""
 
 
 class IncompleteListingError(Exception):

@@ -11,10 +11,11 @@ from typing import Any
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import settings
-from cloudimg.storage.base import Backend, Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.base import Backend, Blob, Data, Entry, Mover, NotMappableError, Stored
 from cloudimg.storage.endpoints import fsspec_configuration
 from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.local import LocalBackend
+from cloudimg.storage.logs import hide_secrets_in_logs
 from cloudimg.storage.put_parameters import refuse_unknown_parameters
 from cloudimg.storage.urls import Location
 
@@ -67,6 +68,7 @@ def _environment_digest() -> str:
 
 
 def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backend]:
+    hide_secrets_in_logs()
     if location.protocol == "s3":
         refuse_unknown_parameters(options)
     slow = _LateFsspec(location, options)
@@ -166,6 +168,9 @@ class _LateFsspec:
 
     def delete(self, keys: Sequence[str]) -> None:
         self._backend().delete(keys)
+
+    def mover(self) -> Mover:
+        return self._backend().mover()
 
 
 def _forget_after_fork() -> None:

@@ -5,6 +5,7 @@ Options hold credentials, and endpoints that mean other objects under the same n
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 from collections.abc import Mapping
@@ -38,8 +39,8 @@ def endpoint_of(location: Location, options: Mapping[str, Any]) -> str | None:
         return None
     protocol = "az" if location.protocol in _AZURE else location.protocol
     host: str | None = location.root.rpartition("@")[2].lower()
-    # A profile that does not exist, a broken file: the first request says what is wrong.
-    with suppress(Exception):
+    # Broken files and options of other types than they have: the first request says what is wrong.
+    with suppress(OSError, ValueError, TypeError, AttributeError, RuntimeError, configparser.Error):
         given = {**fsspec_configuration(location.protocol), **options}
         if protocol in _PORTS:
             host = _host(f"{protocol}://{location.root}")
@@ -63,9 +64,15 @@ def fsspec_configuration(protocol: str) -> Mapping[str, Any]:
     return dict(fsspec.config.conf.get(protocol) or {})
 
 
-def _host_of_s3(options: Mapping[str, Any]) -> str:
+def _host_of_s3(options: Mapping[str, Any]) -> str | None:
+    from botocore.exceptions import BotoCoreError
+
     url = (options.get("client_kwargs") or {}).get("endpoint_url") or options.get("endpoint_url")
-    host = _host(url or configured_endpoint(options.get("profile")) or "https://amazonaws.com")
+    try:
+        url = url or configured_endpoint(options.get("profile"))
+    except BotoCoreError:  # such as a profile that does not exist
+        return None
+    host = _host(url or "https://amazonaws.com")
     # Whatever the region: s3.eu-west-1.amazonaws.com, vpce-1a2b.s3.us-east-1.vpce.amazonaws.com.
     aws = re.search(r"(?:^|\.)(amazonaws\.com(?:\.cn)?)$", host)
     return aws[1] if aws else host

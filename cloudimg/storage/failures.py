@@ -43,9 +43,10 @@ _NO_ROOM_CODES = (
     "insufficientstorage",
     "insufficientcapacity",
 )
-_CHANGED_ON_THE_WAY = {
+_OF_TRANSFERS = {
     "baddigest",
     "invaliddigest",
+    "requesttimeout",
     "xamzcontentchecksummismatch",
     "xamzcontentsha256mismatch",
 }
@@ -96,12 +97,12 @@ _XML_ELEMENT = re.compile(
 in some of them."""
 
 
-def is_changed_on_the_way(code: str | None) -> bool:
-    """Whether a store's error code says that the bytes did not match the checksums beside them.
+def is_of_transfer(code: str | None) -> bool:
+    """Whether a store's error code says that the bytes changed on their way, or did not all come.
 
     See https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
     """
-    return code is not None and code.lower() in _CHANGED_ON_THE_WAY
+    return code is not None and code.lower() in _OF_TRANSFERS
 
 
 def kind_of_response(status: int | None, code: str | None) -> Kind | None:
@@ -112,7 +113,7 @@ def kind_of_response(status: int | None, code: str | None) -> Kind | None:
     """
     if code is not None and any(word in code.lower() for word in _NO_ROOM_CODES):
         return NoRoomError
-    if is_changed_on_the_way(code):
+    if is_of_transfer(code):
         return ServerError
     if status is None:
         return None
@@ -168,7 +169,7 @@ def refuses_conditions(status: int | None, text: str) -> bool:
 
 def may_refuse_checksum(status: int | None, code: str | None) -> bool:
     """Whether a server may have refused the header with a checksum, rather than the object."""
-    return status in (400, 501) and not is_changed_on_the_way(code)
+    return status in (400, 501) and not is_of_transfer(code)
 
 
 def not_conditional(url: str) -> NotConditionalError:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from cloudimg.errors import ArgumentError, NotFoundError, ServerError, StorageError
 from cloudimg.settings import settings
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.base import Blob, Data, Entry, Mover, NotMappableError, Stored
 from cloudimg.storage.failures import (
     cause_text,
     hide_secrets,
@@ -22,6 +22,7 @@ from cloudimg.storage.failures import (
     refuses_conditions,
 )
 from cloudimg.storage.fsspec_errors import status_and_code, translate
+from cloudimg.storage.fsspec_mover import mover_for
 from cloudimg.storage.fsspec_private import strip_protocol
 from cloudimg.storage.fsspec_reading import range_header, range_reader
 from cloudimg.storage.fsspec_writing import FsspecWriting, NoConditionsError
@@ -248,6 +249,18 @@ class FsspecBackend:
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, keys[0], "delete")
         raise failure
+
+    def mover(self) -> Mover:
+        if self._local is not None:
+            return self._local.mover()
+        mover = mover_for(self._fs, self._run, self._translate)
+        if mover is not None:
+            return mover
+        location = self._location
+        raise StorageError(
+            f"cannot move or tag objects in {location.display(location.root)}: that is possible in"
+            " S3, in Google Cloud Storage and on local disks"
+        )
 
     def _path(self, key: str) -> str:
         location = self._location

@@ -17,7 +17,7 @@ async def call(fs: Any, method: str, url: str, **arguments: Any) -> Any:
     fs : gcsfs.GCSFileSystem
     method, url : str
     **arguments
-        ``headers``, ``data``, ``json_out``; all others become parameters of the URL.
+        ``headers``, ``data``, ``json``, ``json_out``; all others become parameters of the URL.
 
     Returns
     -------

@@ -15,10 +15,12 @@ from cloudimg.storage.base import (
     Blob,
     Data,
     Entry,
+    Mover,
     Stored,
     is_aside,
 )
 from cloudimg.storage.local_errors import translate
+from cloudimg.storage.local_mover import LocalMover
 from cloudimg.storage.local_writing import PASSING, store_file
 from cloudimg.storage.versions import version_of_file
 
@@ -85,6 +87,9 @@ class LocalBackend:
                 continue
             except (OSError, ValueError) as exc:
                 raise translate(exc, key, "delete") from exc
+
+    def mover(self) -> Mover:
+        return LocalMover()
 
 
 class _Listing:

@@ -16,6 +16,8 @@ PASSING = ".cloudimg-part"
 """Suffix of the names of files that are being written; listings omit them."""
 _UNABLE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.ENOSYS)
 """Errors of file systems without unnamed files, links or syncing of folders."""
+UNABLE_TO_LINK = (*_UNABLE, errno.EXDEV)
+"""Errors of linking to another file system, or where there are no links."""
 _OTHER = Stored(is_new=False)
 
 
@@ -43,7 +45,7 @@ def store_file(key: str, data: Data, *, replace: bool, version: str | None = Non
         if stored is None:
             stored = _store_named(key, data, replace=replace, version=version)
         if stored.is_new:
-            _sync_folder(folder)
+            sync_folder(folder)
     except (OSError, ValueError) as exc:
         raise translate(exc, key, "write") from exc
     return stored
@@ -75,7 +77,7 @@ def _store_unnamed(key: str, data: Data, *, replace: bool) -> Stored | None:
             if exc.errno in _UNABLE or exc.errno == errno.ENOENT:  # without /proc
                 return None
             raise
-        name = _temporary_name(key)
+        name = temporary_name(key)
         _link_unnamed(handle, name)
     finally:
         os.close(handle)
@@ -89,7 +91,7 @@ def _store_named(key: str, data: Data, *, replace: bool, version: str | None) ->
     A process that is paused between the look at the version and the replacement replaces a later
     version, too.
     """
-    name = _temporary_name(key)
+    name = temporary_name(key)
     try:
         stored = _write_new(name, data)
         if replace:
@@ -144,7 +146,8 @@ def _write(handle: int, data: Data) -> None:
     os.fsync(handle)
 
 
-def _temporary_name(key: str) -> str:
+def temporary_name(key: str) -> str:
+    """A name beside a file for what is to get its name, which listings omit."""
     folder, name = os.path.split(key)
     # A name has up to 255 bytes, and a character up to four.
     return f"{folder}/.{name[:40]}.{uuid.uuid4().hex}{PASSING}"
@@ -165,7 +168,7 @@ def _replace(name: str, key: str) -> None:
         raise
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Sync a folder, and so the new name in it, to the disk if the file system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY)

@@ -22,7 +22,7 @@ from obstore.store import HTTPStore, S3Store
 from cloudimg.errors import WrongRegionError
 from cloudimg.settings import settings
 from cloudimg.storage import s3_options
-from cloudimg.storage.base import Blob, Data, Entry, NotMappableError, Stored
+from cloudimg.storage.base import Blob, Data, Entry, Mover, NotMappableError, Stored
 from cloudimg.storage.failures import not_conditional, refuses_conditions
 from cloudimg.storage.obstore_errors import FOREIGN, status_of, translate, undeleted_path
 from cloudimg.storage.obstore_listing import S3Listing
@@ -117,6 +117,9 @@ class _ObstoreBackend:
             failed = (key for key in keys if self._path(key) == undeleted)
             failure = self._translate(exc, next(failed, keys[0]), "delete")
         raise failure
+
+    def mover(self) -> Mover:
+        raise NotMappableError  # obstore has no tags, and no conditions on copies
 
     @property
     def lists_in_order(self) -> bool:

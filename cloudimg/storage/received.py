@@ -6,12 +6,36 @@ import hashlib
 from collections.abc import Callable, Hashable
 
 from cloudimg.storage.base import Data, Stored
+from cloudimg.storage.threads import engine
 
+_LARGE_BYTES = 2**20
+_have_md5s: set[Hashable] = set()
+"""Stores of this process that have answered with the MD5 of what was sent."""
 _have_other_etags: set[Hashable] = set()
-"""Stores of this process whose ETags look like an MD5 and are something else."""
+"""Those whose ETags look like an MD5 and are something else."""
 
 
-def is_received(store: Hashable, stored: Stored, data: Data, read_back: Callable[[], Data]) -> bool:
+def start_md5(store: Hashable, data: Data) -> Callable[[], str]:
+    """The MD5 of an object; computed beside its request where the answer will probably have it."""
+
+    def compute() -> str:
+        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+    is_wanted = store in _have_md5s and store not in _have_other_etags
+    return (
+        engine().fetch_window(compute).result
+        if is_wanted and len(data) >= _LARGE_BYTES
+        else compute
+    )
+
+
+def is_received(
+    store: Hashable,
+    stored: Stored,
+    data: Data,
+    md5: Callable[[], str],
+    read_back: Callable[[], Data],
+) -> bool:
     """Whether a store has the bytes that were sent; True where it does not say what it has.
 
     Parameters
@@ -22,13 +46,16 @@ def is_received(store: Hashable, stored: Stored, data: Data, read_back: Callable
         The store's answer.
     data : bytes-like
         What was sent.
+    md5 : callable
+        Returns its MD5, in hexadecimal.
     read_back : callable
         Reads the object. An ETag that is not the MD5 of what was sent is either that of other
         bytes, or not an MD5, as with keys of KMS and with some gateways.
     """
     if stored.md5 is None or store in _have_other_etags:
         return True
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() == stored.md5:
+    if md5() == stored.md5:
+        _have_md5s.add(store)
         return True
     if bytes(read_back()) != data:
         return False

@@ -256,7 +256,11 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host or parts.port == 0:
-        raise ValueError(f"the endpoint {endpoint!r} is not a URL such as https://host:9000")
+        # It may have been put together wrongly, with credentials in it: it is not repeated.
+        raise ValueError(
+            "the endpoint (endpoint_url=, AWS_ENDPOINT_URL or the profile's) is not a URL such as"
+            " https://host:9000"
+        )
     # A bucket with dots breaks the certificate of a virtual host.
     if _DNS_BUCKET.fullmatch(bucket) and style != "path":
         return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True

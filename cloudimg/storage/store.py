@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudimg.errors import (
     ArgumentError,
@@ -15,6 +15,7 @@ from cloudimg.errors import (
     ServerError,
     StorageError,
 )
+from cloudimg.errors.arrival import raised_where_used
 from cloudimg.storage.attempts import Attempts, interruptible, pause
 from cloudimg.storage.base import (
     DANGLING,
@@ -24,14 +25,17 @@ from cloudimg.storage.base import (
     Data,
     Entry,
     IncompleteListingError,
+    Mover,
     Stored,
     WriteGuard,
 )
 from cloudimg.storage.complete_listing import CompleteListing
 from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
-from cloudimg.storage.received import is_received
+from cloudimg.storage.received import is_received, start_md5
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
+
+T = TypeVar("T")
 
 _FLAT = ("file", "s3", "gs", "az", "abfs", "memory", "zip", "tar")
 """Protocols whose listings are flat or cheap."""
@@ -227,10 +231,12 @@ class Store:
     def _send(self, key: str, data: Data, request: Callable[[Backend], Stored]) -> Stored:
         """Store an object, and again where the store received other bytes than were sent."""
 
+        store = (self.location, self.identity)
+        md5 = start_md5(store, data)
+
         def send(backend: Backend) -> Stored:
             stored = request(backend)
-            store = (self.location, self.identity)
-            if not is_received(store, stored, data, lambda: backend.get(key, None, None).data):
+            if not is_received(store, stored, data, md5, lambda: backend.get(key, None, None).data):
                 url = self.location.display(key)
                 raise ServerError(f"the bytes of {url} changed on their way to the store", url=url)
             return stored
@@ -252,6 +258,29 @@ class Store:
             self._refuse_unwritable(keys[0])
             self._attempts.write(lambda backend: backend.delete(keys), self._guard, deletes=True)
 
+    def move(
+        self, request: Callable[[Mover], T], *, changes: bool = True, deletes: bool = False
+    ) -> T:
+        """The result of a request within the store, made again where that can help; see `Mover`.
+
+        Parameters
+        ----------
+        request : callable
+        changes, deletes : bool
+            Whether it changes something, and whether it deletes an object.
+
+        Raises
+        ------
+        StorageError
+        """
+
+        def ask(backend: Backend) -> T:
+            return request(backend.mover())
+
+        if not changes:
+            return self._attempts.make(ask)
+        return self._attempts.write(ask, self._guard, deletes=deletes)
+
     def _refuse_unwritable(self, key: str) -> None:
         location = self.location
         is_web = location.protocol in ("http", "https")
@@ -270,6 +299,7 @@ class Store:
         depth: int | None,
         *,
         end_checks: list[Future[None]] | None = None,
+        coming: Collection[str] = (),
         n_below: int = 0,
         with_dangling: bool = False,
     ) -> Iterator[list[Entry]]:
@@ -284,6 +314,8 @@ class Store:
             caller does next. Its future is appended, and raises `IncompleteListingError` where
             objects are missing: then the caller lists again without this argument. By default, the
             end is checked before the iteration ends.
+        coming : collection of str
+            Keys that may be stored meanwhile: for `end_checks` they are not missing.
         n_below : int
             Number of objects deeper than `depth` to list, too, if there are as many; 0 unless
             `lists_below`.
@@ -312,7 +344,7 @@ class Store:
                     batch = [entry for entry in batch if entry.etag != DANGLING]
                 yield batch
             elif end_checks is not None:
-                end_checks.append(engine().fetch(partial(_check_end, batches)))
+                end_checks.append(engine().fetch(partial(_check_end, batches, coming)))
                 return
 
     @property
@@ -321,11 +353,16 @@ class Store:
         return self.location.protocol in _FLAT
 
 
-def _check_end(rest: Iterator[list[Entry] | None]) -> None:
-    if any(rest):
-        raise IncompleteListingError
+def _check_end(rest: Iterator[list[Entry] | None], coming: Collection[str]) -> None:
+    last = max(coming, default=None)
+    for batch in rest:
+        if any(entry.key not in coming for entry in batch or ()):
+            raise IncompleteListingError
+        if batch and batch[-1].key == last:
+            return  # an answer with what was stored meanwhile was a listing, and ended there
 
 
+@raised_where_used
 def _unpickle(location: Location, options: Mapping[str, Any], guard: WriteGuard | None) -> Store:
     store = Store(location, options)
     return store if guard is None else store.guarded(guard)

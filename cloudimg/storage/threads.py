@@ -13,11 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import TypeVar
 
 from cloudimg.operating_system import open_files_limit, run_after_fork
-from cloudimg.settings import Settings, settings
+from cloudimg.settings import Settings, process_memory_bytes, settings
 from cloudimg.storage.pool import ThreadPool
 from cloudimg.storage.threading_private import run_before_threads_are_joined
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 _FETCHERS = 256
 """Threads that wait for pixels; in measurements, more of them were not faster. Headers have threads
 of their own, because they need many small requests."""
+_OUTPUTS_SHARE = 4
+"""Regions that are read at once take up to one part in so many of the memory of the process."""
+_CACHED_SHARE = 10
 _LAST_WAIT_S = 0.5
 """Seconds that an interrupted program waits for requests under way."""
 
@@ -72,6 +75,12 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budget = ByteBudget(settings.max_bytes_in_flight)
+        """Claimed for bytes from before they are requested until they are decoded."""
+        limit = process_memory_bytes()
+        # Without a limit of its own, a process is not the only one for whom there is memory.
+        self.outputs = None if limit is None else ByteBudget(limit // _OUTPUTS_SHARE)
+        """Claimed for the pixels of a region until it has been read; None without a limit."""
+        self.most_cached_bytes = sys.maxsize if limit is None else limit // _CACHED_SHARE
         # Each request needs a descriptor, and so do other parts of the program.
         n_requests = max(1, min(settings.max_requests, open_files_limit() // 2))
         self.requests = threading.BoundedSemaphore(n_requests)
@@ -88,8 +97,22 @@ class Engine:
         """Fail whatever is waited for, now and from now on, because the program ends."""
         self.is_ending.set()
         self.budget.close()
+        if self.outputs is not None:
+            self.outputs.close()
         for pool in self._pools:
             pool.interrupt()
+
+    @contextmanager
+    def allocating(self, size_bytes: int) -> Iterator[None]:
+        """Wait until the memory of the process has room for the pixels of a region that is read."""
+        if self.outputs is None:
+            yield
+            return
+        cost = self.outputs.claim(size_bytes)
+        try:
+            yield
+        finally:
+            self.outputs.release(cost)
 
     def drain(self, timeout_s: float | None) -> None:
         """Drop what has not begun, and wait up to `timeout_s` for what has."""
@@ -112,13 +135,17 @@ class Engine:
     def decode_file(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which decodes a whole file, perhaps by a user's own reader.
 
-        These threads are separate, because the reader may use cloudimg and wait for the others.
+        These threads are separate, because the reader may use cloudimg and wait for the others;
+        where it uses a reader itself, another thread takes the place of its own.
         """
         return self._readers.submit(function)
 
-    def running_user_code(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def running_user_code(self) -> Iterator[None]:
         """Entered by a thread for a user's function, which may use cloudimg and wait for it."""
-        return self._fetchers.stepping_aside()
+        # It belongs to one of them: at opening it fetches, later it decodes whole files.
+        with self._fetchers.stepping_aside(), self._readers.stepping_aside():
+            yield
 
     def decode(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which needs CPU time, in a decoding thread."""

@@ -52,6 +52,9 @@ _ALIASES = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _USERINFO = re.compile(r"://[^/\s]*@")
 _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
 """Protocols of fsspec whose URLs are paths only; all others begin with a host or bucket."""
+_LONGEST_WORDS = 40
+_BEGINNING = re.compile(r"[^A-Za-z.{*?[]*([A-Za-z]+(?:[-_ ]+[A-Za-z]+)*)(.?)")
+"""The first words of a name, and what follows them."""
 _LATER_PROTOCOL = re.compile(r"::([A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
@@ -223,3 +226,24 @@ def _is_signature(name: str) -> bool:
     if name.startswith(("x-amz-", "x-goog-")) or name == "key-pair-id":
         return True
     return not _SIGNATURES.isdisjoint(re.split(r"[^a-z]+", name)) or name.endswith("token")
+
+
+def step_of(verb: str, url: str | os.PathLike[str]) -> str:
+    """A verb and the words that the name of the files begins with, for names of Dask tasks.
+
+    Dask's dashboard shows the names of tasks up to the first part that is not letters only. Only
+    the last part of the path is used, without a query: the rest of a URL may hold secrets.
+    """
+    location, key = split_url(url)
+    text = key.rpartition("/")[2]
+    if location.protocol in ("http", "https"):
+        text = text.partition("?")[0]
+    beginning = _BEGINNING.match(text)
+    if beginning is None or "." not in text:  # without a suffix it may not be the name of a file
+        return verb
+    words = re.split("[-_ ]+", beginning[1])
+    if len(words) > 1 and (beginning[2].isdigit() or beginning[2] == "{"):
+        words.pop()  # it names a field, as "ch" in mydata_ch{c}
+    # Dask (2026.8) takes a word of eight letters for a digest if it begins with one of a to f.
+    shown = [w.capitalize() if len(w) == 8 and w[0] in "abcdef" else w for w in words]
+    return f"{verb}-{'-'.join(shown)[:_LONGEST_WORDS]}".rstrip("-")

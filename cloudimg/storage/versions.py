@@ -37,6 +37,11 @@ def version_text(etag: str | None, modified: datetime | str | None = None) -> st
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def is_etag(version: str | None) -> bool:
+    """Whether a version is an ETag, and not the time of the last change."""
+    return version is not None and version.startswith('"')
+
+
 def md5_of_etag(etag: str | None) -> str | None:
     """The MD5 in an ETag that looks like one; None for any other ETag.
 

@@ -13,6 +13,7 @@ from cloudimg.tiff.metadata import metadata_remarks
 from cloudimg.tiff.parse import parse_tiff
 from cloudimg.tiff.parsed import IMAGE, AnyLevel, FileImage, ParsedImage
 from cloudimg.tiff.pieces import Piece
+from cloudimg.tiff.planning import ROW_GAP_BYTES
 from cloudimg.tiff.request import ParseRequest
 from cloudimg.tiff.sparse import SparseFile
 from cloudimg.tiff.template import Template
@@ -21,6 +22,7 @@ __all__ = [
     "ENDS_EARLY",
     "IMAGE",
     "NDTIFF_INDEX",
+    "ROW_GAP_BYTES",
     "AnyLevel",
     "DecodeLimits",
     "Derived",

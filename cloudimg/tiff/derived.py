@@ -65,6 +65,11 @@ class Derived(ABC):
         return self.base.is_bound
 
     @property
+    def pixel_bytes(self) -> int | None:
+        """See `AnyLevel.pixel_bytes`."""
+        return self.base.pixel_bytes
+
+    @property
     def held_bytes(self) -> int:
         """See `Level.held_bytes`."""
         return self.base.held_bytes
@@ -96,6 +101,10 @@ class Reshaped(Derived):
             if segment[axis] < self.shape[axis]:
                 break
         return tuple(segment)
+
+    @property
+    def pixel_bytes(self) -> int | None:
+        return None
 
     def needs(self, region: Region) -> Region:
         first, last = self._run(region)

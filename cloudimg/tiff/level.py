@@ -96,6 +96,12 @@ class Level:
         return tuple(segment)
 
     @property
+    def pixel_bytes(self) -> int | None:
+        """See `AnyLevel.pixel_bytes`."""
+        first = self.pages[0] if self.pages else None
+        return self._layout.pixel_bytes if first is not None and first.is_plain else 0
+
+    @property
     def held_bytes(self) -> int:
         """Approximate size in memory."""
         if not isinstance(self.pages, list):

@@ -27,6 +27,11 @@ class AnyLevel(Protocol):
         """Shape of a tile or strip, with the same axes as `shape`."""
 
     @property
+    def pixel_bytes(self) -> int | None:
+        """Stored size of a pixel of pages that are fetched by rows; 0 where segments are fetched
+        whole, None where neither holds."""
+
+    @property
     def is_bound(self) -> bool:
         """Whether decoding needs the file that was parsed."""
 

@@ -12,7 +12,7 @@ from cloudimg.tiff.ifd import Range
 from cloudimg.tiff.pieces import FillPiece, Page, PageLayout, Piece, RowsPiece, SegmentPiece
 
 _MAX_PIECE_BYTES = 8 * 2**20
-_ROW_GAP_BYTES = 64 * 2**10
+ROW_GAP_BYTES = 64 * 2**10
 """Rows of an uncompressed page that are closer than this are fetched as one piece: reading 64 KiB
 takes less time than another request."""
 
@@ -46,7 +46,7 @@ class PagePlan:
         columns = range(wide.start, wide.stop - (wide.stop - 1 - wide.start) % wide.step)
         row_bytes = width * layout.pixel_bytes
         per_piece = max(1, _MAX_PIECE_BYTES // (row_bytes * high.step))
-        if row_bytes * high.step - len(columns) * layout.pixel_bytes > _ROW_GAP_BYTES:
+        if row_bytes * high.step - len(columns) * layout.pixel_bytes > ROW_GAP_BYTES:
             per_piece = 1
         rows = _positions(high)
         for sample, d in product(_positions(samples), _positions(deep)):

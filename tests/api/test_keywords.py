@@ -142,7 +142,7 @@ def test_signatures_list_all_arguments() -> None:
         return {p.name for p in parameters}
 
     assert names(cloudimg.open) == {"urls"} | OPEN
-    assert names(cloudimg.imread) == {"urls", "chunks", "level"} | OPEN
+    assert names(cloudimg.imread) == {"urls", "chunks", "level", "name"} | OPEN
     assert names(cloudimg.info) == {"url"} | OPEN
     own = {"url", "path", "size", "level", "index", "project", "max_bytes"}
     assert names(cloudimg.preview) == own | OPEN
@@ -176,7 +176,7 @@ def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
     assert RUN | {"storage_options"} == WRITE
     assert keys(write_options.MigrateOptions) == FILE | RUN | STORES | {"allow_unmatched"}
     assert keys(write_options.DryRunOptions) - FILE - PLAN == {
-        "allow_unmatched", "max_mem", "prices", "storage_options",
+        "allow_unmatched", "client", "max_mem", "prices", "storage_options",
     }  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_every_argument_is_documented() -> None:
     """In the docstring of the function, or in that of the function that it refers to."""
     for function in (
         cloudimg.open, cloudimg.imread, cloudimg.info, cloudimg.preview, cloudimg.to_zarr,
-        cloudimg.migrate, cloudimg.dry_run, cloudimg.verify, cloudimg.export,
+        cloudimg.migrate, cloudimg.dry_run, cloudimg.verify, cloudimg.export, cloudimg.repair,
     ):  # fmt: skip
         doc = inspect.getdoc(function)
         assert doc is not None

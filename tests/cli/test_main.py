@@ -32,7 +32,12 @@ IMAGE_KEYS = {
     "color_space", "samples", "series", "images", "notes",
 }  # fmt: skip
 FOLDER_KEYS = {
-    "kind", "url", "objects", "truncated", "images", "proposals", "image", "image_problem",
+    "kind", "url", "objects", "truncated", "images", "proposals", "zarrs", "image",
+    "image_problem",
+}  # fmt: skip
+PROPOSAL_KEYS = {
+    "pattern", "files", "layout", "source", "certainty", "roles", "axes", "missing", "left_out",
+    "exclude", "excluded", "problem",
 }  # fmt: skip
 
 
@@ -249,7 +254,11 @@ def test_a_folder_proposes_the_pattern_of_its_names(
     assert facts["objects"] == 50
     assert facts["truncated"] is False
     assert facts["images"] == 48
-    assert facts["proposals"] == [{"pattern": pattern, "files": 48}]
+    [proposal] = facts["proposals"]
+    assert set(proposal) == PROPOSAL_KEYS
+    assert (proposal["pattern"], proposal["files"], proposal["left_out"]) == (pattern, 48, 0)
+    assert proposal["axes"] == {"c": 2, "t": 3, "x": 2, "y": 2, "z": 2}
+    assert (proposal["layout"], proposal["certainty"]) == (None, "likely")
     assert facts["image_problem"] is None
     assert set(facts["image"]) == IMAGE_KEYS
     assert facts["image"]["url"] == pattern
@@ -390,7 +399,7 @@ def test_an_unexpected_error_is_one_line_too(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("cloudimg.api.descriptions.open", fail)
+    monkeypatch.setattr("cloudimg.api.descriptions.open_sources", fail)
     assert main(["info", f"{local.url}/z{{z}}.tif"]) == 1
     err = capsys.readouterr().err
     assert err == (

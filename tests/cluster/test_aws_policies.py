@@ -24,7 +24,9 @@ import pytest
 import requests
 
 import cloudimg
-from cloudimg.errors import AccessDeniedError
+from cloudimg.cluster.ecs import EcsLauncher
+from cloudimg.cluster.tls import JobTls, decrypt, encrypt
+from cloudimg.errors import AccessDeniedError, ClusterError
 from cloudimg.storage.connections import forget_connections
 from tests.support import copies, seed
 from tests.support.metering import REGION, Meter
@@ -35,6 +37,9 @@ pytestmark = pytest.mark.slow  # all of them together
 MODULE = Path(__file__).resolve().parents[2] / "terraform" / "aws" / "modules" / "policies"
 ACCOUNT = "123456789012"
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 10, "y": 64, "x": 96}, "levels": 2}
+EVERYWHERE = "on-everything"
+"""Part of the names of roles that may do what others may, on all resources: outside of S3, moto
+compares actions, and refuses what is allowed on some resources only."""
 ROLES = ("execution", "scheduler", "worker", "driver")
 
 
@@ -170,8 +175,10 @@ class Guarded:
     keys: dict[str, dict[str, str]] = field(repr=False)
     """Of the administrator and of a session of each role, as boto3 takes them."""
 
-    def client(self, who: str) -> Any:
-        return boto3.client("s3", endpoint_url=self.endpoint, region_name=REGION, **self.keys[who])
+    def client(self, who: str, service: str = "s3") -> Any:
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name=REGION, **self.keys[who]
+        )
 
     def options(self, who: str) -> dict[str, Any]:
         """For fsspec's s3fs."""
@@ -208,10 +215,16 @@ def prepare(endpoint: str, policies: dict[str, str]) -> Guarded:
             "aws_secret_access_key": key["SecretAccessKey"],
         }
     }
-    for name in ("scheduler", "worker", "driver"):
+    documents = {name: policies[name] for name in ("scheduler", "worker", "driver")}
+    for name in ("scheduler", "worker"):
+        everywhere = [{**each, "Resource": "*"} for each in statements(policies[name])]
+        documents[f"{name}-{EVERYWHERE}"] = json.dumps(
+            {"Version": "2012-10-17", "Statement": everywhere}
+        )
+    for name, document in documents.items():
         trust = policies["trust_driver" if name == "driver" else "trust_tasks"]
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policies[name])
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=document)
         session = sts.assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
         keys[name] = {
             "aws_access_key_id": session["AccessKeyId"],
@@ -400,6 +413,66 @@ def test_the_driver_deletes_in_the_destination(guarded: Guarded, beside: None) -
     with pytest.raises(client.exceptions.NoSuchKey):
         client.get_object(Bucket="destination", Key="zarr/mine.json")
     client.close()
+
+
+ANOTHER_JOB = "/cloudimg/lab/another-job"
+DRIVER = f"arn:aws:iam::{ACCOUNT}:role/driver"
+TELLING: list[tuple[str, str, dict[str, Any]]] = [
+    ("ecs", "describe_tasks", {"cluster": "lab", "tasks": ["t"]}),
+    ("ecs", "list_tasks", {"cluster": "lab"}),
+    ("ecs", "describe_task_definition", {"taskDefinition": "lab-worker"}),
+    ("ecs", "run_task", {"cluster": "lab", "taskDefinition": "lab-worker"}),
+    ("ssm", "get_parameters", {"Names": [f"{ANOTHER_JOB}/client"]}),
+    ("ssm", "get_parameters_by_path", {"Path": ANOTHER_JOB, "Recursive": True}),
+    ("ssm", "get_parameter_history", {"Name": f"{ANOTHER_JOB}/client"}),
+    ("ssm", "describe_parameters", {}),
+    ("sts", "assume_role", {"RoleArn": DRIVER, "RoleSessionName": "task"}),
+    ("iam", "get_role_policy", {"RoleName": "driver", "PolicyName": "driver"}),
+]  # fmt: skip
+"""Requests whose answers would tell a secret of another job, or give the rights to ask for it."""
+
+
+@pytest.fixture(scope="module")
+def another_job(guarded: Guarded) -> JobTls:
+    """A job whose certificates are stored as its launcher stores them."""
+    made = JobTls.make()
+    patch = pytest.MonkeyPatch()
+    admin = guarded.keys["admin"]
+    with patch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", guarded.endpoint)
+        environment.setenv("AWS_ACCESS_KEY_ID", admin["aws_access_key_id"])
+        environment.setenv("AWS_SECRET_ACCESS_KEY", admin["aws_secret_access_key"])
+        description = {"region": REGION, "parameter_prefix": "/cloudimg/lab"}
+        EcsLauncher(description, "another-job").store_tls(made)
+    return made
+
+
+@pytest.mark.parametrize("role", ["worker", "scheduler"])
+def test_a_task_cannot_use_what_it_reads_of_another_job(
+    guarded: Guarded, another_job: JobTls, role: str
+) -> None:
+    """The certificate is readable, with the role that all jobs have; what decrypts it is not."""
+    client = guarded.client(f"{role}-{EVERYWHERE}", "ssm")
+    stored = client.get_parameter(Name=f"{ANOTHER_JOB}/{role}/tls", WithDecryption=True)
+    text = stored["Parameter"]["Value"]
+    key = another_job.of_tasks()[role].key
+    assert not any(line in text for line in key.splitlines())
+    _, secret_of_own_job = encrypt("its certificate")
+    with pytest.raises(ClusterError, match="cannot be decrypted"):
+        decrypt(text, secret_of_own_job)
+    client.close()
+
+
+@pytest.mark.parametrize(("service", "action", "arguments"), TELLING)
+def test_tasks_may_not_ask_what_decrypts_it(
+    guarded: Guarded, another_job: JobTls, service: str, action: str, arguments: dict[str, Any]
+) -> None:
+    for role in ("worker", "scheduler"):
+        client = guarded.client(f"{role}-{EVERYWHERE}", service)
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            getattr(client, action)(**arguments)
+        client.close()
+        assert "is not authorized to perform" in str(caught.value)
 
 
 # ----------------------------------------------------------- conditions, by rules of our own

@@ -8,6 +8,7 @@ import shutil
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,10 +60,19 @@ def test_workers_with_other_versions(
     assert not (tmp_path / "copy.zarr" / "0").exists()
 
 
-def test_one_worker_of_another_version_is_named_and_others_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (another, ClusterError, r"has cloudimg 0\.0\.9"),
+        (none, RuntimeError, "has no cloudimg"),  # in a process that knows no error of ours
+    ],
+)
+def test_one_worker_of_another_version_is_named_and_others_go_on(
+    tmp_path: Path, make: Callable[[Path], None], error: type[Exception], match: str
+) -> None:
     """Where a worker gets the image from another worker, what unpickling raises is lost."""
     folder = tmp_path / "other"
-    another(folder)
+    make(folder)
     for z in range(12):
         (tmp_path / f"a_{z:02}.tif").write_bytes(seed.encode(np.full((32, 32), z, "u2")))
     source = str(tmp_path / "a_{z}.tif")
@@ -71,20 +81,32 @@ def test_one_worker_of_another_version_is_named_and_others_go_on(tmp_path: Path)
         clusters.Cluster(tmp_path / "cluster", 2, n_threads=1) as cluster,
         cluster.client() as client,
     ):
-        good = set(client.scheduler_info()["workers"])
+        good = list(client.scheduler_info()["workers"])
         cluster.add_worker(settings={"PYTHONPATH": paths})
         client.wait_for_workers(3, 60)
-        (bad,) = set(client.scheduler_info()["workers"]) - good
-        array = cloudimg.imread(source, chunks=(1, 32, 32))
-        total = client.compute(array.sum(), workers=list(good)).result(timeout=60)
+        (bad,) = set(client.scheduler_info()["workers"]) - set(good)
+        array: Any = cloudimg.imread(source, chunks=(1, 32, 32))
+        total = client.compute(array.sum(), workers=good).result(timeout=60)
         assert total == 32 * 32 * sum(range(12))
-        with pytest.raises(ClusterError, match=r"has cloudimg 0\.0\.9") as caught:
+        with pytest.raises(error, match=match) as caught:
             # Not the sum, which the scheduler may still have.
             client.compute(array.max(), workers=[bad]).result(timeout=60)
         assert bad in str(caught.value)
         spread = client.compute(list(array.to_delayed().ravel()))
-        with pytest.raises(ClusterError, match=r"has cloudimg 0\.0\.9"):
+        with pytest.raises(error, match=match):
             client.gather(spread)
-        with pytest.raises(ClusterError, match=r"has cloudimg 0\.0\.9"):
+        with pytest.raises(ClusterError, match=match):
             cloudimg.migrate(source, tmp_path / "copy.zarr", client=client)
+
+        # An image that was opened on a worker goes to the others as their input.
+        def brightest(image: Any) -> int:  # sent as code: no worker can import this module
+            return int(image.read().max())
+
+        opened = client.submit(cloudimg.open, source, workers=good)
+        with pytest.raises(error, match=match) as caught:
+            client.submit(brightest, opened, pure=False, workers=[bad]).result(timeout=60)
+        assert bad in str(caught.value)
+        again = client.submit(brightest, opened, pure=False, workers=good)
+        assert again.result(timeout=60) == 11
+        assert client.compute(array.min(), workers=good).result(timeout=60) == 0
     assert not (tmp_path / "copy.zarr" / "0").exists()

@@ -15,6 +15,7 @@ import zarr
 import cloudimg
 from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.errors.notes import Note
+from tests.conftest import WebServer
 from tests.support import faulty_store, seed
 from tests.support.metering import Meter
 
@@ -152,6 +153,18 @@ def test_etags_that_are_no_md5s_are_noted(
     assert again.notes == done.notes
     assert second.gets == usual.gets
     assert (first.gets > usual.gets) == (kind is faulty_store.kms)
+
+
+def test_a_web_server_without_etags(httpd: WebServer, bucket: str, tmp_path: Path) -> None:
+    """It states nothing that could be compared, so there is nothing to say of its ETags."""
+    (httpd.root / bucket).mkdir()
+    for z, plane in enumerate(LARGER):
+        data = seed.encode(plane, compression=None)
+        (httpd.root / bucket / f"z{z}.tif").write_bytes(data)
+    urls = [f"{httpd.endpoint}/{bucket}/z{z}.tif" for z in range(N_FILES)]
+    assert cloudimg.migrate(urls, tmp_path / "copy.zarr").notes == ()
+    assert cloudimg.verify(tmp_path / "copy.zarr", against_source=True).notes == ()
+    np.testing.assert_array_equal(pixels(tmp_path / "copy.zarr"), LARGER)
 
 
 def test_some_etags_that_are_no_md5s(meter: Meter, bucket: str, tmp_path: Path) -> None:

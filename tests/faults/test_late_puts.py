@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import cloudimg
 from cloudimg.errors import (
     AccessDeniedError,
     BadFilesError,
+    CloudimgError,
     DamagedCopyError,
     ServerError,
     StorageError,
@@ -26,8 +28,10 @@ from tests.support import copies
 from tests.support.faulty_store import (
     CONDITION,
     Rule,
+    error_body,
     flipped,
     held,
+    html,
     kms,
     no_checksums,
     parts,
@@ -141,6 +145,76 @@ def test_a_put_that_arrives_after_the_end_changes_nothing(
         del after[left]
     assert after == before
     place.check(name)
+
+
+OF_ZARR_2 = {
+    "chunk": "/0/3/0/0$",
+    "empty chunk": "/0/0/0/0$",
+    "attributes": r"copy\.zarr/\.zattrs$",
+    "array": r"/1/\.zarray$",
+}
+
+
+@pytest.mark.parametrize("kind", OF_ZARR_2)
+def test_a_late_put_of_zarr_2(place: Place, kind: str) -> None:
+    more: dict[str, Any] = {"zarr_format": 2, "shards": None}
+    place.meter.faults([held("PUT", OF_ZARR_2[kind], nth=1)])
+    with Writer(place.of("one", **more)):
+        wait_until(lambda: bool(place.meter.held()), "storing")
+    code, text = migrated(place.of("two", overwrite=True, **more))
+    assert code == 0, text
+    before = place.objects()
+    place.meter.release()
+    wait_until(lambda: not place.meter.held(), "arriving")
+    assert place.objects() == before
+    place.check("two")
+
+
+def test_a_late_mark_that_the_contents_are_deleted(place: Place) -> None:
+    """It is replaced, so it may arrive; beside a plan it means nothing."""
+    mark = ".cloudimg/clearing.json"
+    cloudimg.migrate(**place.of("two"))
+    place.meter.faults([held("PUT", f"/{mark}$", nth=1)])
+    with Writer(place.of("one", overwrite=True)):
+        wait_until(lambda: bool(place.meter.held()), "storing")
+    code, text = migrated(place.of("one", overwrite=True))
+    assert code == 0, text
+    before = place.objects()
+    place.meter.release()
+    wait_until(lambda: not place.meter.held(), "arriving")
+    assert set(place.objects()) - set(before) == {mark}
+    place.check("one")
+    assert cloudimg.migrate(**place.of("one")).n_objects == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_put_that_arrives_after_the_end_without_a_fence(place: Place, kind: str) -> None:
+    """Where the store does not fence, the next command finds it, unless it has equal bytes."""
+    fault = held("PUT", KINDS[kind], nth=1)
+    place.meter.faults([unconditional("PUT"), fault])
+    with Writer(place.of("one"), ttl_s=1):
+        wait_until(lambda: bool(place.meter.held()), "storing")
+    code, text = migrated(place.of("two", overwrite=True), ttl_s=1)
+    assert code == 0, text
+    before = place.objects()
+    place.check("two")
+    place.meter.release()
+    wait_until(lambda: not place.meter.held(), "arriving")
+    after = place.objects()
+    changed = {key for key in after if after[key] != before.get(key)}
+    if not changed or (kind == "table of files" and changed.isdisjoint(before)):
+        place.check("two")
+        return
+    (key,) = changed
+    try:
+        proof = cloudimg.verify(place.url, storage_options=place.options)
+        found = [problem.url for problem in proof.problems]
+        found += [str(edit) for edit in proof.edits]
+    except CloudimgError as exc:
+        found = [str(exc)]
+    if kind == "plan":  # all that is there is of another one
+        key = "done.json"
+    assert any(key in each for each in found), (key, found)
 
 
 @pytest.mark.parametrize("compares", [True, False])
@@ -463,6 +537,66 @@ def test_requests_of_a_migration_to_s3(place: Place, backend: str) -> None:
     begin = min(r.t_start for r in ours if r.kind == "put" and "/0/c/" in r.key)
     at_end = [r for r in traffic.requests if r.kind == "list" and r.t_start > begin]
     assert len(at_end) <= 2  # one, and the check that its end is one
+
+
+@pytest.mark.parametrize("body", [error_body, html])
+def test_the_listing_at_the_end_is_no_listing(
+    place: Place, backend: str, body: Callable[..., Rule]
+) -> None:
+    """An error in its place is not taken for what the copy has, and it is asked for again."""
+    faults = [body("GET", f"{place.bucket}/$", nth=nth) for nth in (1, 2)]
+    during(place, lambda: place.meter.faults(faults), after_cell=6)
+    place.meter.faults([])
+    place.check()
+
+
+@pytest.mark.parametrize("last", [SHARD, "originals/part-000000005.parquet"])
+def test_objects_behind_a_listing_that_breaks_off(place: Place, backend: str, last: str) -> None:
+    """Its end is asked for while the metadata of the root is stored."""
+    late = "originals/part-000000099.parquet"
+
+    def break_off() -> None:
+        place.put(late, b"late")
+        query = f"{place.bucket}?list-type=2&prefix=copy.zarr/"
+        with urlopen(f"{place.meter.endpoint}/{query}") as answer:
+            text = answer.read().decode()
+        end = text.index("</Contents>", text.index(f"<Key>copy.zarr/{last}</Key>"))
+        page = f"{text[:end]}</Contents></ListBucketResult>"
+        place.meter.faults([rule("GET", f"{place.bucket}/$", kind="body", body=page, nth=1)])
+
+    with pytest.raises(StorageError, match=re.escape(f"{place.url}/{late}")):
+        during(place, break_off, after_cell=6)
+    assert ".cloudimg/done.json" not in place.objects()
+    place.meter.faults([])
+    place.meter.delete(place.bucket, f"copy.zarr/{late}")
+    cloudimg.migrate(**place.of())
+    place.check()
+
+
+def test_what_others_replaced_in_a_finished_copy(place: Place, backend: str) -> None:
+    """Objects of equal size are told by their versions."""
+    arguments = place.of()
+    cloudimg.migrate(**arguments)
+    with place.meter.measure() as usual:
+        assert cloudimg.migrate(**arguments).n_objects == 0
+    right = place.objects()
+    for key in (SHARD, "0/c/0/0/0", "originals/part-000000001.parquet"):
+        place.put(key, same_size(right[key]))
+        what = rf"1 problem \({re.escape(f'{place.url}/{key}')}: other bytes than were stored\)"
+        with pytest.raises(DamagedCopyError, match=what):
+            cloudimg.migrate(**arguments)
+        place.put(key, right[key])
+    record = ".cloudimg/cells/0/000000001.json"
+    content = unsealed(right[record])
+    assert content is not None
+    content["levels"][0]["pixels_sha256"] = "0" * 64
+    place.put(record, seal(content))
+    with pytest.raises(DamagedCopyError, match=r"done\.json: the commit records are not those"):
+        cloudimg.migrate(**arguments)
+    place.put(record, right[record])
+    with place.meter.measure() as again:
+        assert cloudimg.migrate(**arguments).n_objects == 0
+    assert len(again.requests) == len(usual.requests)
 
 
 # ------------------------------------------------------------------------------ without a fence

@@ -23,7 +23,7 @@ import zarr
 import cloudimg
 from cloudimg.errors import CloudimgError, CloudimgWarning, ClusterError, LeaseError
 from tests.support import clusters, copies
-from tests.support.faulty_store import held, no_conditions, unconditional
+from tests.support.faulty_store import CONDITION, held, no_conditions, refused, unconditional
 from tests.support.metering import Meter
 from tests.support.waiting import wait_until
 from tests.support.writers import (
@@ -240,7 +240,11 @@ def test_a_lease_that_was_deleted_is_lost(
 # -------------------------------------------------------------------- stores without conditions
 
 
-@pytest.mark.parametrize("store", [unconditional("PUT"), no_conditions()], ids=["ignores", "501"])
+@pytest.mark.parametrize(
+    "store",
+    [unconditional("PUT"), no_conditions(), refused("PUT", "", 400, "Unwilling", header=CONDITION)],
+    ids=["ignores", "501", "400"],
+)
 def test_a_store_that_does_not_fence_has_one_writer_at_a_time(
     on_s3: Place, meter: Meter, store: dict[str, Any]
 ) -> None:
@@ -269,8 +273,9 @@ def test_a_store_that_does_not_fence_has_one_writer_at_a_time(
 
 def test_the_user_is_warned_of_a_store_that_does_not_fence(on_s3: Place, meter: Meter) -> None:
     meter.faults([unconditional("PUT")])
-    with pytest.warns(CloudimgWarning, match="does not refuse to create an object that exists"):
+    with pytest.warns(CloudimgWarning, match="does not refuse to create an object") as warned:
         cloudimg.migrate(**on_s3.of("one"))
+    assert {each.filename for each in warned} == {__file__}
     on_s3.check("one")
     assert on_s3.read(LEASE)["fences"] is False
 

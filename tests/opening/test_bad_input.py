@@ -40,8 +40,18 @@ def test_no_match_lists_names_with_the_same_beginning(place: Place) -> None:
         cloudimg.open(f"{place.url}/scan_{{z}}.tif", storage_options=options)
     with pytest.raises(NoMatchError, match=r"nearest names there: .*scan_a\.tif"):
         cloudimg.open(f"{place.url}/scam_{{z}}.tif", storage_options=options)
-    with pytest.raises(NoMatchError, match="nothing matches"):
+    for name in ("plate/note.txt", "plate/day1/a_0.tif"):
+        place.put(name, TIFF)
+    with pytest.raises(NoMatchError, match=r"1 object begins with .*/plate/day1/a_ .* does not"):
+        cloudimg.open(f"{place.url}/plate/day1/a_{{z}}b.tif", storage_options=options)
+    missing = r"the folder \S*/nowhere is empty, or does not exist$"
+    with pytest.raises(NoMatchError, match=missing) as caught:
         cloudimg.open(f"{place.url}/nowhere/at/all_{{z}}.tif", storage_options=options)
+    assert "scan_a" not in str(caught.value)
+    for folder, similar in (("plate/dya1", "plate/day1"), ("plaet/day1", "plate")):
+        there = rf"the folder \S*/{folder.partition('/day')[0]} is .* there is \S*/{similar}/$"
+        with pytest.raises(NoMatchError, match=there):
+            cloudimg.open(f"{place.url}/{folder}/a_{{z}}.tif", storage_options=options)
     with pytest.raises(NoMatchError, match="nothing matches"):
         cloudimg.open(f"{place.url}/scam*.tif", storage_options=options)
     with pytest.raises(NotFoundError, match=r"scan_c\.tif"):

@@ -675,15 +675,15 @@ def test_natural_order_is_total(names: list[str]) -> None:
             ],
         ),
         (DROSOPHILA, [("DrosophilaEmbryo_GFPHistone_{n:04d}.tif", 21)]),
-        (ILLUM, [("AS_09047_050428030001_O{n:02d}f{f:02d}d2.TIF", 72)]),
+        (ILLUM, [("AS_09047_050428030001_O{o:02d}f{f:02d}d2.TIF", 72)]),
         ([], []),
         (["", "one_07.tif"], [("one_07.tif", 1)]),
         (["z9.tif", "z10.tif"], [("z{z}.tif", 2)]),
         (["z1.tif", "z01.tif"], [("z{z}.tif", 2)]),
         (["z998.tif", "z007.tif", "z1000.tif"], [("z{z:03d}.tif", 3)]),
-        (["ch0_CH0", "ch1_CH2"], [("ch{c}_CH{c2}", 2)]),
+        (["ch0_CH0", "ch1_CH2"], [("ch{c}_CH*", 2)]),
         (["1x2y_", "2x2y_", "1x3y_"], [("{x}x{y}y_", 3)]),
-        (["a1_b1", "a1_b2", "a2_b1"], [("a{n}_b{n2}", 3)]),
+        (["a1_b1", "a1_b2", "a2_b1"], [("a{a}_b{b}", 3)]),
         (["c1_a1", "c2_a2"], [("c{c}_a{c}", 2)]),
         (["a_1.png", "a_1.tif"], [("a_1.png", 1), ("a_1.tif", 1)]),
         (["TimePoint_1/s1", "TimePoint_2/s1"], [("TimePoint_{t}/s1", 2)]),
@@ -694,21 +694,21 @@ def test_natural_order_is_total(names: list[str]) -> None:
         (["a_1.tif", "a_2.tif", "log.txt"], [("a_{n}.tif", 2), ("log.txt", 1)]),
         (
             ["e/GFP_z1.tif", "e/GFP_z2.tif", "e/RFP_z1.tif", "e/RFP_z2.tif", "e/x_z1.tif"],
-            [("e/{name:s}_z{z}.tif", 4), ("e/x_z1.tif", 1)],
+            [("e/{c:s}_z{z}.tif", 5)],
         ),
         (
             [f"{p}_{d}_{z}" for p in ("ab", "cd") for d in ("GFP", "RFP") for z in (1, 2)],
-            [("{name:s}_{name2:s}_{n}", 8)],
+            [("{name:s}_{c:s}_{n}", 8)],
         ),
         (
             [f"w{c}_0f8fad5b-d9cb-469f-a165-70867728950{c}.tif" for c in (1, 2)],
-            [("w{c}_*.tif", 2)],
+            [("w{w}_[0-9A-Fa-f]*.tif", 2)],
         ),
     ],
 )
 def test_proposals(keys: list[str], expected: list[tuple[str, int]]) -> None:
-    assert propose(keys) == expected
-    assert propose(keys[::-1]) == expected
+    for order in (keys, keys[::-1]):
+        assert [(each.text, each.n_names) for each in propose(order)] == expected
 
 
 KEY = st.lists(
@@ -727,8 +727,8 @@ KEY = st.lists(
 @settings(max_examples=500)
 def test_proposals_match_what_they_claim(keys: list[str]) -> None:
     proposals = propose(keys)
-    counts = [count for _, count in proposals]
-    patterns = [compile_pattern(text) for text, _ in proposals]
+    counts = [each.n_names for each in proposals]
+    patterns = [compile_pattern(each.text) for each in proposals]
     assert counts == sorted(counts, reverse=True)
     for pattern, count in zip(patterns, counts, strict=True):
         assert sum(pattern.split(key) is not None for key in keys) >= count > 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudimg.reading.chunks import MAX_CHUNKS, auto_chunks
+from cloudimg.distributed.capacity import Capacity
+from cloudimg.reading.chunks import MAX_CHUNKS, auto_chunks, most_bytes, target_bytes
 from cloudimg.reading.layout import arrange, axis_boundaries, with_extents
 
 
@@ -44,3 +46,29 @@ def test_automatic_chunks(
     n_chunks = math.prod(len(lengths) for lengths in chunks)
     assert largest * 2 <= max(target, smallest * 2) or n_chunks > MAX_CHUNKS / 4
     assert n_chunks <= MAX_CHUNKS
+
+
+MB = 10**6
+MIB = 2**20
+
+
+def workers(n: int, n_threads: int, memory_bytes: int | None) -> Capacity:
+    return Capacity(n * n_threads, memory_bytes, n_threads, memory_bytes)
+
+
+@pytest.mark.parametrize(
+    ("image", "capacity", "most", "target"),
+    [
+        (10**12, None, 128 * MIB, 128 * MIB),
+        (10**12, workers(3, 1, 400 * MB), 50 * MB, 50 * MB),
+        (10**12, workers(3, 2, 400 * MB), 25 * MB, 25 * MB),
+        (10**12, workers(3, 2, 4000 * MB), 128 * MIB, 128 * MIB),
+        (351 * MB, workers(3, 2, 4000 * MB), 128 * MIB, 351 * MB // 18),
+        (351 * MB, workers(3, 2, None), 128 * MIB, 351 * MB // 18),
+        (10 * MB, workers(100, 4, 4000 * MB), 4000 * MB // 32, 4 * MIB),
+        (10 * MB, workers(1, 200, 4000 * MB), 2500000, 2500000),
+    ],
+)
+def test_sizes_for_workers(image: int, capacity: Capacity | None, most: int, target: int) -> None:
+    assert most_bytes(128 * MIB, capacity) == most
+    assert target_bytes(image, most, capacity) == target

@@ -192,6 +192,63 @@ def test_readers_that_read_with_cloudimg(tmp_path: Path, n_requests: str) -> Non
     assert int(result.stdout) == 64 * sum(range(12))
 
 
+READ_WITHIN_LIMITS = """
+import sys
+import cloudimg
+print(int(cloudimg.imread(sys.argv[1], chunks=(2, -1, -1)).sum().compute(scheduler="threads")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_bytes", ["1", "70KB", "200KB"])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_requests_that_are_larger_than_all_that_may_be_in_flight(
+    tmp_path: Path, n_bytes: str, tile: tuple[int, int] | None
+) -> None:
+    """Each of them is made alone."""
+    for z in range(6):
+        pixels = np.full((256, 256), z, np.uint16)
+        (tmp_path / f"{z}.tif").write_bytes(seed.encode(pixels, tile=tile))
+    for n_requests in ("1", "64"):
+        limits = {"CLOUDIMG_MAX_BYTES_IN_FLIGHT": n_bytes, "CLOUDIMG_MAX_REQUESTS": n_requests}
+        result = run(READ_WITHIN_LIMITS, str(tmp_path / "{z}.tif"), **limits)
+        assert result.returncode == 0, result.stderr
+        assert int(result.stdout) == 256 * 256 * sum(range(6))
+
+
+READERS_INSIDE_READERS = """
+import sys
+import numpy as np, cloudimg
+def inner(file, url):
+    return np.asarray(cloudimg.imread(url.replace("middle", "pixels")))
+def outer(file, url):
+    several = url.replace("outer_", "middle").replace(".tif", "_{k}.tif")
+    return np.asarray(cloudimg.imread(several, imread=inner))
+image = cloudimg.open(sys.argv[1], imread=outer)
+print(int(image.to_dask().sum().compute(scheduler="threads")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_threads", ["1", "2"])
+def test_readers_that_read_with_readers(tmp_path: Path, n_threads: str) -> None:
+    """All threads for readers wait for files that others of them have to read."""
+    for z in range(6):
+        (tmp_path / f"outer_{z}.tif").write_bytes(b"x")
+        for k in range(3):
+            (tmp_path / f"middle{z}_{k}.tif").write_bytes(b"x")
+            pixels = np.full((8, 8), z + k, np.uint16)
+            (tmp_path / f"pixels{z}_{k}.tif").write_bytes(seed.encode(pixels))
+    result = run(
+        READERS_INSIDE_READERS,
+        str(tmp_path / "outer_{z}.tif"),
+        CLOUDIMG_MAX_REQUESTS=n_threads,
+        CLOUDIMG_DECODE_THREADS=n_threads,
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) == 64 * sum(z + k for z in range(6) for k in range(3))
+
+
 READ_WITH_FEW_THREADS = """
 import resource, sys, threading
 import numpy as np, dask

@@ -40,7 +40,11 @@ _ENVIRONMENT = {
 
 @contextlib.contextmanager
 def local_client(
-    n_workers: int = 1, n_threads: int | None = None, *, set_as_default: bool = True
+    n_workers: int = 1,
+    n_threads: int | None = None,
+    *,
+    set_as_default: bool = True,
+    memory_limit: str = "auto",
 ) -> Iterator[Any]:
     """A client of a cluster that is started for it.
 
@@ -52,6 +56,8 @@ def local_client(
         this process.
     set_as_default : bool
         Whether Dask computes everything on this cluster.
+    memory_limit : str
+        Of each worker.
     """
     from distributed import Client, LocalCluster
 
@@ -61,6 +67,7 @@ def local_client(
             n_workers=n_workers,
             threads_per_worker=n_threads,
             processes=n_threads is not None,
+            memory_limit=memory_limit,
             dashboard_address="127.0.0.1:0",  # a free port
         ) as cluster,
         make(cluster, set_as_default=set_as_default) as client,

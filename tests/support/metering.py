@@ -159,6 +159,7 @@ class Stored:
     modified: float
     data: bytes = b""
     path: Path | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def view(self, start: int, stop: int) -> memoryview:
         if self.path is None or not self.size:
@@ -545,14 +546,15 @@ class Server:
     def answer(self, message: Message) -> Response:
         """Carry out a request, as the kind of store that the traits say."""
         if "unconditional" in message.traits:
-            for name in ("if-match", "if-none-match"):
+            for name in ("if-match", "if-none-match", "x-amz-copy-source-if-match"):
                 message.headers.pop(name, None)
         suffix = "-3" if "parts" in message.traits else ""
         if not message.traits & {"kms", "parts"}:
             return self.right_answer(message)
-        if "if-match" in message.headers:
-            expected = message.headers["if-match"].strip('"').removesuffix(suffix)
-            message.headers["if-match"] = expected[::-1]
+        for name in ("if-match", "x-amz-copy-source-if-match"):
+            if name in message.headers:
+                expected = message.headers[name].strip('"').removesuffix(suffix)
+                message.headers[name] = expected[::-1]
         response = self.right_answer(message)
         if "ETag" in response.headers:
             etag = response.headers["ETag"].strip('"')
@@ -611,7 +613,7 @@ class Server:
     def put_object(self, message: Message) -> Response:
         bucket = self.bucket(message, write=True)
         if "x-amz-copy-source" in message.headers:
-            raise S3Error(501)
+            return self.copy_object(message, bucket)
         decoded = message.headers.get("x-amz-decoded-content-length")
         if decoded is not None and int(decoded) != len(message.body):
             raise S3Error(400, "IncompleteBody")
@@ -628,8 +630,47 @@ class Server:
         bucket.put(message.key, stored)
         return Response(200, {"ETag": stored.etag})
 
+    def copy_object(self, message: Message, bucket: Bucket) -> Response:
+        """Copy an object with its tags, on the conditions that S3 has for both."""
+        name, _, key = unquote(message.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        source = self.buckets[name].objects.get(key) if name in self.buckets else None
+        if source is None:
+            raise S3Error(404)
+        expected = message.headers.get("x-amz-copy-source-if-match", "*")
+        if expected not in ("*", source.etag, source.etag.strip('"')):
+            raise S3Error(412)
+        if message.headers.get("if-none-match") == "*" and message.key in bucket.objects:
+            raise S3Error(412)
+        bucket.put(message.key, replace(source, modified=time.time()))
+        return xml("CopyObjectResult", f"<ETag>{escape(source.etag)}</ETag>")
+
+    def get_tags(self, message: Message) -> Response:
+        stored = self.bucket(message).objects.get(message.key)
+        if stored is None:
+            raise S3Error(404)
+        tags = "".join(
+            f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>"
+            for name, value in stored.tags.items()
+        )
+        return xml("Tagging", f"<TagSet>{tags}</TagSet>")
+
+    def put_tags(self, message: Message) -> Response:
+        bucket = self.bucket(message, write=True)
+        stored = bucket.objects.get(message.key)
+        if stored is None:
+            raise S3Error(404)
+        texts = [each.text or "" for each in ElementTree.fromstring(message.body).iter()
+                 if each.tag.endswith(("Key", "Value"))]  # fmt: skip
+        tags = dict(zip(texts[::2], texts[1::2], strict=True))
+        bucket.put(message.key, replace(stored, tags=tags))
+        return Response(200)
+
     def delete_object(self, message: Message) -> Response:
-        self.bucket(message, write=True).delete(message.key)
+        bucket = self.bucket(message, write=True)
+        stored, expected = bucket.objects.get(message.key), message.headers.get("if-match", "*")
+        if stored and expected not in ("*", stored.etag, stored.etag.strip('"')):
+            raise S3Error(412)
+        bucket.delete(message.key)
         return Response(204)
 
     def delete_objects(self, message: Message) -> Response:
@@ -811,6 +852,8 @@ OBJECT_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("HEAD", ""): Server.get_object,
     ("PUT", ""): Server.put_object,
     ("DELETE", ""): Server.delete_object,
+    ("GET", "tagging"): Server.get_tags,
+    ("PUT", "tagging"): Server.put_tags,
 }
 BUCKET_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "list-type"): Server.list_objects,

@@ -10,18 +10,20 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CorruptFileError
+from cloudimg.migration.encode import bounded_decoding
+from cloudimg.migration.encode.bounded_decoding import largest_encoded
 from cloudimg.migration.encode.codec_argument import Configuration, parse_codec
 
 Array = npt.NDArray[Any]
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 _BLOSC_INNER = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
-_BLOSC_HEADER_BYTES = 16
 _FROM_NUMCODECS = ("adler32", "bz2", "crc32", "crc32c", "fletcher32", "lz4", "lzma", "zlib")
 """Further lossless and deterministic codecs, by their names in numcodecs."""
 _SUPPORTED = ("none", "zstd", "blosc", "gzip", *_FROM_NUMCODECS)
@@ -50,8 +52,9 @@ class _Link:
     """All parameters, with the defaults filled in."""
     encode: Callable[[Any], bytes | bytearray]
     """Encode a buffer."""
-    decode: Callable[[Any], Any]
-    """Decode a buffer; raises an exception of the library's own for corrupt input."""
+    decode: Callable[[Any, int], Any]
+    """Decode a buffer to so many bytes at most; raises an exception of the library's own for
+    corrupt input."""
 
 
 class Codec:
@@ -82,18 +85,29 @@ class Codec:
         CorruptFileError
             If the bytes cannot be decoded, or do not decode to a chunk of this shape.
         """
-        for link in reversed(self._links):
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        for link, most in reversed([*zip(self._links, self._sizes(size), strict=False)]):
             try:
-                data = link.decode(data)
+                data = link.decode(data, most)
             except (AttributeError, NameError, TypeError):
                 raise  # an error in the code: no codec reports corrupt input this way
             except Exception as exc:
                 raise CorruptFileError(f"{link.name} cannot decode a chunk: {exc}") from exc
         flat = np.frombuffer(data, np.uint8)
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if flat.size != size:
             raise CorruptFileError(f"a chunk has {flat.size} bytes instead of {size}")
         return flat.view(dtype).reshape(shape)
+
+    def most_encoded_bytes(self, n_bytes: int) -> int:
+        """Bytes that a chunk of `n_bytes` has at most when it is encoded."""
+        return self._sizes(n_bytes)[-1]
+
+    def _sizes(self, n_bytes: int) -> list[int]:
+        """Bytes that each codec of the chain is given, and that the last one returns, at most."""
+        sizes = [n_bytes]
+        for _ in self._links:
+            sizes.append(largest_encoded(sizes[-1]))
+        return sizes
 
     def v3_codecs(self) -> list[dict[str, Any]]:
         """The chain in the metadata of Zarr 3.
@@ -179,7 +193,7 @@ def _zstd(given: Configuration) -> _Link:
         "zstd",
         {"level": level, "checksum": False},
         lambda data: imagecodecs.zstd_encode(data, level=level),
-        imagecodecs.zstd_decode,
+        bounded_decoding.decode_zstd,
     )
 
 
@@ -221,7 +235,7 @@ def _blosc(given: Configuration, dtype: np.dtype[Any]) -> _Link:
             "blocksize": blocksize,
         },
         encode,
-        _decode_blosc,
+        bounded_decoding.decode_blosc,
     )
 
 
@@ -242,17 +256,6 @@ def _shuffle_name(given: Any) -> str:
     return shuffle
 
 
-def _decode_blosc(data: Any) -> Any:
-    import imagecodecs
-
-    # blosc trusts its header, and would read beyond the end of data that was truncated.
-    # https://www.blosc.org/c-blosc/format.html: bytes 12 to 16 are the compressed size.
-    size = int.from_bytes(bytes(data[12:16]), "little")
-    if len(data) < _BLOSC_HEADER_BYTES or size != len(data):
-        raise ValueError(f"{len(data)} bytes instead of {size}")
-    return imagecodecs.blosc_decode(data, numthreads=1)
-
-
 def _gzip(given: Configuration) -> _Link:
     # numcodecs writes the current time into the header, so its bytes change every second.
     _refuse_others(given, ("level",), "gzip")
@@ -261,7 +264,7 @@ def _gzip(given: Configuration) -> _Link:
         "gzip",
         {"level": level},
         lambda data: gzip.compress(data, level, mtime=0),
-        gzip.decompress,
+        bounded_decoding.decode_gzip,
     )
 
 
@@ -272,11 +275,25 @@ def _from_numcodecs(name: str, given: Configuration) -> _Link:
         _refuse_others(given, (), name)  # Zarr 3 allows the checksum at the end only
     try:
         codec = numcodecs.get_codec({**given, "id": name})
-        codec.encode(np.zeros(8, np.uint8))
+        decode = _decoder(name, codec)
+        decode(codec.encode(np.zeros(8, np.uint8)), 8)
     except Exception as exc:  # numcodecs has no error of its own: often it is a TypeError
         raise ArgumentError(f"codec {name}: numcodecs refuses {dict(given)!r}: {exc}") from exc
     configuration = {key: value for key, value in codec.get_config().items() if key != "id"}
-    return _Link(name, configuration, codec.encode, codec.decode)
+    return _Link(name, configuration, codec.encode, decode)
+
+
+def _decoder(name: str, codec: Any) -> Callable[[Any, int], Any]:
+    """A function that decodes what a codec of numcodecs has encoded, to a limited size."""
+    if name == "lzma":
+        return partial(bounded_decoding.decode_lzma, configuration=codec.get_config())
+    compressors = {
+        "bz2": bounded_decoding.decode_bz2,
+        "lz4": bounded_decoding.decode_lz4,
+        "zlib": bounded_decoding.decode_zlib,
+    }
+    # Checksums have no more bytes than are stored.
+    return compressors.get(name, lambda data, most: codec.decode(data))
 
 
 def _integer(given: Configuration, name: str, default: int, allowed: range, codec: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.errors.arrival import raised_where_used
 from cloudimg.errors.checked_json import checked_list, checked_object, checked_text, unexpected
 
 Array = npt.NDArray[Any]
@@ -155,6 +156,7 @@ def _unpack(packed: tuple[str, bytes]) -> npt.NDArray[np.int64]:
     return np.frombuffer(zlib.decompress(data), dtype).astype(np.int64)
 
 
+@raised_where_used
 def _from_packed(
     kind: str, steps: tuple[str, bytes], counts: tuple[str, bytes], least: float, greatest: float
 ) -> Histogram:

@@ -8,6 +8,7 @@ here rather than by a library so that the same pixels always give the same bytes
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,15 @@ def _checksum(table: bytes) -> bytes:
     import google_crc32c
 
     return struct.pack("<I", google_crc32c.value(table))
+
+
+def most_encoded_bytes(
+    shard: Sequence[int], chunk: Sequence[int], codec: Codec, dtype: npt.DTypeLike
+) -> int:
+    """Bytes that a shard, or a chunk that is stored as an object, can have at most."""
+    n_chunks = math.prod(n // m for n, m in zip(shard, chunk, strict=True))
+    n_bytes = codec.most_encoded_bytes(math.prod(chunk) * np.dtype(dtype).itemsize)
+    return n_chunks * (n_bytes + _ENTRY_BYTES) + _CHECKSUM_BYTES
 
 
 def decode_shard(

@@ -22,11 +22,12 @@ from cloudimg.migration.export.ome_tiff import has_ome_type, write_ome
 from cloudimg.migration.export.original_pixels import OriginalPixels
 from cloudimg.migration.export.original_tiff import Level, OriginalFile, write_original
 from cloudimg.migration.export.originals import read_rows, rows_by_file
-from cloudimg.migration.export.result import ExportResult, Lost, LostByKind
+from cloudimg.migration.export.result import ExportResult, Lost, LostByKind, NotWritten
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.run.filled_files import report_of_notes
 
 LAYOUTS = ("originals", "ome-tiff")
 """Values of the argument `layout`."""
@@ -123,7 +124,21 @@ def export_originals(export: Export) -> ExportResult:
         finally:
             for future in pending:
                 future.cancel()
-    return progress.result()
+    return progress.result(_filled_files(export.state))
+
+
+def _filled_files(state: State) -> tuple[NotWritten, ...]:
+    """The files whose pixels the copy does not have, by what was wrong with them."""
+    return tuple(
+        NotWritten(
+            "all",
+            f"{each.kind}, so the copy has the fill value for its pixels: {each.files[0].url}",
+            each.n_files,
+            each.files[0].url,
+        )
+        for each in report_of_notes(state.notes, {}).kinds
+        if each.kind != "missing" and each.files
+    )
 
 
 def _export_file(export: Export, manifest: Manifest, pixels: OriginalPixels, name: str) -> _Outcome:
@@ -199,10 +214,12 @@ class _Progress:
         if self._report is not None:
             self._report("files", self._n_files)
 
-    def result(self) -> ExportResult:
-        """The sum."""
+    def result(self, filled: tuple[NotWritten, ...] = ()) -> ExportResult:
+        """The sum, with files that could not be written."""
         return ExportResult(
-            n_files=self._n_files, n_present=self._n_present, not_written=self._lost.all()
+            n_files=self._n_files,
+            n_present=self._n_present,
+            not_written=(*self._lost.all(), *filled),
         )
 
 

@@ -25,6 +25,8 @@ FOLDER = ".cloudimg-export"
 _PART_FILES = 100
 """Files that a part of the manifest lists, at most. After an interruption, as many are made again
 and compared."""
+_PART_BYTES = 2**25
+"""Bytes that are read at once of a file that is compared: it may be larger than the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Manifest:
             return None
         if known.etag is not None and entry.etag == known.etag:
             return known
-        return known if _has_digest(self._out, name, known.sha256) else None
+        return known if _has_digest(self._out, name, known.size_bytes, known.sha256) else None
 
     def add(self, name: str, file: Exported) -> None:
         """Add a file that was stored."""
@@ -171,17 +173,20 @@ def _create(out: Destination, name: str, data: bytes) -> str | None:
 
 def _has_bytes(out: Destination, name: str, size: int, sha256: str) -> bool:
     try:
-        return out.info(name).size_bytes == size and _has_digest(out, name, sha256)
+        return out.info(name).size_bytes == size and _has_digest(out, name, size, sha256)
     except NotFoundError:
         return False
 
 
-def _has_digest(out: Destination, name: str, sha256: str) -> bool:
-    """Whether a file is there with the bytes of a digest."""
+def _has_digest(out: Destination, name: str, size: int, sha256: str) -> bool:
+    """Whether a file of this size is there with the bytes of a digest. It is read in parts."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(out.get(name)).hexdigest() == sha256
+        for start in range(0, size, _PART_BYTES):
+            digest.update(out.get_part(name, start, min(start + _PART_BYTES, size)))
     except NotFoundError:
         return False
+    return digest.hexdigest() == sha256
 
 
 def _exists(out: Destination, name: str) -> ArgumentError:

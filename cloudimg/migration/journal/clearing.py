@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from cloudimg.errors import LeaseError
+from cloudimg.errors import ArgumentError, LeaseError, NotFoundError
 from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.acquiring import has_ended
 from cloudimg.migration.journal.destination import Destination
@@ -24,6 +24,7 @@ from cloudimg.migration.journal.layout import (
     JOURNAL,
     LEASES,
     PLAN,
+    RETIRED_LIST,
     ROOT_METADATA,
     JournalKind,
     journal_kind,
@@ -78,7 +79,13 @@ def clear(destination: Destination, lease: Lease) -> None:
     destination : Destination
         Guarded by the lease.
     lease : Lease
+
+    Raises
+    ------
+    ArgumentError
+        If the contents include the way back for originals that were retired.
     """
+    _refuse_retired(destination)
     _put_mark(destination, lease)
     if destination.is_local:
         aside = Path(destination.root, JOURNAL, f"{lease.owner}{PASSING}")
@@ -92,6 +99,19 @@ def clear(destination: Destination, lease: Lease) -> None:
     destination.delete((PLAN, END_MARK, *ROOT_METADATA))
     delete_all(destination, (entry.key for entry in destination.list() if not _is_kept(entry.key)))
     destination.delete([CLEARING])
+
+
+def _refuse_retired(destination: Destination) -> None:
+    try:
+        destination.info(RETIRED_LIST)
+    except NotFoundError:
+        return
+    raise ArgumentError(
+        f"the originals of {destination.url} were retired, and the copy has the list with the way"
+        f" back ({destination.display(RETIRED_LIST)}): bring them back with"
+        " cloudimg.retire(..., undo=True), or move the copy away",
+        url=destination.url,
+    )
 
 
 def _put_mark(destination: Destination, lease: Lease) -> None:

@@ -7,15 +7,19 @@ import os
 import posixpath
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
-from cloudimg.reading.transit import read_whole
-from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url
+from cloudimg.reading.transit import TransitCheck
+from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url, step_of
 from cloudimg.storage.local_writing import PASSING
+
+Checks = list[Future[None]]
+"""Checks of the ends of listings; see `Store.list_objects`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,10 @@ class Destination:
         """Whether the folder is on a local disk."""
         return self.store.location.protocol == "file"
 
+    def step(self, verb: str) -> str:
+        """What tasks on a cluster do here, see `step_of`."""
+        return step_of(verb, self.url)
+
     def _key(self, key: str) -> str:
         return f"{self.root}/{key}"
 
@@ -43,18 +51,26 @@ class Destination:
         """URL of an object, without credentials."""
         return self.store.location.display(self._key(key))
 
-    def get(self, key: str) -> bytes:
-        """Read all bytes of an object."""
-        return self.get_with_etag(key)[0]
+    def get(self, key: str, *, most_bytes: int | None = None) -> bytes:
+        """Read all bytes of an object; of one with more than `most_bytes`, only one byte more."""
+        return self.get_with_etag(key, most_bytes=most_bytes)[0]
 
-    def get_with_etag(self, key: str) -> tuple[bytes, str | None]:
-        """Read all bytes of an object, and its version."""
-        blob = self.store.get(self._key(key))
+    def get_with_etag(self, key: str, *, most_bytes: int | None = None) -> tuple[bytes, str | None]:
+        """Read all bytes of an object, and its version; see `get`."""
+        if most_bytes is None:
+            blob = self.store.get(self._key(key))
+        else:
+            blob = self.store.get(self._key(key), 0, most_bytes + 1)
         return bytes(blob.data), blob.etag
 
-    def get_checked(self, key: str) -> bytes:
-        """Read all bytes of an object, once more if they changed in transit."""
-        return bytes(read_whole(self.store, self._key(key)).data)
+    def get_part(self, key: str, start: int, stop: int) -> Data:
+        """Read a range of bytes of an object."""
+        return self.store.get(self._key(key), start, stop).data
+
+    def get_checked(self, key: str, *, most_bytes: int) -> bytes:
+        """Read all bytes of an object, once more if they changed in transit; see `get`."""
+        check = TransitCheck(self.store, is_wanted=True)
+        return bytes(check.get(self._key(key), most_bytes + 1)[0].data)
 
     def get_json(self, key: str) -> Any:
         """Read a JSON object; None if there is no such object.
@@ -136,10 +152,22 @@ class Destination:
             if Path(folder, name).is_symlink()
         ]
 
-    def list(self, folder: str = "") -> Iterator[Entry]:
-        """List the objects in a folder, recursively, with keys relative to the destination."""
+    def list(
+        self,
+        folder: str = "",
+        *,
+        end_checks: Checks | None = None,
+        coming: Collection[str] = (),
+    ) -> Iterator[Entry]:
+        """List the objects in a folder, recursively, with keys relative to the destination.
+
+        See `Store.list_objects` for the other parameters.
+        """
         base = self._key(folder) if folder else self.root
-        for batch in self.store.list_objects(base, f"{base}/", None):
+        keys = {self._key(key) for key in coming}
+        for batch in self.store.list_objects(
+            base, f"{base}/", None, end_checks=end_checks, coming=keys
+        ):
             for entry in batch:
                 yield entry._replace(key=entry.key[len(self.root) + 1 :])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from cloudimg.migration.journal.layout import (
     END_MARK,
     FORMAT,
     PLAN,
+    PLAN_COPY,
     READ_FORMATS,
     ROOT_METADATA,
     JournalKind,
@@ -76,15 +78,20 @@ def inspect_destination(
 
 def _inspect(destination: Destination) -> DestinationContents:
     # Both requests at once, because most destinations are new and have no plan.
-    listing = engine().fetch(partial(_has_objects_and_leases, destination))
+    listing = engine().fetch(partial(_listed_objects_and_leases, destination))
     content, etag = get_sealed_with_etag(destination, PLAN)
     if content is None:
+        known = _ask_for_known_objects(destination)  # while an empty listing is checked
         has_objects, has_leases = listing.result()
+        if not has_objects:
+            has_objects, has_leases = _as_asked(destination, known, has_leases)
         # Another migration may have stored its plan between the two requests.
         if has_objects:
             content, etag = get_sealed_with_etag(destination, PLAN)
         if content is None:
             cleared_by = _cleared_by(destination) if has_objects else None
+            if has_objects and cleared_by is None:
+                _refuse_without_plan(destination)
             return DestinationContents(
                 is_clearing=cleared_by is not None,
                 cleared_by=cleared_by,
@@ -96,9 +103,8 @@ def _inspect(destination: Destination) -> DestinationContents:
             return DestinationContents(is_clearing=True)
         if checked_int(content["format"], "format") not in READ_FORMATS:
             raise is_of_other_format(destination, content["format"])
-        state = State.from_json(content)
-        end_mark = _end_mark(destination, state.id)
-        state = replace(state, sha256=checksum(content), etag=etag, end_mark=end_mark)
+        state = state_of(content, etag)
+        state = replace(state, end_mark=_end_mark(destination, state.id))
         if not (state.is_current or state.is_done):
             raise is_of_other_format(destination, state.format)
     except ArgumentError:
@@ -109,6 +115,31 @@ def _inspect(destination: Destination) -> DestinationContents:
             f"{url} is damaged: not the plan of a migration: {damage(exc)}", url=url
         ) from exc
     return DestinationContents(state=state)
+
+
+def state_of(content: Mapping[str, Any], etag: str | None) -> State:
+    """The state that a stored plan holds, without its end mark.
+
+    Raises
+    ------
+    ValueError
+    """
+    return replace(State.from_json(content), sha256=checksum(content), etag=etag)
+
+
+def _refuse_without_plan(destination: Destination) -> None:
+    """Refuse a copy of which only the second copy of the plan is left.
+
+    Raises
+    ------
+    CorruptFileError
+    """
+    try:
+        destination.info(PLAN_COPY)
+    except NotFoundError:
+        return
+    url = destination.display(PLAN)
+    raise CorruptFileError(f"{url}, the plan of this copy, is missing", url=url)
 
 
 def is_of_other_format(destination: Destination, number: Any) -> ArgumentError:
@@ -141,18 +172,19 @@ def _end_mark(destination: Destination, plan_id: str) -> EndMark | None:
     return None
 
 
-def _has_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
-    """Whether there are objects other than leases, and whether there are leases.
+def _as_asked(
+    destination: Destination, known: Mapping[str, Future[bool]], has_leases: bool
+) -> tuple[bool, bool]:
+    """Whether there are objects and leases, where none but leases were listed.
 
     Raises
     ------
     ServerError
-        If the store lists none, although there are: the others would be overwritten unseen.
+        If there are, although the store lists none: the others would be overwritten unseen.
     """
-    listed = _listed_objects_and_leases(destination)
-    hidden = None if listed[0] else _known_object(destination)
+    hidden = next((key for key, request in known.items() if request.result()), None)
     if hidden is None:
-        return listed
+        return False, has_leases
     listed = _listed_objects_and_leases(destination)  # another migration may have just stored it
     if not listed[0]:
         raise ServerError(
@@ -165,6 +197,7 @@ def _has_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
 
 
 def _listed_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
+    """Whether objects other than leases are listed, and whether leases are."""
     has_leases = False
     for entry in destination.list():
         if journal_kind(entry.key) not in (JournalKind.LEASE, JournalKind.TABLE):
@@ -173,8 +206,8 @@ def _listed_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
     return bool(destination.links()), has_leases
 
 
-def _known_object(destination: Destination) -> str | None:
-    """An object that images have and that exists, asked for by name."""
+def _ask_for_known_objects(destination: Destination) -> dict[str, Future[bool]]:
+    """Whether objects exist that images have, asked for by name."""
 
     def exists(key: str) -> bool:
         try:
@@ -183,12 +216,7 @@ def _known_object(destination: Destination) -> str | None:
         except NotFoundError:
             return False
 
-    requests = {
-        # Not in fetching threads, one of which waits here.
-        key: engine().fetch_window(partial(exists, key))
-        for key in (*ROOT_METADATA, END_MARK)
-    }
-    return next((key for key, request in requests.items() if request.result()), None)
+    return {key: engine().fetch(partial(exists, key)) for key in (*ROOT_METADATA, END_MARK)}
 
 
 def load(destination: Destination) -> State:
@@ -200,14 +228,22 @@ def load(destination: Destination) -> State:
         If it holds none.
     CorruptFileError, StorageError
     """
-    contents = inspect_destination(destination)
+    unreadable = ""
+    try:
+        contents = inspect_destination(destination)
+    except CorruptFileError as exc:
+        unreadable, url = exc.message, exc.url
+    if unreadable:
+        what = f"{unreadable}. cloudimg.repair restores it if its second copy is whole"
+        raise CorruptFileError(what, url=url)
     if contents.is_clearing:
         raise is_being_cleared(destination)
     if contents.state is None:
-        raise ArgumentError(
-            f"{destination.url} was not written by cloudimg: it has no journal",
-            url=destination.url,
-        )
+        url = destination.url
+        what = f"{url} was not written by cloudimg: it has no journal"
+        if not contents.has_objects:
+            what = f"there is nothing at {url}, neither a copy nor other objects: check the URL"
+        raise ArgumentError(what, url=url)
     return contents.state
 
 

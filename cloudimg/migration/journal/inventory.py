@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -39,7 +38,11 @@ from cloudimg.storage import Entry
 _DIGEST_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
+_OPTIONAL_TEXTS = {"plan_sha256": SHA256, "versions_digest": None, "plan_etag": None}
+"""Fields of an end mark that need not be there, and what their texts look like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndMark:
     """The last object of a migration, which marks it as finished."""
 
@@ -55,6 +58,12 @@ class EndMark:
     """What was noticed about the source's files, at open and by all cells."""
     plan_sha256: str = ""
     """`State.sha256` of the migration; empty in copies of older versions."""
+    versions_digest: str = ""
+    """Digest of the names, sizes and versions of what the cells stored; empty where the store has
+    no versions, and in copies of older versions."""
+    plan_etag: str = ""
+    """`State.etag` of the migration. Where the plan has another one, the copy was moved, and its
+    objects may have other versions, too."""
 
     def to_json(self) -> dict[str, Any]:
         """The end mark as JSON for the journal."""
@@ -65,7 +74,7 @@ class EndMark:
             "receipts": self.records_digest,
             "inventory": self.objects_digest,
             **notes_as_json("notes", self.notes),
-            **({"plan_sha256": self.plan_sha256} if self.plan_sha256 else {}),
+            **{name: text for name in _OPTIONAL_TEXTS if (text := getattr(self, name))},
         }
 
     @classmethod
@@ -81,17 +90,20 @@ class EndMark:
             content,
             "end mark",
             required=("plan", "n_cells", "receipts", "inventory"),
-            optional=("notes", "plan_sha256"),
+            optional=("notes", *_OPTIONAL_TEXTS),
         )
-        if "plan_sha256" in content:
-            checked_text(content["plan_sha256"], "plan_sha256", pattern=SHA256)
+        texts = {
+            name: checked_text(content[name], name, most=1024, pattern=pattern)
+            for name, pattern in _OPTIONAL_TEXTS.items()
+            if name in content
+        }
         return cls(
             plan_id=checked_text(content["plan"], "plan", pattern=PLAN_ID),
             n_cells=checked_int(content["n_cells"], "n_cells"),
             records_digest=checked_text(content["receipts"], "receipts", pattern=SHA256),
             objects_digest=checked_text(content["inventory"], "inventory", most=256),
             notes=checked_notes(content.get("notes", []), "notes"),
-            plan_sha256=content.get("plan_sha256", ""),
+            **texts,
         )
 
 
@@ -161,9 +173,9 @@ class ObjectVersions:
         else:
             self._by_version.add(key, size_bytes, version)
 
-    def copy(self) -> Self:
-        """Another set with the same objects."""
-        return deepcopy(self)
+    def digest(self) -> str:
+        """Digest of the set; empty where not all objects have a version."""
+        return self._by_version.digest() if self._has_all_versions else ""
 
     def agrees(self, other: ObjectVersions) -> bool:
         """Whether two sets are equal, as far as both know the versions."""
@@ -219,13 +231,24 @@ class RecordsDigest:
         notes: Sequence[Note],
         *,
         plan_sha256: str,
+        plan_etag: str | None = None,
     ) -> EndMark:
-        """Add the metadata documents, by key, and make the end mark."""
+        """Add the metadata documents, by key, and make the end mark.
+
+        Versions are compared later only if that of the plan is given.
+        """
         for key, data in documents:
             self._objects.add(key, len(data))
         n_cells = sum(len(each) for each in self._digests)
         return EndMark(
-            plan_id, n_cells, self.digest(), self._objects.digest(), tuple(notes), plan_sha256
+            plan_id=plan_id,
+            n_cells=n_cells,
+            records_digest=self.digest(),
+            objects_digest=self._objects.digest(),
+            notes=tuple(notes),
+            plan_sha256=plan_sha256,
+            versions_digest=self.versions.digest() if plan_etag else "",
+            plan_etag=plan_etag or "",
         )
 
 
@@ -264,7 +287,7 @@ class Inventory:
 
     def __init__(self, destination: Destination, plan: Plan) -> None:
         self._recorded = [np.zeros(plan.n_cells(stage), bool) for stage in range(len(plan.stages))]
-        objects, others = ObjectsDigest(), ObjectsDigest()
+        objects, others, versions = ObjectsDigest(), ObjectsDigest(), ObjectVersions()
         hashes = array("Q")
         self.has_documents = False
         """Whether there is metadata where the copy has its own."""
@@ -272,15 +295,21 @@ class Inventory:
             if journal_kind(entry.key) is None:
                 place = place_of(plan, entry.key)
                 self.has_documents |= place is Place.DOCUMENT
-                is_own = place in (Place.CHUNKS, Place.ORIGINALS, Place.DOCUMENT)
+                is_of_cell = place in (Place.CHUNKS, Place.ORIGINALS)
+                is_own = is_of_cell or place is Place.DOCUMENT
+                if is_of_cell:
+                    versions.add(*entry)
                 digest = (objects if is_own else others).add(entry.key, entry.size_bytes)
                 hashes.append(_short_hash(digest))
             elif (cell := cell_of(entry.key, plan)) is not None:
                 objects.add(entry.key, None)
+                versions.add(entry.key, None, entry.etag)
                 self._recorded[cell[0]][cell[1]] = True
         self._objects = ObjectSet(hashes)  # without versions
         self.own_digest = objects.digest()
         """To compare with `EndMark.objects_digest`: of what lies in the places of the copy."""
+        self.versions_digest = versions.digest()
+        """To compare with `EndMark.versions_digest`; empty where the store has no versions."""
         self.has_others = others.digest() != ObjectsDigest().digest()
         """Whether there are objects in other places."""
 

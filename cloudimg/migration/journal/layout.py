@@ -14,6 +14,9 @@ JOURNAL = ".cloudimg"
 """Folder of the journal."""
 PLAN = f"{JOURNAL}/plan.json"
 """Key of the plan with everything that decides what is written: the first object of a migration."""
+PLAN_COPY = f"{JOURNAL}/plan-copy.json"
+"""Key of a second copy of the plan, from which a damaged or lost one is restored. Copies of older
+versions have none."""
 CLEARING = f"{JOURNAL}/clearing.json"
 """Key of the mark that the contents are being deleted: the last object that is deleted."""
 END_MARK = f"{JOURNAL}/done.json"
@@ -24,6 +27,10 @@ RECORDS = f"{JOURNAL}/cells"
 """Folder of the commit records."""
 TABLES = f"{JOURNAL}/files"
 """Folder of the table of the source's files, and of those of plans that were not stored."""
+RETIRED = f"{JOURNAL}/retired"
+"""Folder of the list of the files that were retired."""
+RETIRED_LIST = f"{RETIRED}/manifest.json"
+"""Key of the head of that list."""
 
 ROOT_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup", ".zarray")
 """Keys of the metadata with which an image begins, in any version of Zarr. Not of the journal."""
@@ -33,18 +40,21 @@ class JournalKind(Enum):
     """What an object of the journal is."""
 
     PLAN = auto()
+    PLAN_COPY = auto()
     CLEARING = auto()
     END_MARK = auto()
     LEASE = auto()
     RECORD = auto()
     """In the folder of the commit records; `cell_of` tells whether it is one of a plan's cells."""
     TABLE = auto()
+    RETIRED = auto()
     OTHER = auto()
     """In the folder of the journal, where cloudimg stores no such object."""
 
 
 _OBJECTS = {
     PLAN: JournalKind.PLAN,
+    PLAN_COPY: JournalKind.PLAN_COPY,
     CLEARING: JournalKind.CLEARING,
     END_MARK: JournalKind.END_MARK,
 }
@@ -52,6 +62,7 @@ _FOLDERS = {
     LEASES: JournalKind.LEASE,
     RECORDS: JournalKind.RECORD,
     TABLES: JournalKind.TABLE,
+    RETIRED: JournalKind.RETIRED,
 }
 
 

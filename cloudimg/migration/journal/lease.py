@@ -7,8 +7,9 @@
 - A holder whose last heartbeat is older than half of `ttl_s` starts no request that changes
   anything before it has sent another. The clock counts the time for which a machine was suspended.
 - The lease is also the probe of the store: a second attempt to create it, with other bytes, must be
-  refused. `fences` tells whether it was. A store that ignores the condition, or does not know it,
-  leaves only the lease itself, which is then read back every two seconds.
+  refused. It is made beside what the holder reads first, and awaited where `fences` is asked for,
+  before anything else is stored. A store that ignores the condition, or does not know it, leaves
+  only the lease itself, which is then read back every two seconds.
 - A lease is released once nothing of its holder is under way. Otherwise it is marked as abandoned,
   and others wait until it expires.
 
@@ -20,7 +21,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +41,7 @@ from cloudimg.migration.journal.lease_view import (
 )
 from cloudimg.migration.journal.processes import this_process
 from cloudimg.operating_system import elapsed_s
+from cloudimg.storage import engine
 
 _READ_BACK_S = 1.0
 """Seconds after which a writer whose store does not fence reads its new lease back."""
@@ -56,8 +60,8 @@ class Lease:
         self.number = number
         self.ttl_s = ttl_s
         self.owner = owner
-        self.fences = True
-        """Whether the store refuses to create an object that exists."""
+        self._fences = True
+        self._probe: Future[bool] | None = None
         self._counter = 0
         self._renewed_at = elapsed_s()
         self._is_lost = False
@@ -98,6 +102,8 @@ class Lease:
             return
         self._ended.set()
         try:
+            if self._probe is not None:
+                wait([self._probe], grace_s)
             with self._under_way:
                 self._under_way.wait_for(lambda: self._n_under_way == 0, grace_s)
             if self._thread.is_alive():
@@ -110,7 +116,7 @@ class Lease:
 
     def _give_back(self, has_failed: bool) -> None:
         is_quiet = self._n_under_way == 0 and not (
-            self._is_abandoned and (has_failed or not self.fences)
+            self._is_abandoned and (has_failed or not self._fences)
         )
         with self._lock:
             # A failure does no harm: the next holder only has to wait for a heartbeat.
@@ -133,7 +139,9 @@ class Lease:
 
     def guarded(self) -> Destination:
         """The destination, to which nothing is written or deleted unless this lease is held."""
-        return self.destination.guarded(self.view())
+        # The guard has no need of the probe's answer.
+        view = LeaseView(self.destination, self.number, self.owner, self.ttl_s)
+        return self.destination.guarded(view)
 
     def check(self, *, in_store: bool = False) -> None:
         """Check, before a request that changes something, that the lease is still held.
@@ -188,15 +196,16 @@ class Lease:
                 self._under_way.notify_all()
 
     def _heartbeat(self) -> None:
-        interval_s = self.ttl_s / HEARTBEATS_PER_TTL
-        if not self.fences:
-            interval_s = min(interval_s, LONGEST_WATCH_INTERVAL_S)
-        while not self._ended.wait(interval_s):
+        while not self._ended.wait(self._interval_s()):
             if self._is_lost:
                 return
             # If this fails, the check before the next request tries again and raises.
             with suppress(StorageError):
                 self._renew()
+
+    def _interval_s(self) -> float:
+        interval_s = self.ttl_s / HEARTBEATS_PER_TTL
+        return interval_s if self._fences else min(interval_s, LONGEST_WATCH_INTERVAL_S)
 
     def _renew(self, *, stale_only: bool = False) -> None:
         with self._lock:
@@ -219,37 +228,75 @@ class Lease:
         self._is_lost = is_superseded or not self._is_there
 
     def begin(self) -> bool:
-        """Create the lease, and find out whether the store fences.
+        """Create the lease, and begin to find out whether the store fences.
 
         Returns
         -------
         bool
             False if somebody else has created it.
         """
-        key = lease_key(self.number)
-        destination = self.destination
+        key, destination = lease_key(self.number), self.destination
         try:
             if not destination.create(key, self.content()):
                 return False
-            self._counter = 1
-            self.fences = not destination.replaces_existing(key, self.content())
-        except NotConditionalError:
-            self.fences = False
-        if self.fences:
-            return True
-        there = read_lease(destination, self.number)
+        except StorageError as exc:
+            # Some servers answer 400 to a header that they do not know, and do not name it.
+            if type(exc) not in (NotConditionalError, StorageError):
+                raise
+            return self._begin_unfenced()
+        self._counter = 1
+        other = self.content()
+        self._probe = engine().fetch(partial(destination.replaces_existing, key, other))
+        return True
+
+    @property
+    def fences(self) -> bool:
+        """Whether the store refuses to create an object that exists; waits for the probe.
+
+        Raises
+        ------
+        LeaseError
+            If it does not, and another migration began at the same time.
+        StorageError
+        """
+        if self._probe is None:
+            return self._fences
+        is_fenced = not _is_replaced(self._probe)
+        self._probe = None
+        if is_fenced or self._begin_unfenced():
+            return self._fences
+        url = self.destination.url
+        raise LeaseError(
+            f"another migration began to write to {url} at the same time: wait until it ends, or"
+            " stop it",
+            url=url,
+        )
+
+    def _begin_unfenced(self) -> bool:
+        """Store the lease without a condition; return whether it is still there after a while."""
+        self._fences = False
+        there = read_lease(self.destination, self.number)
         if there is not None and there.get("owner") != self.owner:
+            self._is_lost, self._is_there = True, False
             return False
         # Of several writers, the one that stored last finds itself after a while.
-        destination.put(key, self.content())
+        self.destination.put(lease_key(self.number), self.content())
         time.sleep(min(_READ_BACK_S, self.ttl_s))
         self._read_back()
         return not self._is_lost
 
     def _as_json(self) -> dict[str, Any]:
         holder = {**this_process(), "owner": self.owner, "ttl_s": self.ttl_s}
-        return {**holder, "counter": self._counter, "fences": self.fences, "released": False}
+        return {**holder, "counter": self._counter, "fences": self._fences, "released": False}
 
     def content(self, **end: bool) -> bytes:
         """The lease as it is stored."""
         return as_json({**self._as_json(), **end})
+
+
+def _is_replaced(probe: Future[bool]) -> bool:
+    """Whether the store created an object that exists, or does not know the condition."""
+    try:
+        return probe.result()
+    except NotConditionalError:
+        return True

@@ -42,12 +42,16 @@ def checked_record(content: Any) -> dict[str, Any]:
     checked_object(content, "record", required=_REQUIRED, optional=_OPTIONAL)
     levels = checked_list(content["levels"], "levels", most=_MOST_LEVELS)
     originals = content["originals"]
+    filled = _filled(content.get("filled", []))
+    n_missing = checked_int(content.get("n_missing", 0), "n_missing")
+    if n_missing and not any(file.kind == "missing" for file in filled):
+        raise ValueError("n_missing counts files that filled does not list")
     return {
         "plan_id": checked_text(content["plan"], "plan", pattern=PLAN_ID),
         "stage": checked_int(content["stage"], "stage"),
         "number": checked_int(content["number"], "number"),
         "first_channel": checked_int(content["first_channel"], "first_channel"),
-        "n_missing": checked_int(content.get("n_missing", 0), "n_missing"),
+        "n_missing": n_missing,
         "sources": _sources(content["sources"]) if "sources" in content else None,
         "levels": tuple(_level(each, f"levels[{i}]") for i, each in enumerate(levels)),
         "files": FilesRead.from_json(content["files"]) if "files" in content else None,
@@ -56,7 +60,7 @@ def checked_record(content: Any) -> dict[str, Any]:
         ),
         "originals": None if originals is None else _object(originals, "originals"),
         "notes": checked_notes(content.get("notes", []), "notes"),
-        "filled": _filled(content.get("filled", [])),
+        "filled": filled,
     }
 
 

@@ -45,8 +45,8 @@ def refuse_other_plan(contents: DestinationContents, destination: Destination) -
         return
     raise DamagedCopyError(
         f"the finished copy {destination.url} is damaged: {destination.display(PLAN)} is not the"
-        " plan that the migration finished with. Nothing was written. Restore it, or pass"
-        " overwrite=True to delete the copy and start over",
+        " plan that the migration finished with. Nothing was written. cloudimg.repair restores"
+        " it; overwrite=True deletes the copy and starts over",
         url=destination.display(PLAN),
     )
 

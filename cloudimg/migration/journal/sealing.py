@@ -59,7 +59,7 @@ def get_sealed_with_etag(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Read a journal object, and its version; see `get_sealed`."""
     try:
-        data, etag = destination.get_with_etag(key)
+        data, etag = destination.get_with_etag(key, most_bytes=_MOST_BYTES)
     except NotFoundError:
         return None, None
     url = destination.display(key)

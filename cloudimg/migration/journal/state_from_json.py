@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from cloudimg.errors.checked_json import (
     checked_ints,
     checked_list,
     checked_mapping,
+    checked_number,
     checked_object,
     checked_optional_text,
     checked_plain,
@@ -49,6 +51,9 @@ _MOST_DIMS = 32
 _MOST_URLS = 2**24
 _DTYPE = re.compile(r"[<>|][biufc][0-9]{1,2}")
 _MOST_OPTIONS = 64
+_MOST_OF_OPTION = 4096
+"""Length of a pattern, and of a glob of files to leave out."""
+_NOT_FINITE = re.compile("nan|-?inf")
 _MOST_CODECS = 16
 _MOST_OF_CODEC = 2**26
 """Greatest parameter of a codec, the dictionary of lzma's highest preset (64 MiB)."""
@@ -149,8 +154,52 @@ def _check_source(source: Any) -> None:
 
 
 def _check_options(options: Any, where: str) -> None:
-    """Options of `open`, which opening checks: as a user's, they may have any value."""
+    """Options of `open`: their types and sizes, because errors of opening repeat them.
+
+    Those that this version does not know only need to be plain.
+    """
     checked_plain(checked_mapping(options, where, most=_MOST_OPTIONS), where)
+    for name in ("series", "fill_value"):
+        if name not in options:
+            raise ValueError(f"{where} has no {name}")
+    for name, value in options.items():
+        if value is not None and name in _OPTIONS:
+            _OPTIONS[name](value, f"{where}.{name}")
+
+
+def _check_fill(value: Any, where: str) -> None:
+    """A number: complex as a pair, NaN and infinities as text; see `to_plain`."""
+    for part in checked_list(value, where, n=2) if isinstance(value, list) else [value]:
+        if isinstance(part, str):
+            checked_text(part, where, pattern=_NOT_FINITE)
+        elif not isinstance(part, bool):
+            checked_number(part, where)
+
+
+def _check_texts(value: Any, where: str) -> None:
+    for each in [value] if isinstance(value, str) else checked_list(value, where):
+        checked_text(each, where, most=_MOST_OF_OPTION)
+
+
+def _check_axes(value: Any, where: str) -> None:
+    for name, axis in checked_mapping(value, where, most=_MOST_DIMS).items():
+        checked_text(name, where, most=256)
+        checked_text(axis, where, most=256)
+
+
+_OPTIONS: Mapping[str, Callable[[Any, str], object]] = {
+    "pattern": partial(checked_text, most=_MOST_OF_OPTION),
+    "axes": _check_axes,
+    "dims": partial(checked_texts, most=_MOST_DIMS, characters=256),
+    "mosaic": checked_bool,
+    "series": partial(checked_int, greatest=2**31),
+    "missing": partial(checked_choice, choices=("raise", "fill")),
+    "bad": partial(checked_choice, choices=("raise", "fill")),
+    "exclude": _check_texts,
+    "fill_value": _check_fill,
+    "palette": partial(checked_choice, choices=("index", "rgb")),
+    "allow_differences": partial(checked_texts, most=_MOST_OPTIONS, characters=256),
+}
 
 
 def _check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -> None:

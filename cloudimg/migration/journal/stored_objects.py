@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.errors import LeaseError
+from cloudimg.errors import LeaseError, NotFoundError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.storage import Data
 
@@ -121,6 +121,38 @@ def create_object(
         " it, then run the same migration again",
         url=destination.display(key),
     )
+
+
+def restore_object(destination: Destination, key: str, data: Data, *, fences: bool) -> StoredObject:
+    """Store an object in the place of whatever is there; equal bytes stay.
+
+    Other bytes are replaced by one request, on the condition that they are still there. So a reader
+    finds the one object or the other, and a request that arrives late changes nothing.
+
+    Parameters
+    ----------
+    destination : Destination
+        Guarded by a lease.
+    key : str
+    data : bytes-like
+    fences : bool
+        See `create_object`.
+
+    Raises
+    ------
+    LeaseError, StorageError
+        As `create_object`.
+    """
+    try:
+        found, etag = destination.get_with_etag(key, most_bytes=len(data))
+    except NotFoundError:
+        return create_object(destination, key, data, fences=fences)
+    if found == data:
+        return _stored(key, data, etag)
+    replaced = destination.replace(key, data, etag)
+    if replaced:
+        return _stored(key, data, replaced.etag)
+    return create_object(destination, key, data, fences=fences)
 
 
 def _stored(key: str, data: Data, etag: str | None) -> StoredObject:

@@ -1,4 +1,7 @@
-"""Storing the plan of a migration, after the table of files that it names."""
+"""Storing the plan of a migration, after the table of files that it names, and a second copy of it.
+
+The second copy is stored after the plan, and restores a plan that was damaged or lost later.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from cloudimg.errors import ArgumentError, LeaseError, ServerError, StorageError
 from cloudimg.errors.checked_json import damage
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.file_table import create_files, table_key
-from cloudimg.migration.journal.layout import PLAN
+from cloudimg.migration.journal.layout import PLAN, PLAN_COPY
 from cloudimg.migration.journal.sealing import (
     checksum,
     create_sealed,
@@ -22,6 +25,7 @@ from cloudimg.migration.journal.sealing import (
     seal,
 )
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.journal.stored_objects import restore_object
 
 MakeTable = Callable[[], FileTable]
 """Makes the table of the source's files."""
@@ -45,7 +49,9 @@ def create_plan(destination: Destination, state: State, make_table: MakeTable | 
     """
 
     def create(content: Mapping[str, Any]) -> str | None:
-        return create_sealed(destination, PLAN, content, fences=state.fences).etag
+        etag = create_sealed(destination, PLAN, content, fences=state.fences).etag
+        create_sealed(destination, PLAN_COPY, content, fences=state.fences)
+        return etag
 
     return _put_with_table(destination, state, make_table, create)
 
@@ -66,6 +72,7 @@ def replace_plan(
     def put(content: Mapping[str, Any]) -> str | None:
         replaced = destination.replace(PLAN, seal(content), state.etag)
         if replaced:
+            restore_object(destination, PLAN_COPY, seal(content), fences=state.fences)
             return replaced.etag
         raise LeaseError(
             f"{destination.display(PLAN)} changed since it was read: another program writes to"
@@ -74,6 +81,19 @@ def replace_plan(
         )
 
     return _put_with_table(destination, state, make_table, put)
+
+
+def complete_plan(destination: Destination, state: State) -> None:
+    """Store the second copy of a plan again, if a process that was killed left another one.
+
+    Parameters
+    ----------
+    destination : Destination
+        Guarded by a lease.
+    state : State
+        As it is stored.
+    """
+    restore_object(destination, PLAN_COPY, seal(state.to_json()), fences=state.fences)
 
 
 def _put_with_table(

@@ -90,7 +90,7 @@ def compare_document(key: str, expected: bytes, found: bytes) -> list[Difference
         return []
     if key.endswith(".xml"):
         return [_compare_xml(key, found)]
-    content = _parsed(found)
+    content = parsed(found)
     if content is None:
         return [Flaw(key, "is not the metadata that was written: not a JSON object")]
     wrong, edited = _compare(key, json.loads(expected), content)
@@ -113,7 +113,7 @@ def compare_consolidated(
     documents : mapping
         All documents of the copy as they were written.
     """
-    content = _parsed(found)
+    content = parsed(found)
     if content is None:
         return [Flaw(key, "is not a JSON object")]
     folder, _, name = key.rpartition("/")
@@ -148,13 +148,13 @@ def is_of_another(expected: bytes, found: bytes) -> bool:
 
 
 def _provenance(data: bytes) -> Any:
-    content = _parsed(data) or {}
+    content = parsed(data) or {}
     attributes = content["attributes"] if isinstance(content.get("attributes"), dict) else content
     own = attributes.get("cloudimg")
     return own.get("provenance") if isinstance(own, dict) else None
 
 
-def _parsed(data: bytes) -> dict[str, Any] | None:
+def parsed(data: bytes) -> dict[str, Any] | None:
     """A JSON object; None if it is anything else."""
     try:
         content = json.loads(data)

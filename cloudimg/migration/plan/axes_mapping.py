@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
+from cloudimg.errors.arrival import raised_where_used
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
@@ -72,7 +73,7 @@ class AxesMapping:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AxesMapping, (self.source_dims, self.source_shape)
+        return _arrived, (self.source_dims, self.source_shape)
 
     @property
     def alignment(self) -> tuple[int, ...]:
@@ -200,3 +201,8 @@ class AxesMapping:
             for dim in self.dims
         ]
         return [np.asarray(each, np.int64) for each in image_boundaries]
+
+
+@raised_where_used
+def _arrived(source_dims: tuple[str, ...], source_shape: tuple[int, ...]) -> AxesMapping:
+    return AxesMapping(source_dims, source_shape)

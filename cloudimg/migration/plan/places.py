@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from cloudimg.migration.plan.plan import Plan
 
+_JOURNAL = ".cloudimg"
 _NODES = ("zarr.json", ".zarray", ".zgroup")
 """Names by which readers tell what a folder is, in Zarr 3 and 2."""
 _CONTAINERS = ("labels", "tables")
@@ -44,6 +45,14 @@ def place_of(plan: Plan, key: str) -> Place:
     if inner and folders != ["OME"]:
         return Place.OTHER
     return _of_node(plan, name, is_array=is_array)
+
+
+def is_own_folder(plan: Plan, key: str) -> bool:
+    """Whether objects of the copy or its journal lie, or would lie, at a key or in its folder."""
+    if key.split("/")[0] in (_JOURNAL, "originals"):
+        return True
+    inner = ("", "/0", "/c/0", "/zarr.json", "/.zarray", "/.zgroup")
+    return any(place_of(plan, f"{key}{each}") is not Place.OTHER for each in inner)
 
 
 def _of_node(plan: Plan, name: str, *, is_array: bool) -> Place:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError, counted
-from cloudimg.errors.checked_json import checked_object, checked_optional_text, checked_plain
+from cloudimg.errors.checked_json import (
+    checked_int,
+    checked_list,
+    checked_mapping,
+    checked_object,
+    checked_optional_text,
+    checked_plain,
+    checked_text,
+)
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.plan import FORMATS, METHODS
 
+_MOST_OF_CODEC = 4096
 _FIELDS = (
     "zarr_format", "chunks", "shards", "levels", "factors", "downsampling", "codec", "name",
 )  # fmt: skip
@@ -92,8 +102,11 @@ class WriteRequest:
             If it is not a request that could have been made.
         """
         checked_object(stored, "request", optional=_FIELDS)
-        for name in ("chunks", "shards", "factors", "codec"):
-            checked_plain(stored.get(name), f"request.{name}")
+        for name in ("chunks", "shards", "factors"):
+            for each in _each_step(stored.get(name)):
+                _check_lengths(each, f"request.{name}")
+        codec = checked_plain(stored.get("codec"), "request.codec")
+        checked_text(json.dumps(codec), "request.codec", most=_MOST_OF_CODEC)
         checked_optional_text(stored.get("downsampling"), "request.downsampling", most=256)
         checked_optional_text(stored.get("name"), "request.name")
         invalid = ""
@@ -102,6 +115,21 @@ class WriteRequest:
         except ArgumentError as exc:
             invalid = exc.message
         raise ValueError(f"request: {invalid}")
+
+
+def _each_step(value: Any) -> list[Any]:
+    """The items of a list of factors of several steps; other values are one."""
+    has_steps = isinstance(value, list) and any(isinstance(each, list | Mapping) for each in value)
+    return checked_list(value, "request.factors", most=64) if has_steps else [value]
+
+
+def _check_lengths(value: Any, where: str) -> None:
+    """A number, or numbers in a list or by dim: errors repeat what is requested."""
+    if isinstance(value, Mapping):
+        value = list(checked_mapping(value, where, most=64).values())
+    if value is not None:
+        for each in checked_list(value, where, most=64) if isinstance(value, list) else [value]:
+            checked_int(each, where, least=1)
 
 
 def _positive(value: Any, what: str) -> int:

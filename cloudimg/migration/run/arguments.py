@@ -12,7 +12,7 @@ from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.options import PLAN_OPTIONS
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.migration.progress import AdvanceCallback, print_line
+from cloudimg.migration.progress import progress_callback
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import default_max_bytes
 from cloudimg.migration.run.options import RunOptions
@@ -115,17 +115,3 @@ def _confirm(value: Any) -> Callable[[Deletion], bool] | None:
     if value is not None and not callable(value):
         raise ArgumentError(f"confirm={value!r} must be a callable")
     return value  # type: ignore[no-any-return]
-
-
-def progress_callback(progress: bool | AdvanceCallback) -> AdvanceCallback | None:
-    """The function that reports progress: the user's, or one that prints a line.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    if isinstance(progress, bool):
-        return print_line if progress else None
-    if not callable(progress):
-        raise ArgumentError(f"progress={progress!r} must be True, False or a callable")
-    return progress

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -62,6 +62,11 @@ class Job:
     lease: LeaseView
     plan_id: str = ""
     """`State.id` of the migration, for commit records."""
+    is_repair: bool = False
+    """Whether objects with the same content in other bytes are replaced, unless `recorded` has
+    them."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """In a repair, SHA-256 by key of the objects that the commit record of the cell lists."""
 
     def input_of(self, stage: int) -> Input:
         """What the cells of a stage read."""
@@ -107,7 +112,7 @@ def run_cell(
         A file has several images and none was chosen; the cell has no commit record then, either.
     """
     cell = job.plan.cell(stage, number)
-    files = _CopiedFiles(job.source, cell)
+    files = CopiedFiles(job.source, cell)
     pixels = job.input_of(stage).read(cell.image, cell.region, files)
     files.refuse()
     if after_read is not None:
@@ -118,22 +123,15 @@ def run_cell(
 
 
 def store_cell(
-    job: Job, cell: Cell, pixels: Array, files: _CopiedFiles | None = None
+    job: Job, cell: Cell, pixels: Array, files: CopiedFiles | None = None
 ) -> CommitRecord:
     """Store the pixels of a cell, then its commit record."""
-    plan = job.plan
-    histograms, first_channel = _histograms(plan, cell, pixels)
-    levels = []
+    histograms, first_channel = histograms_of(job.plan, cell, pixels)
     originals = None if files is None else files.start_put(job)
-    for output in plan.outputs(cell):
-        factors = plan.levels[output.level].factors
-        if output.level > 0:
-            pixels = downsample(pixels, factors, plan.method)
-        levels.append(_store_level(job, cell, output, pixels))
     record = CommitRecord(
         stage=cell.stage,
         number=cell.number,
-        levels=tuple(level.result() for level in levels),
+        levels=_store_levels(job, cell, pixels),
         files=None if files is None else files.read(),
         histograms=histograms,
         first_channel=first_channel,
@@ -146,7 +144,40 @@ def store_cell(
     return write_record(job.destination, record, fences=job.lease.fences)
 
 
-class _CopiedFiles(CellFiles):
+def restore_cell(job: Job, cell: Cell, pixels: Array, record: CommitRecord) -> CommitRecord:
+    """Store the pixels of a cell of stage 0 again, which were read from what it stored before.
+
+    Parameters
+    ----------
+    job : Job
+    cell : Cell
+    pixels : ndarray
+        The pixels of level 0.
+    record : CommitRecord
+        The commit record of the cell. What it says of the source files stays.
+    """
+    histograms, first_channel = histograms_of(job.plan, cell, pixels)
+    restored = replace(
+        record,
+        levels=_store_levels(job, cell, pixels),
+        histograms=histograms,
+        first_channel=first_channel,
+    )
+    return write_record(job.destination, restored, fences=job.lease.fences)
+
+
+def _store_levels(job: Job, cell: Cell, pixels: Array) -> tuple[StoredLevel, ...]:
+    """Store the pixels of a cell at all of its levels."""
+    levels = []
+    for output in job.plan.outputs(cell):
+        if output.level > 0:
+            factors = job.plan.levels[output.level].factors
+            pixels = downsample(pixels, factors, job.plan.method)
+        levels.append(_store_level(job, cell, output, pixels))
+    return tuple(level.result() for level in levels)
+
+
+class CopiedFiles(CellFiles):
     """The files that a cell copies, with rows for the table of originals."""
 
     def __init__(self, source: Input | None, cell: Cell) -> None:
@@ -175,7 +206,7 @@ class _CopiedFiles(CellFiles):
         return _start_put(job, part_key(self._cell.number), data, partial(is_same_table, data))
 
 
-def _histograms(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
+def histograms_of(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
     """Histograms by channel of a cell of stage 0, and the first one's channel in the image."""
     if cell.stage > 0:
         return (), 0
@@ -258,8 +289,15 @@ def _has_equal_pixels(plan: Plan, level: int, first: Data, second: Data) -> bool
 
 def _start_put(job: Job, key: str, data: Data, is_equal: IsEqual) -> Future[StoredObject]:
     """Start to store an object in a fetching thread, while encoding continues."""
+    if job.is_repair:
+        is_equal = partial(_is_recorded, job.recorded.get(key), is_equal)
     put = partial(create_object, fences=job.lease.fences, is_equal=is_equal)
     return engine().fetch(partial(put, job.destination, key, data))
+
+
+def _is_recorded(sha256: str | None, is_equal: IsEqual, found: Data) -> bool:
+    """Whether an object has the bytes that are recorded, and the content that it should have."""
+    return hashlib.sha256(found).hexdigest() == sha256 and is_equal(found)
 
 
 def _map_in_decode_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -18,7 +18,7 @@ from cloudimg.migration.journal.records import CommitRecord, record_key
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.plan.objects import cell_storing
-from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.plan.plan import Cell, Plan
 from cloudimg.migration.run.source_rows import SourceRows
 
 _CHECKED_AT_ONCE = 64
@@ -109,17 +109,19 @@ def forget_documents(destination: Destination, state: State, inventory: Inventor
 
 def _made_from(plan: Plan, stage: int, changed: list[set[int]]) -> Iterator[int]:
     """Numbers of the cells of a stage that read what cells of earlier stages have stored."""
-    level = plan.stages[stage].input_level
-    assert level is not None  # only the first stage reads the source
-    stored = plan.stored_shape(level)
     for number in range(plan.n_cells(stage)):
-        cell = plan.cell(stage, number)
-        ranges = [
-            range(part.start // n, -(-part.stop // n))
-            for part, n in zip(cell.region, stored, strict=True)
-        ]
-        for index in product(*ranges):
-            of_stage, before = cell_storing(plan, level, cell.image, index)
-            if before in changed[of_stage]:
-                yield number
-                break
+        cells = cells_below(plan, plan.cell(stage, number))
+        if any(before in changed[of_stage] for of_stage, before in cells):
+            yield number
+
+
+def cells_below(plan: Plan, cell: Cell) -> Iterator[tuple[int, int]]:
+    """Stages and numbers of the cells that stored what a cell of a later stage reads."""
+    level = plan.stages[cell.stage].input_level
+    assert level is not None  # only the first stage reads the source
+    ranges = [
+        range(part.start // n, -(-part.stop // n))
+        for part, n in zip(cell.region, plan.stored_shape(level), strict=True)
+    ]
+    for index in product(*ranges):
+        yield cell_storing(plan, level, cell.image, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 
@@ -108,6 +108,42 @@ def store_document(
         if found is not None and found != data and is_edited(found):
             return StoredObject(key, len(found), hashlib.sha256(found).hexdigest())
     return create_object(destination, key, data, fences=fences, is_equal=is_edited)
+
+
+def replaced_objects(
+    destination: Destination,
+    is_listed: Callable[[StoredObject], bool],
+    objects: Iterable[StoredObject],
+) -> Iterator[StoredObject]:
+    """Objects that are missing, or have other bytes than were stored.
+
+    Parameters
+    ----------
+    destination : Destination
+    is_listed : callable
+        Whether an object was listed as it was stored. All others are read, since versions differ
+        also where a copy was moved, or an object restored.
+    objects : iterable of StoredObject
+    """
+
+    def start(stored: StoredObject) -> Future[tuple[StoredObject, bool]]:
+        if not is_listed(stored):
+            return engine().fetch(partial(_is_as_stored, destination, stored))
+        known: Future[tuple[StoredObject, bool]] = Future()
+        known.set_result((stored, True))
+        return known
+
+    for stored, is_same in map_ahead(start, objects, n_ahead=_READ_AHEAD):
+        if not is_same:
+            yield stored
+
+
+def _is_as_stored(destination: Destination, stored: StoredObject) -> tuple[StoredObject, bool]:
+    try:
+        data = destination.get(stored.key, most_bytes=stored.size_bytes)
+    except NotFoundError:
+        return stored, False
+    return stored, hashlib.sha256(data).hexdigest() == stored.sha256
 
 
 class Listed:

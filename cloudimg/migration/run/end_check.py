@@ -2,18 +2,19 @@
 
 It finds what was replaced or deleted after it was stored, which a writer can do that the store does
 not refuse: one that deletes, or one that does not ask for the condition. The check takes constant
-memory. Only where the listing differs are the records read again, to find out which objects differ.
+memory. The listing is made beside the last requests, since it needs only what the cells stored;
+metadata is compared as far as it was listed by then. Only where it differs is everything listed
+once more, and then the records are read again, to find out which objects differ.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-from cloudimg.errors import NotFoundError, StorageError, counted
+from cloudimg.errors import StorageError, counted
 from cloudimg.migration.journal.clearing import delete_all
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import ObjectSet, ObjectVersions, RecordsDigest
@@ -25,9 +26,9 @@ from cloudimg.migration.metadata.originals import FOLDER, part_key
 from cloudimg.migration.plan.places import Place, place_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.changed_cells import forget_cells
-from cloudimg.storage import Entry, engine, map_ahead
+from cloudimg.migration.run.contents import replaced_objects
+from cloudimg.storage import Entry, IncompleteListingError, engine
 
-_READ_AHEAD = 16
 _SHOWN = 3
 
 
@@ -57,11 +58,87 @@ class _Differences:
             self.names.append(key)
 
 
+class _Listed:
+    """What a listing of a destination has, in constant memory beside its metadata."""
+
+    def __init__(self, plan: Plan, documents: Collection[str]) -> None:
+        self._plan = plan
+        self._names = frozenset(documents)
+        self._versions = ObjectVersions()
+        self._documents: dict[str, Entry] = {}
+        self.has_plan = False
+
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Add listed objects."""
+        for entry in entries:
+            self.has_plan |= entry.key == PLAN
+            if entry.key in self._names:
+                self._documents[entry.key] = entry
+            elif _is_of_copy(self._plan, entry.key):
+                self._versions.add(*_as_recorded(entry))
+
+    def agrees(
+        self, records: RecordsDigest, documents: Sequence[StoredObject], *, has_documents: bool
+    ) -> bool:
+        """Whether the objects are those of the records, and the metadata is that of the documents.
+
+        Without `has_documents`, metadata may not have been stored yet when it was listed.
+        """
+        for stored in documents:
+            entry = self._documents.get(stored.key)
+            if entry is None:
+                if has_documents:
+                    return False
+                continue
+            found = ((entry.size_bytes, stored.size_bytes), (entry.etag, stored.etag))
+            # Some stores list objects without sizes or versions.
+            if any(a != b for a, b in found if None not in (a, b)):
+                return False
+        return records.versions.agrees(self._versions)
+
+
+class EndListing:
+    """A listing of a destination in the background, begun once all cells are stored.
+
+    Parameters
+    ----------
+    destination : Destination
+    plan : Plan
+    documents : collection of str
+        Keys of the metadata, which may be stored meanwhile.
+    """
+
+    def __init__(self, destination: Destination, plan: Plan, documents: Collection[str]) -> None:
+        self._listed = _Listed(plan, documents)
+        self._end_checks: list[Future[None]] = []
+        entries = destination.list(end_checks=self._end_checks, coming=documents)
+        self._reading = engine().fetch(partial(self._listed.add_all, entries))
+
+    def agrees(self, records: RecordsDigest, documents: Sequence[StoredObject]) -> bool:
+        """Whether what was listed is what was stored; see `hold_against_listing`."""
+        self._reading.result()
+        is_listing = self._listed.has_plan  # and not an error that looks like an empty listing
+        return is_listing and self._listed.agrees(records, documents, has_documents=False)
+
+    def has_ended(self) -> bool:
+        """Whether the listing lacks nothing at its end, which is asked for beside other requests.
+
+        If it lacks something, that can only be objects that the copy did not store.
+        """
+        try:
+            for check in self._end_checks:
+                check.result()
+        except IncompleteListingError:
+            return False
+        return True
+
+
 def hold_against_listing(
     destination: Destination,
     state: State,
     records: RecordsDigest,
     documents: Sequence[StoredObject],
+    listing: EndListing | None = None,
     *,
     is_last: bool,
 ) -> None:
@@ -76,6 +153,8 @@ def hold_against_listing(
         All commit records.
     documents : sequence of StoredObject
         The metadata that was stored by now.
+    listing : EndListing, optional
+        A listing that was begun before all of the metadata was stored.
     is_last : bool
         Raise a StorageError instead of having cells done again.
 
@@ -86,6 +165,8 @@ def hold_against_listing(
     StorageError
         If that happens again, or there are objects among the copy's that it did not store.
     """
+    if listing is not None and listing.agrees(records, documents):
+        return
     if _agrees(destination, state.plan, records, documents):
         return
     found = _find_differences(destination, state, records, documents)
@@ -123,19 +204,12 @@ def _agrees(
     records: RecordsDigest,
     documents: Sequence[StoredObject],
 ) -> bool:
-    expected, listed = records.versions.copy(), ObjectVersions()
-    for stored in documents:
-        expected.add(stored.key, stored.size_bytes, stored.etag)
-    names = {stored.key for stored in documents}
-    has_plan = False
-    for entry in destination.list():
-        has_plan |= entry.key == PLAN
-        if entry.key in names or _is_of_copy(plan, entry.key):
-            listed.add(*_as_recorded(entry))
-    if not has_plan:
+    listed = _Listed(plan, {stored.key for stored in documents})
+    listed.add_all(destination.list())
+    if not listed.has_plan:
         url = destination.display(PLAN)
         raise StorageError(f"{url}, the plan of this migration, was deleted meanwhile", url=url)
-    return expected.agrees(listed)
+    return listed.agrees(records, documents, has_documents=True)
 
 
 def _as_recorded(entry: Entry) -> tuple[str, int | None, str | None]:
@@ -165,23 +239,15 @@ def _find_differences(
     documents: Sequence[StoredObject],
 ) -> _Differences:
     plan = state.plan
-    listed = ObjectSet.of(destination.list())
+    is_listed = ObjectSet.of(destination.list()).has
     found = _Differences([set() for _ in plan.stages])
     known = {stored.key for stored in documents}
 
-    def start(stored: StoredObject) -> Future[tuple[str, bool]]:
-        if listed.has(stored):
-            future: Future[tuple[str, bool]] = Future()
-            future.set_result((stored.key, True))
-            return future
-        return engine().fetch(partial(_is_as_stored, destination, stored))
-
     def check(objects: Iterable[StoredObject]) -> bool:
         is_right = True
-        for key, is_same in map_ahead(start, objects, n_ahead=_READ_AHEAD):
-            if not is_same:
-                found.add(key)
-                is_right = False
+        for stored in replaced_objects(destination, is_listed, objects):
+            found.add(stored.key)
+            is_right = False
         return is_right
 
     check(documents)
@@ -225,15 +291,3 @@ def _find_foreign(
 def _is_part(plan: Plan, key: str) -> bool:
     number = key.removeprefix(f"{FOLDER}/part-").removesuffix(".parquet")
     return number.isdecimal() and key == part_key(int(number)) and int(number) < plan.n_cells(0)
-
-
-def _is_as_stored(destination: Destination, stored: StoredObject) -> tuple[str, bool]:
-    """The key of an object, and whether it has the bytes that were stored.
-
-    Versions differ also where a copy was moved before it was finished.
-    """
-    try:
-        data = destination.get(stored.key)
-    except NotFoundError:
-        return stored.key, False
-    return stored.key, hashlib.sha256(data).hexdigest() == stored.sha256

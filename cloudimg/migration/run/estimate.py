@@ -141,8 +141,8 @@ def estimate(
     bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
     objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
     n_documents = len(documents(plan, write_input.facts, {}))
-    # Commit records, parts of the table of originals, plan, table of files, lease and end mark.
-    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 3 + bool(n_files)
+    # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
+    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
     n_puts = objects + n_documents + n_journal
     n_gets = math.ceil(max(n_files, (bytes_to_read or 0) / _SPAN_BYTES) * times_read)
     n_gets += sum(plan.n_objects(level) for level in read_back)

@@ -1,25 +1,31 @@
 """Check a finished copy that a migration finds: it is whole, edited by others, or damaged.
 
-One listing decides as long as nothing was added or changed. Only where it differs from the end mark
-are the commit records and the metadata read, to name what is missing and what was edited.
+One listing decides as long as nothing was added or changed: names, sizes, and the versions of what
+the cells stored. Only where it differs from the end mark are the commit records and the metadata
+read, and the objects that have another version, to name what is missing and what was edited. A copy
+that was moved has other versions, and its plan shows that: then only names and sizes are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cloudimg.errors import DamagedCopyError, NotFoundError, counted
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.inspecting import is_of_other_format
-from cloudimg.migration.journal.inventory import EndMark, Inventory
-from cloudimg.migration.journal.layout import journal_kind
+from cloudimg.migration.journal.inventory import EndMark, Inventory, ObjectSet
+from cloudimg.migration.journal.layout import END_MARK, FORMAT, journal_kind
 from cloudimg.migration.journal.records import CommitRecord, read_records, record_key
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits, Flaw
 from cloudimg.migration.run.committed import CommittedCells
-from cloudimg.migration.run.contents import Listed, compare_documents, keys_beyond
+from cloudimg.migration.run.contents import (
+    Listed,
+    compare_documents,
+    keys_beyond,
+    replaced_objects,
+)
 
 _SHOWN = 5
 """Objects that an error names."""
@@ -41,44 +47,60 @@ def edits_of_finished(
     Raises
     ------
     DamagedCopyError
-        If objects of the copy are missing or have another size, if its metadata is damaged, or if
-        there are objects among its own that it did not store.
-    ArgumentError
-        In place of a DamagedCopyError, if another version of cloudimg made the copy.
+        If objects of the copy are missing or were replaced, if its metadata is damaged, or if there
+        are objects among its own that it did not store.
     StorageError
     """
     edits, flaws, n_flaws = Edits(), list[Flaw](), 0
     has_all = end_mark.objects_digest == inventory.own_digest
-    if inventory.has_others or not has_all:
-        for each in _differences(destination, state, inventory, has_all=has_all):
+    is_in_place = bool(state.etag) and state.etag == end_mark.plan_etag
+    digests = (end_mark.versions_digest, inventory.versions_digest) if is_in_place else ("", "")
+    has_versions = "" in digests or digests[0] == digests[1]
+    if inventory.has_others or not (has_all and has_versions):
+        is_listed = inventory.has if has_versions else ObjectSet.of(destination.list()).has
+        for each in _differences(
+            destination, state, end_mark, is_listed, has_all=has_all and has_versions
+        ):
             if isinstance(each, Edit):
                 edits.add(each)
                 continue
             n_flaws += 1
             if len(flaws) < _SHOWN:
                 flaws.append(each)
-    if n_flaws and not state.is_current:
-        raise is_of_other_format(destination, state.format)
     if n_flaws:
-        raise _damaged(destination, flaws, n_flaws)
+        raise _damaged(destination, state, flaws, n_flaws)
     return edits
 
 
 def _differences(
-    destination: Destination, state: State, inventory: Inventory, *, has_all: bool
+    destination: Destination,
+    state: State,
+    end_mark: EndMark,
+    is_listed: Callable[[StoredObject], bool],
+    *,
+    has_all: bool,
 ) -> Iterator[Difference]:
     committed, n_stored, knows_all = CommittedCells(state.plan), 0, not has_all
-    if not has_all:
+    flaws: list[Flaw] = []
+
+    def stored_objects() -> Iterator[StoredObject]:
+        nonlocal n_stored
         for each in _read_all(destination, state):
             if isinstance(each, Flaw):
-                knows_all = False
-                yield each
+                flaws.append(each)
                 continue
             committed.add(each)
             for stored in each.objects():
                 n_stored += 1
-                if not inventory.has(stored):
-                    yield Flaw(stored.key, _how(destination, stored))
+                yield stored
+
+    if not has_all:
+        for stored in replaced_objects(destination, is_listed, stored_objects()):
+            yield Flaw(stored.key, _how(destination, stored))
+        if not flaws and committed.records_digest.digest() != end_mark.records_digest:
+            flaws.append(Flaw(END_MARK, "the commit records are not those that it was made from"))
+        knows_all = not flaws
+        yield from flaws
     facts = state.facts.with_notes(committed.all_notes())
     written = dict(documents(state.plan, facts, committed.contrast.limits()))
     # Without all commit records, what was written into the metadata is not known.
@@ -109,20 +131,37 @@ def _read_all(destination: Destination, state: State) -> Iterator[CommitRecord |
 
 
 def _how(destination: Destination, stored: StoredObject) -> str:
-    """How an object that was not listed as it was stored differs."""
+    """How an object differs from what was stored."""
     try:
         size = destination.info(stored.key).size_bytes
     except NotFoundError:
         return "missing"
+    if size == stored.size_bytes:
+        return "other bytes than were stored"
     return f"{size} bytes instead of {stored.size_bytes}"
 
 
-def _damaged(destination: Destination, flaws: list[Flaw], n_flaws: int) -> DamagedCopyError:
+def _damaged(
+    destination: Destination, state: State, flaws: list[Flaw], n_flaws: int
+) -> DamagedCopyError:
     shown = "; ".join(f"{destination.display(flaw.key)}: {flaw.what}" for flaw in flaws)
     more = f"; and {n_flaws - len(flaws)} more" if n_flaws > len(flaws) else ""
+    age = ""
+    advice = (
+        "cloudimg.repair mends what can be mended; overwrite=True deletes the copy and starts over"
+    )
+    if not state.is_current:
+        age = (
+            f" It was written by a version of cloudimg with journal format {state.format}, this"
+            f" version has format {FORMAT}."
+        )
+        advice = (
+            "restore the objects, let that version complete the copy, or pass overwrite=True to"
+            " delete the copy and start over"
+        )
     return DamagedCopyError(
         f"the finished copy {destination.url} is damaged:"
-        f" {counted(n_flaws, 'problem')} ({shown}{more}). Nothing was written. verify lists all"
-        " problems; restore the objects, or pass overwrite=True to delete the copy and start over",
+        f" {counted(n_flaws, 'problem')} ({shown}{more}). Nothing was written.{age} verify lists"
+        f" all problems; {advice}",
         url=destination.url,
     )

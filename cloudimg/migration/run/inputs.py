@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.errors.file_report import BadFile
 from cloudimg.migration.encode.codecs import codec_from_spec
-from cloudimg.migration.encode.shards import decode_chunk, decode_shard
+from cloudimg.migration.encode.shards import decode_chunk, decode_shard, most_encoded_bytes
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.records import read_record
 from cloudimg.migration.plan.axes_mapping import AxesMapping
@@ -124,7 +124,9 @@ class LevelInput:
         """Pixels of one stored object; None if it is empty and therefore not stored."""
         key = self.plan.shard_key(image, self.level, index)
         try:
-            data = self.destination.get_checked(key)
+            data = self.destination.get_checked(
+                key, most_bytes=most_stored_bytes(self.plan, self.level)
+            )
         except NotFoundError:
             if self._is_empty(image, index, key):
                 return None
@@ -141,6 +143,12 @@ class LevelInput:
         return record is not None and not any(
             stored.key == key for level in record.levels for stored in level.objects
         )
+
+
+def most_stored_bytes(plan: Plan, level: int) -> int:
+    """Bytes that an object of a level can have; more need not be read to see that it is damaged."""
+    codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
+    return most_encoded_bytes(plan.stored_shape(level), plan.chunk, codec, plan.dtype)
 
 
 def decode_object(plan: Plan, level: int, data: bytes, shape: tuple[int, ...]) -> Array:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from dask.utils import format_bytes
 
+from cloudimg.distributed.capacity import capacity_of_dask
+from cloudimg.distributed.on_worker import SHARE_OF_WORKER
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.cell import MEMORY_FACTOR
-from cloudimg.operating_system import memory_bytes
+from cloudimg.operating_system import control_group_memory_bytes, memory_bytes
+
+if TYPE_CHECKING:
+    import distributed
 
 _MOST_IN_FLIGHT = max(4, 2 * (os.cpu_count() or 1))
 """Cells at once, at most: some fetch while others encode; more would only compete."""
@@ -60,14 +65,30 @@ def cells_in_flight(plan: Plan, max_bytes: int) -> int:
     return min((max_bytes - reserve) // needed, _MOST_IN_FLIGHT)
 
 
+def require_worker_memory(plan: Plan, client: distributed.Client) -> None:
+    """Check that a cell fits into the smallest worker of a cluster, if there are workers.
+
+    The plan does not depend on the cluster, so smaller cells have to be asked for.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    capacity, needed = capacity_of_dask(client), cell_bytes(plan)
+    if capacity is None or capacity.smallest_bytes is None:
+        return
+    share = int(capacity.smallest_bytes * SHARE_OF_WORKER)
+    if needed > share:
+        raise ArgumentError(
+            f"too little memory on the cluster: a cell of {plan.stages[0].cell} pixels needs"
+            f" {format_bytes(needed)}, the smallest worker has"
+            f" {format_bytes(capacity.smallest_bytes)}, of which cells may take"
+            f" {format_bytes(share)}. Give each worker at least"
+            f" {format_bytes(int(needed / SHARE_OF_WORKER) + 1)}, or use smaller shards (shards=)"
+        )
+
+
 def default_max_bytes() -> int:
     """Memory for cells if `max_mem` is not given: a share of the machine's or the container's."""
-    total = memory_bytes()
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (Path("/sys/fs/cgroup") / name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdecimal():
-            total = min(total, int(text))
+    total = control_group_memory_bytes() or memory_bytes()
     return min(_MOST_BY_DEFAULT, int(_SHARE_BY_DEFAULT * total))

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from cloudimg.discovery.table_changes import TableChanges, changes_between
+from cloudimg.distributed.capacity import capacity_of_worker
+from cloudimg.distributed.run import client_of
 from cloudimg.errors import ArgumentError, ChangedError, counted
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.journal.clearing import clear, deletion_at, refuse_beside_another
@@ -17,12 +19,12 @@ from cloudimg.migration.journal.inspecting import DestinationContents
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.resuming import state_to_resume
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.journal.stored_plan import create_plan, replace_plan
+from cloudimg.migration.journal.stored_plan import complete_plan, create_plan, replace_plan
 from cloudimg.migration.plan.make_plan import make_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.run.earlier_source import EarlierSource
-from cloudimg.migration.run.memory import cells_in_flight
+from cloudimg.migration.run.memory import cells_in_flight, require_worker_memory
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.storage import engine
@@ -68,10 +70,7 @@ def resume_or_plan(
     write_input = open_write_input(earlier)
 
     def make() -> Plan:
-        dtype = write_input.dtype.newbyteorder("<")
-        return plan_for(
-            write_input, request, make_codec(request.codec, dtype, request.zarr_format).spec
-        )
+        return plan_for_request(write_input, request)
 
     stored = state_to_resume(
         contents,
@@ -90,7 +89,7 @@ def resume_or_plan(
     state = stored or State.planned(
         make(), request, write_input.source, write_input.facts, fences=lease.fences
     )
-    cells_in_flight(state.plan, options.max_bytes)  # raises if there is too little memory
+    check_memory(state.plan, options)
     if stored is not None:
         state = _continued(stored, write_input, destination)
         if state.fences and not lease.fences and not state.is_done:
@@ -160,7 +159,10 @@ def _ask(destination: Destination, options: RunOptions) -> None:
 def _continued(stored: State, write_input: WriteInput, destination: Destination) -> State:
     """The stored state, or one with the same plan for files that changed, or are now filled."""
     before, now = stored.source, write_input.source
-    if stored.is_done or before["kind"] != "image":
+    if stored.is_done:
+        return stored
+    complete_plan(destination, stored)
+    if before["kind"] != "image":
         return stored
     opening = {**before["open"], "bad": now["open"]["bad"]}
     source = {**before, "open": opening, "fingerprint": now["fingerprint"]}
@@ -200,6 +202,32 @@ def _shown_changes(earlier: EarlierSource | None, write_input: WriteInput) -> st
     if earlier is None or write_input.files is None:
         return ""
     return str(_changes(earlier, write_input))
+
+
+def check_memory(plan: Plan, options: RunOptions) -> None:
+    """Check that there is memory for a cell, here or in every worker of a running cluster.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    cells_in_flight(plan, options.max_bytes)
+    client = options.client
+    # A function may start a cluster; that of a worker which drives the migration is there.
+    if client is not None and (not callable(client) or capacity_of_worker() is not None):
+        require_worker_memory(plan, client_of(client))
+
+
+def plan_for_request(write_input: WriteInput, request: WriteRequest) -> Plan:
+    """Make the plan for an image with the codec of a request.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    dtype = write_input.dtype.newbyteorder("<")
+    codec = make_codec(request.codec, dtype, request.zarr_format).spec
+    return plan_for(write_input, request, codec)
 
 
 def plan_for(write_input: WriteInput, request: WriteRequest, codec: dict[str, Any]) -> Plan:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+from cloudimg.distributed.calling import Stopped
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import CloudimgError, ClusterError
 from cloudimg.errors.notes import Note
@@ -27,9 +28,14 @@ from cloudimg.migration.run.cell import BadCell, Job, run_cell
 from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
-from cloudimg.migration.run.end_check import hold_against_listing
+from cloudimg.migration.run.end_check import EndListing, hold_against_listing
 from cloudimg.migration.run.local_executor import run_locally
-from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
+from cloudimg.migration.run.memory import (
+    cell_bytes,
+    cells_in_flight,
+    mean_cell_bytes,
+    require_worker_memory,
+)
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.refused_files import cells_with_bad_files, odd_first_file, report_of
 from cloudimg.migration.run.result import Migration
@@ -226,6 +232,7 @@ class MigrationRun:
         """Do cells on a Dask cluster."""
         self._plan_put.result()
         cluster = client_of(client)
+        require_worker_memory(self._plan, cluster)
         try:
             if stage == 0 and isinstance(self._pixels, DaskInput):
                 run_batches_on_cluster(cluster, self._pixels, self._job, numbers, report=report)
@@ -234,13 +241,16 @@ class MigrationRun:
                 cluster,
                 partial(run_cell, self._job, stage),
                 numbers,
+                step=self._destination.step("migrate"),
                 max_bytes=self._options.max_bytes,
                 piece_bytes=cell_bytes(self._plan),
                 report=report,
             )
         except BaseException as exc:
             is_lost = isinstance(exc, ClusterError) or cluster.status != "running"
-            if is_lost or not isinstance(exc, Exception):
+            # A call is stopped once: unless that interrupted the end, no worker stores any more.
+            is_drained = isinstance(exc, Stopped) and exc.__context__ is None
+            if is_lost or not (isinstance(exc, Exception) or is_drained):
                 self._lease.abandon()  # its workers may still store something
             raise
 
@@ -280,28 +290,27 @@ class MigrationRun:
         self._source_check.start()
         found = documents(self._plan, facts, self._committed.contrast.limits())
         *others, root = found
+        destination, digest = self._destination, self._committed.records_digest
+        listing = EndListing(destination, self._plan, [key for key, _ in found])
 
         fences = self._lease.fences
         is_first = self._inventory is None
         store = partial(
-            store_document, self._destination, edits=self._edits, fences=fences, is_first=is_first
+            store_document, destination, edits=self._edits, fences=fences, is_first=is_first
         )
-        stored = map_ahead(
+        puts = map_ahead(
             lambda document: engine().fetch(partial(store, document)), others, n_ahead=_PUTS_AHEAD
         )
-        hold_against_listing(
-            self._destination,
-            self._state,
-            self._committed.records_digest,
-            list(stored),
-            is_last=self._totals.has_repeated,
-        )
+        stored = list(puts)
+        hold = partial(hold_against_listing, destination, self._state, digest)
+        hold(stored, listing, is_last=self._totals.has_repeated)
         notes = self._source_check.notes()
-        store(root)
-        digest = self._committed.records_digest
-        plan_sha256 = self._plan_put.result().sha256
+        stored.append(store(root))
+        if not listing.has_ended():
+            hold(stored, is_last=self._totals.has_repeated)
+        plan = self._plan_put.result()
         end_mark = digest.end_mark(
-            self._state.id, found, facts.source_notes, plan_sha256=plan_sha256
+            plan.id, found, facts.source_notes, plan_sha256=plan.sha256, plan_etag=plan.etag
         )
-        create_sealed(self._destination, END_MARK, end_mark.to_json(), fences=fences)
+        create_sealed(destination, END_MARK, end_mark.to_json(), fences=fences)
         return notes

@@ -1,6 +1,7 @@
 """`write`: the steps of a migration, in order.
 
-1. Inspect the destination; refuse to overwrite what was not to be overwritten.
+1. Inspect the destination; refuse to overwrite what was not to be overwritten. Where it is empty,
+   open the source and check all arguments, before anything is stored.
 2. Acquire its lease, which also proves that the destination can be written to.
 3. Resume the plan that is stored there, or make a plan and store it. If the copy is finished,
    compare it with a listing, and return.
@@ -17,10 +18,9 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
-from functools import partial
+from functools import cache, partial
 
-from cloudimg.errors import CloudimgWarning
+from cloudimg.distributed.on_worker import warn
 from cloudimg.errors.notes import MARK
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.clearing import remove_leftovers
@@ -40,12 +40,18 @@ from cloudimg.migration.run.filled_files import report_of_notes
 from cloudimg.migration.run.finished import edits_of_finished
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
-from cloudimg.migration.run.planning import OpenWriteInput, Planned, resume_or_plan
+from cloudimg.migration.run.planning import (
+    OpenWriteInput,
+    Planned,
+    check_memory,
+    plan_for_request,
+    resume_or_plan,
+)
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.rounds import Rounds
 from cloudimg.migration.run.write_input import WriteInput
 
-_OF_USER = 5
+_OF_USER = 10
 """Frames between a warning and the call of the user."""
 
 
@@ -60,7 +66,7 @@ def write(
     Parameters
     ----------
     open_write_input : callable
-        Opens the image; called once the destination is known to be writable.
+        Opens the image.
     destination : Destination
     request : WriteRequest
         The arguments that decide which bytes are written.
@@ -82,17 +88,25 @@ def write(
     threading.Thread(target=_import_libraries, name="cloudimg-import", daemon=True).start()
     notify = partial(notify_of, options.progress)
     contents = _inspect(destination, options)
+    opened: list[WriteInput] = []
+    if contents.is_empty:
+        opened.append(open_write_input(None))
+        refuse_overlap(opened[0], destination)
+        check_memory(plan_for_request(opened[0], request), options)
     with acquire(destination, notify=notify, is_unheld=contents.is_empty) as lease:
         destination = lease.guarded()
-        if not lease.fences:
-            _tell_of_no_fence(destination, options)
         if not contents.is_empty or lease.number > 1:
             contents = _inspect(destination, options)  # again, as sole writer
         if not options.overwrite:
             refuse_other_plan(contents, destination)
 
+        tell = cache(partial(_tell_of_no_fence, destination, options))
+
         def open_checked(earlier: EarlierSource | None) -> WriteInput:
-            write_input = open_write_input(earlier)
+            is_opened = earlier is None and opened
+            write_input = opened.pop() if is_opened else open_write_input(earlier)
+            if not lease.fences:  # the answer came meanwhile; until now nothing was stored
+                tell()
             refuse_overlap(write_input, destination)
             if options.overwrite and contents.has_objects:
                 refuse_to_delete_source(write_input, destination)
@@ -135,7 +149,7 @@ def _tell_of_no_fence(destination: Destination, options: RunOptions) -> None:
         " every few seconds, keeps two migrations apart. Let no other process write to it"
     )
     if options.progress is None:
-        warnings.warn(text, CloudimgWarning, stacklevel=_OF_USER)
+        warn(text, level=_OF_USER)
     else:
         notify_of(options.progress, text)
 

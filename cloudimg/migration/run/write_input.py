@@ -167,7 +167,8 @@ def _ome_xml(opened: Opened) -> str | None:
     if opened.n_files > 1 and opened.sources[0].files.pages is None:
         return None
     first = opened.inspection.headers[0]
-    header = opened.sources[0].reader.headers.cached(first.key)
-    tags = None if header is None else file_tags(header)
+    headers = opened.sources[0].reader.headers
+    # An image that another process has opened comes without its header.
+    tags = file_tags(headers.cached(first.key) or headers.open(first.key))
     text = None if tags is None else tags.description
     return text if text is not None and "<OME" in text[:2000] else None

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from cloudimg.errors import CloudimgError, CorruptFileError, NotFoundError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.downsample import downsample
+from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.records import (
     CommitRecord,
     flaws_of_lists,
@@ -25,6 +26,7 @@ from cloudimg.migration.journal.records import (
 )
 from cloudimg.migration.metadata.originals_from_parquet import rows_of_part
 from cloudimg.migration.plan.plan import Cell
+from cloudimg.migration.run.cell import histograms_of
 from cloudimg.migration.run.cell_files import CellFiles
 from cloudimg.migration.run.inputs import LevelInput
 from cloudimg.migration.verify.findings import Checks, Findings
@@ -64,7 +66,7 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     StorageError
         If the store fails. Problems of the objects are part of the result.
     """
-    findings = Findings(checks)
+    findings = Findings(checks, (stage, number))
     cell = checks.plan.cell(stage, number)
     record = _read_valid_record(findings, cell)
     if record is None:
@@ -72,6 +74,7 @@ def check_cell(checks: Checks, stage: int, number: int) -> CheckedCell:
     for flaw in flaws_of_lists(record, checks.plan, lists_all=checks.lists_all):
         findings.add(record_key(stage, number), f"the commit record {flaw}")
     levels = [read_level(findings, cell, output, record) for output in checks.plan.outputs(cell)]
+    _check_histograms(findings, cell, levels[0], record)
     _check_downsampling(findings, cell, levels)
     files = CellFiles(checks.source, cell)
     is_compared = _compare_with_source(findings, cell, levels[0], record, files)
@@ -109,6 +112,25 @@ def _read_valid_record(findings: Findings, cell: Cell) -> CommitRecord | None:
         )
         return None
     return record
+
+
+def _check_histograms(
+    findings: Findings, cell: Cell, pixels: Array | None, record: CommitRecord
+) -> None:
+    """Compare the histograms in the commit record with those of level 0."""
+    if cell.stage > 0 or pixels is None or findings.problems or not findings.checks.lists_all:
+        return
+    expected, first_channel = histograms_of(findings.checks.plan, cell, pixels)
+    stored = record.histograms
+    if first_channel != record.first_channel or not (
+        len(expected) == len(stored) and all(map(_is_same_histogram, expected, stored))
+    ):
+        what = "the commit record has other histograms than its pixels"
+        findings.add(record_key(record.stage, record.number), what)
+
+
+def _is_same_histogram(first: Histogram, second: Histogram) -> bool:
+    return first.to_json() == second.to_json()
 
 
 def _check_originals(findings: Findings, record: CommitRecord) -> None:

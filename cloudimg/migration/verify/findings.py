@@ -42,9 +42,11 @@ class Findings:
     """Problems of a cell and bytes read, collected while it is checked."""
 
     checks: Checks
+    cell: tuple[int, int]
+    """Stage and number of the cell."""
     problems: list[Problem] = field(default_factory=list)
     n_bytes: int = 0
 
     def add(self, key: str, what: str) -> None:
         """Add a problem of the object with a key."""
-        self.problems.append(Problem(self.checks.destination.display(key), what))
+        self.problems.append(Problem(self.checks.destination.display(key), what, self.cell))

@@ -21,6 +21,8 @@ class Problem:
     """URL of the object, without credentials."""
     what: str
     """What is wrong with it."""
+    cell: tuple[int, int] | None = None
+    """Stage and number of the cell that it concerns; None if it concerns none."""
 
     def __str__(self) -> str:
         return f"{self.url}: {self.what}"

@@ -14,10 +14,12 @@ from cloudimg.migration.journal.records import CommitRecord, record_key
 from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
-from cloudimg.migration.run.inputs import decode_object
+from cloudimg.migration.run.inputs import decode_object, most_stored_bytes
 from cloudimg.migration.verify.findings import Findings
 
 Array = npt.NDArray[Any]
+_MOST_TABLE_BYTES = 2**31
+"""Size of a part of the table of originals, with all tags of the files of a cell."""
 
 
 def read_level(
@@ -65,7 +67,7 @@ def _check_digests(findings: Findings, cell: Cell, level: StoredLevel, pixels: A
 def _read_object(
     findings: Findings, level: int, stored: StoredObject, region: tuple[slice, ...]
 ) -> Array | None:
-    data = read_stored(findings, stored)
+    data = read_stored(findings, stored, most_stored_bytes(findings.checks.plan, level))
     if data is None:
         return None
     try:
@@ -76,16 +78,23 @@ def _read_object(
         return None
 
 
-def read_stored(findings: Findings, stored: StoredObject) -> bytes | None:
-    """Read an object and compare it with its digest; None if it is missing."""
+def read_stored(
+    findings: Findings, stored: StoredObject, most: int = _MOST_TABLE_BYTES
+) -> bytes | None:
+    """Read an object and compare it with its digest; None if it is missing.
+
+    Of an object that is larger than it was, or than `most`, only one byte more is read.
+    """
+    destination, most = findings.checks.destination, min(most, stored.size_bytes)
     try:
-        data = findings.checks.destination.get(stored.key)
+        data = destination.get(stored.key, most_bytes=most)
     except NotFoundError:
         findings.add(stored.key, "missing")
         return None
     findings.n_bytes += len(data)
     if len(data) != stored.size_bytes:
-        findings.add(stored.key, f"{len(data)} bytes instead of {stored.size_bytes}")
+        found = len(data) if len(data) < most else destination.info(stored.key).size_bytes
+        findings.add(stored.key, f"{found} bytes instead of {stored.size_bytes}")
     elif hashlib.sha256(data).hexdigest() != stored.sha256:
         findings.add(stored.key, "its bytes are not those that were stored (SHA-256 differs)")
     return data

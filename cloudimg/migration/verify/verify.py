@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,8 +16,8 @@ from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files, table_key
 from cloudimg.migration.journal.inventory import EndMark, read_end_mark
-from cloudimg.migration.journal.layout import END_MARK, PLAN, JournalKind, journal_kind
-from cloudimg.migration.journal.records import cell_of, read_records
+from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
+from cloudimg.migration.journal.records import read_records
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits
@@ -29,7 +30,13 @@ from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight, mean_cell_bytes
 from cloudimg.migration.run.notes_by_cell import NotesByCell
 from cloudimg.migration.verify.against import Against
+from cloudimg.migration.verify.beside_cells import (
+    flaw_of_plan_copy,
+    known_keys,
+    sorted_listing,
+)
 from cloudimg.migration.verify.check_cell import CheckedCell, check_cell
+from cloudimg.migration.verify.damage import Damage
 from cloudimg.migration.verify.findings import Checks
 from cloudimg.migration.verify.result import Problem, Verification
 
@@ -73,13 +80,26 @@ def verify(
     StorageError
         If the store fails. Problems of the copy are part of the result.
     """
-    work = _Verifying(destination, state, max_bytes=max_bytes, client=client)
+    work = Verifying(destination, state, max_bytes=max_bytes, client=client)
     if unreadable:
         work.add(destination.url, f"the source cannot be opened: {unreadable}")
     return work.run(against, progress)
 
 
-class _Verifying:
+def checks_of(destination: Destination, state: State) -> Checks:
+    """What to compare the cells of a copy with, apart from its source."""
+    return Checks(
+        plan=state.plan,
+        destination=destination,
+        source=None,
+        sampled=None,
+        lists_all=state.is_current,
+        recorded_source=state.source,
+        plan_id=state.id,
+    )
+
+
+class Verifying:
     """A verification in progress, and what it has found so far."""
 
     def __init__(
@@ -97,18 +117,15 @@ class _Verifying:
         self.committed = CommittedCells(state.plan)
         self.notes_now = NotesByCell()
         self.has_all_records = True
+        self.damage = Damage.none(state.plan)
 
     def run(self, against: Against | None, progress: AdvanceCallback | None) -> Verification:
+        """Check all cells, then everything else."""
         started = time.monotonic()
-        end_mark = self._read_end_mark()
-        checks = Checks(
-            plan=self.plan,
-            destination=self.destination,
+        checks = replace(
+            checks_of(self.destination, self.state),
             source=self._source(against),
             sampled=None if against is None else against.sampled(self.plan.n_cells(0)),
-            lists_all=self.state.is_current,
-            recorded_source=self.state.source,
-            plan_id=self.state.id,
             compares_versions=against is not None and against.compares_versions,
         )
         stages = range(len(self.plan.stages))
@@ -124,11 +141,39 @@ class _Verifying:
         )
         for stage in stages:
             self._check_stage(checks, stage, counter)
+        self._check_rest()
+        return self._result(against, started)
+
+    def run_again(self, cells: Sequence[Collection[int]]) -> Verification:
+        """Check some cells, by stage; of the others, only that they have a commit record."""
+        started = time.monotonic()
+        checks = checks_of(self.destination, self.state)
+        counter = Counter(what="", n_cells=0, n_done=0, bytes_left=0, progress=None)
+        for stage, numbers in enumerate(cells):
+            self._check_stage(checks, stage, counter, sorted(numbers))
+            others = (n for n in range(self.plan.n_cells(stage)) if n not in numbers)
+            for number, record in read_records(self.destination, stage, others):
+                if record is None or record.plan_id != self.state.id:
+                    self.has_all_records = False
+                    self.damage.cells[stage].add(number)
+                    continue
+                self.committed.add(record)
+                self.n_objects += sum(1 for _ in record.objects())
+        self._check_rest()
+        return self._result(None, started)
+
+    def _check_rest(self) -> None:
+        """Check what the cells add up to, and all other objects."""
+        end_mark = self._read_end_mark()
+        self.damage.has_other_records = end_mark is None or not self.has_all_records
         if end_mark is not None and self.has_all_records:
             self._compare_end_mark(end_mark)
         self._check_metadata()
+        self._check_plan_copy()
         self._check_table()
         self._find_orphaned_objects()
+
+    def _result(self, against: Against | None, started: float) -> Verification:
         return Verification(
             url=self.destination.url,
             n_cells=self.plan.total_cells,
@@ -187,6 +232,7 @@ class _Verifying:
     def _compare_end_mark(self, end_mark: EndMark) -> None:
         if end_mark.records_digest != self.committed.records_digest.digest():
             what = "the commit records are not those that the migration finished with"
+            self.damage.has_other_records = True
             self.add(self.destination.display(END_MARK), what)
         recorded, found = end_mark.notes, self._facts().source_notes
         if [note.to_json() for note in recorded] != [note.to_json() for note in found]:
@@ -202,22 +248,33 @@ class _Verifying:
             self.add(self.destination.url, what)
         return pixels
 
+    def _check_plan_copy(self) -> None:
+        what = flaw_of_plan_copy(self.destination, self.state)
+        if what:
+            self.add(self.destination.display(PLAN_COPY), what)
+
     def _check_table(self) -> None:
         """Check the stored table of the source's files."""
         try:
             get_files(self.destination, self.state)
         except CorruptFileError as exc:
+            self.damage.lacks_table = True
             self.add(self.destination.display(table_key(self.state.files_sha256)), exc.message)
 
     # ----------------------------------------------------------------------------------- cells
 
-    def _check_stage(self, checks: Checks, stage: int, counter: Counter) -> None:
+    def _check_stage(
+        self, checks: Checks, stage: int, counter: Counter, chosen: Sequence[int] | None = None
+    ) -> None:
+        """Check the cells of a stage: all, or those that are chosen."""
         size = mean_cell_bytes(self.plan, stage)
         is_checked = np.zeros(self.plan.n_cells(stage), bool)
 
         def report(checked: CheckedCell) -> None:
             is_checked[checked.number] = True
             self._add_all(checked.problems)
+            if checked.problems:
+                self.damage.cells[stage].add(checked.number)
             self.n_objects += checked.n_objects
             self.n_bytes += checked.n_bytes
             self.n_compared += checked.is_compared
@@ -229,7 +286,7 @@ class _Verifying:
             counter.add(size)
 
         work = partial(check_cell, checks, stage)
-        numbers: Iterable[int] = range(self.plan.n_cells(stage))
+        numbers = range(self.plan.n_cells(stage)) if chosen is None else chosen
         if self.client is None:
             in_flight = cells_in_flight(self.plan, self.max_bytes)
             run_locally(work, numbers, in_flight=in_flight, report=report)
@@ -238,12 +295,13 @@ class _Verifying:
                 client_of(self.client),
                 work,
                 numbers,
+                step=self.destination.step("verify"),
                 max_bytes=self.max_bytes,
                 piece_bytes=cell_bytes(self.plan),
                 report=report,
             )
-        if not is_checked.all():
-            n_unchecked = int((~is_checked).sum())
+        n_unchecked = len(numbers) - int(is_checked.sum())
+        if n_unchecked:
             raise CloudimgError(
                 f"{counted(n_unchecked, 'cell was', 'cells were')} not checked, although no error"
                 " was reported: this is a bug in cloudimg"
@@ -276,31 +334,24 @@ class _Verifying:
             what = "left over from a write that was killed: running the migration again deletes it"
             self.add(str(path), what)
         for path in self.destination.links():
+            self.damage.links.append(path)
             self.add(str(path), "is a symbolic link: what readers find there is not of the copy")
         listed = Listed(self.plan, self._documents() if self.has_all_records else {})
-        for entry in self.destination.list():
-            if journal_kind(entry.key) is None:
-                listed.add(entry.key)
-            elif not self._is_of_journal(entry.key):
-                self.add(self.destination.display(entry.key), "does not belong to the journal")
+        for flaw in sorted_listing(self.destination, self.plan, listed):
+            self._add_foreign(flaw.key, flaw.what)
         if not self.has_all_records:
             return
         # Without problems nothing is missing: equal numbers mean equal sets.
         if self.n_problems or listed.n_pixels != self.n_objects:
-            for key in keys_beyond(self.destination, self.plan, set(self._known_keys())):
-                self.add(self.destination.display(key), "does not belong to the image")
-        self._add_differences(listed.differences(self.destination))
+            known = set(known_keys(self.destination, self.plan))
+            for key in keys_beyond(self.destination, self.plan, known):
+                self._add_foreign(key, "does not belong to the image")
+        for each in listed.differences(self.destination):
+            if isinstance(each, Edit):
+                self.edits.add(each)
+            else:
+                self._add_foreign(each.key, each.what)
 
-    def _is_of_journal(self, key: str) -> bool:
-        # Beside a plan, the mark of who may not delete, or stored it late, means nothing.
-        kind = journal_kind(key)
-        if kind is JournalKind.RECORD:
-            return cell_of(key, self.plan) is not None
-        return kind is not JournalKind.OTHER
-
-    def _known_keys(self) -> Iterator[str]:
-        for stage in range(len(self.plan.stages)):
-            numbers = range(self.plan.n_cells(stage))
-            for _, record in read_records(self.destination, stage, numbers):
-                if record is not None:
-                    yield from (stored.key for stored in record.objects())
+    def _add_foreign(self, key: str, what: str) -> None:
+        self.damage.foreign.append(key)
+        self.add(self.destination.display(key), what)

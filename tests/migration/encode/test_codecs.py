@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,29 @@ def test_any_bytes_come_back(data: bytes, codec: Any) -> None:
 def test_bytes_that_are_not_a_chunk_are_a_corrupt_file(data: bytes, codec: Any) -> None:
     with pytest.raises(CorruptFileError):
         make_codec(codec, "<u2", 3).decode(data, "<u2", CHUNK.shape)
+
+
+@pytest.mark.parametrize("form", ["FORMAT_XZ", "FORMAT_ALONE", "FORMAT_RAW"])
+def test_formats_of_lzma(form: str) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2 if form != "FORMAT_ALONE" else lzma.FILTER_LZMA1}]
+    given = {"id": "lzma", "format": getattr(lzma, form), "filters": filters}
+    made = make_codec(given, "<u2", 2)
+    np.testing.assert_array_equal(made.decode(made.encode(CHUNK), "<u2", CHUNK.shape), CHUNK)
+
+
+def test_a_window_larger_than_readers_allow_is_refused() -> None:
+    given = {"id": "lzma", "filters": [{"id": lzma.FILTER_LZMA2, "dict_size": 2**29}]}
+    with pytest.raises(ArgumentError, match="lzma"):
+        make_codec(given, "<u2", 2)
+
+
+@pytest.mark.parametrize("codec", [None, *NAMES, ["zlib", "zstd"], ["bz2", "crc32"]], ids=str)
+@pytest.mark.parametrize("n_more", [1, 2**20])
+def test_chunks_that_are_too_large(codec: Any, n_more: int) -> None:
+    made = make_codec(codec, "|u1", 3)
+    data = made.encode(np.zeros(1000 + n_more, np.uint8))
+    with pytest.raises(CorruptFileError):
+        made.decode(data, "|u1", (1000,))
 
 
 # Other libraries

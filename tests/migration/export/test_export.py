@@ -410,6 +410,19 @@ def test_existing_files_are_replaced_only_on_request(small: Path) -> None:
     same(small / "back" / "a_1.tif", small / "a_1.tif")
 
 
+def test_files_that_were_filled_are_named(tmp_path: Path) -> None:
+    for z in range(3):
+        tifffile.imwrite(tmp_path / f"a_{z}.tif", some((8, 9)))
+    (tmp_path / "a_1.tif").write_bytes(b"")
+    cloudimg.migrate(f"{tmp_path}/a_{{z}}.tif", tmp_path / "copy.zarr", bad="fill")
+    done = cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    assert names_in(tmp_path / "back") == ["a_0.tif", "a_2.tif"]
+    (filled,) = (each for each in done.not_written if each.what == "all")
+    assert (filled.n_files, filled.example) == (1, f"{tmp_path}/a_1.tif")
+    assert "all of 1 file: not written (empty, so the copy has the fill value" in str(done)
+    assert f"{tmp_path}/a_1.tif" in str(done)
+
+
 @pytest.mark.parametrize("layout", ["originals", "ome-tiff"])
 @pytest.mark.parametrize("below", ["", "/", "/0", "/deep/er"])
 def test_an_export_into_the_copy_is_rejected(small: Path, layout: str, below: str) -> None:
@@ -444,7 +457,8 @@ def test_invalid_arguments(small: Path, options: dict[str, Any], message: str) -
 
 
 def _no_copy(folder: Path) -> None:
-    (folder / "copy.zarr" / ".cloudimg" / "plan.json").unlink()
+    for name in ("plan.json", "plan-copy.json"):
+        (folder / "copy.zarr" / ".cloudimg" / name).unlink()
 
 
 def _not_finished(folder: Path) -> None:

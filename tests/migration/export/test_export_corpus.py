@@ -2,8 +2,8 @@
 
 Pixels are read by tifffile and by GDAL and compared bit for bit. Tags are compared as bytes, by a
 parser of the tests' own: each is in the exported file as it was in the source, or the result of the
-export names it. A run takes a tenth of the files, chosen by a fixed seed; with
-``CLOUDIMG_ALL_EXPORTS=1`` it takes all of them. `pytest -rP` prints what was compared.
+export names it. A run takes a tenth of the files, chosen by a fixed seed, and small acquisitions;
+with ``CLOUDIMG_ALL_EXPORTS=1`` it takes all of them. `pytest -rP` prints what was compared.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.support.raw_tags import EXIF, RawTag, read_raw_tags
 Array = np.ndarray[Any, Any]
 
 SHARE = 0.1
+TAKES_ALL = os.environ.get("CLOUDIMG_ALL_EXPORTS") == "1"
 STORED_ANEW = {
     "NewSubfileType", "ImageWidth", "ImageLength", "BitsPerSample", "Compression",
     "PhotometricInterpretation", "FillOrder", "StripOffsets", "SamplesPerPixel", "RowsPerStrip",
@@ -128,27 +129,32 @@ class Case:
     def silent_losses(self, counts: Counter[str]) -> set[str]:
         """Tags that are not as in the source, although the result does not name them."""
         said = {each.what for each in self.result.not_written}
-        source = read_raw_tags(self.path.read_bytes())
-        exported = read_raw_tags(self.exported.read_bytes())
-        if "all tags" in said:
-            counts["without tags"] += 1
-            return set()
-        assert source.order == exported.order
-        with tifffile.TiffFile(self.exported, _multifile=False) as tiff:
-            n_pages = len(tiff.series[0].pages)
-        missing: set[str] = set()
-        for number, page in enumerate(pages_in_source(self.path, n_pages)):
-            if number > 0 and "tags of further pages" in said:
-                break
-            own = source.ifds[page]
-            lacks = lacking(own, exported.ifds[number])
-            counts["tags"] += len(own)
-            counts["tags of pixels"] += sum(name_of(code) in STORED_ANEW for code in own)
-            counts["not written"] += len(lacks)
-            counts["ExifTag"] += EXIF in own and own[EXIF].ifd is not None
-            counts["ExifTag kept"] += "ExifTag" not in lacks and EXIF in own
-            missing |= lacks
-        return {name for name in missing if name not in said}
+        return silent_losses(self.path, self.exported, said, counts)
+
+
+def silent_losses(path: Path, again: Path, said: set[str], counts: Counter[str]) -> set[str]:
+    """Tags of a source that its exported file lacks, without those that the result names."""
+    source = read_raw_tags(path.read_bytes())
+    exported = read_raw_tags(again.read_bytes())
+    if "all tags" in said:
+        counts["without tags"] += 1
+        return set()
+    assert source.order == exported.order
+    with tifffile.TiffFile(again, _multifile=False) as tiff:
+        n_pages = len(tiff.series[0].pages)
+    missing: set[str] = set()
+    for number, page in enumerate(pages_in_source(path, n_pages)):
+        if number > 0 and "tags of further pages" in said:
+            break
+        own = source.ifds[page]
+        lacks = lacking(own, exported.ifds[number])
+        counts["tags"] += len(own)
+        counts["tags of pixels"] += sum(name_of(code) in STORED_ANEW for code in own)
+        counts["not written"] += len(lacks)
+        counts["ExifTag"] += EXIF in own and own[EXIF].ifd is not None
+        counts["ExifTag kept"] += "ExifTag" not in lacks and EXIF in own
+        missing |= lacks
+    return {name for name in missing if name not in said}
 
 
 @pytest.mark.slow
@@ -157,7 +163,7 @@ class Case:
 def test_every_file_that_migrates_comes_back(corpus: Path, tmp_path: Path) -> None:
     with (corpus / "index.csv").open(newline="") as file:
         names = [row["path"] for row in csv.DictReader(file)]
-    if os.environ.get("CLOUDIMG_ALL_EXPORTS") != "1":
+    if not TAKES_ALL:
         names = random.Random(17).sample(names, int(len(names) * SHARE))
     counts: Counter[str] = Counter()
     lost: Counter[tuple[str, str]] = Counter()
@@ -167,10 +173,10 @@ def test_every_file_that_migrates_comes_back(corpus: Path, tmp_path: Path) -> No
         try:
             case = Case(corpus / "files" / name, folder)
         except CloudimgError as exc:
-            shutil.rmtree(folder, ignore_errors=True)
-            counts["not migrated"] += 1
             if (folder / "copy.zarr/.cloudimg/done.json").exists():
                 wrong.append(f"{name}: {exc}")
+            counts["not migrated"] += 1
+            shutil.rmtree(folder, ignore_errors=True)
             continue
         counts["exported"] += 1
         lost.update((each.what, each.why) for each in case.result.not_written)
@@ -186,3 +192,39 @@ def test_every_file_that_migrates_comes_back(corpus: Path, tmp_path: Path) -> No
         print(f"{count:4} {what}: {why}")
     assert not wrong, "\n".join(wrong)
     assert counts["exported"] > 0.6 * len(names)
+
+
+ACQUISITIONS = {
+    "drosophila": "DrosophilaEmbryo_GFPHistone_{t}.tif",
+    "illum": "AS_09047_050428030001_O{row}f{field}d2.TIF",
+    "cv8000": "CV8000-Minimal-DataSet-2C-3W-4S-FP2-stack_{well:s}_T{t:04d}F{f:03d}L01A{c:02d}"
+    "Z{z:02d}C{c:02d}.tif",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [*ACQUISITIONS, "metaxpress"])
+def test_acquisitions_come_back(acquisitions: Path, tmp_path: Path, name: str) -> None:
+    """File by file: the same names, pixels (by tifffile and GDAL) and tags."""
+    if name == "cv8000" and not TAKES_ALL:
+        pytest.skip("96 files of 8 MB: set CLOUDIMG_ALL_EXPORTS=1")
+    folder = acquisitions / (name if name != "metaxpress" else "metaxpress/TimePoint_1")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".tif")
+    source: Any = files if name == "metaxpress" else f"{folder}/{ACQUISITIONS[name]}"
+    cloudimg.migrate(source, tmp_path / "copy.zarr")
+    result = cloudimg.export(tmp_path / "copy.zarr", tmp_path / "back")
+    assert result.n_files == len(files)
+    said = {each.what for each in result.not_written}
+    counts: Counter[str] = Counter()
+    for path in files:
+        again = tmp_path / "back" / path.relative_to(folder)
+        assert is_same(tifffile.imread(again), tifffile.imread(path)), path.name
+        theirs, back = read_by_gdal(path), read_by_gdal(again)
+        assert not isinstance(theirs, str)
+        assert not isinstance(back, str)
+        assert back.tobytes() == theirs.tobytes(), path.name
+        assert not silent_losses(path, again, said, counts), path.name
+    print(name, len(files), dict(counts), result)
+    assert counts["tags"] >= 10 * len(files)

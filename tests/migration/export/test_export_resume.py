@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.migration.export import export as export_module
+from cloudimg.migration.export import manifest
 from cloudimg.migration.export.read_back import check_tags
 from tests.support import copies, seed
 from tests.support.metering import Meter
@@ -114,6 +116,33 @@ def test_a_copied_folder_goes_on(copy: Path, of_manifest: bool) -> None:
     after = files_in(moved)
     assert {name: after[name] for name in before} == before
     assert after["a_3.tif"][1] == (out / "a_3.tif").read_bytes()
+
+
+def test_files_with_other_versions_are_read_in_parts(
+    meter: Meter, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be larger than the memory."""
+    monkeypatch.setattr(manifest, "_PART_BYTES", 1000)
+    meter.put(bucket, "src/a_0.tif", seed.encode(RNG.integers(0, 2**16, (40, 50), np.uint16)))
+    both = {"source_options": meter.storage_options, "target_options": meter.storage_options}
+    url, out = f"s3://{bucket}/copy.zarr", f"s3://{bucket}/back"
+    cloudimg.migrate(f"s3://{bucket}/src/a_0.tif", url, **both)
+    cloudimg.export(url, out, **both)
+    stored = copies.objects(out, meter.storage_options)
+    (part,) = (key for key in stored if key.startswith(".cloudimg-export/"))
+    content = json.loads(stored[part])
+    content["a_0.tif"][2] = "another version"
+    meter.put(bucket, f"back/{part}", json.dumps(content).encode())
+    with meter.measure() as traffic:
+        assert cloudimg.export(url, out, **both).n_present == 1
+    requests = [each for each in traffic.requests if each.key == "back/a_0.tif"]
+    assert [each.range for each in requests if each.kind == "get"] == [
+        (start, min(start + 1000, len(stored["a_0.tif"])))
+        for start in range(0, len(stored["a_0.tif"]), 1000)
+    ]
+    meter.put(bucket, "back/a_0.tif", stored["a_0.tif"][:-1] + b"\1")
+    with pytest.raises(ArgumentError, match=r"a_0.tif already exists"):
+        cloudimg.export(url, out, **both)
 
 
 @pytest.mark.parametrize("data", [b"precious", None])

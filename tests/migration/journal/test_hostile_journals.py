@@ -10,8 +10,10 @@ import copy
 import hashlib
 import io
 import json
+import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import zlib
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +32,7 @@ from hypothesis import strategies as st
 
 import cloudimg
 from cloudimg.errors import CloudimgError, CorruptFileError
+from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.journal.layout import END_MARK, PLAN
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import seal, unsealed
@@ -151,9 +155,21 @@ PLAN_VALUES: list[tuple[str, Any]] = [
     ("source.urls", "s3://another/a_{z}.tif"),
     ("source.open", nested(500)),
     ("source.open", {"axes": nested(400)}),
+    ("source.open", {"series": 0}),
+    ("source.open.fill_value", "x"),
+    ("source.open.fill_value", [1, 2, 3]),
+    ("source.open.series", -1),
+    ("source.open.dims", "x" * 2_000_000),
+    ("source.open.exclude", "x" * 2_000_000),
+    ("source.open.mosaic", 1),
+    ("source.open.allow_differences", [1]),
     ("source.unknown", 1),
     ("request.levels", -1),
     ("request.codec", nested(400)),
+    ("request.codec", "x" * 2_000_000),
+    ("request.shards", {"z": "x" * 2_000_000}),
+    ("request.shards", {"z": 0}),
+    ("request.factors", [[1, 2, HUGE**2]]),
     ("request.more", 1),
     ("facts.coords", {"z": {"start": 5, "step": 0, "count": 10**12}}),
     ("facts.scales", {"z": ["nan", None]}),
@@ -314,6 +330,7 @@ class Judge:
         self.files = {path.name: path.read_bytes() for path in (folder / "in").iterdir()}
         self.wrong: list[str] = []
         self.n_judged = 0
+        self.most_bytes = MOST_BYTES
         assert self.verifies() is None
         self.exports()
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -353,7 +370,7 @@ class Judge:
         except BaseException as exc:  # noqa: BLE001 - which one is what is judged
             self.wrong.append(f"{name}: {type(exc).__name__}: {str(exc)[:300]}")
         taken = memory("VmHWM") - before
-        if taken > MOST_BYTES:
+        if taken > self.most_bytes:
             self.wrong.append(f"{name}: took {taken >> 20} MiB")
 
     def changes(self, key: str, path: str, change: Change, *, is_plan: bool) -> None:
@@ -449,8 +466,50 @@ def with_described(table: pa.Table, described: Any) -> bytes:
     return out.getvalue()
 
 
-JUDGED = {"plans": judge_plans, "records": judge_records, "tables": judge_tables}
-LEAST = {"plans": 3 * 70, "records": 3 * 45, "tables": 2 * 20}
+BOMB_BYTES = 2**28
+CODECS = [
+    *("blosc", "zstd", "gzip", "lz4", "zlib", "bz2", "lzma"),
+    ["zlib", "zstd"],
+    ["crc32", "gzip"],
+]
+
+
+def judge_pixels(judge: Judge) -> None:
+    """Chunks that become much larger than chunks are, in shards that the records describe."""
+    for codec in CODECS:
+        shutil.rmtree(judge.copy)
+        source = f"{judge.folder}/in/a_{{z}}.tif"
+        cloudimg.migrate(source, judge.copy, codec=codec, **ARGUMENTS)
+        bomb = make_codec(codec, "u1", 3).encode(np.zeros(BOMB_BYTES, np.uint8))
+        index = np.full((4, 2), 2**64 - 1, "<u8")
+        index[0] = 0, len(bomb)
+        shard = bomb + index.tobytes() + struct.pack("<I", google_crc32c.value(index.tobytes()))
+        record = read(judge.copy / RECORD)
+        (stored,) = (each for each in record["levels"][0]["objects"] if each[0] == "0/c/0/0/0")
+        stored[1:] = len(shard), sha256_of(shard)
+        (judge.copy / "0/c/0/0/0").write_bytes(shard)
+        (judge.copy / RECORD).write_bytes(seal(record))
+        del bomb
+        if "0/c/0/0/0: cannot be decoded" not in str(cloudimg.verify(judge.copy)):
+            judge.wrong.append(f"{codec}: {judge.verifies()}")
+        judge.judge(f"{codec}, verify", judge.verifies, is_refused=True)
+        judge.judge(f"{codec}, export", judge.exports, is_refused=True)
+        judge.restore()
+    judge.most_bytes = 2**28 + MOST_BYTES  # beside an object of the journal, which may be as large
+    for key in ("0/c/0/0/0", PLAN, RECORD, END_MARK):
+        os.truncate(judge.copy / key, 2**30)
+        judge.judge(f"large {key}, verify", judge.verifies, is_refused=True)
+        judge.judge(f"large {key}, export", judge.exports, is_refused=False)
+        judge.restore()
+
+
+JUDGED = {
+    "plans": judge_plans,
+    "records": judge_records,
+    "tables": judge_tables,
+    "pixels": judge_pixels,
+}
+LEAST = {"plans": 3 * 70, "records": 3 * 45, "tables": 2 * 20, "pixels": 2 * len(CODECS) + 8}
 
 
 @pytest.mark.slow

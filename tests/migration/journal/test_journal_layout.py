@@ -23,6 +23,7 @@ def test_the_kinds_of_what_a_copy_holds(tmp_path: Path) -> None:
         JournalKind.END_MARK,
         JournalKind.LEASE,
         JournalKind.PLAN,
+        JournalKind.PLAN_COPY,
         JournalKind.RECORD,
         JournalKind.TABLE,
     ]

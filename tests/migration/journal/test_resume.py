@@ -24,15 +24,16 @@ import tifffile
 import cloudimg
 from cloudimg.errors import DamagedCopyError, LeaseError
 from cloudimg.migration.journal import acquiring
-from tests.support import copies, seed
+from tests.support import copies, faulty_store, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # all of them together
 
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
 """Many small cells, and a second stage."""
-KILLS = int(os.environ.get("CLOUDIMG_TEST_KILLS", "50"))
+KILLS = 128 if "CLOUDIMG_TEST_KILLS" in os.environ else 50
 
 
 def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, Any]) -> None:
@@ -192,16 +193,15 @@ def test_concurrent_migrations_to_one_destination_are_rejected(
 ) -> None:
     options = meter.storage_options
     url = f"s3://{bucket}/copy.zarr"
-    meter.latency(20)
+    meter.faults([faulty_store.held("PUT", "copy.zarr/0/c/", nth=1)])
     first = processes.Process(target=copy, args=(archive, url, options, SHAPE))
     first.start()
-    while not any("/lease/" in key for key in copies.names(url, options)):
-        time.sleep(0.01)
+    wait_until(lambda: bool(meter.held()), "storing")
     with pytest.raises(LeaseError, match=f"another migration is writing to {url}"):
         copy(archive, url, options, SHAPE)
     with pytest.raises(LeaseError):
         copy(archive, url, options, {**SHAPE, "overwrite": True})
-    meter.latency(0)
+    meter.release()
     first.join()
     assert first.exitcode == 0
     assert cloudimg.verify(
@@ -386,6 +386,20 @@ def test_a_truncated_shard_is_named_and_written_again(small: Path, whole: Path) 
     path.unlink()
     again(small, overwrite=True)
     assert path.read_bytes() == data
+
+
+def test_a_replaced_shard_of_equal_size_is_told_by_its_version(small: Path, whole: Path) -> None:
+    moved = small.with_name("moved")
+    shutil.copytree(small, moved)
+    for folder in (small, moved):
+        path = folder / "copy.zarr/0/c/1/0/1"
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(DamagedCopyError, match=re.escape(f"{whole}/0/c/1/0/1: other bytes")):
+        again(small)
+    # All of a copy that was moved has other versions: that is left to `verify`.
+    assert cloudimg.migrate(f"{small}/a_{{z}}.tif", moved / "copy.zarr", **PARTS).n_objects == 0
+    assert not cloudimg.verify(moved / "copy.zarr")
 
 
 def test_foreign_objects_do_not_make_a_copy_unfinished(small: Path, whole: Path) -> None:

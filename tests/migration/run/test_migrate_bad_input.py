@@ -203,6 +203,28 @@ def test_arguments(unchanged: str, tmp_path: Path, name: str) -> None:
             cloudimg.dry_run(source, **arguments)
 
 
+def test_arguments_are_checked_before_anything_is_stored(meter: Meter, bucket: str) -> None:
+    """Also those that only the image shows to be wrong."""
+    options = meter.storage_options
+    meter.fill(bucket, [f"in/{z}.tif" for z in range(3)], seed.encode(pixels_of(0, 0)))
+    url, copy = f"s3://{bucket}/in/{{z}}.tif", f"s3://{bucket}/copy.zarr"
+    wrong: tuple[dict[str, Any], ...] = (
+        {"shards": {"q": 64}},
+        {"chunks": -5},
+        {"levels": 99},
+        {"max_mem": "100kB"},
+        {"codec": "zstd:99"},
+    )
+    for given in wrong:
+        with meter.measure() as traffic, pytest.raises(CloudimgError):
+            cloudimg.migrate(url, copy, source_options=options, target_options=options, **given)
+        assert traffic.puts == 0, given
+    within = f"s3://{bucket}/in"
+    with meter.measure() as traffic, pytest.raises(ArgumentError):
+        cloudimg.migrate(url, within, source_options=options, target_options=options)
+    assert traffic.puts == 0
+
+
 def test_shards_larger_than_can_be_stored(tmp_path: Path) -> None:
     import dask.array as da
 
@@ -430,12 +452,12 @@ def test_a_chain_of_urls(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_s3_that_answers_403(meter: Meter, bucket: str, archive: str, status: int) -> None:
-    """Known before the first byte of the source is requested."""
+    """Known when only the first header, with which arguments are checked, was requested."""
     meter.faults([{"match": "^PUT", "status": status}])
     url = f"s3://{bucket}/copy.zarr"
     with meter.measure() as traffic, pytest.raises(AccessDeniedError, match=url):
         migrate(meter, archive, url)
-    assert source_reads(traffic) == []
+    assert source_reads(traffic) == ["src/a_0_0.tif"]
     assert len([r for r in traffic.requests if r.method == "PUT"]) == 1  # not tried again
     meter.faults([])
     migrate(meter, archive, url)
@@ -713,7 +735,7 @@ def test_no_room_from_the_beginning(
     meter.faults([{"match": "^PUT", **fault}])
     with meter.measure() as traffic, pytest.raises(NoRoomError):
         migrate(meter, archive, f"s3://{bucket}/copy.zarr")
-    assert source_reads(traffic) == []
+    assert source_reads(traffic) == ["src/a_0_0.tif"]
 
 
 LIMITED = """

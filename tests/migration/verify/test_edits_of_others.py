@@ -256,6 +256,81 @@ def test_labels_by_another_library(copy: Copy) -> None:
     assert copy.objects() == before
 
 
+def write_as_ome_zarr(group: Any, name: str, key: str | None, pixels: Any) -> None:
+    """An image or labels, with the names and documents of ome-zarr-py 0.18."""
+    zarr_format = group.metadata.zarr_format
+    added = group.create_group(name)
+    datasets = []
+    for level in range(3):
+        part = pixels[:, :: 2**level, :: 2**level]
+        added.create_array(f"s{level}", data=part, chunks=part.shape, dimension_names=None)
+        shift = (2**level - 1) / 2
+        transforms = [
+            {"type": "scale", "scale": [1.0, 2.0**level, 2.0**level]},
+            {"type": "translation", "translation": [0.0, shift, shift]},
+        ]
+        datasets.append({"path": f"s{level}", "coordinateTransformations": transforms})
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
+    version = {"version": "0.5" if zarr_format == 3 else "0.4"}
+    ome: dict[str, Any] = {"multiscales": [{"axes": axes, "datasets": datasets, "name": name}]}
+    if key is not None:
+        ome[key] = {**version, "properties": [{"label-value": 1, "area": 9}]}
+    added.attrs.update({"ome": {**version, **ome}} if zarr_format == 3 else ome)
+
+
+def test_all_that_ome_zarr_py_and_napari_write(copy: Copy) -> None:
+    """Labels, an image, channels, and multiscales written anew; layers that napari saves as files.
+
+    napari itself and its plugin for OME-Zarr write no Zarr.
+    """
+    pixels = np.ones((2, 96, 128), np.uint8)
+    group: Any = zarr.open_group(copy.out, mode="r+")
+    labels = group.create_group("labels")
+    labels.attrs["ome" if copy.zarr_format == 3 else "labels"] = (
+        {"labels": ["cells"]} if copy.zarr_format == 3 else ["cells"]
+    )
+    write_as_ome_zarr(labels, "cells", "image-label", pixels)
+    write_as_ome_zarr(group, "extra", None, pixels)
+    scales = ([1, 0.5, 0.5], [1, 1.0, 1.0])
+    window = {"start": 0, "end": 9, "min": 0, "max": 99}
+    written = {
+        "multiscales": [
+            {
+                "datasets": [
+                    {
+                        "path": str(level),
+                        "coordinateTransformations": [{"type": "scale", "scale": scale}],
+                    }
+                    for level, scale in enumerate(scales)
+                ],
+                "name": "renamed",
+                "axes": [
+                    {"name": "c", "type": "channel"},
+                    *({"name": n, "type": "space", "unit": "micrometer"} for n in "yx"),
+                ],
+                **({} if copy.zarr_format == 3 else {"version": "0.4"}),
+            }
+        ],
+        "omero": {
+            "channels": [
+                {"label": "GFP", "color": "00FF00", "window": window, "active": True},
+                {"label": "b", "color": "FF0000", "window": window, "active": True},
+            ]
+        },
+    }
+    group.attrs.update({"ome": {"version": "0.5", **written}} if copy.zarr_format == 3 else written)
+    tifffile.imwrite(copy.out / "labels/cells.tif", pixels[0])
+    (copy.out / "points.csv").write_text("index,axis-0,axis-1\n0,1.0,2.0\n")
+    zarr.consolidate_metadata(copy.out)
+    proof = cloudimg.verify(copy.out)
+    copy.check(*map(str, proof.edits))
+    assert {edit.key for edit in proof.edits} >= {
+        copy.root.name, "labels/cells", "extra", "labels/cells.tif", "points.csv",
+    }  # fmt: skip
+    edited: Any = zarr.open_group(copy.out, mode="r")
+    np.testing.assert_array_equal(edited["labels/cells/s0"][:], pixels)
+
+
 def test_what_readers_may_take_for_the_copy_is_a_problem(copy: Copy) -> None:
     is_third = copy.zarr_format == 3
     for key in (

@@ -561,6 +561,8 @@ def test_a_plan_that_was_written_later(copy: Path) -> None:
     assert {key for key in before | kept if before.get(key) != kept.get(key)} <= leases(kept)
     # A copy of an older version does not say which plan it finished with.
     change_json(copy / ".cloudimg/done.json", lambda done: done.pop("plan_sha256"))
+    assert problems_of(copy) == {".cloudimg/plan-copy.json": "is not a copy of the plan"}
+    (copy / ".cloudimg/plan-copy.json").unlink()
     assert cloudimg.verify(copy)
     assert cloudimg.migrate(source, copy, **arguments).n_objects == 0
 
@@ -635,8 +637,23 @@ def test_a_damaged_plan(copy: Path) -> None:
         with pytest.raises(CorruptFileError, match=r"plan\.json is damaged"):
             cloudimg.verify(copy)
     path.unlink()
+    with pytest.raises(CorruptFileError, match=r"plan\.json, the plan of this copy, is missing"):
+        cloudimg.verify(copy)
+    (copy / ".cloudimg/plan-copy.json").unlink()
     with pytest.raises(ArgumentError, match="was not written by cloudimg"):
         cloudimg.verify(copy)
+
+
+@pytest.mark.parametrize("command", [cloudimg.verify, lambda url: cloudimg.export(url, f"{url}-x")])
+def test_a_url_where_nothing_is(tmp_path: Path, command: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"there is nothing at \S*/misspelt\.zarr, neither"):
+        command(f"{tmp_path}/misspelt.zarr")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "note.txt").write_text("mine")
+    with pytest.raises(
+        ArgumentError, match=r"folder was not written by cloudimg: it has no journal"
+    ):
+        command(f"{tmp_path}/folder")
 
 
 def test_a_damaged_table_of_originals(copy: Path) -> None:

@@ -1,0 +1,185 @@
+"""Mend copies: `repair`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cloudimg.api.recorded_source import place_beyond
+from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
+from cloudimg.discovery.table_changes import has_same_rows
+from cloudimg.distributed.run import once
+from cloudimg.errors import ArgumentError
+from cloudimg.migration.deletion import Deletion, Opening
+from cloudimg.migration.journal.destination import Destination, open_destination
+from cloudimg.migration.journal.state import State
+from cloudimg.migration.progress import AdvanceCallback, progress_callback
+from cloudimg.migration.repair.mend_cell import OriginalSource
+from cloudimg.migration.repair.options import Original, RepairOptions
+from cloudimg.migration.repair.repair import repair as repair_copy
+from cloudimg.migration.repair.result import Repair
+from cloudimg.migration.run.arguments import memory
+from cloudimg.opening.keywords import takes_keywords
+from cloudimg.opening.on_cluster import on_cluster
+from cloudimg.opening.options import URL, StorageOptions, URLs
+
+if TYPE_CHECKING:
+    from cloudimg.api.images import Pixels
+    from cloudimg.distributed.run import Client
+
+
+@takes_keywords()
+@on_cluster(urls=["url", "source"], progress=progress_callback)
+def repair(
+    url: URL,
+    *,
+    from_source: bool | Pixels | None = None,
+    source: URLs | None = None,
+    dry_run: bool = False,
+    remove_orphans: bool = False,
+    confirm: Callable[[Deletion | Opening], bool] | None = None,
+    storage_options: StorageOptions | None = None,
+    source_options: StorageOptions | None = None,
+    max_mem: int | str | None = None,
+    client: Client | None = None,
+    progress: bool | AdvanceCallback = False,
+) -> Repair:
+    """Mend a copy: verify it, and store again what is missing or damaged.
+
+    What can be made from the copy itself needs no source: levels above level 0, metadata, the plan,
+    which is stored twice, and the end mark. Damage at level 0 is mended from the source, of which
+    only the files of the damaged cells are read. Where the source is gone or has changed, the
+    result names what is beyond repair, and nothing of that is deleted. What others edited or added
+    stays. A repair that is killed leaves a damaged copy, which the next one mends.
+
+    Parameters
+    ----------
+    url : str or path
+        A finished copy that `to_zarr` or `migrate` wrote.
+    from_source : bool, Image or array, optional
+        Whether to open the source that the plan names. By default it is opened if it is on local
+        disks or in the store of the copy, and elsewhere if `confirm` says so, since whoever wrote
+        the copy chose it. An image or array is taken as it is.
+    source : str, path or sequence of them, optional
+        URL of the source, which may then be opened: as the plan names it, or where it is now. A
+        source elsewhere counts where it has the pixels that were copied.
+    dry_run : bool
+        Only find the problems.
+    remove_orphans : bool
+        Whether to delete objects among the arrays of the copy and its journal that do not belong to
+        it. By default only if `confirm` says so.
+    confirm : callable, optional
+        Called with a `Deletion` before such objects are deleted, and with an `Opening` before a
+        source elsewhere is opened.
+    storage_options, source_options
+        See `verify`.
+    max_mem, client, progress
+        See `to_zarr`.
+
+    Returns
+    -------
+    Repair
+        True if no problems are left; ``str()`` of it is a report.
+
+    Raises
+    ------
+    ArgumentError
+        If `url` does not hold a finished copy that cloudimg wrote.
+    CorruptFileError, DamagedCopyError
+        If neither of the two copies of its plan is whole.
+    LeaseError
+        If another process is writing to `url`.
+    StorageError
+        What was mended by then stays; the same call continues.
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    >>> done = cloudimg.migrate(pattern, "s3://lab/mended.ome.zarr")
+    >>> bool(cloudimg.repair("s3://lab/mended.ome.zarr"))
+    True
+    """
+    if source is not None and not (from_source is None or isinstance(from_source, bool)):
+        raise ArgumentError("source= and an image or array as from_source= exclude each other")
+    destination = open_destination(url, storage_options)
+    client = once(client)
+
+    def open_original(state: State) -> Original:
+        if source is None and from_source is None:
+            _ask(destination, state, source_options, confirm)
+        if source is None and from_source is False:
+            raise ArgumentError("it can be made from the source only: pass source= with its URL")
+        given = True if from_source is None else from_source
+        return _open_original(destination, state, given, source, source_options)
+
+    return repair_copy(
+        destination,
+        open_original,
+        RepairOptions(
+            dry_run=dry_run,
+            remove_orphans=remove_orphans,
+            confirm=confirm,
+            max_bytes=memory(max_mem, client),
+            client=client,
+            progress=progress_callback(progress),
+        ),
+    )
+
+
+def _ask(
+    destination: Destination,
+    state: State,
+    source_options: StorageOptions | None,
+    confirm: Callable[[Opening], bool] | None,
+) -> None:
+    """Ask before files are opened that whoever wrote a copy has chosen.
+
+    Raises
+    ------
+    ArgumentError
+        If they are not to be opened.
+    """
+    place = place_beyond(destination.store, state.source, source_options)
+    if place is None or (confirm is not None and confirm(Opening(destination.url, place))):
+        return
+    raise ArgumentError(
+        f"it can be made from the source only, which the copy says is in {place}: pass source= with"
+        " its URL to have it opened with your rights"
+    )
+
+
+def _open_original(
+    destination: Destination,
+    state: State,
+    given: bool | Pixels,
+    source: URLs | None,
+    source_options: StorageOptions | None,
+) -> Original:
+    """Open the source of a copy, and find out whether it is the one that was copied.
+
+    Raises
+    ------
+    CloudimgError
+    """
+    files = files_copied(destination, state)
+    write_input, _ = write_input_to_compare(
+        destination, state, files, given, source, source_options
+    )
+    now, recorded = write_input.source, state.source
+    for name in ("dims", "shape", "dtype"):
+        if now[name] != recorded[name]:
+            raise ArgumentError(
+                f"the source has {name} {now[name]}, but the copy was made of one with {name}"
+                f" {recorded[name]}"
+            )
+    if recorded["kind"] == "array":
+        is_same = now["fingerprint"] == recorded["fingerprint"]
+    else:
+        is_same = (
+            files is not None
+            and write_input.files is not None
+            and has_same_rows(files, write_input.files())
+        )
+    pixels = OriginalSource.of(write_input.pixels, files, is_same=is_same)
+    return Original(write_input, pixels)

@@ -1,0 +1,86 @@
+"""The source of a copy, opened again: as the plan records it, or as the user gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudimg.api.images import open_image
+from cloudimg.api.recorded_source import options_of_source, urls_of_source
+from cloudimg.discovery.find_files import locate
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import UNCHANGED, TableChanges, changes_between
+from cloudimg.errors import CorruptFileError
+from cloudimg.image.image import Image
+from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.file_table import get_files
+from cloudimg.migration.journal.state import State
+from cloudimg.migration.run.array_input import write_input_of_array
+from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.opening.options import (
+    PIXEL_OPTIONS,
+    OpeningPurpose,
+    StorageOptions,
+    URLs,
+    as_texts,
+)
+
+
+def write_input_to_compare(
+    destination: Destination,
+    state: State,
+    files: FileTable | None,
+    given: Any,
+    source: URLs | None,
+    source_options: StorageOptions | None,
+) -> tuple[WriteInput, TableChanges | None]:
+    """Prepare the source that a copy is compared with, and find what changed in its files.
+
+    If needed, the source is opened as the plan records it, from the files that were copied.
+    """
+    name = state.request.name
+    if isinstance(given, Image):
+        return given.write_input(name, is_copied=False), None
+    if not isinstance(given, bool):
+        array = write_input_of_array(
+            given,
+            dims=state.source["dims"],
+            name=name,
+            identity=state.source.get("identity"),
+        )
+        return array, None
+    recorded = state.source
+    urls, is_elsewhere = urls_of_source(recorded, source)
+    location, _ = locate(as_texts(urls))
+    endpoint = None if is_elsewhere else recorded.get("endpoint")
+    store_options = options_of_source(destination.store, location, endpoint, source_options)
+    # Versions that lacked an argument have not recorded it.
+    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS if key in recorded["open"]}
+    options["fill_value"] = _number(options["fill_value"])
+    opening = {**options, "storage_options": store_options}
+    if is_elsewhere:
+        # Only pixels can be compared: files have other names there, and often other versions.
+        return open_image(urls, opening).write_input(name, is_copied=False), UNCHANGED
+    if files is None:
+        return open_image(urls, opening).write_input(name, is_copied=False), None
+    lists_folder = recorded.get("files", {}).get("lists_folder", False)
+    purpose = OpeningPurpose(files=files, whole_folder=lists_folder)
+    image = open_image(urls, {**opening, "purpose": purpose})
+    write_input = image.write_input(name, is_copied=False)
+    if write_input.changes is None and write_input.files is not None:
+        return write_input, changes_between(files, write_input.files())
+    return write_input, write_input.changes
+
+
+def files_copied(destination: Destination, state: State) -> FileTable | None:
+    """The files that were copied; None if they are not known."""
+    try:
+        return get_files(destination, state)
+    except CorruptFileError:
+        return None  # a problem of the copy, which verifying finds
+
+
+def _number(value: Any) -> Any:
+    """A fill value as the plan stores it: complex as a pair, NaN and infinities as text."""
+    if isinstance(value, list):
+        return complex(*(float(part) for part in value))
+    return float(value) if isinstance(value, str) else value

@@ -1,0 +1,110 @@
+"""``cloudimg repair``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cloudimg.cli.clients import Line, add_cluster_options, client_for
+from cloudimg.cli.copies import show_progress, spoken
+from cloudimg.cli.questions import confirm
+from cloudimg.cli.stores import add_store, json_object, url_options
+from cloudimg.errors import CloudimgError, counted
+
+if TYPE_CHECKING:
+    from cloudimg.migration.deletion import Deletion, Opening
+
+
+def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
+    """Run ``cloudimg repair``; yield lines to print.
+
+    Raises
+    ------
+    CloudimgError
+        At the end, if there are problems that were not mended.
+    """
+    import cloudimg
+
+    with client_for(args, line) as client:
+        done = cloudimg.repair(
+            args.url,
+            from_source=True if args.yes else None,
+            source=args.source[0] if args.source and len(args.source) == 1 else args.source,
+            dry_run=args.dry_run,
+            remove_orphans=args.yes,
+            confirm=partial(_may, line),
+            storage_options=url_options(args),
+            source_options=args.source_options,
+            max_mem=args.max_mem,
+            client=client,
+            progress=show_progress(args, line),
+        )
+    line("")
+    yield json.dumps(done.to_json()) if args.json else spoken(args, [str(done)])[0]
+    if done:
+        return
+    left = f"{counted(done.n_problems, 'problem')} in {done.url}"
+    if args.dry_run:
+        left += ": cloudimg repair without --dry-run mends what can be mended"
+    elif done.n_orphaned:
+        orphaned = counted(done.n_orphaned, "object does", "objects do")
+        left += f": {orphaned} not belong to the copy, and --yes deletes them"
+    raise CloudimgError(left)
+
+
+def _may(line: Line, about: Deletion | Opening) -> bool:
+    """Ask whether a repair may delete what is in the way, or open what the copy names.
+
+    Without a terminal it may not; what is left then is reported.
+    """
+    from dask.utils import format_bytes
+
+    from cloudimg.migration.deletion import Deletion
+
+    line("")
+    if isinstance(about, Deletion):
+        objects = counted(about.n_objects, "object")
+        verb = "does" if about.n_objects == 1 else "do"
+        size = format_bytes(about.n_bytes)
+        facts = f"{about.url} holds {objects} of {size} in all that {verb} not belong to the copy"
+        question = f"Delete {'it' if about.n_objects == 1 else 'them'}?"
+    else:
+        facts = (
+            f"damage can be mended from the source only, and {about.url} says that it was made of"
+            f" files in {about.place}"
+        )
+        question = "Open them with your rights?"
+    with suppress(CloudimgError):
+        confirm(facts, question, "")
+        return True
+    return False
+
+
+def add_repair(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``cloudimg repair``."""
+    parser.description = (
+        "Verify a copy, and store again what is missing or damaged: from the copy itself where that"
+        " is possible, and what is damaged at level 0 from the source, of which only the files of"
+        " that part are read. Lists what is beyond repair; the exit code is 1 if anything is left."
+        " What others edited or added stays."
+    )
+    add = parser.add_argument
+    add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
+    add("--source", metavar="SRC", nargs="+",
+        help="make what is damaged at level 0 from this source: where it was when it was copied, or"
+        " is now; default: the one that the copy names, which asks first if that is in another"
+        " bucket or on another host than COPY, and not on a local disk")  # fmt: skip
+    add("--dry-run", action="store_true", help="list the problems; change nothing")
+    add("--yes", action="store_true",
+        help="do not ask: open the source that the copy names, wherever that is, and delete objects"
+        " among those of the copy that do not belong to it; edits of others stay")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object")
+    add("--source-options", metavar="JSON", type=json_object,
+        help="options of fsspec for the source; default: those of COPY if the source was copied"
+        " from the same endpoint, else none")  # fmt: skip
+    add_cluster_options(parser)
+    add_store(parser, url_name="COPY")

@@ -1,0 +1,1 @@
+"""Repair of copies: what a verification finds damaged is done again."""
