@@ -45,6 +45,7 @@ class Layout:
 
 
 _THUMBS = {"*_thumb*": "thumbnails"}
+_REFERENCES = {"References/*": "reference images"}
 
 LAYOUTS = (
     # ------------------------------------------------------------------- screening microscopes
@@ -89,7 +90,7 @@ LAYOUTS = (
         rf"(?:(?P<maybe_plate>[^/]+)_)?(?P<well>{_WELL_OF_ANY_CASE})(?=_[sw]\d|{_GUID})"
         rf"(?:_s(?P<field>\d+))?"
         rf"(?:_w(?P<c>\d{{1,2}}?))?(?:_z(?P<z__2>\d+))?(?:_t(?P<t__2>\d+))?"
-        rf"(?P<any_guid>{_GUID})?{_TIF}",
+        rf"(?:_?(?P<any_guid>{_GUID}))?{_TIF}",
         source="https://github.com/CellProfiler/CellProfiler/issues/505",
         examples=(
             "20220209-exp50-test2_B01_s1_w16DE341F2-7E20-4CE1-859F-E368584F24DB.tif",
@@ -138,6 +139,20 @@ LAYOUTS = (
         ),
     ),
     Layout(
+        name="IN Cell Analyzer, full names",
+        regex=r"(?P<row>[A-P]|A[A-F])_(?P<col>\d{1,3})_f(?P<field>\d+)_c(?P<c>\d+)"
+        rf"_x(?P<any_x>[^/]+?)_m(?P<any_m>[^/]+?)_z(?P<z>\d+)_t(?P<t>\d+){_TIF}",
+        source="https://github.com/CellProfiler/CellProfiler/issues/3725",
+        examples=("A_01_f2_c1_xUV_mDAPI_z3_t2.tif", "B_02_f1_c2_xBlue_mFITC_z2_t1.tif"),
+    ),
+    Layout(
+        name="plates of the Broad Bioimage Benchmark Collection (SBS)",
+        regex=r"Channel(?P<c>\d)-(?P<any_number>\d{2,4})-(?P<row>[A-P])-(?P<col>\d\d)"
+        r"(?i:\.(?:tiff?|bmp))",
+        source="https://github.com/CellProfiler/CellProfiler/issues/896",
+        examples=("Channel1-01-A-01.tif", "Channel2-14-B-02.tif"),
+    ),
+    Layout(
         name="ScanR (Olympus)",
         regex=rf"(?P<well>{_WELL})--W(?P<maybe_number>\d{{5}})--P(?P<field>\d{{5}})"
         rf"--Z(?P<z>\d{{5}})--T(?P<t>\d{{5}})--(?P<c>[^/]+?)(?:\.ome)?{_TIF}",
@@ -149,7 +164,7 @@ LAYOUTS = (
     ),
     Layout(
         name="ScanR (Olympus), without names of wells",
-        regex=r"--W(?P<well>\d{5})--P(?P<field>\d{5})--Z(?P<z>\d{5})--T(?P<t>\d{5})"
+        regex=r"(?P<maybe_name>[^/]*?)--W(?P<well>\d{5})--P(?P<field>\d{5})--Z(?P<z>\d{5})--T(?P<t>\d{5})"
         rf"--(?P<c>[^/]+?)(?:\.ome)?{_TIF}",
         source="https://bio-formats.readthedocs.io/en/stable/formats/olympus-scanr.html",
         examples=(
@@ -160,7 +175,7 @@ LAYOUTS = (
     Layout(
         name="Incucyte",
         regex=rf"(?P<maybe_name>[^/]+?)(?:_(?P<c>(?i:phase|green|red|orange|nir)))?_(?P<well>{_WELL})"
-        rf"_(?P<field>\d+)_(?P<t>\d+d\d\dh\d\dm){_TIF}",
+        rf"_(?P<field>\d+)_(?P<t>\d+d\d\dh\d\dm)(?:_(?P<tile>\d+))?{_TIF}",
         times={"t": "elapsed %dd%Hh%Mm"},
         source="https://github.com/Jay2owe/PyIncucyte",
         examples=("phase/VID1630_A1_1_00d00h00m.tif", "phase/VID1630_B12_2_01d00h15m.tif"),
@@ -183,7 +198,11 @@ LAYOUTS = (
             "A1ROI1_01_1_1Z0_Confocal DAPI_001.tif",
             "A2ROI1_01_2_2Z1_Confocal RFP_001.tif",
         ),
-        beside={"*_Stitched[[]*": "stitched images", "*_Tsf[[]*": "transformed images"},
+        beside={
+            "*_Stitched[[]*": "stitched images",
+            "*_Tsf[[]*": "transformed images",
+            "*_[0-9]_*[[]*": "processed images",
+        },
     ),
     Layout(
         name="Cytation (Gen5 2)",
@@ -273,6 +292,24 @@ LAYOUTS = (
         rf"img_(?P<t>\d{{9}})_(?P<c>[^/]+)_(?P<z>\d{{3}}){_TIF}",
         source="https://micro-manager.org/Micro-Manager_File_Formats",
         examples=("Pos0/img_000000000_DAPI_000.tif", "Pos1/img_000000001_Cy5_001.tif"),
+    ),
+    Layout(
+        name="Micro-Manager, stacks",
+        regex=rf"(?P<maybe_name>[^/]+?)_MMStack_(?:(?P<well>{_WELL})-Site_(?P<field>\d+)|"
+        r"(?P<maybe_label>[^/]*?)Pos_?(?P<position>\d{3}_\d{3}|\d+))\.ome(?i:\.tiff?)",
+        source="https://micro-manager.org/Micro-Manager_File_Formats",
+        examples=("exp_1/exp_1_MMStack_Pos0.ome.tif", "exp_1/exp_1_MMStack_Pos1.ome.tif"),
+    ),
+    Layout(
+        name="FluoView (Olympus)",
+        regex=r"(?:(?P<maybe_name>[^/]+)\.oif\.files/)?s_(?=[CZT]\d{3})(?:C(?P<c>\d{3}))?"
+        rf"(?:Z(?P<z>\d{{3}}))?(?:T(?P<t>\d{{3}}))?{_TIF}",
+        source="https://bio-formats.readthedocs.io/en/stable/formats/olympus-fluoview-fv1000.html",
+        examples=(
+            "Image0001.oif.files/s_C001Z001T001.tif",
+            "Image0001.oif.files/s_C002Z002T002.tif",
+        ),
+        beside={"s_Thumb_*": "thumbnails"},
     ),
     Layout(
         name="Leica Matrix Screener",
@@ -388,6 +425,7 @@ LAYOUTS = (
         rf"_(?P<t>\d{{3,}}){_TIF}",
         source="https://github.com/catalystneuro/roiextractors",
         examples=("ChanA_0001_0001_0001_0001.tif", "ChanB_0001_0001_0002_0002.tif"),
+        beside={"Chan?_Preview.tif": "previews"},
     ),
     Layout(
         name="Prairie View (Bruker), z stacks",
@@ -398,6 +436,7 @@ LAYOUTS = (
             "ZSeries-07242019-1708-327_Cycle00001_Ch2_000001.ome.tif",
             "ZSeries-07242019-1708-327_Cycle00002_Ch3_000002.ome.tif",
         ),
+        beside=_REFERENCES,
     ),
     Layout(
         name="Prairie View (Bruker)",
@@ -408,7 +447,7 @@ LAYOUTS = (
             "TSeries-01242021-0952-003_Cycle00001_Ch2_000001.ome.tif",
             "TSeries-01242021-0952-003_Cycle00002_Ch3_000002.ome.tif",
         ),
-        beside={"*Source.tif": "images of the scanned line"},
+        beside={**_REFERENCES, "*Source.tif": "images of the scanned line"},
     ),
     # ------------------------------------------------------------------------ light sheets
     Layout(
@@ -488,15 +527,31 @@ LAYOUTS = (
         examples=("spim_TL18_Angle0.tif", "spim_TL19_Angle45.tif"),
     ),
     Layout(
+        name="lattice light sheet (Janelia)",
+        regex=r"(?P<maybe_name>[^/]+?)(?:_Iter_(?P<t__2>\d{3,4})(?:_(?P<t__3>\d{3,4}))?)?"
+        r"_(?:(?P<c__2>Cam[A-Z]_ch\d+)|ch(?P<c>\d+))(?:_CAM(?P<any_cam>\d+))?_stack(?P<t>\d{4})"
+        r"_(?P<any_laser>\d{3})nm_(?P<any_time>\d{7})msec_(?P<any_clock>\d{10})msecAbs"
+        r"(?:_(?P<tile_x>-?\d{2,3})x_(?P<tile_y>-?\d{2,3})y_(?P<tile_z>-?\d{2,3})z"
+        rf"_(?P<maybe_t>\d{{4}})t)?{_TIF}",
+        source="https://llspy.readthedocs.io/en/latest/",
+        examples=(
+            "cell1_ch0_stack0000_488nm_0000000msec_0016966725msecAbs.tif",
+            "cell1_ch1_stack0001_560nm_0004500msec_0016971225msecAbs.tif",
+        ),
+    ),
+    Layout(
         name="SiMView",
-        regex=r"(?:SPM(?P<maybe_specimen__2>\d\d)/)?(?:TM(?P<t__2>\d{5,6})/)?SP[MC](?P<maybe_specimen>\d\d)_TM(?P<t>\d{5,6})"
-        r"(?:_ANG(?P<angle>\d{3}))?_CM(?P<camera>\d{1,2})_CHN(?P<c>\d\d)(?:_PH(?P<maybe_phase>\d))?"
-        rf"(?:_PLN(?P<z>\d{{4}}))?{_TIF}",
+        regex=r"(?:SPM(?P<maybe_specimen__2>\d\d)/)?(?:TM(?P<t__2>\d{5,6})/)?(?:VW(?P<view__2>\d+)/)?(?:LOC(?P<tile>\d{3})/)?"
+        r"SP[MC](?P<maybe_specimen>\d{1,2})_TM(?P<t>\d{4,6})(?:_ANG(?P<angle>\d{3}))?"
+        r"_CM(?P<camera>\d{1,2})(?:_CM(?P<maybe_camera>\d{1,2}))?"
+        r"(?:_VW(?P<view>\d\d)|_CHN(?P<c>\d\d)(?:_CHN(?P<maybe_c>\d\d))?)"
+        rf"(?:_PH(?P<maybe_phase>\d))?(?:_PLN(?P<z>\d{{4}}))?(?:\.fusedStack|\.ome)?{_TIF}",
         source="https://doi.org/10.1038/nprot.2015.111",
         examples=(
             "TM000000/SPM00_TM000000_CM00_CHN00.tif",
             "TM000001/SPM00_TM000001_CM01_CHN01.tif",
         ),
+        beside={"*Projection*": "projections"},
     ),
     # --------------------------------------------------------------------------- archives
     Layout(
@@ -510,6 +565,54 @@ LAYOUTS = (
         },
     ),
     Layout(
+        name="Cell Tracking Challenge, annotations",
+        regex=r"(?:(?P<sequence>\d\d)_(?P<maybe_kind>GT|ST|ERR_SEG|RES)/)?(?:(?:TRA|SEG)/)?"
+        rf"(?:man_track|man_seg_?|mask)(?P<t>\d{{3,4}})(?:_(?P<z>\d{{3,4}}))?{_TIF}",
+        source="https://public.celltrackingchallenge.net/documents/"
+        "Naming%20and%20file%20content%20conventions.pdf",
+        examples=("01_GT/TRA/man_track000.tif", "02_GT/TRA/man_track001.tif"),
+    ),
+    Layout(
+        name="SpaceTx (starfish)",
+        regex=r"(?P<maybe_kind>[^/]+?)-(?:f|fov_)(?P<field>\d+)-(?:r(?P<round>\d+)-c(?P<c>\d+)"
+        rf"|c(?P<c__2>\d+)-r(?P<round__2>\d+))-z(?P<z>\d+){_TIF}",
+        source="https://spacetx-starfish.readthedocs.io/en/latest/",
+        examples=("primary-fov_000-c0-r0-z0.tiff", "primary-fov_001-c1-r1-z1.tiff"),
+    ),
+    Layout(
+        name="optical pooled screens",
+        regex=r"(?:(?P<maybe_zoom__2>\d+X)_c(?P<cycle__2>\d+)-SBS-(?P<cycle__3>\d+)/)?"
+        r"(?P<maybe_zoom>\d+X)_c(?P<cycle>\d+)-SBS-(?P<cycle__4>\d+)"
+        rf"_(?P<well>{_WELL})_Tile-(?P<tile>\d+)(?:\.\w+)?{_TIF}",
+        source="https://github.com/feldman4/OpticalPooledScreens",
+        examples=(
+            "10X_c1-SBS-1/10X_c1-SBS-1_A1_Tile-107.sbs.tif",
+            "10X_c2-SBS-2/10X_c2-SBS-2_B2_Tile-108.sbs.tif",
+        ),
+    ),
+    Layout(
+        name="Vectra, PhenoImager (inForm)",
+        regex=r"(?P<maybe_name>[^/]+?)_\[(?P<position>\d+,\d+)\]_component_data"
+        rf"{_TIF}",
+        source="https://akoyabio.github.io/phenoptr/",
+        examples=(
+            "Set4_1-6plex_[14146,33693]_component_data.tif",
+            "Set4_1-6plex_[15206,60541]_component_data.tif",
+        ),
+        beside={"*_composite_image.*": "composites", "*_binary_seg_maps.*": "masks"},
+    ),
+    Layout(
+        name="CosMx (NanoString)",
+        regex=r"(?P<maybe_run>\d{8}_\d{6}_S\d+)_C902_P99_N99_F(?P<field>\d+)(?:_Z(?P<z>\d+))?"
+        rf"{_TIF}",
+        source="https://github.com/Nanostring-Biostats/CosMx-Analysis-Scratch-Space",
+        examples=(
+            "Morphology3D/20210907_180607_S2_C902_P99_N99_F031_Z001.TIF",
+            "Morphology3D/20210907_180607_S2_C902_P99_N99_F032_Z002.TIF",
+        ),
+        beside={"CellLabels_*": "masks", "CompartmentLabels_*": "masks of compartments"},
+    ),
+    Layout(
         name="MERSCOPE (Vizgen)",
         regex=rf"mosaic_(?P<c>[^/]+)_z(?P<z>\d+){_TIF}",
         source="https://spatialdata.scverse.org/projects/io",
@@ -517,8 +620,8 @@ LAYOUTS = (
     ),
     Layout(
         name="Harmonized Landsat Sentinel-2 (HLS)",
-        regex=r"(?:HLS\.(?P<maybe_product__2>[LS]30)\.(?P<tile__2>T\w{5})\.(?P<t__2>\d{7}T\d{6})"
-        r"\.v(?P<maybe_version__2>\d\.\d)/)?HLS\.(?P<maybe_product>[LS]30)\.(?P<tile>T\w{5})"
+        regex=r"(?:HLS(?:-VI)?\.(?P<maybe_product__2>[LS]30)\.(?P<tile__2>T\w{5})\.(?P<t__2>\d{7}T\d{6})"
+        r"\.v(?P<maybe_version__2>\d\.\d)/)?HLS(?:-VI)?\.(?P<maybe_product>[LS]30)\.(?P<tile>T\w{5})"
         rf"\.(?P<t>\d{{7}}T\d{{6}})\.v(?P<maybe_version>\d\.\d)\.(?P<band>\w+){_TIF}",
         times={"t": "%Y%jT%H%M%S"},
         source="https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf",
@@ -540,6 +643,45 @@ LAYOUTS = (
             "36/Q/WD/2020/8/S2B_36QWD_20200806_0_L2A/SCL.tif",
         ),
         beside={"L2A_PVI.tif": "previews"},
+    ),
+    Layout(
+        name="Sentinel-2 COGs (Element 84, Collection 1)",
+        regex=r"(?:(?P<maybe_zone>\d{1,2})/(?P<maybe_latitude>[A-Z])/(?P<maybe_square>[A-Z]{2})/)?"
+        r"(?:(?P<maybe_year>\d{4})/(?P<maybe_month>\d{1,2})/)?(?P<maybe_satellite>S2[A-D])"
+        r"_T(?P<tile>\d{2}[A-Z]{3})_(?P<t>\d{8}T\d{6})_(?P<maybe_level>L\d[AC])/"
+        rf"(?P<band>\w+){_TIF}",
+        times={"t": "%Y%m%dT%H%M%S"},
+        source="https://earth-search.aws.element84.com/v1/collections/sentinel-2-c1-l2a",
+        examples=(
+            "1/L/AH/2023/1/S2B_T01LAH_20230111T222752_L2A/TCI.tif",
+            "1/L/AJ/2023/12/S2B_T01LAJ_20231217T222755_L2A/B02.tif",
+        ),
+        beside={"L2A_PVI.tif": "previews"},
+    ),
+    Layout(
+        name="Sentinel-1 RTC (Indigo)",
+        regex=r"(?:(?P<maybe_zone>\d{1,2})/(?P<maybe_latitude>[A-Z])/(?P<maybe_square>[A-Z]{2})/)?"
+        r"(?:(?P<maybe_year>\d{4})/)?(?P<maybe_satellite>S1[A-D])_(?P<t>\d{8})"
+        r"_(?P<tile>\d{2}[A-Z]{3})_(?P<maybe_orbit>ASC|DSC)/(?P<band>\w+)"
+        rf"{_TIF}",
+        times={"t": "%Y%m%d"},
+        source="https://sentinel-s1-rtc-indigo-docs.s3-us-west-2.amazonaws.com/data_format.html",
+        examples=(
+            "10/S/DH/2017/S1A_20170104_10SDH_ASC/Gamma0_VV.tif",
+            "10/S/EH/2017/S1B_20170116_10SEH_ASC/local_incident_angle.tif",
+        ),
+    ),
+    Layout(
+        name="OPERA (NASA JPL)",
+        regex=r"(?:(?P<any_granule>OPERA_[^/]+)/)?OPERA_(?P<maybe_level>L\d)_(?P<maybe_product>[A-Za-z0-9-]+)"
+        r"_(?P<tile>T\w{5}|T\d{3}-\d{6}-IW\d)_(?P<t>\d{8}T\d{6}Z)_(?P<any_produced>\d{8}T\d{6}Z)"
+        rf"_(?P<maybe_satellite>\w+?)_30_v(?P<maybe_version>[\d.]+)_(?P<band>[\w-]+){_TIF}",
+        times={"t": "%Y%m%dT%H%M%SZ"},
+        source="https://www.jpl.nasa.gov/go/opera/products/",
+        examples=(
+            "OPERA_L3_DSWx-HLS_T11SKU_20230407T183201Z_20230410T000000Z_S2B_30_v1.0_B01_WTR.tif",
+            "OPERA_L3_DSWx-HLS_T10SEG_20230412T183201Z_20230415T000000Z_S2A_30_v1.0_B02_BWTR.tif",
+        ),
     ),
     Layout(
         name="Sentinel-2, granules",
@@ -565,6 +707,118 @@ LAYOUTS = (
             "LC08_L2SP_044034_20200703_20200823_02_T1_SR_B2.TIF",
             "LC08_L2SP_044034_20200719_20200911_02_T1/"
             "LC08_L2SP_044034_20200719_20200911_02_T1_SR_B3.TIF",
+        ),
+    ),
+    Layout(
+        name="Landsat (Analysis Ready Data)",
+        regex=r"(?:(?P<any_scene>L[COTEM]\d\d_(?:CU|AK|HI)_[^/]+)/)?(?P<maybe_satellite>L[COTEM]\d\d)"
+        r"_(?P<maybe_region>CU|AK|HI)_(?P<tile>\d{6})_(?P<t>\d{8})_(?P<any_processed>\d{8})"
+        r"_(?P<maybe_collection>\d\d|C\d\d_V\d\d)_(?P<band>[A-Z]\w+)"
+        rf"{_TIF}",
+        times={"t": "%Y%m%d"},
+        source="https://www.usgs.gov/landsat-missions/landsat-us-analysis-ready-data",
+        examples=(
+            "LC08_CU_003010_20200703_20210502_02_SR_B2.TIF",
+            "LC08_CU_003011_20200719_20210503_02_QA_PIXEL.TIF",
+        ),
+    ),
+    Layout(
+        name="Digital Earth Australia",
+        regex=r"ga_(?P<maybe_product>\w+?)_(?P<maybe_version>\d+-\d+-\d+)_(?P<tile>\d{6}|\d{2}[A-Z]{3})"
+        rf"_(?P<t>\d{{4}}-\d\d-\d\d)_(?P<maybe_maturity>[a-z]+)_(?P<band>[\w-]+){_TIF}",
+        times={"t": "%Y-%m-%d"},
+        source="https://knowledge.dea.ga.gov.au/",
+        examples=(
+            "089/083/2020/07/03/ga_ls8c_nbart_3-2-1_089083_2020-07-03_final_band02.tif",
+            "089/084/2020/08/04/ga_ls8c_nbart_3-2-1_089084_2020-08-04_final_band03.tif",
+        ),
+    ),
+    Layout(
+        name="CBERS",
+        regex=r"(?:(?P<maybe_camera__2>[A-Z0-9]+)/(?P<path__3>\d{3})/(?P<row__3>\d{3})/)?"
+        r"(?:CBERS_(?P<any_scene>[^/]+)/)?CBERS_(?P<maybe_satellite>4A?)_(?P<maybe_camera>[A-Z0-9]+)"
+        r"_(?P<t>\d{8})_(?P<path>\d{3})_(?P<row>\d{3})_(?P<maybe_level>L\w+)_BAND(?P<band>\d+)"
+        rf"{_TIF}",
+        times={"t": "%Y%m%d"},
+        source="https://registry.opendata.aws/cbers",
+        examples=(
+            "MUX/083/108/CBERS_4_MUX_20181212_083_108_L2/CBERS_4_MUX_20181212_083_108_L2_BAND5.tif",
+            "MUX/084/109/CBERS_4_MUX_20190107_084_109_L2/CBERS_4_MUX_20190107_084_109_L2_BAND6.tif",
+        ),
+    ),
+    Layout(
+        name="ECOSTRESS, tiles",
+        regex=r"ECOv\d{3}_L2T_(?P<maybe_product>[A-Z]+)_(?P<any_orbit>\d{5})_(?P<any_scene>\d{3})"
+        r"_(?P<tile>\d{2}[A-Z]{3})_(?P<t>\d{8}T\d{6})_(?P<any_build>\d{4})_(?P<any_version>\d\d)"
+        rf"_(?P<band>\w+){_TIF}",
+        times={"t": "%Y%m%dT%H%M%S"},
+        source="https://lpdaac.usgs.gov/products/eco_l2t_lstev002/",
+        examples=(
+            "ECOv002_L2T_LSTE_24479_001_11SLT_20221106T192829_0710_01_LST.tif",
+            "ECOv002_L2T_LSTE_24494_003_11SKT_20221107T183901_0710_01_LST_err.tif",
+        ),
+    ),
+    Layout(
+        name="Maxar Open Data",
+        regex=r"(?P<maybe_zone>\d\d)/(?P<tile>[0-3]{12})/(?P<t>\d{4}-\d\d-\d\d)"
+        rf"/(?P<any_catalog>[0-9A-F]{{16}})-(?P<kind>visual|pan_analytic|ms_analytic){_TIF}",
+        times={"t": "%Y-%m-%d"},
+        source="https://registry.opendata.aws/maxar-open-data",
+        examples=(
+            "ard/33/031111210001/2023-05-23/10300100BF164000-visual.tif",
+            "ard/33/031111210003/2023-05-24/10300100C1234500-ms_analytic.tif",
+        ),
+    ),
+    Layout(
+        name="Capella",
+        regex=r"(?:(?P<any_scene>CAPELLA_[^/]+)/)?CAPELLA_(?P<maybe_satellite>C\d\d)"
+        r"_(?P<maybe_mode>[A-Z]{2})_(?P<maybe_product>[A-Z]{3})_(?P<band>[HV]{2})_(?P<t>\d{14})"
+        rf"_(?P<any_end>\d{{14}}){_TIF}",
+        times={"t": "%Y%m%d%H%M%S"},
+        source="https://registry.opendata.aws/capella_opendata",
+        examples=(
+            "CAPELLA_C02_SM_GEO_HH_20210119180015_20210119180018.tif",
+            "CAPELLA_C05_SP_GEO_VV_20220119180015_20220119180018.tif",
+        ),
+    ),
+    Layout(
+        name="Copernicus DEM",
+        regex=r"(?:(?P<any_folder>Copernicus_[^/]+)/)?Copernicus_DSM_COG_(?P<maybe_resolution>\d\d)"
+        rf"_(?P<tile>[NS]\d\d_00_[EW]\d{{3}}_00)_DEM{_TIF}",
+        source="https://registry.opendata.aws/copernicus-dem",
+        examples=(
+            "Copernicus_DSM_COG_10_N00_00_E006_00_DEM/Copernicus_DSM_COG_10_N00_00_E006_00_DEM.tif",
+            "Copernicus_DSM_COG_10_S01_00_W007_00_DEM/Copernicus_DSM_COG_10_S01_00_W007_00_DEM.tif",
+        ),
+    ),
+    Layout(
+        name="WorldCover (ESA)",
+        regex=r"(?:(?P<any_version>v\d{3})/(?P<any_year>\d{4})/map/)?ESA_WorldCover_10m_(?P<t>\d{4})"
+        rf"_(?P<maybe_version>v\d{{3}})_(?P<tile>[NS]\d\d[EW]\d{{3}})_Map{_TIF}",
+        times={"t": "%Y"},
+        source="https://registry.opendata.aws/esa-worldcover-vito",
+        examples=(
+            "v100/2020/map/ESA_WorldCover_10m_2020_v100_N00E006_Map.tif",
+            "v200/2021/map/ESA_WorldCover_10m_2021_v200_S03W009_Map.tif",
+        ),
+    ),
+    Layout(
+        name="land cover (Impact Observatory, Esri)",
+        regex=r"(?:lc(?P<any_year>\d{4})/)?(?P<tile>\d{2}[A-Z])_(?P<t>\d{8})-(?P<any_end>\d{8})"
+        rf"{_TIF}",
+        times={"t": "%Y%m%d"},
+        source="https://registry.opendata.aws/io-lulc",
+        examples=("lc2020/10T_20200101-20210101.tif", "lc2021/11S_20210101-20220101.tif"),
+    ),
+    Layout(
+        name="IMERG (GPM)",
+        regex=r"(?P<maybe_product>3B-[^/]+?3IMERG)\.(?P<t>\d{8}-S\d{6})-E(?P<any_end>\d{6})"
+        rf"\.(?P<any_minute>\d{{4}})\.(?P<maybe_version>V\w+)(?:\.(?P<maybe_kind>[^/]+?))?{_TIF}",
+        times={"t": "%Y%m%d-S%H%M%S"},
+        source="https://gpm.nasa.gov/data/imerg",
+        examples=(
+            "3B-HHR-E.MS.MRG.3IMERG.20200101-S000000-E002959.0000.V06B.30min.tif",
+            "3B-HHR-E.MS.MRG.3IMERG.20200101-S003000-E005959.0030.V06B.30min.tif",
         ),
     ),
     Layout(

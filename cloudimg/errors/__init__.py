@@ -15,6 +15,7 @@
     │       └── BadFilesError  a report of all bad files: `BadFilesError.report`
     ├── StorageError           a request to a store failed (also OSError)
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
+    │   │   └── FolderError    a folder that is not known to be one image
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
     │   ├── WrongRegionError   the bucket is in another region or at another endpoint
@@ -170,6 +171,10 @@ class StorageError(CloudimgError, OSError):
 
 class NotFoundError(StorageError, FileNotFoundError):
     """No such object or bucket."""
+
+
+class FolderError(NotFoundError):
+    """A folder stands where a file is expected, and is not known to be one image."""
 
 
 class AccessDeniedError(StorageError, PermissionError):

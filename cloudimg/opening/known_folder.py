@@ -9,8 +9,8 @@ from functools import partial
 
 from cloudimg.discovery.folder import Folder, list_folder, parse_target
 from cloudimg.discovery.proposals import Proposal
-from cloudimg.errors import counted
-from cloudimg.opening.open_files import FolderError, Opened, open_sources
+from cloudimg.errors import FolderError, counted
+from cloudimg.opening.open_files import Opened, open_sources
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.storage import Store, engine, redact
 

@@ -20,6 +20,7 @@ from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import (
     CloudimgError,
     MissingFilesError,
+    FolderError,
     NotFoundError,
     NotTiffError,
     counted,
@@ -308,10 +309,6 @@ def _open_single(
             return reader, opened
     dataset = open_dataset(reader, key, opened, arguments)
     return dataset or (reader.using(ignore_siblings=True), None)
-
-
-class FolderError(NotFoundError):
-    """A folder is where a file is expected."""
 
 
 def _folder_error(url: str) -> FolderError:

@@ -13,6 +13,8 @@ from cloudimg.pattern.language import Pattern, compile_pattern, escape
 WELL = r"[A-Z]{1,2}\d{1,2}"
 """A well of a plate with up to 1536 of them, such as B03 or AF48."""
 _WELL_OF_384 = r"[A-P]\d{2}"
+_GUIDS = ("[0-9A-Fa-f]*", "[0-9A-Fa-f]" * 8 + "-*")
+"""Wildcards for GUIDs; the second tells them from a number that stands before them (s15A3F...)."""
 _GUID_BEGINS = re.compile(r"[0-9A-Fa-f]{8}-|[0-9A-Fa-f]{32}")
 
 
@@ -93,9 +95,9 @@ def write_pattern(
     varying = [each for each in columns if keep or not each.is_constant]
     chosen = _choose_axes(varying, joins_roles=joins_roles)
     names = _unique_names(chosen.values())
-    for text_spec in (":s", ":.+", ":.+?"):
+    for guid, text_spec in itertools.product(_GUIDS, (":s", ":.+", ":.+?")):
         try:
-            pattern = compile_pattern(_join(parts, chosen, names, text_spec))
+            pattern = compile_pattern(_join(parts, chosen, names, text_spec, guid))
         except PatternError:
             continue
         if _takes_apart(pattern, parts, chosen):
@@ -183,7 +185,11 @@ def _unique_names(axes: Iterable[Column]) -> dict[int, str]:
 
 
 def _join(
-    parts: Sequence[Part], chosen: dict[int, Column], names: dict[int, str], text_spec: str
+    parts: Sequence[Part],
+    chosen: dict[int, Column],
+    names: dict[int, str],
+    text_spec: str,
+    guid: str,
 ) -> str:
     """The text of the pattern."""
     texts: list[str] = []
@@ -197,14 +203,13 @@ def _join(
         elif part.is_constant:
             texts.append(escape(part.texts[0]))
         elif not texts or texts[-1] != "*":
-            texts.append(_wildcard(part))
+            texts.append(guid if _is_guid(part) else "*")
     return "".join(texts)
 
 
-def _wildcard(column: Column) -> str:
-    """A wildcard; that for a GUID takes nothing else before it, such as ``_thumb``."""
-    is_guid = column.is_chance and all(_GUID_BEGINS.match(text) for text in column.texts)
-    return "[0-9A-Fa-f]*" if is_guid else "*"
+def _is_guid(column: Column) -> bool:
+    """Whether the wildcard of a column is to take nothing before a GUID, such as ``_thumb``."""
+    return column.is_chance and all(_GUID_BEGINS.match(text) for text in column.texts)
 
 
 def _is_glued(following: Part, chosen: dict[int, Column]) -> bool:

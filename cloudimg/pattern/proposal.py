@@ -40,11 +40,10 @@ def propose(names: Sequence[str]) -> list[Guess]:
     """Return patterns that together cover all names, most names first."""
     groups: dict[_Row, list[_Row]] = {}
     segment = segments_of(names)
-    for name in names:
-        if 0 < len(name) <= MAX_URL_CHARS:
-            cut = segment.split(name)
-            extension = cut[-2:-1] if _has_extension(cut) else []
-            groups.setdefault((*cut[::2], *extension), []).append(tuple(cut[1::2]))
+    usable = [name for name in names if 0 < len(name) <= MAX_URL_CHARS]
+    for cut in _with_last_words_joined([segment.split(name) for name in usable]):
+        extension = cut[-2:-1] if _has_extension(cut) else []
+        groups.setdefault((*cut[::2], *extension), []).append(tuple(cut[1::2]))
     guesses: dict[str, Guess] = {}
     for key, rows in groups.items():
         for written, n_names in _guess(key, rows, _MOST_ROUNDS):
@@ -58,6 +57,42 @@ def propose(names: Sequence[str]) -> list[Guess]:
 def _has_extension(cut: Sequence[str]) -> bool:
     """Whether a name ends with an extension, which is the same for all files of an image."""
     return len(cut) > 3 and cut[-1] == "" and cut[-3].endswith(".")
+
+
+def _with_last_words_joined(cuts: Sequence[list[str]]) -> list[list[str]]:
+    """Make one segment of words before the extension, where other names have fewer words there.
+
+    Only words that stand with the same beginnings: of s1_phase_contr and s1_mCherry, s2_....
+    """
+    begins = [_words_at(cut) for cut in cuts]
+    keys = [(*cut[:at:2], *cut[-2:-1]) for cut, at in zip(cuts, begins, strict=True)]
+    words = ["".join(cut[at:-3]) for cut, at in zip(cuts, begins, strict=True)]
+    heads: dict[tuple[_Row, str], set[_Row]] = {}
+    for key, text, cut, at in zip(keys, words, cuts, begins, strict=True):
+        heads.setdefault((key, text), set()).add(tuple(cut[1:at:2]))
+    alike: dict[tuple[_Row, frozenset[_Row]], set[int]] = {}
+    for (key, text), each in heads.items():
+        alike.setdefault((key, frozenset(each)), set()).add(text.count("_"))
+    joined = {
+        (key, text)
+        for (key, text), each in heads.items()
+        if len(each) > 1 and len(alike[key, frozenset(each)]) > 1
+    }
+    return [
+        [*cut[:at], text, *cut[-3:]] if (key, text) in joined else cut
+        for key, text, cut, at in zip(keys, words, cuts, begins, strict=True)
+    ]
+
+
+def _words_at(cut: Sequence[str]) -> int:
+    """Where the words begin that ``_`` joins before the extension; the end if there are none."""
+    at = len(cut)
+    if _has_extension(cut):
+        for i in range(len(cut) - 4, 0, -2):
+            if not cut[i].isalpha() or (at < len(cut) and cut[i + 1] != "_"):
+                break
+            at = i
+    return at
 
 
 def _guess(key: _Row, rows: list[_Row], n_rounds: int) -> Iterator[tuple[Written, int]]:
@@ -132,8 +167,9 @@ def _part(piece: Piece, axis: str, evidence: str) -> Part:
         role=axis,
         texts=piece.texts,
         is_axis=bool(evidence),
-        is_chance=piece.kind == "guid",
-        is_text=piece.kind in ("text", "well"),
+        # One that stands in several names tells images apart, as a word does.
+        is_chance=piece.kind == "guid" and 2 * len(set(piece.texts)) > len(piece.texts),
+        is_text=piece.kind in ("text", "well", "guid"),
         time_format=piece.kind if piece.is_time else "",
         evidence=evidence,
     )

@@ -6,12 +6,13 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from cloudimg.pattern.elapsed import PREFIX
 from cloudimg.pattern.pieces import Piece
 
 _WORDS = {
     "c": "ch chan channel channelindex wavelength wv lambda",
-    "t": "time timepoint timepoints timestep tp tl frametime",
-    "z": "slice zstep zslice zplane zstack zpos zindex stack plane",
+    "t": "time timepoint timepoints timestep tp tl frame frames frametime",
+    "z": "slice zstep zslice zplane zstack zpos zindex plane",
     "field": "fov field site fld fieldofview",
     "position": "pos position xy stage point",
     "row": "row",
@@ -37,7 +38,8 @@ _DYE = re.compile(
     r"fitc|tritc|texas ?red|txred|rhod(?:amine)?|cy[2357]5?|cy5_5|af\d{3}|alexa(?:fluor)?_?\d*|"
     r"gcamp\d?\w?|syto\w*|mito\w*|er|actin|tubulin|phalloidin|wga|lysotracker|"
     r"bright_?-?field|bf|phase(?:contrast)?|dic|trans|tl|\d{3} ?nm|"
-    r"red|green|blue|farred|far-red|nir|autofluorescence|af|membrane|nuclei|nucleus"
+    r"red|green|blue|yellow|farred|far-red|nir|autofluorescence|af|membrane|nuclei|nucleus|"
+    r"cd\d{1,3}[a-z]{0,2}|ki-?67|foxp3|pan-?ck|dsdna|vimentin"
     r")(?:[^a-z].*)?",
     re.ASCII,
 )
@@ -45,6 +47,10 @@ _BAND = re.compile(
     r"(?:B\d{1,2}A?|SCL|AOT|WVP|TCI|QA(?:_\w+)?|Fmask|SR_B\d|ST_B\d+|NDVI|EVI|red|green|blue|"
     r"nir\d*|swir\d*|coastal|pan|VV|VH|HH|HV|[vh][vh])"
 )
+
+
+def _are_bands(texts: Sequence[str]) -> bool:
+    return all(_BAND.fullmatch(text) for text in texts)
 
 
 def _role_of_words(words: Sequence[str]) -> Role:
@@ -71,6 +77,13 @@ def roles_of(pieces: Sequence[Piece]) -> list[Role]:
     """Axis of each piece, and what shows it."""
     words = _words_of_numbers(pieces)
     claims = [_claim(piece, word) for piece, word in zip(pieces, words, strict=True)]
+    n_claimed = sum(bool(why) and p.varies for p, (_, why) in zip(pieces, claims, strict=True))
+    if n_claimed == 1 or any(piece.is_time and PREFIX not in piece.kind for piece in pieces):
+        # With dates, or with nothing else, B02 and B03 may as well be bands.
+        claims = [
+            ("name", "") if piece.kind == "well" and _are_bands(piece.texts) else claim
+            for piece, claim in zip(pieces, claims, strict=True)
+        ]
     varying = {word for word, piece in zip(words, pieces, strict=True) if piece.varies}
     has_rows = {"r", "c"} <= varying
     roles: list[Role] = []
@@ -79,8 +92,8 @@ def roles_of(pieces: Sequence[Piece]) -> list[Role]:
             roles.append((_ROWS[words[i]], "beside r and c"))
         elif axis and why and _prevails(i, pieces, claims, words):
             roles.append((axis, why))
-        elif pieces[i].kind == "text":
-            roles.append((axis, ""))
+        elif pieces[i].kind in ("text", "well", "guid"):
+            roles.append(("name", ""))
         else:
             is_touched = i > 0 and pieces[i - 1].word == words[i]
             roles.append((_neutral_name(words[i] * is_touched), ""))

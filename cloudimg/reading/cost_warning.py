@@ -14,6 +14,8 @@ from cloudimg.reading.source import Source
 
 _MOST_TIMES = 1.2
 """Coalescing accepts as much waste without a word."""
+_LEAST_BYTES = 2**17
+"""Bytes that a store sends in about the time of a round trip: fewer are not worth a word."""
 _SMALL_CHUNK_BYTES = 2**20
 """Decoded size below which a thread waits for a store longer than it receives."""
 _MOST_WAITS = 100
@@ -45,7 +47,8 @@ def warn_of_cost(
     if stored is None or math.prod(source.shape) == 0 or is_kept:
         return
     times = stored.fetched_times(chunks)
-    if times > _MOST_TIMES:
+    more_bytes = (times - 1) * math.prod(source.shape) * source.dtype.itemsize
+    if times > _MOST_TIMES and more_bytes > _LEAST_BYTES:
         better = as_argument(source.dims, stored.without_cuts(chunks))
         _warn(
             f"chunks of {_shape(chunks)} cut what is fetched whole (tiles, strips, rows, small"

@@ -149,7 +149,7 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.to_zarr) == {"x", "url", "dims", "identity"} | WRITE
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
     assert names(cloudimg.migrate) == {"source", "url", "allow_unmatched"} | FILE | RUN | STORES
-    own = {"source", "allow_unmatched", "max_mem", "prices", "storage_options"}
+    own = {"source", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
     assert names(cloudimg.dry_run) == own | FILE | PLAN
 
 

@@ -15,7 +15,7 @@ from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.journal.inventory import RecordsDigest
-from cloudimg.migration.journal.layout import END_MARK, PLAN
+from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
 from cloudimg.migration.journal.records import read_records, record_key
 from cloudimg.migration.journal.sealing import checksum, get_sealed, put_sealed
 from cloudimg.migration.journal.state_from_json import identity_of
@@ -329,6 +329,7 @@ def rewrite_source(copy: Path | str, options: dict[str, Any], source: dict[str, 
     content["source"] |= source
     content["id"] = identity_of(content["plan"], content["request"], content["source"])
     put_sealed(destination, PLAN, content)
+    put_sealed(destination, PLAN_COPY, content)
     plan = Plan.from_json(content["plan"])
     digest = RecordsDigest(plan)
     for stage in range(len(plan.stages)):

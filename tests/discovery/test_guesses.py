@@ -101,8 +101,8 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
             "0430_t{t:03d}xy{position:02d}c{c}.tif",
         ),
         (
-            grid(lambda c, z, t: f"s_C{c:03d}Z{z:03d}T{t:03d}.tif", R(2), R(3), R(2)),
-            "s_C{c:03d}Z{z:03d}T{t:03d}.tif",
+            grid(lambda c, z, t: f"q_C{c:03d}Z{z:03d}T{t:03d}.tif", R(2), R(3), R(2)),
+            "q_C{c:03d}Z{z:03d}T{t:03d}.tif",
         ),
     ],
 )

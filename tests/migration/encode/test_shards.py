@@ -465,5 +465,6 @@ def test_chunks_of_zarr_2_cut_short(codec: Any, length: int) -> None:
         with pytest.raises(CorruptFileError):  # the missing bytes follow in the same buffer
             decode_chunk(memoryview(data)[:n], pixels.shape, made, "<u2")
     for shape in ((length, length + 1), (1, length)):
-        with pytest.raises(CorruptFileError, match=f"has {pixels.nbytes} bytes instead of"):
+        what = "has .* bytes instead of|expected .* at most|does not end after|too small"
+        with pytest.raises(CorruptFileError, match=what):
             decode_chunk(data, shape, made, "<u2")
