@@ -19,8 +19,8 @@ from cloudimg.discovery.unmatched import OF_LISTING, Unmatched
 from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import (
     CloudimgError,
-    MissingFilesError,
     FolderError,
+    MissingFilesError,
     NotFoundError,
     NotTiffError,
     counted,

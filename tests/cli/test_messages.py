@@ -319,7 +319,10 @@ def archive(tmp_path: Path) -> str:
         (["migrate", "SRC", "OUT", "--missing", "raise"], "pass --missing fill to read them"),
         (["migrate", "SRC", "OUT", "--levels", "0"], "cloudimg: error: --levels 0 must be a"),
         (["migrate", "SRC", "OUT", "--max-mem", "2XB"], "cloudimg: error: --max-mem 2XB must be"),
-        (["verify", "OUT", "--sample", "3"], "OUT, neither a copy nor other objects: check the URL"),
+        (
+            ["verify", "OUT", "--sample", "3"],
+            "OUT, neither a copy nor other objects: check the URL",
+        ),
     ],
 )
 def test_commands(

@@ -173,6 +173,7 @@ def test_palettes_of_stacks(opened: Open, compression: str | None) -> None:
     np.testing.assert_array_equal(renamed.read(), np.moveaxis(colours.T[planes], -1, 0))
 
 
+@pytest.mark.filterwarnings("ignore::cloudimg.errors.ChunkCostWarning")
 def test_levels_of_palettes(opened: Open) -> None:
     plane, colours = noise(128, 192), palette_of(256)
     file = io.BytesIO()
