@@ -662,7 +662,7 @@ LAYOUTS = (
         name="Sentinel-1 RTC (Indigo)",
         regex=r"(?:(?P<maybe_zone>\d{1,2})/(?P<maybe_latitude>[A-Z])/(?P<maybe_square>[A-Z]{2})/)?"
         r"(?:(?P<maybe_year>\d{4})/)?(?P<maybe_satellite>S1[A-D])_(?P<t>\d{8})"
-        r"_(?P<tile>\d{2}[A-Z]{3})_(?P<maybe_orbit>ASC|DSC)/(?P<band>\w+)"
+        r"_(?P<tile>\d{1,2}[A-Z]{3})_(?P<maybe_orbit>ASC|DSC)/(?P<band>\w+)"
         rf"{_TIF}",
         times={"t": "%Y%m%d"},
         source="https://sentinel-s1-rtc-indigo-docs.s3-us-west-2.amazonaws.com/data_format.html",
@@ -813,7 +813,7 @@ LAYOUTS = (
     Layout(
         name="IMERG (GPM)",
         regex=r"(?P<maybe_product>3B-[^/]+?3IMERG)\.(?P<t>\d{8}-S\d{6})-E(?P<any_end>\d{6})"
-        rf"\.(?P<any_minute>\d{{4}})\.(?P<maybe_version>V\w+)(?:\.(?P<maybe_kind>[^/]+?))?{_TIF}",
+        rf"(?:\.(?P<any_minute>\d{{2,4}}))?\.(?P<maybe_version>V\w+)(?:\.(?P<maybe_kind>[^/]+?))?{_TIF}",
         times={"t": "%Y%m%d-S%H%M%S"},
         source="https://gpm.nasa.gov/data/imerg",
         examples=(

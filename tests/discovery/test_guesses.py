@@ -83,6 +83,33 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
         # no wells: degrees, and more columns than a plate has
         (grid(lambda n, e: f"N{n}_E{e:03d}.tif", [47, 48], [8, 9]), "N{n}_E{e:03d}.tif"),
         (grid(lambda n: f"A{n}_x.tif", [60, 61]), "A{a}_x.tif"),
+        # bands, or wells of one row: only with something that a microscope has
+        (
+            grid(lambda d, b: f"x_{d}_{b}.tif", ["20200701", "20200801"], ["B02", "B03", "B04"]),
+            "x_{t:%Y%m%d}_{name:s}.tif",
+        ),
+        (grid(lambda b: f"x_{b}.tif", ["B02", "B03", "B04"]), "x_{name:s}.tif"),
+        (
+            grid(lambda w, c: f"x_{w}_ch{c}.tif", ["B02", "B03"], R(2)),
+            r"x_{well:[A-P]\d{2}}_ch{c}.tif",
+        ),
+        # a GUID that stands in several names is one of several images
+        (
+            grid(
+                lambda g, c: f"0f8fad5b-d9cb-469f-a165-70867728950{g}_{c}.tif",
+                *(R(3), ["blue", "green", "red"]),
+            ),
+            "{name:s}_{c:s}.tif",
+        ),
+        # channels of several words
+        (
+            grid(lambda s, c: f"p_s{s:02d}_{c}.tif", R(3), ["phase_contr", "mCherry"]),
+            "p_s{n:02d}_{c:s}.tif",
+        ),
+        (grid(lambda f, c: f"fov{f}/{c}.tif", R(3), ["CD3", "CD45", "Ki67"]), "fov{field}/{c:s}.tif"),
+        # frames follow each other; a stack may be anything
+        (grid(lambda c, t: f"ch{c}_frame{t}.tif", R(2), R(3)), "ch{c}_frame{t}.tif"),
+        (grid(lambda s, c: f"stack_{s}_ch{c}.tif", R(3), R(2)), "stack_{n}_ch{c}.tif"),
         # no axis from a letter that could mean anything
         (grid(lambda s, w: f"s{s}_w{w}.tif", R(2), R(3)), "s{n}_w{w}.tif"),
         # parts that move together, and counters that follow from the rest

@@ -146,8 +146,52 @@ GUIDS = (f"{i:08X}-AAAA-4BBB-8CCC-0123456789AB" for i in itertools.count(0xFA000
             "{sequence:02d}/t{t:03d}.tif",
             (("masks", 4),),
         ),
+        (
+            [
+                *grid(lambda c, z: f"Chan{c}_001_001_{z:03d}_001.tif", "AB", [1, 2]),
+                *("ChanA_Preview.tif", "ChanB_Preview.tif"),
+            ],
+            "Chan{c:s}_001_001_{z:03d}_001.tif",
+            (("previews", 2),),
+        ),
+        (
+            [
+                *grid(lambda c, z: f"Z_Cycle00001_Ch{c}_{z:06d}.ome.tif", [1, 2], range(1, 5)),
+                "References/Z-Cycle00001_Ch1-8bit-Reference.tif",
+            ],
+            "Z_Cycle00001_Ch{c}_{frame:06d}.ome.tif",
+            (("reference images", 1),),
+        ),
+        (
+            [
+                *grid(lambda c, z: f"a.oif.files/s_C{c:03d}Z{z:03d}.tif", [1, 2], [1, 2]),
+                "a.oif.files/s_Thumb_C001Z001.tif",
+            ],
+            "a.oif.files/s_C{c:03d}Z{z:03d}.tif",
+            (("thumbnails", 1),),
+        ),
+        (
+            [
+                f"a_[{at}]_{kind}"
+                for at in ("14146,33693", "15206,60541")
+                for kind in ("component_data.tif", "composite_image.tif", "binary_seg_maps.tif")
+            ],
+            "a_[[]{position:s}]_component_data.tif",
+            (("composites", 2), ("masks", 2)),
+        ),
+        (
+            [
+                *grid(lambda w, s: f"{w}_01_1_{s}_DAPI_001.tif", ["A1", "H12"], [1, 2]),
+                *grid(lambda w: f"{w}_-2_1_1_Other[Stitched[DAPI]]_001.tif", ["A1", "H12"]),
+            ],
+            r"{well:[A-Z]{1,2}\d{1,2}}_01_1_{field}_DAPI_001.tif",
+            (("processed images", 2),),
+        ),
     ],
-    ids=["thumbs", "projections", "only projections", "stitched", "overlays", "masks"],
+    ids=[
+        *("thumbs", "projections", "only projections", "stitched", "overlays", "masks"),
+        *("previews", "references", "thumbs of FluoView", "inForm", "processed"),
+    ],
 )
 def test_what_lies_beside_planes_is_left_out(
     names: list[str], pattern: str, excluded: tuple[tuple[str, int], ...]
@@ -216,8 +260,70 @@ def test_what_lies_beside_planes_is_left_out(
             ],
             {"tile": 2, "t": 2, "band": 2},
         ),
+        (  # one channel: the GUID follows numbers of several widths
+            [f"240124d3_{w}_s{s}{next(GUIDS)}.tif" for w in ("B05", "D05") for s in (1, 2, 15)],
+            {"well": 2, "field": 3},
+        ),
+        (
+            [f"a_{w}_w{c}_{next(GUIDS)}.tif" for w in ("A01", "B02") for c in (1, 2)],
+            {"well": 2, "c": 2},
+        ),
+        (
+            grid(
+                lambda k, f, t, n: f"{k[0]}_Phase_{k[1]}_{f}_{t}_{n}.tif",
+                *([("A172", "A7"), ("BT474", "B3")], [1, 2], ["00d00h00m", "01d04h00m"], [1, 2]),
+            ),
+            {"well": 2, "field": 2, "t": 2, "tile": 2},
+        ),
+        (
+            [
+                f"Scan_Iter_0000_{t:04d}_{c[0]}_CAM1_stack0000_{c[1]}nm_0000000msec"
+                f"_{95937481 + t:010d}msecAbs_{x:03d}x_000y_000z_0000t.tif"
+                for t, c, x in itertools.product(
+                    *([0, 1, 2], [("CamA_ch0", 488), ("CamB_ch0", 560)], [0, 1])
+                )
+            ],
+            {"t": 3, "c": 2, "tile_x": 2},
+        ),
+        (
+            grid(
+                lambda t, c: f"SPM00/TM{t:06d}/SPM00_TM{t:06d}_CM00_CM01_CHN{c:02d}.fusedStack.tif",
+                *([0, 1, 2], [0, 1]),
+            ),
+            {"t": 3, "c": 2},
+        ),
+        (  # bands that look like wells, and no satellite before the tile
+            grid(
+                lambda t, d, b: f"OPERA_L3_DSWx-HLS_{t}_{d}Z_20230420T000000Z_L8_30_v1.0_{b}.tif",
+                *(["T11SKU", "T10SEG"], ["20230407T183201", "20230412T183201"]),
+                ["B01_WTR", "B02_BWTR", "B03_CONF"],
+            ),
+            {"tile": 2, "t": 2, "band": 3},
+        ),
+        (
+            grid(
+                lambda p, d, b: f"{p[:3]}/{p[3:]}/{d.replace('-', '/')}/"
+                f"ga_ls8c_nbart_3-2-1_{p}_{d}_final_band{b:02d}.tif",
+                *(["089083", "092084"], ["2020-07-03", "2020-08-04"], [2, 3, 4]),
+            ),
+            {"tile": 2, "t": 2, "band": 3},
+        ),
+        (  # the satellite's C02 is not a channel
+            [
+                f"{name}/{name}.tif"
+                for name in (
+                    "CAPELLA_C02_SM_GEO_HH_20210119180015_20210119180018",
+                    "CAPELLA_C05_SP_GEO_HH_20220119180015_20220119180018",
+                )
+            ],
+            {"t": 2},
+        ),
     ],
-    ids=["plates", "folders", "scanr", "channel folders", "sites", "satellites", "holes"],
+    ids=[
+        *("plates", "folders", "scanr", "channel folders", "sites", "satellites", "holes"),
+        *("GUIDs", "GUIDs apart", "crops", "lattice light sheet", "fused"),
+        *("OPERA", "Australia", "Capella"),
+    ],
 )  # fmt: skip
 def test_axes_of_whole_acquisitions(names: list[str], lengths: dict[str, int]) -> None:
     proposal = only(names)
