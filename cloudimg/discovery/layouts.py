@@ -408,7 +408,8 @@ LAYOUTS = (
     Layout(
         name="ZEN, image export (Zeiss)",
         regex=r"(?P<maybe_name>[^/]+?)_(?=[sbtzcm]\d)(?:b(?P<block>\d+))?(?:s(?P<scene>\d+))?"
-        rf"(?:t(?P<t>\d+))?(?:z(?P<z>\d+))?(?:c(?P<c>\d+))?(?:m(?P<tile>\d+))?_ORG{_TIF}",
+        rf"(?:t(?P<t>\d+))?(?:z(?P<z>\d+))?(?:c(?P<c>\d+))?(?:m(?P<tile>\d+))?"
+        rf"(?:_?(?P<c__2>[A-Za-z][^_/]*))?(?:_(?P<maybe_number>\d))?_ORG{_TIF}",
         source="https://github.com/EinarOlafsson/spacr",
         examples=("Interleave-107_s15c3_ORG.tif", "Interleave-107_s16c4_ORG.tif"),
     ),
@@ -571,6 +572,13 @@ LAYOUTS = (
         source="https://public.celltrackingchallenge.net/documents/"
         "Naming%20and%20file%20content%20conventions.pdf",
         examples=("01_GT/TRA/man_track000.tif", "02_GT/TRA/man_track001.tif"),
+    ),
+    Layout(
+        name="CellCognition",
+        regex=r"(?:(?P<position__2>\d{4})/)?(?:(?P<maybe_name>[^/]+?)_)?P(?P<position>\d{4})"
+        rf"_T(?P<t>\d{{5}})_C(?P<c>[^_/]+)_Z(?P<z>\d+)_S(?P<maybe_s>\d+){_TIF}",
+        source="https://github.com/CellCognition/cecog",
+        examples=("0037/P0037_T00001_Crfp_Z1_S1.tif", "0038/P0038_T00002_Cgfp_Z1_S1.tif"),
     ),
     Layout(
         name="SpaceTx (starfish)",

@@ -5,9 +5,10 @@ Each proposal has been tried: the grid of its files was built from the names tha
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cloudimg.discovery.build_grid import GridBuilder
@@ -16,7 +17,7 @@ from cloudimg.discovery.layouts import LAYOUTS, Layout
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.errors import GridError
 from cloudimg.pattern import Pattern, compile_pattern, escape, propose
-from cloudimg.pattern.columns import Column, Part, write_pattern
+from cloudimg.pattern.columns import Column, Part, move_together, write_pattern
 from cloudimg.pattern.proposal import parts_of
 from cloudimg.storage import Entry
 
@@ -268,17 +269,42 @@ def _parts(layout: Layout, matches: Sequence[re.Match[str]]) -> list[Part]:
     for literal, name in zip(form[1:-1:2], form[2::2], strict=True):
         parts += [literal, _column(layout, name, tuple(match[name] for match in matches))]
     parts.append(form[-1])
-    known = {part.role for part in parts if isinstance(part, Column)}
+    known = [part for part in parts if isinstance(part, Column)]
     return [each for part in parts if part != "" for each in _further_axes(part, known)]
 
 
-def _further_axes(part: Part, known: Collection[str]) -> Sequence[Part]:
-    """The parts of a folder or a name that varies, if its words say axes that a layout lacks."""
+def _further_axes(part: Part, known: Collection[Column]) -> Sequence[Part]:
+    """The parts of a folder or a name that varies, if its words say axes that a layout lacks.
+
+    Or if one of them moves together with an axis: of 20585w1, where w1 is a channel.
+    """
     if isinstance(part, str) or part.role not in _FREE or part.is_constant:
         return [part]
     further = parts_of(part.texts)
-    roles = {each.role for each in further if isinstance(each, Column) and not each.is_constant}
-    return further if roles and roles.isdisjoint(known) else [part]
+    columns = _varying(further)
+    twins = {id(a): b for a, b in itertools.product(columns, _varying(known)) if _are_twins(a, b)}
+    if twins and len(columns) > 1:
+        return [_twin(each, twins.get(id(each)), part) for each in further]
+    roles = {each.role for each in columns if each.evidence}
+    says_all = len(roles) == len(columns) > 0
+    return further if says_all and roles.isdisjoint(each.role for each in known) else [part]
+
+
+def _varying(parts: Iterable[Part]) -> list[Column]:
+    return [part for part in parts if isinstance(part, Column) and not part.is_constant]
+
+
+def _are_twins(column: Column, axis: Column) -> bool:
+    return axis.is_axis and move_together(column, axis)
+
+
+def _twin(part: Part, axis: Column | None, whole: Column) -> Part:
+    """A part of a folder or a name, as the axis with which it moves or as an axis where needed."""
+    if isinstance(part, str) or part.is_constant:
+        return part
+    if axis is not None:
+        return replace(part, role=axis.role, is_axis=True, evidence=axis.evidence)
+    return replace(part, role=whole.role, is_axis=False)
 
 
 def _column(layout: Layout, group: str, texts: tuple[str, ...]) -> Column:

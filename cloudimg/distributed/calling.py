@@ -22,11 +22,11 @@ from functools import partial, reduce
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.distributed.on_worker import busy
+from cloudimg.distributed.on_worker import busy, outside_pool
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.distributed.run import drain, scheduler_loss_as_error
+from cloudimg.distributed.run import client_of, drain, scheduler_loss_as_error
 from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
-from cloudimg.errors import CloudimgError, ClusterError
+from cloudimg.errors import ArgumentError, CloudimgError, ClusterError
 from cloudimg.operating_system import raise_in_thread
 
 if TYPE_CHECKING:
@@ -102,12 +102,15 @@ def call_on_worker(
 
     Raises
     ------
+    ArgumentError
+        If `client` or an argument of the call is not suitable.
     ClusterError
         If the scheduler is lost, or there are no workers for too long.
     Exception
         What a callback raised: the call is stopped.
     """
-    with scheduler_loss_as_error(client):
+    client_of(client)
+    with outside_pool(), scheduler_loss_as_error(client):
         outcome = _outcome_of(client, call, callbacks)
     return outcome.result, outcome.error
 
@@ -117,11 +120,12 @@ def _outcome_of(
 ) -> _Outcome:
     from distributed import Queue
 
+    parcel = _sendable(call)
     workers = Workers(client)
     name = call.function.rpartition(".")[2].strip("_").replace("_", "-")
     key = f"cloudimg-drive-{name}-{uuid.uuid4().hex}"
     messages = Queue(key, client=client)
-    future = client.submit(_make, Parcel(call), key, key=key, pure=False, priority=_PRIORITY)
+    future = client.submit(_make, parcel, key, key=key, pure=False, priority=_PRIORITY)
     _under_way[key] = client, future
     is_over = threading.Event()
     future.add_done_callback(lambda _: is_over.set())
@@ -135,15 +139,44 @@ def _outcome_of(
             if is_done:
                 break
             workers.recount()
-        (parcel,) = workers.results_of([future])
+        (received,) = workers.results_of([future])
     except BaseException:
         _stop(client, future, key)
         raise
     finally:
         del _under_way[key]
         messages.close()
-    outcome: _Outcome = parcel.open()
+    outcome: _Outcome = received.open()
     return outcome
+
+
+def _sendable(call: Call) -> Parcel[Call]:
+    """The call, pickled while it can still be said which argument cannot be.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    parcel = Parcel(call)
+    try:
+        parcel.to_bytes()
+        return parcel
+    except Exception as exc:  # noqa: BLE001 - arguments may be anything
+        reason = type(exc).__name__
+    names = [f"{name}=" for name, value in call.keywords.items() if not _is_sendable(value)]
+    raise ArgumentError(
+        f"{', '.join(names) or 'an argument'} of {call.function} cannot be pickled, and is thus not"
+        f" sent to the workers of client= ({reason}): pass what can be, such as texts, numbers and"
+        " functions without open files, connections or locks"
+    )
+
+
+def _is_sendable(value: Any) -> bool:
+    try:
+        Parcel(value).to_bytes()
+    except Exception:  # noqa: BLE001 - arguments may be anything
+        return False
+    return True
 
 
 def _received(messages: Queue) -> Iterator[_Message]:

@@ -11,15 +11,16 @@ import asyncio
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from cloudimg.distributed.capacity import capacity_of_worker
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.errors import CloudimgWarning
+from cloudimg.errors import CloudimgError, CloudimgWarning
 
 T = TypeVar("T")
 
@@ -45,8 +46,58 @@ def run_piece(
     n_at_once = max(1, min(max_bytes, _memory_limit()) // piece_bytes)
     with _lock:
         slots = _slots.setdefault(n_at_once, threading.BoundedSemaphore(n_at_once))
-    with slots, busy(job):
+    with slots, busy(job), sendable_errors():
         return work(number)
+
+
+@contextmanager
+def outside_pool() -> Iterator[None]:
+    """Leave the worker's threads to the work that is waited for, if the caller is a task itself."""
+    has_left = False
+    if "distributed" in sys.modules:
+        from distributed import secede
+
+        # Not in a task; in a thread that a task has started; or a task that has left before.
+        with suppress(ValueError, AttributeError, KeyError):
+            secede()
+            has_left = True
+    try:
+        yield
+    finally:
+        if has_left:
+            from distributed import rejoin
+
+            rejoin()
+
+
+@contextmanager
+def sendable_errors() -> Iterator[None]:
+    """Replace causes that cannot be pickled by their text in an error that a worker raises.
+
+    Dask would send a text in place of the error itself. The cause may be any exception of a user's
+    reader.
+    """
+    try:
+        yield
+    except CloudimgError as exc:
+        if capacity_of_worker() is not None:
+            _cut_causes(exc)
+        raise
+
+
+def _cut_causes(error: CloudimgError) -> None:
+    import cloudpickle
+
+    each: BaseException = error
+    while (before := each.__cause__ or each.__context__) is not None:
+        try:
+            cloudpickle.dumps(before)
+        except Exception:  # noqa: BLE001 - an exception of others may hold anything
+            text = "".join(traceback.format_exception(before))
+            each.__cause__ = each.__context__ = None
+            error.add_note(f"Its cause, which cannot be pickled:\n{text}")
+            return
+        each = before
 
 
 @contextmanager

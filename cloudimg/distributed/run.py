@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from cloudimg.distributed.on_worker import run_piece, wait_until_idle
+from cloudimg.distributed.on_worker import outside_pool, run_piece, wait_until_idle
 from cloudimg.distributed.parcel import Parcel
 from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
-from cloudimg.errors import CloudimgError, ClusterError
+from cloudimg.errors import ArgumentError, CloudimgError, ClusterError
 
 if TYPE_CHECKING:
     import distributed
@@ -33,9 +33,39 @@ _RETRIES = 3
 
 
 def client_of(client: Client) -> distributed.Client:
-    """Return the client itself; a function is called for it."""
-    return client() if callable(client) else client
+    """Return the client itself; a function is called for it.
 
+    Raises
+    ------
+    ArgumentError
+        If calls cannot wait for it here.
+    """
+    found = client() if callable(client) else client
+    require_client(found)
+    if found.asynchronous:
+        raise ArgumentError(
+            "client= is asynchronous, and this call would stop its event loop: make the call in"
+            " another thread, for example await asyncio.to_thread(cloudimg.open, url,"
+            " client=client)"
+        )
+    return found
+
+
+def require_client(client: object) -> None:
+    """Check that an argument `client` is a client.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise ArgumentError(
+            f"client= is of type {type(client).__name__}, but must be a distributed.Client or a"
+            " function that returns one, for example"
+            ' client=distributed.Client("tcp://scheduler:8786")'
+        )
 
 def once(client: Client | None) -> Client | None:
     """Return the same client, or a function that calls the given one at most once."""
@@ -75,7 +105,7 @@ def run_on_cluster(
         The first failure of a piece; ClusterError if the scheduler is lost, or if there are no
         workers for longer than ``CLOUDIMG_WORKER_TIMEOUT_S``.
     """
-    with scheduler_loss_as_error(client):
+    with outside_pool(), scheduler_loss_as_error(client):
         _run_on_cluster(client, work, iter(numbers), step, max_bytes, piece_bytes, report)
 
 

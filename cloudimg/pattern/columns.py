@@ -149,6 +149,11 @@ def _needed(
             yield column
 
 
+def move_together(a: Column, b: Column) -> bool:
+    """Whether two columns differ in the same names."""
+    return _codes(a.labels) == _codes(b.labels)
+
+
 def _is_same(axis: Column, column: Column) -> bool:
     """Whether two columns can be one field that stands twice in a pattern."""
     return (

@@ -24,6 +24,8 @@ _ROWS = "ABCDEFGHIJKLMNOP"
 _MOST_COLUMNS = 48
 """Columns of a plate with 1536 wells."""
 _WELL = re.compile(r"(?:[A-P]|A[A-F])(?:[0-9]{2}|[1-9])")
+_NAMED = re.compile("(?i:well|channel)")
+"""Words to which another is glued, as in WellA01_ChannelDAPI."""
 _NEVER_WELLS = "ctzxyfsn"
 """Letters before digits that are rather axes, or degrees north, than a row of a plate."""
 
@@ -98,11 +100,20 @@ def _pieces(texts: tuple[str, ...]) -> Iterator[Piece]:
         yield Piece("gap", tuple(text[0] for text in texts))
         texts = tuple(text[1:] for text in texts)
     if len(set(map(_shape, texts))) > 1 or _are_wells(texts):
-        wells = all(_WELL.fullmatch(text) for text in texts)
-        yield Piece("well" if wells else "text", texts)
+        yield from _words(texts)
     else:
         for column in zip(*map(_PIECES.findall, texts), strict=True):
             yield Piece("num" if _is_number(column[0]) else "word", column)
+
+
+def _words(texts: tuple[str, ...]) -> Iterator[Piece]:
+    """The piece of wells or words, after the word of `_NAMED` with which all of them begin."""
+    found = _NAMED.match(texts[0])
+    if found and all(text.startswith(found[0]) and text != found[0] for text in texts):
+        yield Piece("word", (found[0],) * len(texts))
+        texts = tuple(text.removeprefix(found[0]) for text in texts)
+    wells = all(_WELL.fullmatch(text) for text in texts)
+    yield Piece("well" if wells else "text", texts)
 
 
 def _shape(text: str) -> str:

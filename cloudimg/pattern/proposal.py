@@ -115,13 +115,11 @@ def _guess(key: _Row, rows: list[_Row], n_rounds: int) -> Iterator[tuple[Written
 
 
 def parts_of(texts: Sequence[str]) -> list[Part]:
-    """The parts of texts with the same punctuation in which words say all axes; none otherwise."""
+    """The parts of texts with the same punctuation; none otherwise."""
     cut = [CUT.split(text) for text in texts]
     if len({tuple(each[::2]) for each in cut}) > 1:
         return []
-    parts = _parts(cut[0][::2], list(zip(*(each[1::2] for each in cut), strict=True)))
-    varying = [part for part in parts if isinstance(part, Column) and not part.is_constant]
-    return parts if all(part.evidence for part in varying) else []
+    return _parts(cut[0][::2], list(zip(*(each[1::2] for each in cut), strict=True)))
 
 
 def _name(gaps: Sequence[str], row: Sequence[str]) -> str:

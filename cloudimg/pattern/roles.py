@@ -28,6 +28,7 @@ _AXIS_OF = {word: axis for axis, words in _WORDS.items() for word in words.split
 _LETTERS = {"c": "c", "t": "t", "z": "z", "x": "x", "y": "y"}
 """Axis by single letter, which counts where no word names the same axis."""
 _ROWS = {"r": "row", "c": "col"}
+_OF_MICROSCOPES = {"c", "z", "field", "position"}
 
 Role = tuple[str, str]
 """The name of an axis, and what shows it; empty if nothing does."""
@@ -76,21 +77,10 @@ def _neutral_name(word: str) -> str:
 def roles_of(pieces: Sequence[Piece]) -> list[Role]:
     """Axis of each piece, and what shows it."""
     words = _words_of_numbers(pieces)
-    claims = [_claim(piece, word) for piece, word in zip(pieces, words, strict=True)]
-    n_claimed = sum(bool(why) and p.varies for p, (_, why) in zip(pieces, claims, strict=True))
-    if n_claimed == 1 or any(piece.is_time and PREFIX not in piece.kind for piece in pieces):
-        # With dates, or with nothing else, B02 and B03 may as well be bands.
-        claims = [
-            ("name", "") if piece.kind == "well" and _are_bands(piece.texts) else claim
-            for piece, claim in zip(pieces, claims, strict=True)
-        ]
-    varying = {word for word, piece in zip(words, pieces, strict=True) if piece.varies}
-    has_rows = {"r", "c"} <= varying
+    claims = _claims(pieces, words)
     roles: list[Role] = []
     for i, (axis, why) in enumerate(claims):
-        if has_rows and words[i] in _ROWS:
-            roles.append((_ROWS[words[i]], "beside r and c"))
-        elif axis and why and _prevails(i, pieces, claims, words):
+        if axis and why and _prevails(i, pieces, claims, words):
             roles.append((axis, why))
         elif pieces[i].kind in ("text", "well", "guid"):
             roles.append(("name", ""))
@@ -98,6 +88,29 @@ def roles_of(pieces: Sequence[Piece]) -> list[Role]:
             is_touched = i > 0 and pieces[i - 1].word == words[i]
             roles.append((_neutral_name(words[i] * is_touched), ""))
     return _without_lone_tiles(pieces, _with_planes(pieces, roles))
+
+
+def _claims(pieces: Sequence[Piece], words: Sequence[str]) -> list[Role]:
+    """The axis that each piece would be by itself, but for rows and columns, and bands."""
+    varying = {word for word, piece in zip(words, pieces, strict=True) if piece.varies}
+    rows = _ROWS if {*_ROWS} <= varying else {}
+    claims = [
+        (rows[word], "beside r and c") if word in rows else _claim(piece, word)
+        for piece, word in zip(pieces, words, strict=True)
+    ]
+    if _are_of_microscope(pieces, claims):
+        return claims
+    return [  # B02 and B03 may as well be bands
+        ("name", "") if piece.kind == "well" and _are_bands(piece.texts) else claim
+        for piece, claim in zip(pieces, claims, strict=True)
+    ]
+
+
+def _are_of_microscope(pieces: Sequence[Piece], claims: Sequence[Role]) -> bool:
+    """Whether names have an axis that only microscopes have, and no dates as satellites have."""
+    found = {axis for (axis, why), p in zip(claims, pieces, strict=True) if why and p.varies}
+    has_dates = any(piece.is_time and PREFIX not in piece.kind for piece in pieces)
+    return bool(found & _OF_MICROSCOPES) and not has_dates
 
 
 def _prevails(
@@ -125,15 +138,15 @@ def _claim(piece: Piece, word: str) -> Role:
         return "t", f"times such as {piece.texts[0]}"
     if piece.kind == "well":
         return "well", f"wells such as {piece.texts[0]}"
-    if piece.kind == "text":
+    if piece.kind == "text" and not word:
         return _role_of_words(piece.texts)
-    if piece.kind != "num":
+    if piece.kind not in ("num", "text"):
         return "", ""
     return _AXIS_OF.get(word) or _LETTERS.get(word) or "", f"beside {word!r}"
 
 
 def _words_of_numbers(pieces: Sequence[Piece]) -> list[str]:
-    """The word that names each number.
+    """The word that names each number, or to which another word is glued.
 
     The letters before the digits count first (Z01); letters after them (3t) where none are before
     or where no other digits follow these letters; then a word one separator before (TimePoint_1).
@@ -143,6 +156,8 @@ def _words_of_numbers(pieces: Sequence[Piece]) -> list[str]:
     words = [""] * len(pieces)
     taken = -1  # the word that named the number before it
     for i, piece in enumerate(pieces):
+        if piece.kind == "text":
+            words[i] = padded[i - 1].word
         if piece.kind != "num":
             continue
         before, after = "" if taken == i - 1 else padded[i - 1].word, padded[i + 1].word

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cloudimg.distributed.capacity import Capacity, capacity_of_dask
+from cloudimg.distributed.run import require_client
 from cloudimg.errors import ArgumentError
 from cloudimg.reading.chunks import auto_chunks, most_bytes, target_bytes
 from cloudimg.reading.cost_warning import warn_of_cost
@@ -130,6 +131,8 @@ def to_dask(
 
     if name == "" or not isinstance(name, str | bool | None):
         raise ArgumentError(f"name={name!r} must be a text, True, False or None")
+    if client is not None:
+        require_client(client)
     capacity = capacity_of_dask(client)
     chosen = choose_chunks(source, chunks, capacity)
     warn_of_cost(source, chosen, choose_chunks(source, "auto", capacity), capacity)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import Keys
-from cloudimg.distributed.on_worker import warn_of_large_chunk
+from cloudimg.distributed.on_worker import sendable_errors, warn_of_large_chunk
 from cloudimg.distributed.parcel import Parcel
 from cloudimg.errors import CloudimgError, MissingFilesError, counted
 from cloudimg.errors.arrival import sent_everywhere
@@ -204,7 +204,8 @@ class Source:
         region, final = normalize_index(key, self.shape)
         n_pixels = math.prod(len(range(s.start, s.stop, s.step)) for s in region)
         warn_of_large_chunk(n_pixels * self.dtype.itemsize)
-        result = self.read(region)
+        with sendable_errors():
+            result = self.read(region)
         final_view: Array = result[final]
         return final_view
 

@@ -35,7 +35,8 @@ class LocalMover:
         except (OSError, ValueError) as exc:
             raise translate(exc, key) from exc
         digest = f"file:{status.st_size:x}-{status.st_mtime_ns:x}"
-        return Standing(status.st_size, version_of_file(status), (digest,))
+        details = {"entry": _entry(key, status), "inode": (status.st_dev, status.st_ino)}
+        return Standing(status.st_size, version_of_file(status), (digest,), details)
 
     def tags(self, key: str) -> dict[str, str]:
         raise _no_tags(key)
@@ -71,6 +72,14 @@ class LocalMover:
             return
         except (OSError, ValueError) as exc:
             raise translate(exc, key, "delete") from exc
+
+
+def _entry(key: str, status: os.stat_result) -> object:
+    """What paths have in common that are one name of one file, through links to folders.
+
+    A file with one name only is found by its inode, whatever is mounted where.
+    """
+    return (status.st_dev, status.st_ino) if status.st_nlink == 1 else os.path.realpath(key)
 
 
 def _no_tags(key: str) -> StorageError:

@@ -77,6 +77,10 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
             "r{row:02d}c{col:02d}-ch{c}.tif",
         ),
         (
+            grid(lambda r, c, k: f"r{r:02d}_c{c:02d}_{k}.tif", R(2), R(3), ["DAPI", "GFP"]),
+            "r{row:02d}_c{col:02d}_{c:s}.tif",
+        ),
+        (
             grid(lambda t, time: f"t{t}_time{time}.tif", R(2), R(3)),
             "t{n}_time{t}.tif",
         ),
@@ -89,6 +93,10 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
             "x_{t:%Y%m%d}_{name:s}.tif",
         ),
         (grid(lambda b: f"x_{b}.tif", ["B02", "B03", "B04"]), "x_{name:s}.tif"),
+        (
+            grid(lambda t, b: f"tile{t}_{b}.tif", R(2), ["B02", "B03", "B04"]),
+            "tile{tile}_{name:s}.tif",
+        ),
         (
             grid(lambda w, c: f"x_{w}_ch{c}.tif", ["B02", "B03"], R(2)),
             r"x_{well:[A-P]\d{2}}_ch{c}.tif",
@@ -106,7 +114,18 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
             grid(lambda s, c: f"p_s{s:02d}_{c}.tif", R(3), ["phase_contr", "mCherry"]),
             "p_s{n:02d}_{c:s}.tif",
         ),
-        (grid(lambda f, c: f"fov{f}/{c}.tif", R(3), ["CD3", "CD45", "Ki67"]), "fov{field}/{c:s}.tif"),
+        (
+            grid(lambda f, c: f"fov{f}/{c}.tif", R(3), ["CD3", "CD45", "Ki67"]),
+            "fov{field}/{c:s}.tif",
+        ),
+        # words glued to others
+        (
+            grid(
+                lambda w, t, c: f"Well{w}_Time{t:03d}_Channel{c}.tif",
+                *(["A01", "B02"], R(3), ["Far", "Near"]),
+            ),
+            r"Well{well:[A-P]\d{2}}_Time{t:03d}_Channel{c:s}.tif",
+        ),
         # frames follow each other; a stack may be anything
         (grid(lambda c, t: f"ch{c}_frame{t}.tif", R(2), R(3)), "ch{c}_frame{t}.tif"),
         (grid(lambda s, c: f"stack_{s}_ch{c}.tif", R(3), R(2)), "stack_{n}_ch{c}.tif"),

@@ -260,6 +260,22 @@ def test_what_lies_beside_planes_is_left_out(
             ],
             {"tile": 2, "t": 2, "band": 2},
         ),
+        (  # folders that hold a channel each
+            [
+                f"{p}w{c}/IXMtest_{w}_s{s}_w{c}{next(GUIDS)}.tif"
+                for p, c in itertools.product([20585, 20586], [1, 2, 3])
+                for w, s in itertools.product(["A01", "P24"], [1, 2])
+            ],
+            {"folder": 2, "well": 2, "field": 2, "c": 3},
+        ),
+        (
+            [
+                f"{p}-{c[1]}/cdp_{w}_s1_w{c[0]}{next(GUIDS)}.tif"
+                for p, w in itertools.product([1, 2], ["a01", "p24"])
+                for c in ((1, "Mito"), (2, "ERSyto"))
+            ],
+            {"folder": 2, "well": 2, "c": 2},
+        ),
         (  # one channel: the GUID follows numbers of several widths
             [f"240124d3_{w}_s{s}{next(GUIDS)}.tif" for w in ("B05", "D05") for s in (1, 2, 15)],
             {"well": 2, "field": 3},
@@ -292,6 +308,20 @@ def test_what_lies_beside_planes_is_left_out(
             ),
             {"t": 3, "c": 2},
         ),
+        (
+            grid(
+                lambda s, t, c: f"6hr-Image Export-01_s{s:02d}t{t}{c}_ORG.tif",
+                *([9, 10], [57, 58], ["_EGFP", "_mCherry"]),
+            ),
+            {"scene": 2, "t": 2, "c": 2},
+        ),
+        (
+            grid(
+                lambda s, t, c: f"Experiment-07_s{s:02d}t{t}{c}_1_ORG.tif",
+                *([9, 10], [57, 58], ["TL Brightfield", "EGFP"]),
+            ),
+            {"scene": 2, "t": 2, "c": 2},
+        ),
         (  # bands that look like wells, and no satellite before the tile
             grid(
                 lambda t, d, b: f"OPERA_L3_DSWx-HLS_{t}_{d}Z_20230420T000000Z_L8_30_v1.0_{b}.tif",
@@ -321,7 +351,9 @@ def test_what_lies_beside_planes_is_left_out(
     ],
     ids=[
         *("plates", "folders", "scanr", "channel folders", "sites", "satellites", "holes"),
+        *("channel folders of plates", "named channel folders"),
         *("GUIDs", "GUIDs apart", "crops", "lattice light sheet", "fused"),
+        *("names of channels", "names of channels, glued"),
         *("OPERA", "Australia", "Capella"),
     ],
 )  # fmt: skip

@@ -325,6 +325,29 @@ def test_an_interrupted_command_without_a_request_under_way_is_not_waited_for(
     assert "waiting" not in text
 
 
+# -------------------------------------------------------------- a source that opens slowly
+
+
+@pytest.mark.parametrize("rules", [[], [unconditional()]], ids=["fenced", "not fenced"])
+def test_a_copy_that_was_finished_while_another_migration_opened_its_source(
+    on_s3: Place, meter: Meter, bucket: str, rules: list[Any]
+) -> None:
+    """The second has seen an empty destination, which is no longer true when it goes on."""
+    for path in (on_s3.archive / "two").iterdir():
+        meter.put(bucket, f"two/{path.name}", path.read_bytes())
+    meter.faults([*rules, held("GET", "two/a_0.tif", nth=1)])
+    source = f"s3://{bucket}/two/a_{{z}}.tif"
+    with Writer(on_s3.of("two", source=source, source_options=on_s3.options)) as second:
+        wait_until(lambda: bool(meter.held()), "opening")
+        code, text = migrated(on_s3.of("one"))
+        assert code == 0, text
+        meter.release()
+        code, text = second.end()
+    assert code == 1
+    assert "holds a migration with other arguments" in text
+    on_s3.check("one")
+
+
 # ------------------------------------------------------------------------ a lost scheduler
 
 

@@ -688,7 +688,7 @@ def test_natural_order_is_total(names: list[str]) -> None:
         (["a_1.png", "a_1.tif"], [("a_1.png", 1), ("a_1.tif", 1)]),
         (["TimePoint_1/s1", "TimePoint_2/s1"], [("TimePoint_{t}/s1", 2)]),
         (["x_C01_.tif", "x_C02_.tif"], [("x_C{c:02d}_.tif", 2)]),
-        (["x_B03_.tif", "x_B04_.tif"], [("x_{well:[A-P]\\d{2}}_.tif", 2)]),
+        (["x_D03_.tif", "x_D04_.tif"], [("x_{well:[A-P]\\d{2}}_.tif", 2)]),
         (["a[1]{b}*?", "a[2]{b}*?"], [("a[[]{n}]{{b}}[*][?]", 2)]),
         (["https://h/a?z=1", "https://h/a?z=2"], [("https://h/a[?]z={z}", 2)]),
         (["a_1.tif", "a_2.tif", "log.txt"], [("a_{n}.tif", 2), ("log.txt", 1)]),

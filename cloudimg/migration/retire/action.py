@@ -120,6 +120,8 @@ def action_from_json(content: Mapping[str, Any]) -> Action:
     move = Move(*values)
     if not (move.base.endswith("/") and move.to.endswith("/")):
         raise ValueError("action has a folder without a slash at its end")
+    if move.base == move.to:
+        raise ValueError("action moves files to where they are")
     return move
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cloudimg.errors import StorageError
 from cloudimg.migration.retire.action import Move, Original
-from cloudimg.migration.retire.originals import has_bytes_of
+from cloudimg.migration.retire.originals import digest_of_bytes, has_bytes_of
 from cloudimg.migration.retire.result import BEFORE, DONE, LEFT, Left, Outcome
 from cloudimg.migration.retire.tagging import CHANGED, GONE
 from cloudimg.storage import Standing, Store
@@ -78,8 +78,10 @@ def _is_copied_version(original: Original, place: _Place, standing: Standing) ->
 def _moved(original: Original, old: _Place, new: _Place, standing: Standing | None) -> Outcome:
     """Move a file from one place to the other, as far as that is not done."""
     there = new.look()
-    if there is not None and not has_bytes_of(original, new.store, new.key, there):
+    if there is not None and not _is_original(original, old, new, standing, there):
         return _left(old if standing else new, f"another file is at {new.url}")
+    if standing and there and _is_one_entry(standing, there):
+        return _left(old, f"{new.url} leads to the same file")
     if standing is None:
         return Outcome(BEFORE) if there is not None else _left(new, GONE)
     if there is None:
@@ -98,6 +100,32 @@ def _moved(original: Original, old: _Place, new: _Place, standing: Standing | No
     if rest.version == standing.version:
         raise StorageError(f"{old.url} was deleted and is still there", url=old.url)
     return _left(old, CHANGED)
+
+
+def _is_one_entry(one: Standing, other: Standing) -> bool:
+    """Whether two local paths are one name of one file, which would be deleted with either."""
+    entry = one.details.get("entry")
+    return entry is not None and entry == other.details.get("entry")
+
+
+def _is_original(
+    original: Original, old: _Place, new: _Place, standing: Standing | None, there: Standing
+) -> bool:
+    """Whether the file at the other place is the original, so that the first may be deleted.
+
+    Size and time are known of a local file, and other files may have the same: if both places have
+    one, and not by a hard link, their bytes are compared.
+    """
+    if not has_bytes_of(original, new.store, new.key, there):
+        return False
+    is_local = original.digest.startswith("file:")
+    if standing is None or not is_local or standing.details["inode"] == there.details["inode"]:
+        return True
+    digests = {
+        digest_of_bytes(place.store, place.key, found, "sha256")
+        for place, found in ((old, standing), (new, there))
+    }
+    return len(digests) == 1
 
 
 def _problem_of_copy(original: Original, old: _Place, new: _Place, standing: Standing) -> str:

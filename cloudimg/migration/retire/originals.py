@@ -58,9 +58,13 @@ class CopiedFiles:
             )
         self.source = source
         self._table = table
+        self._rows, file_of_row = _rows_of_files(table)
+        self.n_listed = len(table) if table.pages is None else len(self._rows)
+        """Number of files as they are listed: a list may name one twice."""
         versions = _versions(copy, state, table)
-        self._rows = _first_rows(table)
         self._versions = versions[self._rows]
+        if ((versions != self._versions[file_of_row]) & (versions != 0)).any():
+            raise ArgumentError(f"the cells of {copy.url} have read different versions of a file")
         if not self._versions.all():
             raise ArgumentError(
                 f"{copy.url} does not say in which version"
@@ -92,14 +96,15 @@ class CopiedFiles:
         yield from map_ahead(start, pairs, n_ahead=AHEAD)
 
 
-def _first_rows(table: FileTable) -> npt.NDArray[np.int64]:
-    """Rows of the table with each file once; a member of a dataset has a row for each plane."""
-    if table.pages is None:
-        return np.arange(len(table))
-    first: dict[str, int] = {}
-    for row, key in enumerate(table.keys.to_pylist()):
-        first.setdefault(key, row)
-    return np.array(list(first.values()), np.int64)
+def _rows_of_files(table: FileTable) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of the table with each file once, and by row the number of its file.
+
+    A member of a dataset has a row for each plane, and a list may name a file more than once.
+    """
+    numbers: dict[str, int] = {}
+    keys = table.keys.to_pylist()
+    file_of_row = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    return np.unique(file_of_row, return_index=True)[1], file_of_row
 
 
 def _versions(copy: Destination, state: State, table: FileTable) -> npt.NDArray[np.uint64]:

@@ -90,17 +90,17 @@ def rows_of_files(work: Work, files: CopiedFiles) -> Iterator[list[Row]]:
     for rows in rows_by_file(read_rows(work.copy, work.state.source)):
         n_files += 1
         yield rows
-    if n_files != len(files):
+    if n_files != files.n_listed:
         raise CorruptFileError(
             f"the table of originals of {work.copy.url} has {n_files} files, and"
-            f" {len(files)} were copied",
+            f" {files.n_listed} were copied",
             url=work.copy.url,
         )
 
 
 def _second_reading(work: Work, files: CopiedFiles) -> SecondReading:
     source, found = work.state.source, SecondReading()
-    sampled = sample_of(len(files))
+    sampled = sample_of(files.n_listed)
     axes_mapping = AxesMapping(source["dims"], source["shape"])
     with ThreadPoolExecutor(READ_AHEAD, "cloudimg-retire-read") as threads:
         pixels = CopyPixels(work.copy, work.state.plan, threads)

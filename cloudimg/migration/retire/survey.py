@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cloudimg.errors import counted
+from cloudimg.errors import AccessDeniedError, counted
 from cloudimg.migration.export.original_tags import lost_pages, page_tags, tags_by_page
 from cloudimg.migration.export.originals import Row
 from cloudimg.migration.export.result import Lost
@@ -62,15 +62,19 @@ def what_stays(files: CopiedFiles, folder: str) -> list[str]:
     store = files.source
     known, examples = set(files.keys()), []
     n_listed = others = 0
-    for batch in store.list_objects(folder.rstrip("/"), folder, None):
-        for entry in batch:
-            n_listed += 1
-            if entry.key in known or _is_aside(entry.key[len(folder) :]):
-                continue
-            others += 1
-            examples += [store.location.display(entry.key)] if others <= _EXAMPLES else []
-        if n_listed - len(known) > _MOST_NAMES:
-            break
+    try:
+        for batch in store.list_objects(folder.rstrip("/"), folder, None):
+            for entry in batch:
+                n_listed += 1
+                if entry.key in known or _is_aside(entry.key[len(folder) :]):
+                    continue
+                others += 1
+                examples += [store.location.display(entry.key)] if others <= _EXAMPLES else []
+            if n_listed - len(known) > _MOST_NAMES:
+                break
+    except AccessDeniedError as exc:
+        # The folder that files have in common may lie far above them.
+        return [f"what else is in {store.location.display(folder)} is not known: {exc.message}"]
     if not others:
         return []
     shown = ", ".join(examples) + (", ..." if others > len(examples) else "")

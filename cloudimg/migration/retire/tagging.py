@@ -30,7 +30,12 @@ class Tagging:
         return self._set(original, self.tag.value)
 
     def bring_back(self, original: Original) -> Outcome:
-        """Give the tag of a file the value that it had before; take it away if it had none."""
+        """Give the tag of a file the value that it had before; take it away if it had none.
+
+        A file that had the tag already is left to whoever gave it, such as another copy of it.
+        """
+        if original.before == self.tag.value:
+            return Outcome(BEFORE)
         return self._set(original, original.before)
 
     def _set(self, original: Original, value: str | None) -> Outcome:
@@ -42,9 +47,7 @@ class Tagging:
             before = self._tags(key)
             if before.get(self.tag.name) == value:
                 return Outcome(BEFORE)
-            if value is not None and before.get(self.tag.name) not in (
-                None, original.before, self.tag.value,
-            ):  # fmt: skip
+            if before.get(self.tag.name) not in (None, original.before, self.tag.value):
                 return self._left(original, f"its tag {self.tag.name} has another value since")
             self._replace(key, before, value, standing)
             after = self._look(key)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.distributed.on_worker import busy
+from cloudimg.distributed.on_worker import busy, outside_pool
 from cloudimg.distributed.parcel import Parcel
 from cloudimg.distributed.run import drain, scheduler_loss_as_error
 from cloudimg.distributed.workers import Workers
@@ -95,7 +95,7 @@ def run_batches_on_cluster(
     Exception
         As `run_batches`; ClusterError if the scheduler is lost, or all workers are for too long.
     """
-    with scheduler_loss_as_error(client):
+    with outside_pool(), scheduler_loss_as_error(client):
         workers = Workers(client)
         remaining = iter(numbers)
         # The number of workers may change between batches.

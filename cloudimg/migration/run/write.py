@@ -95,7 +95,8 @@ def write(
         check_memory(plan_for_request(opened[0], request), options)
     with acquire(destination, notify=notify, is_unheld=contents.is_empty) as lease:
         destination = lease.guarded()
-        if not contents.is_empty or lease.number > 1:
+        # Where the store fences, nobody had the first lease before.
+        if not (contents.is_empty and lease.number == 1 and lease.fences):
             contents = _inspect(destination, options)  # again, as sole writer
         if not options.overwrite:
             refuse_other_plan(contents, destination)
