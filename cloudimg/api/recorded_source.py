@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
 
 
-def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URLs, bool]:
+def urls_of_source(
+    recorded: Mapping[str, Any], named: URLs | None, argument: str = "against_source"
+) -> tuple[URLs, bool]:
     """URLs of a source, and whether they differ from those that it was copied from.
 
     Parameters
@@ -31,6 +33,8 @@ def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URL
         `State.source`.
     named : str, path or sequence of them, optional
         URLs that the user gave; None: those that the plan names.
+    argument : str
+        The argument as which the source can be passed otherwise, for messages.
 
     Raises
     ------
@@ -38,11 +42,10 @@ def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URL
         If the source cannot be opened by a URL, or if the plan has only a part of the URL.
     """
     if recorded["kind"] != "image":
-        raise ArgumentError("the copy was made of an array: pass the array as against_source=")
+        raise ArgumentError(f"the copy was made of an array: pass the array as {argument}=")
     if recorded["has_own_reader"]:
         raise ArgumentError(
-            "the copy was made with a custom reader (imread=): pass"
-            " against_source=cloudimg.open(...)"
+            f"the copy was made with a custom reader (imread=): pass {argument}=cloudimg.open(...)"
         )
     urls: list[str] = recorded["urls"]
     if named is not None:

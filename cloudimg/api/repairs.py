@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from cloudimg.api.recorded_source import place_beyond
+from cloudimg.api.recorded_source import place_beyond, urls_of_source
 from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
 from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Deletion, Opening
-from cloudimg.migration.journal.destination import Destination, open_destination
+from cloudimg.migration.journal.destination import Destination, as_json, open_destination
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
 from cloudimg.migration.repair.mend_cell import OriginalSource
@@ -26,6 +26,10 @@ from cloudimg.opening.options import URL, StorageOptions, URLs
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
     from cloudimg.distributed.run import Client
+
+
+_DECIDE_PIXELS = ("axes", "dims", "mosaic", "series", "missing", "bad", "fill_value", "palette")
+"""Arguments of `open` with which the same files give other pixels."""
 
 
 @takes_keywords()
@@ -162,6 +166,8 @@ def _open_original(
     ------
     CloudimgError
     """
+    if isinstance(given, bool):
+        urls_of_source(state.source, source, "from_source")  # says what else to pass
     files = files_copied(destination, state)
     write_input, _ = write_input_to_compare(
         destination, state, files, given, source, source_options
@@ -180,6 +186,17 @@ def _open_original(
             files is not None
             and write_input.files is not None
             and has_same_rows(files, write_input.files())
+            and _reads_alike(now, recorded)
         )
     pixels = OriginalSource.of(write_input.pixels, files, is_same=is_same)
     return Original(write_input, pixels)
+
+
+def _reads_alike(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether an image reads its files as the one that was copied did, such as the same series."""
+    if now["has_own_reader"] != recorded["has_own_reader"]:
+        return False
+    # Versions that lacked an argument have not recorded it.
+    names = [name for name in _DECIDE_PIXELS if name in recorded["open"]]
+    options = [as_json({name: each["open"][name] for name in names}) for each in (now, recorded)]
+    return options[0] == options[1]

@@ -30,6 +30,10 @@ _IN_OTHER_WORDS = {
     "cloudimg.retire(..., undo=True)": "cloudimg retire --undo",
     "pass resume=True": "leave out --no-resume",
     "pass the array as against_source=": "use cloudimg.verify in Python",
+    "pass the array as from_source=": "use cloudimg.repair in Python",
+    "pass from_source=cloudimg.open(...)": (
+        "use cloudimg.repair(..., from_source=cloudimg.open(...)) in Python"
+    ),
     "pass against_source=cloudimg.open(...)": (
         "use cloudimg.verify(..., against_source=cloudimg.open(...)) in Python"
     ),

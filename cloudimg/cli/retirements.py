@@ -13,7 +13,7 @@ from cloudimg.cli.clients import Line, add_cluster_options, client_for
 from cloudimg.cli.copies import show_progress, spoken
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.stores import add_store, json_object, url_options
-from cloudimg.errors import ArgumentError, CloudimgError, counted
+from cloudimg.errors import ArgumentError, CloudimgError
 
 if TYPE_CHECKING:
     from cloudimg.migration.deletion import Opening
@@ -28,6 +28,7 @@ def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
         At the end, if files were left as they are.
     """
     import cloudimg
+    from cloudimg.migration.retire.result import left_in_words
 
     if args.undo and args.execute:
         raise ArgumentError("--undo goes back at once: leave out --execute")
@@ -53,8 +54,7 @@ def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
         notes = spoken(args, done.notes)
         yield spoken(args, [str(replace(done, notes=notes))])[0]
     if not done:
-        verb = "would be" if done.is_dry_run else "was" if done.n_left == 1 else "were"
-        raise CloudimgError(f"{counted(done.n_left, 'file')} {verb} left as they are")
+        raise CloudimgError(left_in_words(done))
 
 
 def _may(args: argparse.Namespace, line: Line, about: Opening) -> bool:

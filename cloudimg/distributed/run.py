@@ -67,6 +67,7 @@ def require_client(client: object) -> None:
             ' client=distributed.Client("tcp://scheduler:8786")'
         )
 
+
 def once(client: Client | None) -> Client | None:
     """Return the same client, or a function that calls the given one at most once."""
     return functools.cache(client) if callable(client) else client

@@ -123,9 +123,14 @@ def _prevails(
             continue
         if pieces[i].is_time and (pieces[k].is_time or len(words[k]) == 1) and k > i:
             continue
-        if len(words[k]) >= len(words[i]):
+        if _weight(words[k]) >= _weight(words[i]):
             return False
     return True
+
+
+def _weight(word: str) -> int:
+    """How much a word counts against another for the same axis: frames may be anything's."""
+    return 0 if word in ("frame", "frames") else len(word)
 
 
 def _move_together(a: Piece, b: Piece) -> bool:

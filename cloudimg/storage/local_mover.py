@@ -66,10 +66,12 @@ class LocalMover:
         if found is None or found.version != standing.version:
             return
         try:
-            os.unlink(key)  # noqa: PTH108
+            _unlink(key, standing)
             sync_folder(os.path.dirname(key))  # noqa: PTH120
         except FileNotFoundError:
             return
+        except StorageError:
+            raise
         except (OSError, ValueError) as exc:
             raise translate(exc, key, "delete") from exc
 
@@ -84,6 +86,27 @@ def _entry(key: str, status: os.stat_result) -> object:
 
 def _no_tags(key: str) -> StorageError:
     return StorageError(f"{key} is a local file, which has no tags: move it instead", url=key)
+
+
+def _unlink(key: str, standing: Standing) -> None:
+    """Delete a file, but not one that is put in its place at the same moment.
+
+    It first gets a name that nobody else uses, and is looked at there.
+    """
+    aside = temporary_name(key)
+    os.rename(key, aside)  # noqa: PTH104
+    if version_of_file(os.stat(aside)) != standing.version:  # noqa: PTH116
+        try:
+            _link(aside, key)
+        except FileExistsError:
+            failure = StorageError(
+                f"{key} was replaced twice: one of the files is {aside}", url=key
+            )
+        else:
+            os.unlink(aside)  # noqa: PTH108
+            return
+        raise failure
+    os.unlink(aside)  # noqa: PTH108
 
 
 def _link(key: str, target: str) -> None:

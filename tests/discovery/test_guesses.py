@@ -128,6 +128,7 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
         ),
         # frames follow each other; a stack may be anything
         (grid(lambda c, t: f"ch{c}_frame{t}.tif", R(2), R(3)), "ch{c}_frame{t}.tif"),
+        (grid(lambda t, f: f"t{t}_frame{f}.tif", R(2), R(3)), "t{t}_frame{frame}.tif"),
         (grid(lambda s, c: f"stack_{s}_ch{c}.tif", R(3), R(2)), "stack_{n}_ch{c}.tif"),
         # no axis from a letter that could mean anything
         (grid(lambda s, w: f"s{s}_w{w}.tif", R(2), R(3)), "s{n}_w{w}.tif"),

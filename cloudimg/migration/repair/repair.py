@@ -30,7 +30,7 @@ from cloudimg.migration.journal.clearing import delete_all, remove_leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import table_key
 from cloudimg.migration.journal.inspecting import is_of_other_format
-from cloudimg.migration.journal.layout import END_MARK, PLAN
+from cloudimg.migration.journal.layout import END_MARK, PLAN, RETIRED_LIST
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.plans import StoredPlans, read_plans
 from cloudimg.migration.metadata.documents import documents
@@ -242,8 +242,26 @@ class _Repairing:
 
     def _original(self) -> Original:
         if self._opened is None:
-            self._opened = self._open_original(self._state)
+            try:
+                self._opened = self._open_original(self._state)
+            except NotFoundError as exc:
+                failure = self._with_place(exc)
+            else:
+                return self._opened
+            raise failure
         return self._opened
+
+    def _with_place(self, failure: NotFoundError) -> CloudimgError:
+        """An error that also says where the files are, if they were retired."""
+        try:
+            self._destination.info(RETIRED_LIST)
+        except NotFoundError:
+            return failure
+        return NotFoundError(
+            f"{failure.message}; the files were retired, and"
+            f" {self._destination.display(RETIRED_LIST)} says how: pass source= with their URL now",
+            url=failure.url,
+        )
 
     def _mend_table(self) -> None:
         try:

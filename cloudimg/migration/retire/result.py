@@ -78,8 +78,7 @@ class Retirement:
         ]
         lines += [f"note: {note}" for note in self.notes]
         if self.n_left:
-            what = "would be left as they are" if self.is_dry_run else "were left as they are"
-            lines.append(f"{counted(self.n_left, 'file')} {what}:")
+            lines.append(f"{left_in_words(self)}:")
             lines += [f"  {each}" for each in self.left[:_SHOWN]]
             if self.n_left > _SHOWN:
                 lines.append(f"  and {self.n_left - _SHOWN} more")
@@ -123,6 +122,13 @@ class Retirement:
             "proof": self.proof,
             "manifest": self.manifest,
         }
+
+
+def left_in_words(done: Retirement) -> str:
+    """How many files were, or would be, left as they are."""
+    is_one = done.n_left == 1
+    verb = "would be" if done.is_dry_run else "was" if is_one else "were"
+    return f"{counted(done.n_left, 'file')} {verb} left as {'it is' if is_one else 'they are'}"
 
 
 class Tally:

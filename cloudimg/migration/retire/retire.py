@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from cloudimg.errors import ArgumentError, CorruptFileError, counted
+from cloudimg.migration.export.originals import read_rows
 from cloudimg.migration.export.result import LostByKind
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.layout import RETIRED_LIST
@@ -42,6 +44,8 @@ from cloudimg.migration.retire.tagging import CHANGED
 from cloudimg.migration.retire.work import Work
 from cloudimg.storage import Location, engine, map_ahead
 
+T = TypeVar("T")
+
 
 def dry_run(work: Work) -> Retirement:
     """Find out what `retire` would do, without comparing pixels.
@@ -59,11 +63,11 @@ def dry_run(work: Work) -> Retirement:
     manifest = read_manifest(work.copy, work.state.id)
     tally, n_bytes = Tally(), 0
     if manifest is None:
-        for key, standing in files.look():
-            if standing is None:
-                tally.add(Outcome(LEFT, Left(work.source.location.display(key), CHANGED)))
-            else:
-                n_bytes += standing.size_bytes
+        for key, standing, taken in _looked(work, action, files.look()):
+            n_bytes += 0 if standing is None else standing.size_bytes
+            why = CHANGED if standing is None else f"another file is at {taken}" if taken else ""
+            if why:
+                tally.add(Outcome(LEFT, Left(work.source.location.display(key), why)))
     else:
         work.refuse_other(manifest)
         n_bytes = manifest.n_bytes
@@ -184,17 +188,9 @@ def _with_free_places(work: Work, move: Move, found: Iterator[Original]) -> Iter
     ------
     ArgumentError
     """
-    store = work.target(move)
     n_taken, taken = 0, ""
-
-    def looked(original: Original) -> tuple[Original, str]:
-        key = move.target_of(original.key)
-        standing = store.move(lambda mover: mover.look(key), changes=False)
-        return original, "" if standing is None else store.location.display(key)
-
-    for original, url in map_ahead(
-        lambda original: engine().fetch(partial(looked, original)), found, n_ahead=AHEAD
-    ):
+    pairs = ((original.key, original) for original in found)
+    for _, original, url in _looked(work, move, pairs):
         n_taken += bool(url)
         taken = taken or url
         yield original
@@ -205,6 +201,21 @@ def _with_free_places(work: Work, move: Move, found: Iterator[Original]) -> Iter
         )
 
 
+def _looked(
+    work: Work, action: Action, found: Iterator[tuple[str, T]]
+) -> Iterator[tuple[str, T, str]]:
+    """Keys of files and what is known of them, with the URL of what is where they move to."""
+
+    def looked(key: str, known: T) -> tuple[str, T, str]:
+        if not isinstance(action, Move):
+            return key, known, ""
+        store, target = work.target(action), action.target_of(key)
+        there = store.move(lambda mover: mover.look(target), changes=False)
+        return key, known, "" if there is None else store.location.display(target)
+
+    yield from map_ahead(lambda each: engine().fetch(partial(looked, *each)), found, n_ahead=AHEAD)
+
+
 def _check_keys(work: Work, manifest: Manifest) -> None:
     """Check that a list is of the files of the copy, and of no others.
 
@@ -212,9 +223,13 @@ def _check_keys(work: Work, manifest: Manifest) -> None:
     ------
     CorruptFileError
     """
-    table = get_files(work.copy, work.state)
     location = work.source.location
-    known = set() if table is None else set(map(location.key_of, table.keys.to_pylist()))
+    try:
+        table = get_files(work.copy, work.state)
+        names = [] if table is None else table.keys.to_pylist()
+    except CorruptFileError:  # the table of originals has the names, too
+        names = [str(row["key"]) for row in read_rows(work.copy, work.state.source)]
+    known = set(map(location.key_of, names))
     for original in originals_of(work.copy, manifest):
         if original.key not in known:
             url = work.copy.display(RETIRED_LIST)

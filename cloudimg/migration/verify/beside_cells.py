@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cloudimg.errors import CorruptFileError
 from cloudimg.migration.journal.destination import Destination
@@ -31,10 +31,27 @@ def flaw_of_plan_copy(destination: Destination, state: State) -> str:
     return "" if is_same else "is not a copy of the plan"
 
 
-def sorted_listing(destination: Destination, plan: Plan, listed: Listed) -> Iterator[Flaw]:
-    """List a copy: yield what does not belong to the journal, and add all else to `listed`."""
+def flaws_of_retired(destination: Destination, keys: Iterable[str]) -> Iterator[Flaw]:
+    """What is damaged of the list with the way back of retired files."""
+    for key in keys:
+        try:
+            get_sealed(destination, key)
+        except CorruptFileError as exc:
+            yield Flaw(key, exc.message)
+
+
+def sorted_listing(
+    destination: Destination, plan: Plan, listed: Listed, retired: list[str]
+) -> Iterator[Flaw]:
+    """List a copy: yield what does not belong to the journal, and add all else to `listed`.
+
+    Keys of the list of retired files are added to `retired`.
+    """
     for entry in destination.list():
-        if journal_kind(entry.key) is None:
+        kind = journal_kind(entry.key)
+        if kind is JournalKind.RETIRED:
+            retired.append(entry.key)
+        elif kind is None:
             listed.add(entry.key)
         elif not _is_of_journal(entry.key, plan):
             yield Flaw(entry.key, "does not belong to the journal")

@@ -32,6 +32,7 @@ from cloudimg.migration.run.notes_by_cell import NotesByCell
 from cloudimg.migration.verify.against import Against
 from cloudimg.migration.verify.beside_cells import (
     flaw_of_plan_copy,
+    flaws_of_retired,
     known_keys,
     sorted_listing,
 )
@@ -337,8 +338,11 @@ class Verifying:
             self.damage.links.append(path)
             self.add(str(path), "is a symbolic link: what readers find there is not of the copy")
         listed = Listed(self.plan, self._documents() if self.has_all_records else {})
-        for flaw in sorted_listing(self.destination, self.plan, listed):
+        retired: list[str] = []
+        for flaw in sorted_listing(self.destination, self.plan, listed, retired):
             self._add_foreign(flaw.key, flaw.what)
+        for flaw in flaws_of_retired(self.destination, retired):
+            self.add(self.destination.display(flaw.key), flaw.what)
         if not self.has_all_records:
             return
         # Without problems nothing is missing: equal numbers mean equal sets.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tifffile
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, ChangedError, CloudimgError, CorruptFileError
+from cloudimg.migration.journal.sealing import seal, unsealed
 from cloudimg.storage import Standing, Store, split_url
 from tests.conftest import Place
 from tests.support import copies, seed
@@ -181,7 +183,6 @@ def test_tags_come_and_go(archive: Archive, place: Place) -> None:
 def test_to_another_disk(local: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the target cannot be linked to, bytes and times are copied."""
     import errno
-    import os
 
     link = os.link
 
@@ -591,7 +592,7 @@ def test_the_command(local: Archive, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["retire", local.copy, "--undo", "--json"]) == 1
     shown = capsys.readouterr()
     assert json.loads(shown.out)["n_left"] == 1
-    assert shown.err.endswith("1 file was left as they are\n")
+    assert shown.err.endswith("1 file was left as it is\n")
     with pytest.raises(SystemExit):
         main(["retire", local.copy, "--tag", "retired"])
     assert "must be KEY=VALUE" in capsys.readouterr().err
@@ -642,3 +643,174 @@ def test_another_retirement_is_refused_meanwhile(local: Archive) -> None:
     assert local.retire(move_to=local.elsewhere, execute=True, progress=second)
     assert len(seen) == 1
     assert "another migration is writing" in str(seen[0])
+
+
+# ------------------------------------------------------------------ what would lose an original
+
+
+def reseal(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = unsealed(path.read_bytes())
+    assert content is not None
+    change(content)
+    path.write_bytes(seal(content))
+
+
+def test_a_list_that_moves_files_to_where_they_are(local: Archive) -> None:
+    """Else each file is found at both places, and the one at the first is deleted."""
+    local.migrate()
+    before = local.objects()
+    local.retire(move_to=local.elsewhere, execute=True)
+    for path in Path(local.elsewhere).iterdir():
+        path.rename(Path(local.url, "exp", path.name))
+
+    def to_base(content: dict[str, Any]) -> None:
+        content["action"]["to"] = content["action"]["base"]
+
+    reseal(Path(local.copy, ".cloudimg", "retired", "manifest.json"), to_base)
+    with pytest.raises(CorruptFileError, match="moves files to where they are"):
+        local.retire(undo=True)
+    assert local.objects() == before
+
+
+@pytest.mark.parametrize("has_other_name", [False, True])
+def test_a_folder_that_leads_to_the_originals(local: Archive, has_other_name: bool) -> None:
+    local.migrate()
+    local.retire(move_to=local.elsewhere, execute=True)
+    for path in Path(local.elsewhere).iterdir():
+        path.rename(Path(local.url, "exp", path.name))
+        if has_other_name:
+            Path(local.url, f"of_somebody_else_{path.name}").hardlink_to(
+                Path(local.url, "exp", path.name)
+            )
+    Path(local.elsewhere).rmdir()
+    Path(local.elsewhere).symlink_to("exp")
+    before = {path.name for path in Path(local.url, "exp").iterdir()}
+    for how in ({"move_to": local.elsewhere, "execute": True}, {"undo": True}):
+        done = local.retire(**how)
+        assert done.n_left == N_FILES
+        assert "leads to the same file" in done.left[0].why
+        assert {path.name for path in Path(local.url, "exp").iterdir()} == before
+
+
+def test_a_file_with_the_same_size_and_time_is_not_the_original(local: Archive) -> None:
+    """Such as a damaged backup that was brought back with its times."""
+    local.migrate()
+    before = local.objects()
+    local.retire(move_to=local.elsewhere, execute=True)
+    moved_file, put_back = Path(local.elsewhere, "a_1.tif"), Path(local.url, "exp", "a_1.tif")
+    times = moved_file.stat()
+    put_back.write_bytes(bytes(times.st_size))
+    os.utime(put_back, ns=(times.st_atime_ns, times.st_mtime_ns))
+    back = local.retire(undo=True)
+    assert (back.n_done, back.n_left) == (N_FILES - 1, 1)
+    assert "another file is at" in back.left[0].why
+    put_back.write_bytes(moved_file.read_bytes())
+    os.utime(put_back, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert local.retire(undo=True)
+    assert local.objects() == before
+
+
+def test_a_local_file_that_is_replaced_as_it_is_deleted(
+    local: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.migrate()
+    new, before = seed.encode(pixels(9)), local.objects()
+    rename = os.rename
+
+    def replaced(source: Any, target: Any) -> None:
+        if str(source).endswith("exp/a_1.tif"):
+            Path(local.url, "new").write_bytes(new)
+            Path(local.url, "new").replace(source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", replaced)
+    done = local.retire(move_to=local.elsewhere, execute=True)
+    assert (done.n_done, done.n_left) == (N_FILES - 1, 1)
+    assert done.left[0].why == "it changed since it was copied"
+    assert local.objects() == {**moved(before), "exp/a_1.tif": new}
+
+
+def test_two_copies_of_the_same_files(in_bucket: Archive) -> None:
+    """Going back with both leaves no tag, on which a rule would delete the files."""
+    second = replace(in_bucket, copy=f"{in_bucket.url}/second.ome.zarr")
+    second.migrate()
+    assert in_bucket.retire(tag=TAG, execute=True).n_done == N_FILES
+    assert second.retire(tag=TAG, execute=True).n_before == N_FILES
+    assert in_bucket.retire(undo=True)
+    assert second.retire(undo=True)
+    assert in_bucket.tags("exp/a_0.tif") == {}
+    assert in_bucket.retire(tag=TAG, execute=True)
+    assert second.retire(tag=TAG, execute=True)
+    assert second.retire(undo=True)
+    assert in_bucket.tags("exp/a_0.tif") == TAG  # the first copy's
+
+
+def test_a_tag_that_got_another_value_stays(in_bucket: Archive) -> None:
+    in_bucket.retire(tag=TAG, execute=True)
+    in_bucket.set_tags("exp/a_1.tif", {"retired": "keep"})
+    back = in_bucket.retire(undo=True)
+    assert (back.n_done, back.n_left) == (N_FILES - 1, 1)
+    assert "has another value since" in back.left[0].why
+    assert in_bucket.tags("exp/a_1.tif") == {"retired": "keep"}
+
+
+def test_the_way_back_without_the_table_of_files(local: Archive) -> None:
+    local.migrate()
+    before = local.objects()
+    local.retire(move_to=local.elsewhere, execute=True)
+    (table,) = Path(local.copy, ".cloudimg", "files").iterdir()
+    table.write_bytes(b"damaged")
+    assert not cloudimg.repair(local.copy)  # only the files themselves tell
+    assert local.retire(undo=True).n_done == N_FILES
+    assert local.objects() == before
+    assert cloudimg.repair(local.copy)
+
+
+def test_a_damaged_list_is_a_problem_of_the_copy(local: Archive) -> None:
+    local.migrate()
+    local.retire(move_to=local.elsewhere, execute=True)
+    (part,) = Path(local.copy, ".cloudimg", "retired").glob("*/000000.json")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-9])
+    (problem,) = cloudimg.verify(local.copy).problems
+    assert str(part) in problem.url
+    repaired = cloudimg.repair(local.copy, remove_orphans=True)
+    assert (repaired.n_problems, repaired.n_removed) == (1, 0)
+    part.write_bytes(whole)
+    assert cloudimg.verify(local.copy)
+
+
+def test_a_file_that_is_listed_twice(local: Archive) -> None:
+    names = [f"{local.url}/exp/a_{z}.tif" for z in (0, 1, 0)]
+    cloudimg.migrate(names, local.copy)
+    before = local.objects()
+    done = local.retire(move_to=local.elsewhere, execute=True)
+    assert (done.n_files, done.n_done) == (2, 2)
+    assert local.retire(undo=True).n_done == 2
+    assert local.objects() == before
+
+
+def test_a_dry_run_names_places_that_are_taken(archive: Archive, place: Place) -> None:
+    place.put("old/a_2.tif", b"of somebody else")
+    planned = archive.retire(move_to=archive.elsewhere)
+    assert planned.n_left == 1
+    assert "another file is at" in planned.left[0].why
+    assert "1 file would be left as it is:" in str(planned)
+
+
+def test_folders_that_cannot_be_listed(local: Archive, tmp_path: Path) -> None:
+    """The folder that all files have in common may hold those of others."""
+    names = [f"{local.url}/exp/a_0.tif", f"{local.url}/other/b_0.tif"]
+    (tmp_path / "other").mkdir()
+    Path(names[1]).write_bytes(seed.encode(pixels(1)))
+    cloudimg.migrate(names, tmp_path / "two.zarr")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        if os.access(closed, os.R_OK):
+            pytest.skip("this user may read everything")
+        planned = cloudimg.retire(tmp_path / "two.zarr", move_to=tmp_path / "old")
+    finally:
+        closed.chmod(0o700)
+    assert planned.n_files == 2
+    assert "is not known: no permission" in planned.stays[0]
