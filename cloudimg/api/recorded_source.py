@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
 
 
-def urls_of_source(
-    recorded: Mapping[str, Any], named: URLs | None, argument: str = "against_source"
-) -> tuple[URLs, bool]:
+def urls_of_source(recorded: Mapping[str, Any], named: URLs | None) -> tuple[URLs, bool]:
     """URLs of a source, and whether they differ from those that it was copied from.
 
     Parameters
@@ -33,8 +31,6 @@ def urls_of_source(
         `State.source`.
     named : str, path or sequence of them, optional
         URLs that the user gave; None: those that the plan names.
-    argument : str
-        The argument as which the source can be passed otherwise, for messages.
 
     Raises
     ------
@@ -42,10 +38,11 @@ def urls_of_source(
         If the source cannot be opened by a URL, or if the plan has only a part of the URL.
     """
     if recorded["kind"] != "image":
-        raise ArgumentError(f"the copy was made of an array: pass the array as {argument}=")
+        raise ArgumentError("the copy was made of an array: pass the array as against_source=")
     if recorded["has_own_reader"]:
         raise ArgumentError(
-            f"the copy was made with a custom reader (imread=): pass {argument}=cloudimg.open(...)"
+            "the copy was made with a custom reader (imread=): pass"
+            " against_source=cloudimg.open(...)"
         )
     urls: list[str] = recorded["urls"]
     if named is not None:

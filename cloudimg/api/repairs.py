@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.api.recorded_source import place_beyond, urls_of_source
+from cloudimg.api.recorded_source import place_beyond
 from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
 from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
@@ -166,8 +166,12 @@ def _open_original(
     ------
     CloudimgError
     """
-    if isinstance(given, bool):
-        urls_of_source(state.source, source, "from_source")  # says what else to pass
+    if isinstance(given, bool) and state.source["kind"] != "image":
+        raise ArgumentError("the copy was made of an array: pass the array as from_source=")
+    if isinstance(given, bool) and state.source["has_own_reader"]:
+        raise ArgumentError(
+            "the copy was made with a custom reader (imread=): pass from_source=cloudimg.open(...)"
+        )
     files = files_copied(destination, state)
     write_input, _ = write_input_to_compare(
         destination, state, files, given, source, source_options

@@ -17,6 +17,9 @@ _CHUNKS_SHARE = 3
 """The chunks that all threads of a worker read take up to one part in so many of its memory; the
 interpreter, its libraries and what is computed from the chunks take the rest."""
 
+_BASE_BYTES = 200 * 10**6
+"""What the interpreter and its libraries take of the memory of a worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -50,6 +53,14 @@ class Capacity:
     def thread_bytes(self) -> int | None:
         """Least memory that any worker has for each of its threads; None without limits."""
         return None if self.worker_bytes is None else self.worker_bytes // self.worker_threads
+
+    @property
+    def pixels_bytes(self) -> int | None:
+        """Of that memory, what is left for pixels; None without limits."""
+        if self.worker_bytes is None:
+            return None
+        left = max(self.worker_bytes - _BASE_BYTES, self.worker_bytes // 4)
+        return left // self.worker_threads
 
 
 def in_megabytes(size_bytes: int) -> str:

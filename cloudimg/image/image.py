@@ -244,10 +244,11 @@ class Image:
         chunks : "auto", int, tuple or mapping
             As in Dask, or by dim. "auto" chooses whole segments, or many small files per chunk,
             near Dask's configured ``array.chunk-size``. Where Dask has a cluster, a chunk also has
-            at most an eighth of the memory that a worker has for each of its threads (of the
-            worker with the least), and there are at least three chunks for each thread of the
-            cluster, but none below 4 MiB for that alone. Segments larger than that are chunks as
-            they are; files up to 16 MiB stay whole if they fit. -1 is the whole axis.
+            at most a sixteenth of the memory that a worker has for each of its threads (of the
+            worker with the least), without the 200 MB that Python takes, and there are at least
+            three chunks for each thread of the cluster, but none below 4 MiB for that alone.
+            Segments larger than that are chunks as they are; files up to 16 MiB stay whole if an
+            eighth of the memory of a thread holds them. -1 is the whole axis.
         level : int
             Resolution level.
         name : str or bool, optional

@@ -17,8 +17,11 @@ MAX_CHUNKS = 100_000
 
 
 _THREAD_SHARE = 8
-"""A chunk takes at most one part in so many of the memory that a thread of a worker has: the
-interpreter and its libraries take a few hundred MB, and computing takes several times a chunk."""
+"""A file that is not divided takes at most one part in so many of the memory that a thread of a
+worker has."""
+_PIXELS_SHARE = 16
+"""A chunk takes at most one part in so many of what a worker has for the pixels of a thread: Dask
+computes the standard deviation of 16-bit integers in float64, which takes 13 times the chunk."""
 _CHUNKS_PER_THREAD = 3
 """At least, so that all threads of a cluster have work until the end."""
 _LEAST_BYTES = 4 * 2**20
@@ -26,7 +29,7 @@ _LEAST_BYTES = 4 * 2**20
 
 
 def most_bytes(configured_bytes: int, capacity: Capacity | None) -> int:
-    """Largest chunk that suits the workers of a cluster, if there is one, in bytes."""
+    """Largest undivided file that suits the workers of a cluster, if there is one, in bytes."""
     thread_bytes = None if capacity is None else capacity.thread_bytes
     if thread_bytes is None:
         return configured_bytes
@@ -45,6 +48,8 @@ def target_bytes(image_bytes: int, largest_bytes: int, capacity: Capacity | None
     """
     if capacity is None:
         return largest_bytes
+    if capacity.pixels_bytes is not None:
+        largest_bytes = min(largest_bytes, max(1, capacity.pixels_bytes // _PIXELS_SHARE))
     share = image_bytes // (_CHUNKS_PER_THREAD * capacity.n_threads)
     return min(largest_bytes, max(_LEAST_BYTES, share))
 

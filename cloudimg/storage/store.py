@@ -31,7 +31,7 @@ from cloudimg.storage.base import (
 )
 from cloudimg.storage.complete_listing import CompleteListing
 from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
-from cloudimg.storage.received import is_received, start_md5
+from cloudimg.storage.received import is_received, read_back, start_md5
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
@@ -210,6 +210,8 @@ class Store:
             stored = self._send(key, data, lambda backend: backend.replace(key, data, version))
         except NotConditionalError:
             return Created(is_new=True, etag=self.put(key, data))
+        except NotFoundError:  # S3 answers 404, not 412, where nothing stands there
+            stored = Stored(is_new=False)
         created = self._created(key, data, stored)
         if not created.is_new and created.etag == version:
             # The store compares versions in another form than the one in which it states them.
@@ -221,7 +223,7 @@ class Store:
         if stored.is_new:
             return Created(is_new=True, etag=stored.etag)
         try:
-            blob = self.get(key)
+            blob = read_back(partial(self.get, key))
         except NotFoundError:
             return Created(is_new=False, etag=None)
         if bytes(blob.data) == data:

@@ -92,6 +92,16 @@ def test_the_mean_of_an_archive_on_small_workers(meter: Meter, bucket: str, n_th
     assert n_bytes <= traffic.bytes_sent <= 1.01 * n_bytes
 
 
+def test_what_is_computed_in_float64_on_small_workers(meter: Meter, bucket: str) -> None:
+    """The standard deviation takes several times the memory of a chunk of 16-bit integers."""
+    fill(meter, bucket)
+    with local_client(2, 1, memory_limit=str(LIMIT)) as client:
+        before = {pid for pid, _ in client.run(memory).values()}
+        deviation = archive(meter, bucket).std().compute()
+        assert float(deviation) == pytest.approx(float(plane(512).std()))
+        assert {pid for pid, _ in client.run(memory).values()} == before
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"rowsperstrip": 64}, {"tile": (512, 512)}, {"tile": (512, 512), "compression": "zlib"}],
@@ -146,7 +156,7 @@ def test_chunks_for_a_client_that_dask_does_not_use(meter: Meter, bucket: str) -
         assert image.to_dask().chunks == usual.chunks
         smaller = image.to_dask(client=client)
         largest = np.prod([max(lengths) for lengths in smaller.chunks]) * 2
-        assert LIMIT // 32 <= largest <= LIMIT // 16
+        assert LIMIT // 128 <= largest <= (LIMIT - 200_000_000) // 2 // 16
         assert image.to_dask(client=client).name == smaller.name != usual.name
     assert image.to_dask().chunks == usual.chunks == image.chunks
 

@@ -53,6 +53,7 @@ SHARD = "0/c/3/0/0"
 KINDS = {
     "table of files": r"/\.cloudimg/files/",
     "plan": r"/plan\.json$",
+    "second plan": r"/plan-copy\.json$",
     "shard": f"/{SHARD}$",
     "empty shard": "/0/c/0/0/0$",
     "shard of a higher level": "/1/c/3/0/0$",
@@ -316,6 +317,28 @@ def test_other_pixels_in_the_place_of_a_shard_are_replaced(place: Place, backend
     during(place, lambda: place.put("0/c/5/0/0", other["0/c/5/0/0"]))
     place.check()
     assert place.objects()["0/c/5/0/0"] == right["0/c/5/0/0"]
+
+
+def test_a_plan_that_another_program_replaced_is_found_at_the_end(
+    place: Place, backend: str
+) -> None:
+    plan = ".cloudimg/plan.json"
+    with pytest.raises(StorageError, match=f"{re.escape(plan)}, .* was deleted or replaced"):
+        during(place, lambda: place.put(plan, b"{}"))
+    assert ".cloudimg/done.json" not in place.objects()
+
+
+def test_what_stands_there_is_not_recorded_as_it_came_with_a_flipped_bit(
+    place: Place, backend: str
+) -> None:
+    """A table can be equal all the same: its bytes are recorded as the store has them."""
+    cloudimg.migrate(**place.of())
+    for key in (".cloudimg/done.json", ".cloudimg/cells/0/000000002.json", "zarr.json"):
+        place.meter.delete(place.bucket, f"copy.zarr/{key}")
+    part = len(place.objects()["originals/part-000000002.parquet"])
+    place.meter.faults([flipped("GET", KINDS["originals"], at=part // 2, nth=1)])
+    cloudimg.migrate(**place.of())
+    place.check()
 
 
 @pytest.mark.parametrize("zarr_format", [3, 2])

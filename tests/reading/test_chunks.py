@@ -60,13 +60,14 @@ def workers(n: int, n_threads: int, memory_bytes: int | None) -> Capacity:
     ("image", "capacity", "most", "target"),
     [
         (10**12, None, 128 * MIB, 128 * MIB),
-        (10**12, workers(3, 1, 400 * MB), 50 * MB, 50 * MB),
-        (10**12, workers(3, 2, 400 * MB), 25 * MB, 25 * MB),
-        (10**12, workers(3, 2, 4000 * MB), 128 * MIB, 128 * MIB),
+        (10**12, workers(3, 1, 400 * MB), 50 * MB, 200 * MB // 16),
+        (10**12, workers(3, 2, 400 * MB), 25 * MB, 100 * MB // 16),
+        (10**12, workers(3, 2, 4000 * MB), 128 * MIB, 1900 * MB // 16),
+        (10**12, workers(3, 1, 4000 * MB), 128 * MIB, 128 * MIB),
         (351 * MB, workers(3, 2, 4000 * MB), 128 * MIB, 351 * MB // 18),
         (351 * MB, workers(3, 2, None), 128 * MIB, 351 * MB // 18),
         (10 * MB, workers(100, 4, 4000 * MB), 4000 * MB // 32, 4 * MIB),
-        (10 * MB, workers(1, 200, 4000 * MB), 2500000, 2500000),
+        (10 * MB, workers(1, 200, 4000 * MB), 2500000, 19 * MB // 16),
     ],
 )
 def test_sizes_for_workers(image: int, capacity: Capacity | None, most: int, target: int) -> None:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cloudimg.errors import ArgumentError, CloudimgError, NotFoundError
+from cloudimg.errors import ArgumentError, CloudimgError, GridError, NotFoundError
 from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.clearing import delete_all, remove_leftovers
@@ -244,22 +244,23 @@ class _Repairing:
         if self._opened is None:
             try:
                 self._opened = self._open_original(self._state)
-            except NotFoundError as exc:
+            except (NotFoundError, GridError) as exc:
                 failure = self._with_place(exc)
             else:
                 return self._opened
             raise failure
         return self._opened
 
-    def _with_place(self, failure: NotFoundError) -> CloudimgError:
+    def _with_place(self, failure: CloudimgError) -> CloudimgError:
         """An error that also says where the files are, if they were retired."""
         try:
             self._destination.info(RETIRED_LIST)
         except NotFoundError:
             return failure
-        return NotFoundError(
+        return GridError(
             f"{failure.message}; the files were retired, and"
-            f" {self._destination.display(RETIRED_LIST)} says how: pass source= with their URL now",
+            f" {self._destination.display(RETIRED_LIST)} says how: bring them back with"
+            " cloudimg.retire(..., undo=True), or pass source= with their URL now",
             url=failure.url,
         )
 

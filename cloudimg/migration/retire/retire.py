@@ -105,8 +105,8 @@ def retire(work: Work) -> Retirement:
             manifest = _listed(work, lease)
         else:
             work.refuse_other(manifest)
-            verify_alone(work)
             check_parts(work.copy, manifest)
+            verify_alone(work)
         wait()
         hand = work.hand(manifest.action, lease.view())
         tally = act(work, manifest, hand.retire, "retiring")

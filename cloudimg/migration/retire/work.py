@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,7 +63,9 @@ class Work:
         if to == "/" or not to[len(location.root) :].strip("/"):
             raise ArgumentError(f"move_to={url!r} must name a folder, not all of a bucket or disk")
         of_copy = self.copy.store.location
-        is_in_copy = location == of_copy and to.startswith(f"{self.copy.root}/")
+        is_in_copy = location == of_copy and _real(location, to).startswith(
+            f"{_real(of_copy, self.copy.root)}/"
+        )
         if to == base or is_in_copy or ".." in to.split("/"):
             what = "part of the copy" if is_in_copy else "where the originals are"
             raise ArgumentError(f"move_to={url!r} is {what}: name another folder")
@@ -95,3 +98,8 @@ class Work:
         location = self.source.location
         root = move.to.partition("/")[0] if location.root else ""
         return Store(Location("", location.protocol, root, ""), self.source.options)
+
+
+def _real(location: Location, key: str) -> str:
+    """A key without symbolic links to folders, which only local ones have."""
+    return os.path.realpath(key) + "/" * key.endswith("/") if location.protocol == "file" else key

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from cloudimg.errors import StorageError, counted
+from cloudimg.errors import CorruptFileError, StorageError, counted
 from cloudimg.migration.journal.clearing import delete_all
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import ObjectSet, ObjectVersions, RecordsDigest
 from cloudimg.migration.journal.layout import PLAN, JournalKind, journal_kind
 from cloudimg.migration.journal.records import cell_of, read_records, record_key
+from cloudimg.migration.journal.sealing import checksum, get_sealed
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import StoredObject
 from cloudimg.migration.metadata.originals import FOLDER, part_key
@@ -66,16 +68,24 @@ class _Listed:
         self._names = frozenset(documents)
         self._versions = ObjectVersions()
         self._documents: dict[str, Entry] = {}
-        self.has_plan = False
+        self._stored_plan: Entry | None = None
 
     def add_all(self, entries: Iterable[Entry]) -> None:
         """Add listed objects."""
         for entry in entries:
-            self.has_plan |= entry.key == PLAN
+            if entry.key == PLAN:
+                self._stored_plan = entry
             if entry.key in self._names:
                 self._documents[entry.key] = entry
             elif _is_of_copy(self._plan, entry.key):
                 self._versions.add(*_as_recorded(entry))
+
+    def has_plan(self, state: State) -> bool:
+        """Whether the plan was listed, as far as both versions of it are known."""
+        stored = self._stored_plan
+        return stored is not None and (
+            None in (stored.etag, state.etag) or stored.etag == state.etag
+        )
 
     def agrees(
         self, records: RecordsDigest, documents: Sequence[StoredObject], *, has_documents: bool
@@ -114,10 +124,14 @@ class EndListing:
         entries = destination.list(end_checks=self._end_checks, coming=documents)
         self._reading = engine().fetch(partial(self._listed.add_all, entries))
 
-    def agrees(self, records: RecordsDigest, documents: Sequence[StoredObject]) -> bool:
+    def agrees(
+        self, state: State, records: RecordsDigest, documents: Sequence[StoredObject]
+    ) -> bool:
         """Whether what was listed is what was stored; see `hold_against_listing`."""
         self._reading.result()
-        is_listing = self._listed.has_plan  # and not an error that looks like an empty listing
+        is_listing = self._listed.has_plan(
+            state
+        )  # and not an error that looks like an empty listing
         return is_listing and self._listed.agrees(records, documents, has_documents=False)
 
     def has_ended(self) -> bool:
@@ -149,6 +163,7 @@ def hold_against_listing(
     destination : Destination
         Guarded by a lease.
     state : State
+        As it is stored.
     records : RecordsDigest
         All commit records.
     documents : sequence of StoredObject
@@ -165,9 +180,9 @@ def hold_against_listing(
     StorageError
         If that happens again, or there are objects among the copy's that it did not store.
     """
-    if listing is not None and listing.agrees(records, documents):
+    if listing is not None and listing.agrees(state, records, documents):
         return
-    if _agrees(destination, state.plan, records, documents):
+    if _agrees(destination, state, records, documents):
         return
     found = _find_differences(destination, state, records, documents)
     if found.n_foreign:
@@ -200,16 +215,26 @@ def hold_against_listing(
 
 def _agrees(
     destination: Destination,
-    plan: Plan,
+    state: State,
     records: RecordsDigest,
     documents: Sequence[StoredObject],
 ) -> bool:
-    listed = _Listed(plan, {stored.key for stored in documents})
+    listed = _Listed(state.plan, {stored.key for stored in documents})
     listed.add_all(destination.list())
-    if not listed.has_plan:
+    if not (listed.has_plan(state) or _is_planned(destination, state)):
         url = destination.display(PLAN)
-        raise StorageError(f"{url}, the plan of this migration, was deleted meanwhile", url=url)
+        raise StorageError(
+            f"{url}, the plan of this migration, was deleted or replaced meanwhile", url=url
+        )
     return listed.agrees(records, documents, has_documents=True)
+
+
+def _is_planned(destination: Destination, state: State) -> bool:
+    """Whether the stored plan is this one, though it may have another version, as after a move."""
+    with suppress(CorruptFileError):
+        content = get_sealed(destination, PLAN)
+        return content is not None and checksum(content) == state.sha256
+    return False
 
 
 def _as_recorded(entry: Entry) -> tuple[str, int | None, str | None]:

@@ -302,13 +302,13 @@ class MigrationRun:
             lambda document: engine().fetch(partial(store, document)), others, n_ahead=_PUTS_AHEAD
         )
         stored = list(puts)
-        hold = partial(hold_against_listing, destination, self._state, digest)
+        plan = self._plan_put.result()
+        hold = partial(hold_against_listing, destination, plan, digest)
         hold(stored, listing, is_last=self._totals.has_repeated)
         notes = self._source_check.notes()
         stored.append(store(root))
         if not listing.has_ended():
             hold(stored, is_last=self._totals.has_repeated)
-        plan = self._plan_put.result()
         end_mark = digest.end_mark(
             plan.id, found, facts.source_notes, plan_sha256=plan.sha256, plan_etag=plan.etag
         )

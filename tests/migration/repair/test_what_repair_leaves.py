@@ -402,3 +402,57 @@ def test_the_command(copy: Path, source: Path, capsys: pytest.CaptureFixture[str
     assert f"beyond repair ({REGION})" in capsys.readouterr().out
     assert main(["repair", str(copy), "--source", f"{source.parent}/moved/a_{{z}}.tif"]) == 0
     assert main(["verify", str(copy)]) == 0
+
+
+# ------------------------------------------------------------------- sources that are not the one
+
+
+@pytest.mark.parametrize("arguments", [{"series": 1}, {"imread": lambda *_: 0}])
+def test_an_image_that_reads_the_same_files_otherwise(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    """Files and versions are those that were copied; the pixels are not."""
+    rng = np.random.default_rng(0)
+    both = rng.integers(1, 255, (2, 64, 64), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        for image in both:
+            writer.write(image, photometric="minisblack")
+    if "imread" in arguments:
+        arguments = {"imread": lambda *_: both[1]}
+    copy, name = tmp_path / "copy.zarr", tmp_path / "a.ome.tif"
+    cloudimg.migrate(name, copy, series=0)
+    whole = objects(copy)
+    flip(copy / "0/c/0/0")
+    other = cloudimg.open(name, **arguments)
+    assert other.shape == (64, 64)
+    (problem,) = left(cloudimg.repair(copy, from_source=other))
+    assert "its source has other pixels than were copied" in problem
+    assert cloudimg.repair(copy, from_source=cloudimg.open(name, series=0))
+    assert objects(copy)["0/c/0/0"] == whole["0/c/0/0"]
+
+
+def test_a_source_that_was_retired(copy: Path, source: Path) -> None:
+    """The list of the retired files stays, and is named."""
+    whole, old = objects(copy), f"{source.parent}/old"
+    assert cloudimg.retire(copy, move_to=old, execute=True)
+    flip(copy / LEVEL_0)
+    (copy / "0/c/junk").write_bytes(b"")
+    done = cloudimg.repair(copy, remove_orphans=True)
+    (problem,) = left(done)
+    assert done.n_removed == 1
+    assert f"the files were retired, and {copy}/.cloudimg/retired/manifest.json says how" in problem
+    assert cloudimg.repair(copy, source=f"{old}/a_{{z}}.tif")
+    assert objects(copy)[LEVEL_0] == whole[LEVEL_0]
+    assert cloudimg.retire(copy, undo=True)
+    assert cloudimg.verify(copy, against_source=True)
+
+
+def test_what_to_pass_for_a_copy_of_an_array(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloudimg.to_zarr(np.ones((2, 32, 32), np.uint8), tmp_path / "array.zarr", dims="zyx")
+    flip(tmp_path / "array.zarr" / "0/c/0/0/0", at=20)
+    (problem,) = left(cloudimg.repair(tmp_path / "array.zarr"))
+    assert "pass the array as from_source=" in problem
+    assert main(["repair", str(tmp_path / "array.zarr")]) == 1
+    assert "use cloudimg.repair in Python" in capsys.readouterr().out

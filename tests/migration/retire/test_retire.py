@@ -466,7 +466,10 @@ def test_an_unfinished_copy(local: Archive) -> None:
 
 def test_places_to_move_to(local: Archive, tmp_path: Path) -> None:
     local.migrate()
+    (tmp_path / "link").symlink_to(local.copy)
     for to, why in (
+        (f"{tmp_path}/link/old", "is part of the copy"),
+        (f"{tmp_path}/link", "is part of the copy"),
         ("s3://lab/old", "must be in the store of the originals"),
         (f"{local.url}/exp", "is where the originals are"),
         (f"{local.copy}/old", "is part of the copy"),
