@@ -439,7 +439,7 @@ def test_machines_start_when_there_is_work(
         (["migrate", archive, f"s3://{bucket}-none/copy.zarr"], "NoSuchBucket"),
         (["migrate", archive, f"s3://{bucket}/src"], "did not write"),
         (["migrate", archive, url, "--max-mem", "1KB"], "too little"),
-        (["verify", url], "not written by cloudimg"),
+        (["verify", url], "neither a copy nor other objects"),
     ):
         options = store_words(meter)
         if words[0] == "verify":

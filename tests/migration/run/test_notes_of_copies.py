@@ -146,6 +146,7 @@ def test_copies_without_notes(tmp_path: Path) -> None:
         }  # fmt: skip
     assert set(json.loads((out / END_MARK).read_bytes())) == {
         "plan", "n_cells", "receipts", "inventory", "sha256",
+        "plan_sha256", "plan_etag", "versions_digest",
     }  # fmt: skip
     assert "source_notes" not in json.loads((out / PLAN).read_bytes())["facts"]
 
