@@ -30,6 +30,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEATH_TIMEOUT_S = 20
 _IDLE_S = 300
 _START_S = 60
+_NEVER_CLOSED: list[Any] = []
+"""Clients that Dask cannot close."""
 _ENVIRONMENT = {
     "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
     "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
@@ -269,12 +271,20 @@ class Cluster:
 
         make: Any = Client
         security = self.tls.security()
-        with make(
-            self.address, security=security, timeout=timeout_s, set_as_default=False
-        ) as client:
+        client = make(self.address, security=security, timeout=timeout_s, set_as_default=False)
+        try:
             if self.n_workers:
                 client.wait_for_workers(self.n_workers, _START_S)
             yield client
+        finally:
+            try:
+                client.close()
+            except ValueError:
+                if self.scheduler.process.poll() is None:
+                    raise
+                # Dask's, if it was about to connect again to a scheduler that was killed; the same
+                # would be raised when it is collected.
+                _NEVER_CLOSED.append(client)
 
 
 # What travels
