@@ -137,7 +137,8 @@ def test_an_image_is_as_any_other(client: Any, store: Store) -> None:
     assert repr(again) == repr(image)
     array = again.to_dask(chunks={"z": 5})
     assert len(pickle.dumps(array.__dask_graph__())) < 10_000
-    np.testing.assert_array_equal(client.compute(array).result(60), seed.expected())
+    part = client.compute(array[0, 0]).result(60)
+    np.testing.assert_array_equal(part, seed.expected()[0, 0])
 
 
 def test_imread(client: Any, store: Store) -> None:
