@@ -388,6 +388,7 @@ def client() -> Any:
         yield client
 
 
+@pytest.mark.slow
 def test_a_cluster_compares_the_same(tmp_path: Path, client: Any) -> None:
     """Two blocks of files, in the second of which one differs."""
     geotiff(tmp_path / "same")

@@ -154,6 +154,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_small_chunks_on_few_threads_are_said_in_round_trips(
     meter: Meter, bucket: str, n_threads: int
@@ -189,6 +190,7 @@ def test_local_files_do_not_wait(tmp_path: Path) -> None:
     assert not warned(cloudimg.open(tmp_path / "z{z}.tif"), {"z": 1})[1]
 
 
+@pytest.mark.slow
 def test_it_is_silenced_by_its_class_and_said_once_by_imread(tmp_path: Path) -> None:
     path = tmp_path / "cells.tif"
     path.write_bytes(seed.encode(np.ones((256, 256), np.uint16)))

@@ -24,6 +24,8 @@ from tests.support import copies
 from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow  # each repairs a whole copy
+
 ARGUMENTS: dict[str, Any] = {
     "chunks": 32,
     "levels": 3,

@@ -30,6 +30,8 @@ from tests.support.servers import S3Account
 from tests.support.terminal import ask
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # each retires a whole archive
+
 N_FILES = 3
 SECRET = "c0ffee-is-no-secret"
 TAG = {"retired": "yes"}

@@ -48,6 +48,7 @@ def test_a_typo_is_refused(archive: Path, tmp_path: Path) -> None:
     assert all(path.parent.name == "lease" for path in left)  # whose numbers are never used again
 
 
+@pytest.mark.slow
 def test_what_is_left_out_stands_in_the_copy(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
