@@ -6,13 +6,15 @@ that is of one protocol at one endpoint; the plan records the endpoint of the so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.discovery.find_files import locate
 from cloudimg.errors import ArgumentError
-from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.deletion import Opening
+from cloudimg.migration.journal.destination import Destination, open_destination
 from cloudimg.migration.journal.inspecting import load
+from cloudimg.migration.journal.state import State
 from cloudimg.migration.run.source_files import shown_urls
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import URL, StorageOptions, URLs
@@ -157,3 +159,25 @@ def place_beyond(
     # Where the URL begins with the server, and not with a bucket, it says all.
     is_host = host is None or host == location.root.rpartition("@")[2].lower()
     return shown if is_host else f"{shown} at {host}"
+
+
+def ask_for_source(
+    copy: Destination,
+    state: State,
+    source_options: StorageOptions | None,
+    confirm: Callable[[Opening], bool] | None,
+) -> None:
+    """Ask before files are opened, tagged or moved that only the writer of a copy has chosen.
+
+    Raises
+    ------
+    ArgumentError
+        If the answer is no, or if nobody can be asked.
+    """
+    place = place_beyond(copy.store, state.source, source_options)
+    if place is None or (confirm is not None and confirm(Opening(copy.url, place))):
+        return
+    raise ArgumentError(
+        f"{copy.url} says that it was made of files in {place}: pass source= with their URL to have"
+        " them used with your rights"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.api.recorded_source import place_beyond
+from cloudimg.api.recorded_source import ask_for_source
 from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
 from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
@@ -111,7 +111,7 @@ def repair(
 
     def open_original(state: State) -> Original:
         if source is None and from_source is None:
-            _ask(destination, state, source_options, confirm)
+            ask_for_source(destination, state, source_options, confirm)
         if source is None and from_source is False:
             raise ArgumentError("it can be made from the source only: pass source= with its URL")
         given = True if from_source is None else from_source
@@ -128,28 +128,6 @@ def repair(
             client=client,
             progress=progress_callback(progress),
         ),
-    )
-
-
-def _ask(
-    destination: Destination,
-    state: State,
-    source_options: StorageOptions | None,
-    confirm: Callable[[Opening], bool] | None,
-) -> None:
-    """Ask before files are opened that whoever wrote a copy has chosen.
-
-    Raises
-    ------
-    ArgumentError
-        If they are not to be opened.
-    """
-    place = place_beyond(destination.store, state.source, source_options)
-    if place is None or (confirm is not None and confirm(Opening(destination.url, place))):
-        return
-    raise ArgumentError(
-        f"it can be made from the source only, which the copy says is in {place}: pass source= with"
-        " its URL to have it opened with your rights"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from cloudimg.api.recorded_source import options_of_source, place_beyond, urls_of_source
+from cloudimg.api.recorded_source import ask_for_source, options_of_source, urls_of_source
 from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.table_changes import has_same_rows
@@ -123,7 +123,7 @@ def retire(
             " be retired"
         )
     if source is None:
-        _ask(copy, state, source_options, confirm)
+        ask_for_source(copy, state, source_options, confirm)
     location, _ = locate(as_texts(urls))
     endpoint = state.source.get("endpoint")
     options = options_of_source(copy.store, location, endpoint, source_options)
@@ -150,28 +150,6 @@ def _tag(given: Mapping[str, str]) -> Tag:
     if len(texts) != 1 or not all(isinstance(text, str) and text for text in texts[0]):
         raise ArgumentError(f"tag={given!r} must be one name with its value, as texts")
     return Tag(*texts[0])
-
-
-def _ask(
-    copy: Destination,
-    state: State,
-    source_options: StorageOptions | None,
-    confirm: Callable[[Opening], bool] | None,
-) -> None:
-    """Ask before files are acted on that whoever wrote a copy has chosen.
-
-    Raises
-    ------
-    ArgumentError
-        If they are not to be.
-    """
-    place = place_beyond(copy.store, state.source, source_options)
-    if place is None or (confirm is not None and confirm(Opening(copy.url, place))):
-        return
-    raise ArgumentError(
-        f"{copy.url} says that it was made of files in {place}: pass source= with their URL to have"
-        " them acted on with your rights"
-    )
 
 
 def _ask_for(

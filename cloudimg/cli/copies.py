@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,6 +28,7 @@ from cloudimg.cli.stores import (
     target_options,
     url_options,
 )
+from cloudimg.cli.values import by_axis, codec, extents, price, sample, steps
 from cloudimg.errors import ArgumentError, CloudimgError, counted
 from cloudimg.errors.notes import MARK, Note
 
@@ -43,12 +43,12 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
 
     planned: Any = {
         "zarr_format": args.zarr_format,
-        "chunks": _extents(args.chunks),
-        "shards": _extents(args.shards),
+        "chunks": extents(args.chunks),
+        "shards": extents(args.shards),
         "levels": args.levels,
-        "factors": _steps(args.factors),
+        "factors": steps(args.factors),
         "downsampling": args.downsampling,
-        "codec": _codec(args.codec),
+        "codec": codec(args.codec),
         "name": args.name,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
@@ -238,7 +238,7 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true",
         help="report planned reads, writes and cost; write nothing")  # fmt: skip
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
-    add("--price", metavar="KIND=DOLLARS", type=_price, nargs="+", action="extend", default=[],
+    add("--price", metavar="KIND=DOLLARS", type=price, nargs="+", action="extend", default=[],
         help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
     add("--report", metavar="FILE",
         help="write the list of all missing and bad files to a local file: as JSON, or as a table"
@@ -248,11 +248,11 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--zarr-format", type=int, choices=[3, 2], default=3,
         help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default:"
         " %(default)s")  # fmt: skip
-    add("--chunks", metavar="AXIS=N,...", type=_by_axis,
+    add("--chunks", metavar="AXIS=N,...", type=by_axis,
         help="shape of the chunks that viewers read; a single N is for y and x")  # fmt: skip
-    add("--shards", metavar="AXIS=N,...", type=_by_axis, help="shape of the stored objects")
+    add("--shards", metavar="AXIS=N,...", type=by_axis, help="shape of the stored objects")
     add("--levels", metavar="N", type=int, help="number of resolution levels, including level 0")
-    add("--factors", metavar="AXIS=N,...", type=_by_axis, action="append",
+    add("--factors", metavar="AXIS=N,...", type=by_axis, action="append",
         help="downsampling from each level to the next; once, or once per step")  # fmt: skip
     add("--downsampling", choices=["mean", "nearest", "mode"],
         help="mean for images, nearest or mode for labels")  # fmt: skip
@@ -288,7 +288,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     add("--yes", action="store_true",
         help="open the source that the copy names, wherever that is, without asking")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object")
-    add("--sample", metavar="N", type=_sample,
+    add("--sample", metavar="N", type=sample,
         help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
     add("--source-options", metavar="JSON", type=json_object,
         help="options of fsspec for the source; default: those of COPY if the source was copied"
@@ -317,51 +317,3 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add_scheduler_options(parser)
     add_target_store(parser, "COPY", "FOLDER")
     add_store(parser, "--source-options", url_name="COPY")
-
-
-def _by_axis(text: str) -> list[tuple[str, int]]:
-    if re.fullmatch(r"-?\d+", text):
-        return [("", int(text))]
-    matches = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
-    if not all(matches):
-        raise argparse.ArgumentTypeError("must be AXIS=N, separated by commas, as in y=256,x=256")
-    return [(match[1], int(match[2])) for match in matches if match]
-
-
-def _extents(pairs: list[tuple[str, int]] | None) -> Any:
-    if pairs is None:
-        return None
-    return pairs[0][1] if pairs[0][0] == "" else dict(pairs)
-
-
-def _steps(factors: list[list[tuple[str, int]]] | None) -> Any:
-    if factors is None:
-        return None
-    steps = [_extents(each) for each in factors]
-    return steps[0] if len(steps) == 1 else steps
-
-
-def _codec(text: str | None) -> Any:
-    if text is None or not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ArgumentError(f"--codec is not valid JSON: {error}") from error
-
-
-def _price(text: str) -> tuple[str, float]:
-    match = re.fullmatch(r"(\w+)=(\d+(?:\.\d+)?)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError("must be KIND=DOLLARS, such as put=0.005")
-    return match[1], float(match[2])
-
-
-def _sample(text: str) -> int | float:
-    try:
-        value = float(text) if "." in text else int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be a number of cells, or a fraction such as 0.1")
-    return value

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from cloudimg.discovery.build_grid import GridBuilder
 from cloudimg.discovery.exclusion import Exclusion
-from cloudimg.discovery.layouts import LAYOUTS, Layout
+from cloudimg.discovery.layout import Layout
+from cloudimg.discovery.layouts import LAYOUTS
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.errors import GridError
 from cloudimg.pattern import Pattern, compile_pattern, escape, propose

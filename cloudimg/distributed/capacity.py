@@ -83,7 +83,7 @@ def capacity_of_dask(client: Client | None = None) -> Capacity | None:
     """
     if client is None:
         distributed = sys.modules.get("distributed")
-        with suppress(ValueError, AttributeError):  # there is no client
+        with suppress(ValueError, AttributeError):  # no client, or no distributed
             client = distributed.default_client()  # type: ignore[union-attr]
     if client is not None and client.status == "running":
         with suppress(OSError):  # the scheduler is lost: whoever computes then finds that out
@@ -94,7 +94,7 @@ def capacity_of_dask(client: Client | None = None) -> Capacity | None:
 def capacity_of_worker() -> Capacity | None:
     """Capacity of the worker that runs the calling task; None outside a cluster."""
     distributed = sys.modules.get("distributed")
-    with suppress(ValueError, AttributeError):  # not in a task
+    with suppress(ValueError, AttributeError):  # no task, or no distributed
         worker = distributed.get_worker()  # type: ignore[union-attr]
         n_threads = int(worker.state.nthreads)
         limit = worker.memory_manager.memory_limit or None

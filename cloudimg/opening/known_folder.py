@@ -52,7 +52,7 @@ def by_layout(
     Raises
     ------
     FolderError
-        If there is no known layout, or not of all files.
+        If no known layout fits all image files of the folder.
     NoMatchError, StorageError
     """
     if not isinstance(urls, str | os.PathLike) or arguments.pattern is not None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cloudimg.discovery.layouts import LAYOUTS, Layout
+from cloudimg.discovery.layout import Layout
+from cloudimg.discovery.layouts import LAYOUTS
 from cloudimg.discovery.proposals import Proposal, propose_patterns
 from cloudimg.pattern import compile_pattern
 

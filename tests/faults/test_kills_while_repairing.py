@@ -5,12 +5,7 @@ By default a tenth of the calls, chosen by seed; all of them with ``CLOUDIMG_TES
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import random
 import signal
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +16,13 @@ import tifffile
 
 import cloudimg
 from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
-from tests.support import copies
+from tests.support import copies, killing
 from tests.support.metering import Meter
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PARTS: dict[str, Any] = {"chunks": 32, "shards": {"z": 1, "y": 64, "x": 64}, "levels": 3}
 """Four cells, and one in a second stage."""
-SHARE = 1 if "CLOUDIMG_TEST_KILLS" in os.environ else 10
-EVENTS = ("open", "os.rename", "os.remove", "os.link", "os.rmdir", "os.mkdir")
 
 Objects = dict[str, bytes]
 
@@ -38,31 +30,13 @@ Objects = dict[str, bytes]
 def repair(url: str, options: dict[str, Any], kill_at: int = 0) -> None:
     """The call that is killed; runs in a process of its own."""
     if kill_at:
-        _kill_at(url, kill_at)
+        killing.kill_at(url, kill_at)
     cloudimg.repair(url, storage_options=options, remove_orphans=True)
-
-
-def _kill_at(folder: str, number: int) -> None:
-    """Kill this process at its n-th call that concerns files in a folder."""
-    left = [number]
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS and any(folder in str(each) for each in arguments[:2]):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
 
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that start with cloudimg imported, so that kills hit the work, not imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["cloudimg", "cloudimg.api.repairs", "tests.faults.test_kills_while_repairing"]
-    )
-    return context
+    return killing.processes_with("cloudimg.api.repairs", "tests.faults.test_kills_while_repairing")
 
 
 @pytest.fixture
@@ -117,10 +91,7 @@ def assert_mended(url: str, options: dict[str, Any], whole: Objects, at: int) ->
 
 def run(processes: Any, *arguments: Any) -> int:
     """Do a repair in a process; return its exit code."""
-    work = processes.Process(target=repair, args=arguments)
-    work.start()
-    work.join()
-    return int(work.exitcode)
+    return killing.exit_code(processes, repair, *arguments)
 
 
 def test_in_a_folder(processes: Any, archive: str, tmp_path: Path) -> None:
@@ -128,7 +99,7 @@ def test_in_a_folder(processes: Any, archive: str, tmp_path: Path) -> None:
     whole = copies.objects(str(tmp_path / "whole.zarr"), {})
     at, n_killed = 0, 0
     while True:
-        at += 1 if SHARE == 1 else random.Random(at).randint(1, 2 * SHARE - 1)
+        at = killing.next_call(at)
         url = f"{tmp_path}/copy-{at}.zarr"
         store(url, {}, damaged(whole))
         code = run(processes, url, {}, at)
@@ -139,17 +110,6 @@ def test_in_a_folder(processes: Any, archive: str, tmp_path: Path) -> None:
         if code == 0:  # it makes fewer calls
             break
     assert n_killed >= 5
-
-
-def chosen(n_calls: int) -> list[int]:
-    numbers = range(1, n_calls + 1)
-    return sorted(random.Random(17).sample(numbers, -(-n_calls // SHARE)))
-
-
-def _is_under_way(work: Any, meter: Meter, number: int | None) -> bool:
-    """Whether a request is held, or as many were made; or the process has ended without them."""
-    is_there = bool(meter.held()) if number is None else len(meter.log()) >= number
-    return is_there or work.exitcode is not None
 
 
 @pytest.mark.parametrize("arrives", [False, True], ids=["lost", "arrives"])
@@ -164,19 +124,17 @@ def test_in_a_bucket(
     store(f"s3://{bucket}/first.zarr", options, damaged(whole))
     with meter.measure() as traffic:
         assert run(processes, f"s3://{bucket}/first.zarr", options) == 0
-    for number in chosen(len(traffic.requests)):
+    for number in killing.chosen_calls(len(traffic.requests), 17):
         url = f"s3://{bucket}/copy-{number}.zarr"
         store(url, options, damaged(whole))
-        rule = {"match": f"/{bucket}/", "skip": number - 1, "times": 1}
-        meter.faults([{**rule, "kind": "hold" if arrives else "stall"}])
-        meter.reset()
-        work = processes.Process(target=repair, args=(url, options))
-        work.start()
-        is_under_way = partial(_is_under_way, work, meter, None if arrives else number)
-        wait_until(is_under_way, "the request")
-        work.kill()
-        work.join()
-        meter.release()
-        meter.faults([])
+        killing.kill_during_request(
+            processes,
+            repair,
+            (url, options),
+            meter=meter,
+            bucket=bucket,
+            number=number,
+            arrives=arrives,
+        )
         assert_safe(url, options, whole, archive)
         assert_mended(url, options, whole, number)

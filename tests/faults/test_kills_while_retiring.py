@@ -6,12 +6,10 @@ By default a tenth of the calls, chosen by seed; all of them with ``CLOUDIMG_TES
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ import tifffile
 
 import cloudimg
 from cloudimg.settings import settings
-from tests.support import copies
+from tests.support import copies, killing
 from tests.support.killing_proxy import KillingProxy, killing_proxy
 from tests.support.servers import S3Account, real_s3
 
@@ -36,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the store of gs"),
 ]
 
-SHARE = 1 if "CLOUDIMG_TEST_KILLS" in os.environ else 10
 N_FILES = 3
 TTL_S = "1"
 """A run that follows an interrupted one waits as long for requests that are on their way."""
@@ -59,7 +56,7 @@ class Archive:
 
     def next_kill(self, draw: random.Random) -> int:
         """Number of calls after which the next kill comes; there are few beside a local copy."""
-        share = min(SHARE, 3) if self.url.startswith("gs://") else SHARE
+        share = min(killing.SHARE, 3) if self.url.startswith("gs://") else killing.SHARE
         return draw.randint(1, 2 * share - 1)
 
     def migrate(self) -> None:
@@ -80,7 +77,7 @@ def act(archive: tuple[Any, ...], how: dict[str, Any], kill_at: int = 0) -> None
     os.environ["CLOUDIMG_LEASE_TTL_S"] = TTL_S
     settings.cache_clear()
     if kill_at:
-        _kill_at(url, kill_at)
+        killing.kill_at(url, kill_at)
     done = cloudimg.retire(
         copy,
         storage_options=copy_options,
@@ -91,30 +88,11 @@ def act(archive: tuple[Any, ...], how: dict[str, Any], kill_at: int = 0) -> None
     assert done, str(done)
 
 
-_EVENTS = ("open", "os.rename", "os.remove", "os.link", "os.rmdir", "os.mkdir")
-
-
-def _kill_at(folder: str, number: int) -> None:
-    """Kill this process at its n-th call that concerns files in a folder."""
-    left = [number]
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _EVENTS and any(folder in str(each) for each in arguments[:2]):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that start with cloudimg imported, so that kills hit the work, not imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["cloudimg", "cloudimg.api.retirements", "tests.faults.test_kills_while_retiring"]
+    return killing.processes_with(
+        "cloudimg.api.retirements", "tests.faults.test_kills_while_retiring"
     )
-    return context
 
 
 @pytest.fixture(autouse=True)

@@ -154,8 +154,8 @@ def is_of_other_format(destination: Destination, number: Any) -> ArgumentError:
 def _cleared_by(destination: Destination) -> Mapping[str, Any] | None:
     """Who began to delete the contents; None if nobody did.
 
-    The mark counts only where there is no plan, since the plan is deleted first. A process that
-    was paused just before it stored its mark may do so beside the copy of its successor.
+    A process deletes the plan first, so its mark counts only where there is no plan. A mark beside
+    a plan comes from a process that was paused before it stored it, and has a successor since.
     """
     try:
         return get_sealed(destination, CLEARING)

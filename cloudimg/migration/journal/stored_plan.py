@@ -66,7 +66,7 @@ def replace_plan(
     Raises
     ------
     LeaseError
-        If the plan is no longer the version that was read, on a store that compares versions.
+        If the store compares versions, and another process replaced the plan since it was read.
     """
 
     def put(content: Mapping[str, Any]) -> str | None:

@@ -114,8 +114,8 @@ def _versions(copy: Destination, state: State, table: FileTable) -> npt.NDArray[
     for number, record in read_records(copy, 0, numbers):
         if record is None or record.files is None or record.plan_id != state.id:
             raise CorruptFileError(
-                f"{copy.url} is damaged: there is no commit record of cell {number} that says which"
-                " files it has read",
+                f"{copy.url} is damaged: the commit record of cell {number}, which names the"
+                " files that were read, is missing",
                 url=copy.url,
             )
         places, found = record.files.arrays()

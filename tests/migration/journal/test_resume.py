@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -24,7 +23,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import DamagedCopyError, LeaseError
 from cloudimg.migration.journal import acquiring
-from tests.support import copies, faulty_store, seed
+from tests.support import copies, faulty_store, killing, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
 from tests.support.waiting import wait_until
@@ -49,12 +48,9 @@ def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, An
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that start with cloudimg imported, so that kills hit the work, not imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["cloudimg", "cloudimg.migration.run.write", "tests.migration.journal.test_resume"]
+    return killing.processes_with(
+        "cloudimg.migration.run.write", "tests.migration.journal.test_resume"
     )
-    return context
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_a_source_in_another_place(source: Path, tmp_path: Path, meter: Meter, b
     assert isinstance(about, cloudimg.Opening)
     assert about.url == str(copy)
     assert f"s3://{bucket}" in about.place
-    assert "pass source= with its URL" in left(done)[0]
+    assert "pass source= with their URL" in left(done)[0]
     assert not cloudimg.repair(copy)
     assert meter.log() == []
     # Whoever passes an endpoint has named the place.
