@@ -348,6 +348,27 @@ def test_a_copy_that_was_finished_while_another_migration_opened_its_source(
     on_s3.check("one")
 
 
+def test_objects_of_others_that_come_while_a_migration_opens_its_source(
+    on_s3: Place, meter: Meter, bucket: str
+) -> None:
+    """The migration has seen an empty destination; it deletes and replaces nothing of theirs."""
+    for path in (on_s3.archive / "two").iterdir():
+        meter.put(bucket, f"two/{path.name}", path.read_bytes())
+    meter.faults([held("GET", "two/a_0.tif", nth=1)])
+    source = f"s3://{bucket}/two/a_{{z}}.tif"
+    with Writer(on_s3.of("two", source=source, source_options=on_s3.options)) as writer:
+        wait_until(lambda: bool(meter.held()), "opening")
+        folder = on_s3.url.partition(f"{bucket}/")[2]
+        for key in ("zarr.json", "0/c/0/0/0", "notes.txt"):
+            meter.put(bucket, f"{folder}/{key}", b"theirs")
+        meter.release()
+        code, text = writer.end()
+    assert code == 1, text
+    assert "overwrite" in text
+    found = copies.objects(on_s3.url, on_s3.options)
+    assert {found[key] for key in ("zarr.json", "0/c/0/0/0", "notes.txt")} == {b"theirs"}
+
+
 # ------------------------------------------------------------------------ a lost scheduler
 
 

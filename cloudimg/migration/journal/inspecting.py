@@ -196,6 +196,11 @@ def _as_asked(
     return listed
 
 
+def has_only_leases(destination: Destination) -> bool:
+    """Whether a listing of a destination has no objects other than leases and tables of files."""
+    return not _listed_objects_and_leases(destination)[0]
+
+
 def _listed_objects_and_leases(destination: Destination) -> tuple[bool, bool]:
     """Whether objects other than leases are listed, and whether leases are."""
     has_leases = False

@@ -27,6 +27,7 @@ from cloudimg.migration.journal.clearing import remove_leftovers
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import (
     DestinationContents,
+    has_only_leases,
     inspect_destination,
     is_of_other_format,
 )
@@ -95,8 +96,10 @@ def write(
         check_memory(plan_for_request(opened[0], request), options)
     with acquire(destination, notify=notify, is_unheld=contents.is_empty) as lease:
         destination = lease.guarded()
-        # Where the store fences, nobody had the first lease before.
-        if not (contents.is_empty and lease.number == 1 and lease.fences):
+        # Others may have stored objects while the image was opened. Where the store fences, nobody
+        # had the first lease before, and one listing, beside the probe of the lease, tells.
+        is_first = contents.is_empty and lease.number == 1
+        if not (is_first and has_only_leases(destination) and lease.fences):
             contents = _inspect(destination, options)  # again, as sole writer
         if not options.overwrite:
             refuse_other_plan(contents, destination)
