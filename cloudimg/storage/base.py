@@ -125,6 +125,9 @@ class Mover(Protocol):
     Methods raise as those of `Backend`.
     """
 
+    def settle(self, key: str) -> None:
+        """Finish or undo what a process that was killed has half done at a key."""
+
     def look(self, key: str) -> Standing | None:
         """What stands at a key; None if nothing does."""
 

@@ -58,6 +58,9 @@ class FsspecMover:
         self._run = run
         self._translate = translate
 
+    def settle(self, key: str) -> None:
+        """Nothing: these stores carry out a request as a whole."""
+
     def look(self, key: str) -> Standing | None:
         found: Standing | None = self._made(self._requests.look(key), key, "read")
         return found

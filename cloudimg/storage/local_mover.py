@@ -16,12 +16,23 @@ from pathlib import Path
 from cloudimg.errors import StorageError
 from cloudimg.storage.base import Standing
 from cloudimg.storage.local_errors import translate
-from cloudimg.storage.local_writing import UNABLE_TO_LINK, sync_folder, temporary_name
+from cloudimg.storage.local_writing import PASSING, UNABLE_TO_LINK, sync_folder
 from cloudimg.storage.versions import version_of_file
 
 
 class LocalMover:
     """Moves local files; they have no tags."""
+
+    def settle(self, key: str) -> None:
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(_passing_name(key, "copied"))  # noqa: PTH108
+            with suppress(FileNotFoundError):
+                _bring_back(key, _passing_name(key, "deleted"))
+        except StorageError:
+            raise
+        except (OSError, ValueError) as exc:
+            raise translate(exc, key, "delete") from exc
 
     def look(self, key: str) -> Standing | None:
         try:
@@ -88,25 +99,45 @@ def _no_tags(key: str) -> StorageError:
     return StorageError(f"{key} is a local file, which has no tags: move it instead", url=key)
 
 
+def _passing_name(key: str, what: str) -> str:
+    """The name that a file at a key has while it is copied or deleted; listings omit it.
+
+    It follows from the key, so that whoever comes after a process that was killed finds it.
+    """
+    folder, name = os.path.split(key)
+    # A name has up to 255 bytes, and a character up to four.
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return f"{folder}/.{name[:40]}.{digest}-{what}{PASSING}"
+
+
 def _unlink(key: str, standing: Standing) -> None:
     """Delete a file, but not one that is put in its place at the same moment.
 
     It first gets a name that nobody else uses, and is looked at there.
     """
-    aside = temporary_name(key)
-    os.rename(key, aside)  # noqa: PTH104
-    if version_of_file(os.stat(aside)) != standing.version:  # noqa: PTH116
-        try:
-            _link(aside, key)
-        except FileExistsError:
-            failure = StorageError(
-                f"{key} was replaced twice: one of the files is {aside}", url=key
-            )
+    aside = _passing_name(key, "deleted")
+    _rename_to_new(key, aside)
+    if version_of_file(os.stat(aside)) == standing.version:  # noqa: PTH116
+        os.unlink(aside)  # noqa: PTH108
+    else:
+        _bring_back(key, aside)
+
+
+def _bring_back(key: str, aside: str) -> None:
+    """Give a file its name back, which was taken from it to delete it."""
+    try:
+        _link(aside, key)
+    except FileExistsError:
+        # Another name of the file is the one to which it was moved.
+        if os.stat(aside).st_nlink == 1:  # noqa: PTH116
+            failure = StorageError(f"{key} was replaced: the file before it is {aside}", url=key)
         else:
             os.unlink(aside)  # noqa: PTH108
             return
-        raise failure
-    os.unlink(aside)  # noqa: PTH108
+    else:
+        os.unlink(aside)  # noqa: PTH108
+        return
+    raise failure
 
 
 def _link(key: str, target: str) -> None:
@@ -123,7 +154,7 @@ def _link(key: str, target: str) -> None:
 
 def _copy_bytes(key: str, target: str) -> None:
     """Copy a file with its times; it gets its name when all of it is on the disk and read back."""
-    beside = temporary_name(target)
+    beside = _passing_name(target, "copied")
     try:
         shutil.copy2(key, beside)
         with open(beside, "r+b") as file:  # noqa: PTH123

@@ -71,13 +71,15 @@ class Archive:
         )
 
 
-def act(archive: tuple[Any, ...], how: dict[str, Any], kill_at: int = 0) -> None:
+def act(
+    archive: tuple[Any, ...], how: dict[str, Any], kill_at: int = 0, with_text: str = ""
+) -> None:
     """The call that is killed; runs in a process of its own."""
     url, copy, options, copy_options = archive
     os.environ["CLOUDIMG_LEASE_TTL_S"] = TTL_S
     settings.cache_clear()
     if kill_at:
-        killing.kill_at(url, kill_at)
+        killing.kill_at(with_text or url, kill_at)
     done = cloudimg.retire(
         copy,
         storage_options=copy_options,
@@ -258,3 +260,31 @@ def test_tagging(processes: Any, archive: Archive) -> None:
             follow(archive, {"undo": True})
         assert archive.objects() == before, at
     assert n_killed >= 3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_local_files_that_were_just_being_deleted(
+    processes: Any, tmp_path: Path, number: int, way: str
+) -> None:
+    """Before a file loses its name, and when it has lost it and still exists under another."""
+    (archive,) = local_archive(tmp_path)
+    archive.migrate()
+    move, undo = {"move_to": f"{archive.url}/old", "execute": True}, {"undo": True}
+    before = archive.objects()
+    if way == "back":
+        follow(archive, move)
+    after = archive.objects() if way == "back" else {}
+    given = (archive.url, archive.copy, {}, {})
+    code = killing.exit_code(
+        processes, act, given, undo if way == "back" else move, number, "-deleted"
+    )
+    assert code == -signal.SIGKILL
+    check_whole(archive)
+    if way == "back":
+        follow(archive, move)
+        assert archive.objects() == after
+    follow(archive, move if way == "there" else undo)
+    if way == "there":
+        follow(archive, undo)
+    assert archive.objects() == before

@@ -19,12 +19,12 @@ SHARE = 1 if "CLOUDIMG_TEST_KILLS" in os.environ else 10
 _EVENTS = ("open", "os.rename", "os.remove", "os.link", "os.rmdir", "os.mkdir")
 
 
-def kill_at(folder: str, number: int) -> None:
-    """Kill this process at its n-th call that concerns files in a folder."""
+def kill_at(text: str, number: int) -> None:
+    """Kill this process at its n-th call for files whose path has a text, such as their folder."""
     left = [number]
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _EVENTS and any(folder in str(each) for each in arguments[:2]):
+        if event in _EVENTS and any(text in str(each) for each in arguments[:2]):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -32,6 +32,9 @@ class _Place:
     def look(self) -> Standing | None:
         return self.store.move(lambda mover: mover.look(self.key), changes=False)
 
+    def settle(self) -> None:
+        self.store.move(lambda mover: mover.settle(self.key))
+
     def delete(self, standing: Standing) -> None:
         self.store.move(lambda mover: mover.delete(self.key, standing), deletes=True)
 
@@ -48,7 +51,7 @@ class Moving:
 
     def retire(self, original: Original) -> Outcome:
         """Move a file, if it is the version that was copied."""
-        first, second = self._places(original)
+        first, second = self._settled_places(original)
         standing = first.look()
         if standing is not None and not _is_copied_version(original, first, standing):
             return _left(first, CHANGED)
@@ -56,12 +59,16 @@ class Moving:
 
     def bring_back(self, original: Original) -> Outcome:
         """Move a file back, unless something has been put in its place since."""
-        first, second = self._places(original)
+        first, second = self._settled_places(original)
         return _moved(original, second, first, second.look())
 
-    def _places(self, original: Original) -> tuple[_Place, _Place]:
+    def _settled_places(self, original: Original) -> tuple[_Place, _Place]:
+        """The two places, where nothing is left half done by an earlier run."""
         target = self.move.target_of(original.key)
-        return _Place(self.source, original.key), _Place(self.target, target)
+        places = _Place(self.source, original.key), _Place(self.target, target)
+        for place in places:
+            place.settle()
+        return places
 
 
 def _is_copied_version(original: Original, place: _Place, standing: Standing) -> bool:
