@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cloudimg.cli.messages import notice
+from cloudimg.cli.messages import ProgressLine, notice, printable
 from cloudimg.errors import ClusterError, counted
 
 
@@ -61,6 +61,12 @@ def down(args: argparse.Namespace) -> str:
     return f"{args.job} is stopped"
 
 
+def run_cluster(args: argparse.Namespace, progress: ProgressLine) -> None:
+    """``cloudimg cluster up``, ``status`` and ``down``."""
+    for line in args.act(args).splitlines():
+        print(printable(line))
+
+
 def add_cluster(parser: argparse.ArgumentParser, debug: argparse.ArgumentParser) -> None:
     """Arguments of ``cloudimg cluster``."""
     parser.description = (
@@ -81,7 +87,7 @@ def add_cluster(parser: argparse.ArgumentParser, debug: argparse.ArgumentParser)
         )
         verb.add_argument("--job", metavar="NAME", default="main",
             help="name of the cluster; default: %(default)s")  # fmt: skip
-        verb.set_defaults(act=run)
+        verb.set_defaults(run=run_cluster, act=run)
         if run is up:
             verb.add_argument("--workers", metavar="N", type=int, required=True,
                 help="number of workers")  # fmt: skip

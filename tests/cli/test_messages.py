@@ -66,8 +66,8 @@ def spoken(command: str, text: str, *verbatim: str) -> str:
         ),
         (
             "info",
-            "Pass mosaic=False to stack them, or give the field another name",
-            "Pass --no-mosaic to stack them, or give the field another name",
+            'Pass place="stack" to stack them, or give the field another name',
+            "Pass --place stack to stack them, or give the field another name",
         ),
         (
             "info",
@@ -351,7 +351,7 @@ def test_debug_prints_the_cause(
 ) -> None:
     cause = f"ClientError: http://me:{SECRET}@host/x?sig={SECRET}\nsecond line"
     error = StorageError("the store failed", url="s3://b/k", cause=cause)
-    monkeypatch.setattr("cloudimg.cli.parser.run_info", _raise(error))
+    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(error))
     assert main(["info", "s3://b/k"]) == 1
     assert capsys.readouterr().err == "cloudimg: error: the store failed [s3://b/k]\n"
     assert main(["info", "s3://b/k", "--debug"]) == 1
@@ -368,7 +368,7 @@ def test_values_of_options_are_hidden_before_messages_are_rewritten(
     secret = "pa\"ss'word"
     options = '{"secret": "pa\\"ss\'word"}'
     error = CloudimgError(f'storage_options={{"secret": "{secret}"}} is refused')
-    monkeypatch.setattr("cloudimg.cli.parser.run_info", _raise(error))
+    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(error))
     assert main(["info", "s3://b/k", "--storage-options", options]) == 1
     err = capsys.readouterr().err
     assert "word" not in err
@@ -378,6 +378,6 @@ def test_values_of_options_are_hidden_before_messages_are_rewritten(
 def test_an_unexpected_error_is_not_rewritten(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cloudimg.cli.parser.run_info", _raise(ValueError("series=3")))
+    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(ValueError("series=3")))
     assert main(["info", "a.tif"]) == 1
     assert "unexpected ValueError: series=3 (a bug" in capsys.readouterr().err

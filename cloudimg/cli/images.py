@@ -1,0 +1,145 @@
+"""``cloudimg info``, ``preview`` and ``demo``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+
+import cloudimg
+from cloudimg.cli.clients import add_scheduler_options, client_at
+from cloudimg.cli.messages import ProgressLine, printable
+from cloudimg.cli.stores import add_opening, open_options
+from cloudimg.errors import ArgumentError
+from cloudimg.settings import SIZE, parse_bytes
+
+
+def run_info(args: argparse.Namespace, progress: ProgressLine) -> None:
+    """``cloudimg info``."""
+    from cloudimg.cli.info import report
+
+    with client_at(args) as client:
+        options = {**open_options(args), "client": client}
+        for line in report(args.url, as_json=args.json, progress=progress, **options):
+            progress.clear()
+            print(printable(line))
+
+
+def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
+    """``cloudimg preview``."""
+    with client_at(args) as client:
+        done = cloudimg.preview(
+            args.url,
+            args.out,
+            size=args.size,
+            level=args.level,
+            index=dict(args.index),
+            project=args.project,
+            max_bytes=math.inf if args.yes else args.max_bytes,
+            client=client,
+            progress=progress,
+            **open_options(args),
+        )
+    progress.clear()
+    print(printable(str(done)))
+
+
+def run_demo(args: argparse.Namespace, progress: ProgressLine) -> None:
+    """``cloudimg demo``."""
+    from cloudimg.cli.demo import run
+
+    run(out=args.out, port=args.port, keep=args.keep)
+
+
+def add_info(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``cloudimg info``."""
+    parser.description = (
+        "Describe the image at a URL (a pattern, a file), or propose patterns for the files in a"
+        " folder. Lists names and reads headers, no pixels."
+    )
+    parser.add_argument(
+        "url", metavar="URL", help="pattern, file or folder, in any store that fsspec supports"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object; the docstring of cloudimg.image.facts lists its keys",
+    )
+    add_scheduler_options(parser)
+    add_opening(parser)
+    parser.set_defaults(run=run_info)
+
+
+def add_preview(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``cloudimg preview``."""
+    parser.description = (
+        "Write a PNG of one plane, from the smallest sufficient level: the middle of z, the first"
+        " position of other axes, up to six channels in their colours. Replaces an existing file."
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="pattern or file, in any store that fsspec supports")
+    add("out", metavar="PNG", type=_png, help="file to write")
+    add("--size", metavar="N", type=_positive, default=1024,
+        help="maximum length of the longer side in pixels; default: %(default)s")  # fmt: skip
+    add("--level", metavar="N", type=int,
+        help="resolution level: 0 is full resolution, -1 the smallest")  # fmt: skip
+    add("--index", metavar="AXIS=N", type=_positions, action="extend", default=[],
+        help="positions along axes, from 0, as in c=0,t=3")  # fmt: skip
+    add(
+        "--project",
+        choices=["max", "mean"],
+        help="project all planes along z instead of showing one",
+    )
+    add("--max-bytes", metavar="SIZE", type=_size, default=2**30,
+        help="limit of bytes to decode, such as 2GB; default: %(default)s")  # fmt: skip
+    add("--yes", action="store_true", help="decode any number of bytes")
+    add_scheduler_options(parser)
+    add_opening(parser)
+    parser.set_defaults(run=run_preview)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``cloudimg demo``."""
+    parser.description = (
+        "Put 360 small TIFF files into an S3 server inside this process, open them as one array,"
+        " migrate them and write a picture. The output is a Python script."
+    )
+    add = parser.add_argument
+    add("--out", metavar="PNG", default="cloudimg-demo.png", help="default: %(default)s")
+    add(
+        "--port", metavar="N", type=_port, default=0, help="port of the server; default: a free one"
+    )
+    add("--keep", action="store_true", help="leave the server running until Ctrl-C")
+    parser.set_defaults(run=run_demo)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError("must be an integer from 0 to 65535")
+    return int(text)
+
+
+def _png(text: str) -> str:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError("must be a file name that ends in .png")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError("must be a positive integer")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes("max_bytes", text)
+    except ArgumentError:
+        raise argparse.ArgumentTypeError(f"must be {SIZE}") from None
+
+
+def _positions(text: str) -> list[tuple[str, int]]:
+    matches = [re.fullmatch(r"(\w+)=(-?\d+)", part) for part in text.split(",")]
+    if not all(matches):
+        raise argparse.ArgumentTypeError("must be AXIS=N, separated by commas, as in c=0,t=3")
+    return [(match[1], int(match[2])) for match in matches if match]
