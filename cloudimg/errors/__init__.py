@@ -198,6 +198,8 @@ class ServerError(StorageError):
 
     is_answered: bool = True
     """Whether the server answered. What was requested without an answer may still happen."""
+    is_throttled: bool = False
+    """Whether the server refused the request because there were too many."""
 
 
 class ChangedError(StorageError):

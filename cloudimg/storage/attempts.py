@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -14,6 +17,7 @@ from cloudimg.settings import settings
 from cloudimg.storage.base import Backend, NotMappableError, WriteGuard
 from cloudimg.storage.connections import shared_backends
 from cloudimg.storage.failures import cause_text
+from cloudimg.storage.pacing import Pace, pace_of
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
@@ -21,6 +25,10 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
+_REFUSALS = 3
+"""Times as long as an answer may take, a request may be refused while others are accepted."""
+_OF_THIS_MACHINE = ("file", "memory")
+"""Protocols whose requests need no pace."""
 
 
 class Attempts:
@@ -40,14 +48,21 @@ class Attempts:
         self._options = options
         self._identity = identity
         self._backends: list[Backend] | None = None
+        self._pace: Pace | None = None
         self._pid = 0
 
     def backends(self) -> list[Backend]:
         """The backends of this process that can serve the location, fastest first."""
         if self._backends is None or self._pid != os.getpid():
             self._backends = shared_backends(self._location, self._options, self._identity)
+            self._pace = _pace_of(self._location, self._identity)
             self._pid = os.getpid()
         return self._backends
+
+    def pace(self) -> Pace | None:
+        """The pace of requests to the store; None for one in this machine."""
+        self.backends()
+        return self._pace
 
     def write(
         self, request: Callable[[Backend], T], guard: WriteGuard | None, *, deletes: bool = False
@@ -88,11 +103,10 @@ class Attempts:
         ------
         StorageError
         """
-        for attempt in range(settings().attempts):
-            if before_attempt is not None:
-                before_attempt()
+        pace, attempt, refused_until = self.pace(), 0, math.inf
+        while True:
             try:
-                return self._attempt(request)
+                return self._attempt(request, before_attempt)
             except ServerError as exc:
                 # Without the traceback, whose frames would keep the data of the request alive.
                 failure = exc.with_traceback(None)
@@ -100,13 +114,26 @@ class Attempts:
                 if exc.byte_range is None:
                     exc.byte_range = byte_range
                 raise
-            pause(failure, attempt, byte_range)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            if pace is None or not pace.is_spacing(failure):
+                pause(failure, attempt, byte_range)
+                attempt += 1
+                continue
+            now = time.monotonic()
+            refused_until = min(refused_until, now + _REFUSALS * settings().timeout_s)
+            if pace.is_stuck(failure) or now > refused_until or engine().is_ending.is_set():
+                raise _given_up(failure, "while the store refuses requests", byte_range)
 
-    def _attempt(self, request: Callable[[Backend], T]) -> T:
+    def _attempt(
+        self, request: Callable[[Backend], T], before_attempt: Callable[[], None] | None
+    ) -> T:
         def attempt() -> T:
-            with engine().requests:
-                return self._first_able(request)
+            pace = self.pace()
+            with nullcontext() if pace is None else pace.turn():
+                # Checked here, because a turn may come long after it was asked for.
+                if before_attempt is not None:
+                    before_attempt()
+                with engine().requests:
+                    return self._first_able(request)
 
         return run_interruptible(attempt)
 
@@ -132,18 +159,28 @@ class Attempts:
         raise StorageError(f"no backend of {url} supports this request", url=url)
 
 
+def _pace_of(location: Location, identity: str) -> Pace | None:
+    if location.protocol in _OF_THIS_MACHINE:
+        return None
+    return pace_of(f"{location.protocol}://{location.root} {identity}")
+
+
 def pause(failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None) -> None:
     """Wait after a failed attempt, counted from 0; raise after the last one, or as Python ends."""
     # Full jitter: a thousand workers that were throttled at once must not retry at once.
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt + 1))
     pause_s = random.uniform(_FIRST_PAUSE_S / 2, longest)
     if attempt + 1 == settings().attempts or engine().is_ending.wait(pause_s):
-        raise ServerError(
-            f"{failure.message}; gave up after {attempt + 1} attempts",
-            url=failure.url,
-            byte_range=byte_range,
-            cause=failure.cause,
-        )
+        raise _given_up(failure, f"after {attempt + 1} attempts", byte_range)
+
+
+def _given_up(failure: ServerError, when: str, byte_range: tuple[int, int] | None) -> ServerError:
+    return ServerError(
+        f"{failure.message}; gave up {when}",
+        url=failure.url,
+        byte_range=byte_range,
+        cause=failure.cause,
+    )
 
 
 def run_interruptible(request: Callable[[], T]) -> T:

@@ -35,6 +35,7 @@ _KIND_OF_STATUS: Mapping[int, Kind] = {
 }
 _OF_GATEWAYS = (408, 502, 504)
 """Answers of a server between us and the store, which may still carry out the request."""
+_TOO_MANY = (429, 503)
 _CONDITION = re.compile(r"(?i)NotImplemented|if-(none-)?match|unsupported header")
 _NO_ROOM_CODES = (
     "quota",
@@ -156,6 +157,7 @@ def storage_error(
     error = kind(text, url=url, cause=cause)
     if isinstance(error, ServerError):
         error.is_answered = status is not None and status not in _OF_GATEWAYS
+        error.is_throttled = status in _TOO_MANY
     return error
 
 

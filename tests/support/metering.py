@@ -54,6 +54,7 @@ from xml.sax.saxutils import escape
 REGION = "us-east-1"
 MAX_KEYS = 1000
 PIECE_BYTES = 1 << 20  # written at once: bounds what asyncio copies when the socket is full
+LINK_PIECE_BYTES = 1 << 14  # of each answer in turn, where all pass one link
 JOIN_BYTES = 1 << 16  # a body up to this goes out in one write with its head
 HASH_ASIDE_BYTES = 1 << 20  # from here on md5 would stall the other connections noticeably
 
@@ -457,6 +458,9 @@ class Fault:
     probability: float = 1.0
     skip: int = 0
     """Number of matching requests that pass first."""
+    per_second: float | None = None
+    """Only requests beyond so many a second, of which `burst` may come at once."""
+    burst: int = 1
     seconds: float = 2.0
     apply: bool = False
     """For status, reset, stall, hold and body: whether the store carries out the request, and at
@@ -473,6 +477,9 @@ class Fault:
     """Only requests with a header like this; a regular expression, searched in ``name: value``."""
     without: str = ""
     """Only requests without a header like this."""
+    allowed: float = field(init=False)
+    """Requests that `per_second` allows now, as of `allowed_at`."""
+    allowed_at: float = field(init=False)
 
     KINDS = ("status", "reset", "truncate", "stall", "hold", "slow", "flip", *ALTERED, *TRAITS)
 
@@ -480,6 +487,7 @@ class Fault:
         if self.kind not in self.KINDS:
             raise ValueError(f"kind of fault {self.kind!r} is none of {self.KINDS}")
         re.compile(self.match)
+        self.allowed, self.allowed_at = float(self.burst), time.monotonic()
 
     def fires(self, message: Message, draw: Callable[[], float]) -> bool:
         text = f"{message.method} /{message.bucket}/{message.key}"
@@ -496,8 +504,20 @@ class Fault:
             return False
         if self.probability < 1 and draw() >= self.probability:
             return False
+        if self.per_second and self._is_within_rate(self.per_second):
+            return False
         if self.times:
             self.times -= 1
+        return True
+
+
+    def _is_within_rate(self, per_second: float) -> bool:
+        now = time.monotonic()
+        gained = per_second * (now - self.allowed_at)
+        self.allowed, self.allowed_at = min(self.burst, self.allowed + gained), now
+        if self.allowed < 1:
+            return False
+        self.allowed -= 1
         return True
 
 
@@ -512,11 +532,21 @@ class Server:
     def __init__(self, buckets: dict[str, Bucket], latency_s: float) -> None:
         self.buckets = buckets
         self.latency_s = latency_s
+        self.link_bytes_per_s: float | None = None
+        self._link_free_at = 0.0
         self.faults: list[Fault] = []
         self.random = random.Random(0)
         self.log: list[LogEntry] = []
         self.held: list[tuple[Message, Callable[[], None]]] = []
         """Requests that wait for their release, and what is done then."""
+
+    def link_delay_s(self, n_bytes: int) -> float:
+        """Seconds until the link that all share has carried so many bytes more."""
+        if self.link_bytes_per_s is None:
+            return 0.0
+        now = time.monotonic()
+        self._link_free_at = max(self._link_free_at, now) + n_bytes / self.link_bytes_per_s
+        return self._link_free_at - now
 
     def enter(self, message: Message) -> LogEntry:
         """Begin the request's line in the log."""
@@ -720,6 +750,8 @@ class Server:
                 return Response(200, {}, json.dumps(entries).encode())
             case "POST", "latency":
                 self.latency_s = float(message.query["ms"]) / 1000
+            case "POST", "link":
+                self.link_bytes_per_s = float(message.query["bytes_per_s"]) or None
             case "POST", "faults":
                 self.faults = [Fault(**rule) for rule in json.loads(message.body)]
                 self.random.seed(0)
@@ -884,7 +916,7 @@ class Connection(asyncio.Protocol):
         self.entry: LogEntry = {}
         self.body = memoryview(b"")  # what is still to be sent
         self.sending = self.paused = self.close = False
-        self.piece_bytes, self.pause_s = PIECE_BYTES, 0.0
+        self.piece_bytes, self.pause_s, self.has_crossed = PIECE_BYTES, 0.0, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -1029,6 +1061,8 @@ class Connection(asyncio.Protocol):
             body, self.close = body[: len(body) // 2], True
         elif fault and fault.kind == "slow":
             self.piece_bytes, self.pause_s = len(body) // 16 + 1, fault.seconds / 16
+        elif self.server.link_bytes_per_s:
+            self.piece_bytes = LINK_PIECE_BYTES
         elif len(body) <= JOIN_BYTES:
             self.entry["bytes_sent"] = len(body)
             head, body = head + body, body[:0]
@@ -1039,6 +1073,12 @@ class Connection(asyncio.Protocol):
     def pump(self) -> None:
         """Send the body as fast as the client takes it, or as slowly as a fault wants."""
         while self.body and not self.paused and not self.transport.is_closing():
+            piece = self.body[: self.piece_bytes]
+            if not self.has_crossed and (wait_s := self.server.link_delay_s(len(piece))):
+                self.has_crossed = True
+                self.loop.call_later(wait_s, self.pump)
+                return
+            self.has_crossed = False
             piece, self.body = self.body[: self.piece_bytes], self.body[self.piece_bytes :]
             self.entry["bytes_sent"] += len(piece)
             self.transport.write(piece)
@@ -1191,6 +1231,10 @@ class Meter:
 
     def latency(self, ms: float) -> None:
         self._call("POST", "latency?" + urlencode({"ms": ms}))
+
+    def link(self, bytes_per_s: float | None) -> None:
+        """Make all bodies pass one link; None for one without a limit."""
+        self._call("POST", "link?" + urlencode({"bytes_per_s": bytes_per_s or 0}))
 
     def faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rules by which requests go wrong: dicts with the fields of `Fault`."""

@@ -41,7 +41,7 @@ from cloudimg.migration.journal.lease_view import (
 )
 from cloudimg.migration.journal.processes import this_process
 from cloudimg.operating_system import elapsed_s
-from cloudimg.storage import engine
+from cloudimg.storage import ahead_of_others, engine
 
 _READ_BACK_S = 1.0
 """Seconds after which a writer whose store does not fence reads its new lease back."""
@@ -213,11 +213,12 @@ class Lease:
             if self._is_lost or (stale_only and is_fresh):
                 return
             started = elapsed_s()
-            self._read_back()
-            if self._is_lost:
-                return
-            self._counter += 1
-            self.destination.put(lease_key(self.number), self.content())
+            with ahead_of_others():  # they may have to wait for long
+                self._read_back()
+                if self._is_lost:
+                    return
+                self._counter += 1
+                self.destination.put(lease_key(self.number), self.content())
             self._renewed_at = started
 
     def _read_back(self) -> None:
