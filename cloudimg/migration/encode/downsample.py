@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _SLAB_BYTES = 4 * 2**20
 """Size of the input that is processed at once: limits memory for sums, and fits the caches."""
 
 
-def downsample(pixels: Array, factors: Sequence[int], method: str) -> Array:
+def downsample(pixels: Array, factors: Sequence[int], method: str, nodata: Any = None) -> Array:
     """Reduce each block of pixels to one pixel.
 
     Parameters
@@ -32,6 +33,10 @@ def downsample(pixels: Array, factors: Sequence[int], method: str) -> Array:
         the majority, True in a tie; floats are summed in double precision. nearest: the pixel at
         ``(factor - 1) // 2`` of each block, or its last one. mode: the most frequent value, the
         smallest of several.
+    nodata : scalar, optional
+        Value of pixels without data. It and NaN have no part in a mean, which is between the least
+        and the greatest of the other pixels; a block without others becomes `nodata`. Where the
+        mean of others would be `nodata`, it is the next greater value.
 
     Returns
     -------
@@ -48,7 +53,9 @@ def downsample(pixels: Array, factors: Sequence[int], method: str) -> Array:
         ]
         return pixels[np.ix_(*indices)]
     out = np.empty(shape, pixels.dtype)
-    reduce_blocks = _mean if method == "mean" else _mode
+    reduce_blocks = _mode if method == "mode" else _mean
+    if method == "mean" and nodata is not None:
+        reduce_blocks = partial(_mean_of_valid, nodata=nodata)
     for source, target in _slabs(pixels.shape, factors, pixels.itemsize):
         slab, slab_out = pixels[source], out[target]
         for region, out_region, extents in _uniform_parts(slab.shape, factors):
@@ -140,6 +147,53 @@ def _mean(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         else:
             total //= count
         out[...] = total > 0 if kind == "b" else total.astype(pixels.dtype)
+
+
+def _mean_of_valid(pixels: Array, out: Array, extents: Sequence[int], nodata: Any) -> None:
+    """Write the mean of the pixels with data in each block to `out`."""
+    is_float = pixels.dtype.kind == "f"
+    members = _members(pixels, extents)
+    has_data = [(each != nodata) & (each == each) for each in members]
+    if not is_float and all(each.all() for each in has_data):
+        _mean(pixels, out, extents)
+        n_valid = None
+    else:
+        n_valid = sum(each.astype(np.int64) for each in has_data)
+        mean_of = _float_mean_of if is_float else _integer_mean_of
+        out[...] = mean_of(members, has_data, np.maximum(n_valid, 1))
+    is_nodata = out == nodata
+    if is_nodata.any():
+        # One of the others is greater, since none of them is equal to the mean.
+        out[is_nodata] = np.nextafter(nodata, np.inf) if is_float else int(nodata) + 1
+    if n_valid is not None:
+        out[n_valid == 0] = nodata
+
+
+def _integer_mean_of(members: Sequence[Array], has_data: Sequence[Array], count: Array) -> Array:
+    """Mean of some members, rounded half up, from sums of quotients and remainders."""
+    dtype = members[0].dtype
+    total, rest, divisor = np.zeros(count.shape, dtype), np.zeros_like(count), count.astype(dtype)
+    for each, valid in zip(members, has_data, strict=True):
+        quotient = each // divisor
+        total += np.where(valid, quotient, 0).astype(dtype)
+        rest += np.where(valid, each - quotient * divisor, 0).astype(np.int64)
+    return np.asarray(total + ((rest + count // 2) // count).astype(dtype))
+
+
+def _float_mean_of(members: Sequence[Array], has_data: Sequence[Array], count: Array) -> Array:
+    """Mean of some members, summed in double precision, within their range."""
+    dtype = members[0].dtype
+    total = np.zeros(count.shape, np.float64)
+    least, greatest = np.full(count.shape, np.inf, dtype), np.full(count.shape, -np.inf, dtype)
+    with np.errstate(all="ignore"):
+        for each, valid in zip(members, has_data, strict=True):
+            total += np.where(valid, each, 0)
+            np.minimum(least, each, out=least, where=valid)
+            np.maximum(greatest, each, out=greatest, where=valid)
+        # Rounding, and sums that overflow, may lead out of the range.
+        mean = np.minimum(np.maximum((total / count).astype(dtype), least), greatest)
+        mean[np.isnan(mean)] = np.nan
+        return np.asarray(mean + dtype.type(0))
 
 
 def _sum(members: Sequence[Array], wide: np.dtype[Any]) -> Array:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.colours.window import Values, apart
 from cloudimg.errors.arrival import raised_where_used
 from cloudimg.errors.checked_json import checked_list, checked_object, checked_text, unexpected
 
@@ -56,7 +57,7 @@ class Histogram:
         return Histogram(self.kind, bins, counts, least, greatest)
 
     def limits(self, low: float = 0.001, high: float = 0.999) -> tuple[float, float, float, float]:
-        """Contrast limits: start and end of the display, smallest and greatest value.
+        """Contrast limits of copies of older versions: start and end of the display, and the range.
 
         All four are finite, and the end is above the start, whatever the pixels are.
 
@@ -75,12 +76,17 @@ class Histogram:
         if self.kind[0] in "iu":
             # Edges of wide bins are fractions; truncating both would make 200.0 and 200.9 equal.
             start, end = math.floor(start), math.ceil(end)
-        if not end > start:
-            start, end = _apart(start)
+        start, end = apart(start, end)
         least, greatest = min(self.least, start), max(self.greatest, end)
         if self.kind[0] in "iu":
             return int(start), int(end), int(least), int(greatest)
         return start, end, least, greatest
+
+    def values(self) -> Values:
+        """The values counted, each bin as narrow as is known."""
+        edges = np.array([_edges(int(number), self.kind) for number in self.bins]).reshape(-1, 2)
+        low, high = edges.clip(self.least, self.greatest).T
+        return Values(low, high, self.counts)
 
     def to_json(self) -> dict[str, Any]:
         """The histogram as JSON, as the journal stores it."""
@@ -164,7 +170,7 @@ def _from_packed(
     return Histogram(kind, np.cumsum(_unpack(steps)), _unpack(counts), least, greatest)
 
 
-def measure(pixels: Array, channel_axis: int | None) -> list[Histogram]:
+def measure(pixels: Array, channel_axis: int | None, nodata: Any = None) -> list[Histogram]:
     """Compute a histogram of each channel, from a regular sample if there are many pixels.
 
     Parameters
@@ -172,12 +178,14 @@ def measure(pixels: Array, channel_axis: int | None) -> list[Histogram]:
     pixels : ndarray
     channel_axis : int, optional
         There is one histogram for each position along this axis. None: one for all pixels.
+    nodata : scalar, optional
+        A value that is not counted. NaN and infinities never are.
     """
     parts = [pixels] if channel_axis is None else list(np.moveaxis(pixels, channel_axis, 0))
-    return [_measure(part) for part in parts]
+    return [_measure(part, nodata) for part in parts]
 
 
-def _measure(pixels: Array) -> Histogram:
+def _measure(pixels: Array, nodata: Any) -> Histogram:
     kind = f"{pixels.dtype.kind}{pixels.dtype.itemsize}"
     values = _thinned(pixels).reshape(-1)
     if pixels.dtype.kind == "c":
@@ -186,6 +194,8 @@ def _measure(pixels: Array) -> Histogram:
         values, kind = values.view(np.uint8), "u1"
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
+    if nodata is not None:
+        values = values[values != nodata]
     if not values.size:
         empty = np.zeros(0, np.int64)
         return Histogram(kind, empty, empty, float("inf"), float("-inf"))
@@ -235,12 +245,3 @@ def _edges(number: int, kind: str) -> tuple[float, float]:
     bits = number - _BINS // 2 if is_positive else _BINS - 1 - number
     near, far = np.array([bits << 16, (bits << 16) + 0xFFFF], "<u4").view("<f4").tolist()
     return (near, far) if is_positive else (far, near)
-
-
-def _apart(value: float) -> tuple[float, float]:
-    """Two different values between which to display a constant image."""
-    if value + 1 > value:
-        return value, value + 1
-    if value < np.finfo("f8").max:
-        return value, float(np.nextafter(value, np.inf))
-    return float(np.nextafter(value, -np.inf)), value

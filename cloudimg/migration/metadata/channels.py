@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cloudimg.colours.channels import rrggbb
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 
 _RGB = ("red", "green", "blue", "alpha")
-_RGB_COLORS = ("FF0000", "00FF00", "0000FF", "FFFFFF")
+_YCBCR = {"luma": "Y", "cb": "Cb", "cr": "Cr"}
+_OPACITY = "alpha: "
 
 
 def channels_of(
@@ -25,17 +27,15 @@ def channels_of(
         Coordinates along the channel axis of the source.
     """
     names = tuple(str(each) for each in attrs.get("channel_names") or ())
-    colors = tuple(_hex(each) for each in attrs.get("channel_colors") or ())
+    colors = tuple(rrggbb(each) for each in attrs.get("channel_colors") or ())
     if "c" not in axes_mapping.dims:
         return names[:1], colors[:1]
     n_channels = axes_mapping.shape[axes_mapping.dims.index("c")]
     names = _distinct(names, coords)
     if "s" in axes_mapping.source_dims:
         samples = _names_of_samples(attrs, axes_mapping.n_samples)
-        if samples:
+        if samples and len(names) != n_channels:
             names = _samples(names, coords, samples, n_channels)
-            is_rgb = samples[:3] == _RGB[:3]
-            colors = _RGB_COLORS[: len(samples)] * (n_channels // len(samples)) if is_rgb else ()
     return (
         names if len(names) == n_channels else (),
         colors if len(colors) == n_channels else (),
@@ -43,12 +43,19 @@ def channels_of(
 
 
 def _names_of_samples(attrs: Mapping[str, Any], n_samples: int) -> tuple[str, ...]:
-    """Names of the samples of a pixel; empty if they have none, or several have the same."""
+    """Names of the samples of a pixel; empty if they have none, or several of grey the same."""
     space = attrs.get("color_space", "rgb")
-    if space == "rgb" and n_samples in (3, 4):
-        return _RGB[:n_samples]
     samples = tuple(attrs.get("samples") or ())
-    return samples if len(set(samples)) == len(samples) == n_samples else ()
+    if not samples and space == "rgb" and n_samples in (3, 4):
+        return _RGB[:n_samples]
+    names = ["alpha" if each.startswith(_OPACITY) else _YCBCR.get(each, each) for each in samples]
+    if len(names) != n_samples:
+        return ()
+    if len(set(names)) < n_samples:
+        if str(space).startswith("gray"):
+            return ()
+        names = [f"{each} {i}" if names.count(each) > 1 else each for i, each in enumerate(names)]
+    return tuple(names)
 
 
 def _samples(
@@ -68,8 +75,3 @@ def _distinct(names: tuple[str, ...], coords: Any) -> tuple[str, ...]:
     if len(set(names)) == len(names) or len(set(labels)) != len(names):
         return names
     return tuple(f"{label} {name}" for label, name in zip(labels, names, strict=True))
-
-
-def _hex(color: Any) -> str:
-    """RRGGBB of an RGBA color as OME stores it, a signed integer."""
-    return f"{(int(color) & 0xFFFFFFFF) >> 8:06X}"

@@ -40,11 +40,13 @@ def compact_coordinates(coords: Mapping[str, Any]) -> dict[str, Any]:
 
 def expand_coordinates(compact: Any) -> Sequence[Any]:
     """Values of a coordinate in the form of `compact_coordinates`."""
+    if isinstance(compact, list | tuple):
+        return list(compact)
     if isinstance(compact, Mapping):
         start, step, count = compact["start"], compact["step"], compact["count"]
         return range(start, start + step * count, step) if step else [start] * count
     # A scalar belongs to an axis that the image does not have, such as that of a single channel.
-    return list(compact) if isinstance(compact, list | tuple) else [compact]
+    return [compact]
 
 
 def xarray_coordinates(

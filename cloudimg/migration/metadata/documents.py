@@ -8,25 +8,26 @@ bioformats2raw.layout 3: groups "0", "1", ... and "OME", which lists them in ord
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cloudimg.colours.channels import DEFAULT_COLOURS, MOST_SHOWN, WHITE, PixelColours
+from cloudimg.colours.window import Values
 from cloudimg.errors.notes import notes_as_json
 from cloudimg.migration.encode.codecs import codec_from_spec
+from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.plan import Plan
 
-LimitsByChannel = Mapping[tuple[int, int], tuple[float, float, float, float]]
-"""Contrast limits by image and channel: start, end, smallest and greatest value."""
+Histograms = Mapping[tuple[int, int], Histogram]
+"""Histograms of pixel values by image and channel; of those that were not measured none."""
 
 _VERSIONS = {3: "0.5", 2: "0.4"}
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-_COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
-_MOST_ACTIVE = 6
-"""Number of channels that a viewer shows at first."""
 _METHODS = {
     "mean": "mean of each block, integers rounded half up",
     "nearest": "one pixel of each block",
@@ -34,23 +35,22 @@ _METHODS = {
 }
 _OTHER_KIND = "other"
 """Type of any other axis: some viewers fail if an axis has no type."""
+_NO_VALUES = Values(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
 _IMAGE_ELEMENT = re.compile(r"<(?:\w+:)?Image[\s>]")
 
 
-def documents(plan: Plan, facts: ImageFacts, contrast: LimitsByChannel) -> list[tuple[str, bytes]]:
+def documents(plan: Plan, facts: ImageFacts, histograms: Histograms) -> list[tuple[str, bytes]]:
     """Keys below the destination and their bytes, in the order in which they must be written.
 
     The document of the root is last, so that an unfinished copy does not look like a finished one.
     """
     return [
         (key, content if isinstance(content, bytes) else _json(content))
-        for key, content in _documents(plan, facts, contrast)
+        for key, content in _documents(plan, facts, histograms)
     ]
 
 
-def _documents(
-    plan: Plan, facts: ImageFacts, contrast: LimitsByChannel
-) -> Iterator[tuple[str, Any]]:
+def _documents(plan: Plan, facts: ImageFacts, histograms: Histograms) -> Iterator[tuple[str, Any]]:
     # All images have the same array metadata.
     array, key = (_array_3, "zarr.json") if plan.zarr_format == 3 else (_array_2, ".zarray")
     arrays = [_json(array(plan, level)) for level in range(len(plan.levels))]
@@ -59,7 +59,7 @@ def _documents(
             yield f"{plan.array_path(image, level)}/{key}", data
     if plan.lead_dims:
         for image in range(plan.n_images):
-            yield from _group(plan, plan.image_path(image), _image(plan, facts, image, contrast))
+            yield from _group(plan, plan.image_path(image), _image(plan, facts, image, histograms))
     if facts.ome_xml is not None:
         yield _ome_xml_key(plan, facts.ome_xml), facts.ome_xml.encode("utf-8", "backslashreplace")
     if plan.lead_dims:
@@ -71,7 +71,7 @@ def _documents(
         return
     if facts.ome_xml is not None:
         yield from _group(plan, "OME", {})
-    yield from _group(plan, "", _image(plan, facts, 0, contrast))
+    yield from _group(plan, "", _image(plan, facts, 0, histograms))
 
 
 def _ome_xml_key(plan: Plan, ome_xml: str) -> str:
@@ -174,7 +174,7 @@ def _array_2(plan: Plan, level: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ images
 
 
-def _image(plan: Plan, facts: ImageFacts, image: int, contrast: LimitsByChannel) -> dict[str, Any]:
+def _image(plan: Plan, facts: ImageFacts, image: int, histograms: Histograms) -> dict[str, Any]:
     """Attributes of the group of an image."""
     multiscale = {
         "name": _name(plan, facts, image),
@@ -188,7 +188,7 @@ def _image(plan: Plan, facts: ImageFacts, image: int, contrast: LimitsByChannel)
     }
     if plan.zarr_format == 2:
         multiscale["version"] = _VERSIONS[2]
-    ome = {"multiscales": [multiscale], "omero": _omero(plan, facts, image, contrast)}
+    ome = {"multiscales": [multiscale], "omero": _omero(plan, facts, image, histograms)}
     return {**_ome(plan, ome), "cloudimg": _own(plan, facts, image)}
 
 
@@ -237,32 +237,69 @@ def _transforms(plan: Plan, facts: ImageFacts, level: int) -> list[dict[str, Any
     return transforms
 
 
-def _omero(plan: Plan, facts: ImageFacts, image: int, contrast: LimitsByChannel) -> dict[str, Any]:
+def _omero(plan: Plan, facts: ImageFacts, image: int, histograms: Histograms) -> dict[str, Any]:
     """Rendering settings of an image, as OMERO stores them."""
     n_channels = plan.levels[0].shape[plan.dims.index("c")] if "c" in plan.dims else 1
     labels = _channel_labels(facts, n_channels)
-    default_limits = _range_of(np.dtype(plan.dtype))
-    channels = []
-    for i in range(n_channels):
-        start, end, least, greatest = contrast.get((image, i), default_limits)
-        default = "FFFFFF" if n_channels == 1 else _COLORS[i % len(_COLORS)]
-        channels.append(
-            {
-                "label": labels[i],
-                "color": facts.channel_colors[i] if i < len(facts.channel_colors) else default,
-                "active": i < _MOST_ACTIVE,
-                "coefficient": 1,
-                "family": "linear",
-                "inverted": False,
-                "window": {"start": start, "end": end, "min": least, "max": greatest},
-            }
-        )
+    measured = [histograms.get((image, i)) for i in range(n_channels)]
+    if facts.colours is None:
+        shown = _shown_by_older(np.dtype(plan.dtype), facts, measured)
+    else:
+        shown = _shown(np.dtype(plan.dtype), facts, facts.colours, measured)
+    channels = [
+        {"label": label, **settings, "coefficient": 1, "family": "linear"}
+        for label, settings in zip(labels, shown, strict=True)
+    ]
     middle = plan.levels[0].shape[plan.dims.index("z")] // 2 if "z" in plan.dims else 0
-    model = "greyscale" if n_channels == 1 else "color"
+    is_grey = n_channels == 1 and (facts.colours is None or channels[0]["color"] == WHITE)
     return {
         "channels": channels,
-        "rdefs": {"defaultT": 0, "defaultZ": middle, "model": model},
+        "rdefs": {"defaultT": 0, "defaultZ": middle, "model": "greyscale" if is_grey else "color"},
     }
+
+
+def _shown(
+    dtype: np.dtype[Any],
+    facts: ImageFacts,
+    colours: PixelColours,
+    measured: Sequence[Histogram | None],
+) -> Iterator[dict[str, Any]]:
+    """Colour, window and visibility of each channel."""
+    values = [_NO_VALUES if each is None else each.values() for each in measured]
+    windows = colours.windows(values, dtype)
+    channels = colours.channels(len(values), facts.channel_colors)
+    number = int if dtype.kind in "biu" else float
+    for channel, (start, end), each in zip(channels, windows, values, strict=True):
+        least, greatest = each.range if len(each.counts) else (start, end)
+        if number is int:
+            start, end = math.floor(start), math.ceil(end)
+        yield {
+            "color": channel.colour,
+            "active": channel.is_active,
+            "inverted": channel.is_inverted,
+            "window": {
+                "start": number(start),
+                "end": number(end),
+                "min": number(min(least, start)),
+                "max": number(max(greatest, end)),
+            },
+        }
+
+
+def _shown_by_older(
+    dtype: np.dtype[Any], facts: ImageFacts, measured: Sequence[Histogram | None]
+) -> Iterator[dict[str, Any]]:
+    """The same by the rules of older versions, with whose plans a copy was made."""
+    default_limits = _range_of(dtype)
+    for i, each in enumerate(measured):
+        start, end, least, greatest = default_limits if each is None else each.limits()
+        default = WHITE if len(measured) == 1 else DEFAULT_COLOURS[i % len(DEFAULT_COLOURS)]
+        yield {
+            "color": facts.channel_colors[i] if i < len(facts.channel_colors) else default,
+            "active": i < MOST_SHOWN,
+            "inverted": False,
+            "window": {"start": start, "end": end, "min": least, "max": greatest},
+        }
 
 
 def _channel_labels(facts: ImageFacts, n_channels: int) -> list[str]:

@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
+
+from cloudimg.colours.channels import PixelColours
 from cloudimg.errors.notes import Note, joined_notes, notes_as_json
 from cloudimg.migration.metadata.attributes import small_attributes
 from cloudimg.migration.metadata.channels import channels_of
@@ -15,7 +18,11 @@ from cloudimg.migration.metadata.coordinates import (
     xarray_coordinates,
 )
 from cloudimg.migration.metadata.facts_from_json import checked_facts
-from cloudimg.migration.metadata.positions import positions_of_coordinates, positions_of_headers
+from cloudimg.migration.metadata.positions import (
+    in_one_unit,
+    positions_of_coordinates,
+    positions_of_headers,
+)
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.reading.agreement import (
@@ -41,6 +48,9 @@ class ImageFacts:
     """Names of the channels, with samples as channels; empty if unknown."""
     channel_colors: tuple[str, ...] = ()
     """Colours of the channels as RRGGBB; empty if unknown."""
+    colours: PixelColours | None = None
+    """What decides how the channels are shown, except their own colours; None in plans of older
+    versions, whose copies are shown by other rules."""
     coords: Mapping[str, Any] = field(default_factory=dict)
     """Coordinates by name: lists, or start, step and count if they are regular."""
     coord_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -57,6 +67,13 @@ class ImageFacts:
     """Messages about what the source has and the copy lacks."""
     source_notes: tuple[Note, ...] = ()
     """What was noticed about the source's files."""
+
+    @property
+    def spacing(self) -> Mapping[str, float]:
+        """Distance between pixels by axis of space, if all have one unit."""
+        known = {dim: self.scales[dim] for dim in ("z", "y", "x") if dim in self.scales}
+        has_one = len({unit for _, unit in known.values()}) == 1
+        return {dim: size for dim, (size, _) in known.items()} if has_one else {}
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -89,8 +106,10 @@ class ImageFacts:
             return self
         allowed = (self.provenance.get("options") or {}).get("allow_differences", ())
         known = {note.kind for note in self.source_notes}
+        # A migration goes on by the rules that it began with.
+        kept = self if before.colours is not None else replace(self, colours=None)
         earlier = (n for n in before.source_notes if differing_facts([n]) and n.kind not in known)
-        return self.with_notes([*earlier, *differences_since(is_now, was, allowed)])
+        return kept.with_notes([*earlier, *differences_since(is_now, was, allowed)])
 
     def _without(self, names: Collection[str]) -> Self:
         """The facts without some that files do not share; see `cloudimg.reading.agreement`."""
@@ -111,6 +130,7 @@ class ImageFacts:
             origins={dim: at for dim, at in self.origins.items() if dim not in lost},
             channel_names=() if "channel_names" in dropped else self.channel_names,
             channel_colors=() if "channel_colors" in dropped else self.channel_colors,
+            colours=None if self.colours is None else self.colours.without(dropped),
         )
 
     def coordinates(self, dim: str) -> Sequence[Any]:
@@ -122,6 +142,8 @@ class ImageFacts:
         plain: dict[str, Any] = to_plain(asdict(self))
         # Without notes, the plan has the bytes that versions before them gave it.
         del plain["source_notes"]
+        if self.colours is None:
+            del plain["colours"]
         return plain | notes_as_json("source_notes", self.source_notes)
 
     @classmethod
@@ -141,6 +163,8 @@ def facts_of_image(
     coords: Mapping[str, Any],
     attrs: Mapping[str, Any],
     *,
+    origins: Mapping[str, float],
+    dtype: np.dtype[Any],
     name: str | None,
     ome_xml: str | None,
     provenance: Mapping[str, Any],
@@ -153,6 +177,9 @@ def facts_of_image(
     axes_mapping : AxesMapping
     coords, attrs : mappings
         See `cloudimg.Image.coords` and `cloudimg.Image.attrs`.
+    origins : mapping
+        Where a part of an image begins, by dim, unless coordinates say so.
+    dtype : numpy.dtype
     name : str, optional
     ome_xml : str, optional
     provenance : mapping
@@ -160,17 +187,25 @@ def facts_of_image(
         See `cloudimg.Image.notes`.
     """
     positions, coord_attrs = positions_of_headers(axes_mapping, coords, attrs)
-    names, colors = channels_of(axes_mapping, attrs, coords.get("c"))
+    of_channels = coords.get("c")
+    if of_channels is not None and np.ndim(of_channels) == 0:
+        of_channels = None  # the label of the only channel, whose axis was dropped
+    names, colors = channels_of(axes_mapping, attrs, of_channels)
     small_attrs, attribute_notes = small_attributes(attrs)
+    of_part = {dim: at for dim, at in origins.items() if dim in axes_mapping.dims}
+    scales, all_origins, units = in_one_unit(
+        positions.scales, {**of_part, **positions.origins}, positions.units
+    )
     return ImageFacts(
         name=name,
-        scales=positions.scales,
-        origins=positions.origins,
+        scales=scales,
+        origins=all_origins,
         channel_names=names,
         channel_colors=colors,
+        colours=PixelColours.of(attrs, dtype, axes_mapping.n_samples),
         coords=compact_coordinates(coords),
         coord_attrs=coord_attrs,
-        units=positions.units,
+        units=units,
         attrs=small_attrs,
         ome_xml=ome_xml,
         provenance=_with_images_left_out(provenance, attrs),
@@ -197,6 +232,7 @@ def _with_images_left_out(
 def facts_of_array(
     axes_mapping: AxesMapping,
     *,
+    dtype: np.dtype[Any],
     name: str | None,
     provenance: Mapping[str, Any],
     xarray: Any = None,
@@ -207,6 +243,7 @@ def facts_of_array(
     Parameters
     ----------
     axes_mapping : AxesMapping
+    dtype : numpy.dtype
     name : str, optional
     provenance : mapping
     xarray : xarray.DataArray, optional
@@ -214,23 +251,32 @@ def facts_of_array(
     dims : sequence of str, optional
         Names of its axes that replace its own.
     """
+    attrs = {} if xarray is None else xarray.attrs
+    colours = PixelColours.of(attrs, dtype, axes_mapping.n_samples)
     if xarray is None:
-        return ImageFacts(name=name, provenance=to_plain(provenance))
+        return ImageFacts(
+            name=name,
+            channel_names=channels_of(axes_mapping, {}, None)[0],
+            colours=colours,
+            provenance=to_plain(provenance),
+        )
     coords, coord_attrs, coordinate_notes = xarray_coordinates(
         xarray, dims or axes_mapping.source_dims
     )
     positions = positions_of_coordinates(axes_mapping, coords, coord_attrs)
+    scales, origins, units = in_one_unit(positions.scales, positions.origins, positions.units)
     names = coords.get("c")
     is_named = names is not None and names.ndim == 1 and names.dtype.kind in "UO"
     small_attrs, attribute_notes = small_attributes(xarray.attrs)
     return ImageFacts(
         name=name or (str(xarray.name) if xarray.name is not None else None),
-        scales=positions.scales,
-        origins=positions.origins,
+        scales=scales,
+        origins=origins,
         channel_names=tuple(map(str, names)) if is_named and names is not None else (),
+        colours=colours,
         coords=compact_coordinates(coords),
         coord_attrs=coord_attrs,
-        units=positions.units,
+        units=units,
         attrs=small_attrs,
         provenance=to_plain(provenance),
         notes=(*coordinate_notes, *attribute_notes),

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cloudimg.colours.channels import PixelColours
 from cloudimg.errors.checked_json import (
+    checked_bool,
     checked_int,
     checked_list,
     checked_mapping,
@@ -23,6 +25,8 @@ _REQUIRED = (
     "name", "scales", "origins", "channel_names", "channel_colors", "coords", "coord_attrs",
     "units", "attrs", "ome_xml", "provenance",
 )  # fmt: skip
+_OPTIONAL = ("colours", "notes", "source_notes")
+_OF_COLOURS = ("space", "n_samples", "has_opacity", "n_bits", "ranges")
 _MOST_OME_XML = 2**28
 _COLOR = re.compile(r"[0-9A-Fa-f]{6}")
 _MOST_STEPS = 2**26
@@ -38,7 +42,7 @@ def checked_facts(stored: Any) -> dict[str, Any]:
     ValueError
         If a field is missing or unknown, or has another type or size than it can have.
     """
-    checked_object(stored, "facts", required=_REQUIRED, optional=("notes", "source_notes"))
+    checked_object(stored, "facts", required=_REQUIRED, optional=_OPTIONAL)
     checked_optional_text(stored["name"], "facts.name")
     checked_optional_text(stored["ome_xml"], "facts.ome_xml", most=_MOST_OME_XML)
     for name, origin in checked_mapping(stored["origins"], "facts.origins").items():
@@ -62,9 +66,33 @@ def checked_facts(stored: Any) -> dict[str, Any]:
         "scales": _scales(stored["scales"]),
         "channel_names": tuple(checked_texts(stored["channel_names"], "facts.channel_names")),
         "channel_colors": tuple(colors),
+        "colours": _colours(stored.get("colours")),
         "notes": tuple(checked_texts(stored.get("notes", []), "facts.notes")),
         "source_notes": checked_notes(stored.get("source_notes", []), "facts.source_notes"),
     }
+
+
+def _colours(stored: Any) -> PixelColours | None:
+    if stored is None:
+        return None
+    where = "facts.colours"
+    checked_object(stored, where, required=_OF_COLOURS)
+    n_bits = stored["n_bits"]
+    ranges = checked_list(stored["ranges"], f"{where}.ranges")
+    windows = [checked_list(each, f"{where}.ranges", n=2) for each in ranges]
+    return PixelColours(
+        space=checked_text(stored["space"], f"{where}.space", most=256),
+        n_samples=checked_int(stored["n_samples"], f"{where}.n_samples", least=1),
+        has_opacity=checked_bool(stored["has_opacity"], f"{where}.has_opacity"),
+        n_bits=None if n_bits is None else checked_int(n_bits, f"{where}.n_bits", greatest=64),
+        ranges=tuple(
+            (
+                checked_number(low, f"{where}.ranges"),
+                checked_number(high, f"{where}.ranges"),
+            )
+            for low, high in windows
+        ),
+    )
 
 
 def _scales(stored: Any) -> dict[str, tuple[float, str | None]]:

@@ -13,15 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.discovery.fact_columns import (
-    FACTS,
-    NUMBER,
-    TIME,
-    Fact,
-    FactColumns,
-    facts_in,
-    time_facts,
-)
+from cloudimg.discovery.fact_columns import FACTS, NUMBER, TIME, Fact, FactColumns
+from cloudimg.discovery.facts_of_attributes import facts_in, time_facts
 from cloudimg.tiff.flavours.facts import iso_time
 
 

@@ -14,6 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+# Imported before a migration starts its threads. While pyarrow makes a class that is a sequence and
+# a mapping, another thread may find that a tuple is a mapping, and Python believes that from then
+# on: https://github.com/python/cpython/issues/82266
+import pyarrow as pa
+
 from cloudimg.migration.metadata.facts_of_files import facts_of_file, with_facts
 from cloudimg.migration.metadata.tags import file_tags
 from cloudimg.operating_system import run_after_fork
@@ -60,17 +65,21 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     """Row of the table for the file at an index of the grid.
 
     ``region_start`` and ``region_stop`` are in the dims of the source image. ``file_dims`` are the
-    dims that the file has, in the file's order. ``page`` is the number of the plane if the file
-    belongs to a multi-file dataset, and otherwise None. ``tags`` and ``further_tags`` are JSON, and
-    bytes in them have the ``byteorder`` of the file (``<`` or ``>``). ``ifds`` has the number of
-    each plane's IFD, None if it is not known. ``pyramid`` says where the file has the further ones
-    of its ``n_levels`` levels: in ``"subifds"`` or in ``"pages"``.
+    dims that the file has, in the file's order, and ``file_shape`` is what the image has of it.
+    ``page`` is the number of the plane if the file belongs to a multi-file dataset, and otherwise
+    None. ``tags`` and ``further_tags`` are JSON, and bytes in them have the ``byteorder`` of the
+    file (``<`` or ``>``). ``ifds`` has the number of each plane's IFD, None if it is not known.
+    ``pyramid`` says where the file has the further ones of its ``n_levels`` levels: in
+    ``"subifds"`` or in ``"pages"``.
     Neither ``key`` nor ``url`` contains credentials.
     """
     location = source.reader.store.location
     key = location.key_of(source.files.keys(index))
-    region = source.layout.region_of(index)
-    own = [axis for axis in source.layout.axes if axis.file_axis is not None]
+    region = source.region_of(index)
+    # The files may have axes that a selection dropped.
+    own = {axis.file_axis: axis.name for axis in source.layout.axes if axis.name in source.dims}
+    file_dims = [own[i] for i in range(source.layout.n_file_axes) if i in own]
+    lengths = {dim: part.stop - part.start for dim, part in zip(source.dims, region, strict=True)}
     page = None if source.files.pages is None else int(source.files.pages[index])
     columns = _file_columns(opened) if page is None else _cached_file_columns(opened)
     facts = facts_of_file(opened.parsed.attrs, columns["tags"]) if page is None else {}
@@ -82,8 +91,8 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
         "index": list(index),
         "region_start": [part.start for part in region],
         "region_stop": [part.stop for part in region],
-        "file_dims": [axis.name for axis in sorted(own, key=lambda axis: axis.file_axis or 0)],
-        "file_shape": list(source.layout.file_shape(index)),
+        "file_dims": file_dims,
+        "file_shape": [lengths[dim] for dim in file_dims],
         "page": page,
         **columns,
         **facts,
@@ -177,7 +186,6 @@ def _json(value: Any) -> str:
 
 def part_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
     """Rows as a Parquet file; the same rows always give the same bytes."""
-    import pyarrow as pa
     import pyarrow.json as arrow_json
     import pyarrow.parquet as pq
 

@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 # Units of OME-Zarr, which are names of UDUNITS: https://ngff.openmicroscopy.org/0.5/#axes-md
 _LENGTHS = {
     "Å": "angstrom",
+    "fm": "femtometer",
     "pm": "picometer",
     "nm": "nanometer",
     "µm": "micrometer",
@@ -23,12 +24,38 @@ _LENGTHS = {
     "micron": "micrometer",
     "mm": "millimeter",
     "cm": "centimeter",
+    "dm": "decimeter",
     "m": "meter",
+    "hm": "hectometer",
     "km": "kilometer",
     "inch": "inch",
     "in": "inch",
     "ft": "foot",
+    "yd": "yard",
+    "mi": "mile",
+    "thou": "thou",
 }
+_IN_MICROMETERS = {
+    "femtometer": 1e-9,
+    "picometer": 1e-6,
+    "angstrom": 1e-4,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "thou": 25.4,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "inch": 25400.0,
+    "decimeter": 1e5,
+    "foot": 304800.0,
+    "yard": 914400.0,
+    "meter": 1e6,
+    "hectometer": 1e8,
+    "kilometer": 1e9,
+    "mile": 1.609344e9,
+}
+_NOT_OF_OME_ZARR = ("thou",)
+_SPACE = ("x", "y", "z")
+_COMMON = "micrometer"
 _TIMES = {
     "ns": "nanosecond",
     "us": "microsecond",
@@ -136,6 +163,39 @@ def positions_of_coordinates(
             unit = _udunits_name(dim, str(attrs.get("units", attrs.get("unit", ""))))
             positions.add(dim, coords[dim], "second" if _is_time(coords[dim]) else unit)
     return positions
+
+
+def in_one_unit(
+    scales: Mapping[str, tuple[float, str | None]],
+    origins: Mapping[str, float],
+    units: Mapping[str, str],
+) -> tuple[dict[str, tuple[float, str | None]], dict[str, float], dict[str, str]]:
+    """Return scales, origins and units with one unit along all axes of space.
+
+    It is the one that they have, micrometers if they have several and one of them is that, or else
+    that of the first of x, y and z. Axes without a known unit stay as they are.
+    """
+    of_space = {dim: scales[dim][1] if dim in scales else units.get(dim) for dim in _SPACE}
+    known = {dim: unit for dim, unit in of_space.items() if unit in _IN_MICROMETERS}
+    found = dict.fromkeys(unit for unit in known.values() if unit not in _NOT_OF_OME_ZARR)
+    common = _COMMON if _COMMON in found or not found else next(iter(found))
+    new_scales, new_origins, new_units = dict(scales), dict(origins), dict(units)
+    for dim, unit in known.items():
+        if unit is None or unit == common:
+            continue
+        ratio = _IN_MICROMETERS[unit] / _IN_MICROMETERS[common]
+        if dim in scales:
+            new_scales[dim] = (_short(scales[dim][0] * ratio), common)
+        if dim in origins:
+            new_origins[dim] = _short(origins[dim] * ratio)
+        if dim in units:
+            new_units[dim] = common
+    return new_scales, new_origins, new_units
+
+
+def _short(value: float) -> float:
+    """A number without the digits that rounding added: 0.3, not 0.30000000000000004."""
+    return float(f"{value:.14g}")
 
 
 def _numbers(values: Any) -> Array | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.migration.plan.plan import Plan, Stage, fill_scalar
+from cloudimg.migration.plan.plan import Plan, Stage, scalar_of
 
 MOST_CELLS = 2**26
 """Most cells of a plan: of the usual size, they are two petabytes."""
@@ -39,7 +39,11 @@ def check_plan(plan: Plan, source: Mapping[str, Any]) -> None:
         If it does not, with the field that is wrong.
     """
     _check_source(plan, source)
-    _check_fill_value(plan)
+    _check_number(plan, "fill_value")
+    if plan.nodata is not None:
+        if np.dtype(plan.dtype).kind not in "iuf":
+            raise ValueError("plan.nodata is of pixels that are not plain numbers")
+        _check_number(plan, "nodata")
     _check_levels(plan)
     _check_stages(plan)
     if plan.total_cells > MOST_CELLS:
@@ -72,24 +76,25 @@ def _check_source(plan: Plan, source: Mapping[str, Any]) -> None:
         raise ValueError(f"plan.dtype does not follow from that of the source, {expected}")
 
 
-def _check_fill_value(plan: Plan) -> None:
-    value = plan.fill_value
+def _check_number(plan: Plan, name: str) -> None:
+    """Check a value that pixels of the plan can have."""
+    value = getattr(plan, name)
     parts = value if isinstance(value, list) else [value]
     dtype = np.dtype(plan.dtype)
     kinds = (bool,) if dtype.kind == "b" else (int,) if dtype.kind in "iu" else (int, float, str)
     if not isinstance(value, int | float | str | bool | list) or (
         isinstance(value, list) and (dtype.kind != "c" or len(value) != 2)
     ):
-        raise ValueError("plan.fill_value is not a number")
+        raise ValueError(f"plan.{name} is not a number")
     is_plain = all(
         isinstance(part, kinds) and isinstance(part, bool) == (dtype.kind == "b") for part in parts
     )
     try:
-        is_plain = is_plain and fill_scalar(plan) is not None
+        is_plain = is_plain and scalar_of(plan, value) is not None
     except (OverflowError, TypeError, ValueError):
         is_plain = False
     if not is_plain:
-        raise ValueError(f"plan.fill_value is not a number of type {plan.dtype}")
+        raise ValueError(f"plan.{name} is not a number of type {plan.dtype}")
 
 
 def _check_levels(plan: Plan) -> None:

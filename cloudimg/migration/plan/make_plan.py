@@ -18,9 +18,11 @@ from cloudimg.migration.plan.choose_cells import (
     make_stages,
 )
 from cloudimg.migration.plan.plan import Plan, PlannedLevel, Shape, fill_as_json
-from cloudimg.migration.plan.request import WriteRequest, by_dim, factors_of, method_of
+from cloudimg.migration.plan.request import WriteRequest, by_dim, factors_of
 
 _LARGEST_SHARD_BYTES = 4 * 2**30
+_COARSER = math.sqrt(2)
+"""From which ratio on a distance of pixels counts as greater: halving would not bring it nearer."""
 _LEAST_DEPTH = 64
 """Number of planes along z from which on chunks may be cubes."""
 _CHUNKS = {
@@ -43,6 +45,9 @@ def make_plan(
     lead_dims: Sequence[str] = (),
     lead_shape: Sequence[int] = (),
     fill_value: Any = 0,
+    method: str = "mean",
+    nodata: Any = None,
+    spacing: Mapping[str, float] | None = None,
     boundaries: Sequence[Boundaries] | None = None,
     alignment: Sequence[int] | None = None,
 ) -> Plan:
@@ -60,6 +65,12 @@ def make_plan(
     lead_dims, lead_shape : sequences
         Axes of the source along which each index is a separate image.
     fill_value : number
+    method : str
+        How levels are downsampled if the request does not say it.
+    nodata : number, optional
+        See `Plan.nodata`.
+    spacing : mapping, optional
+        Distance between pixels by axis of space, in one unit, where it is known.
     boundaries : sequence of ndarray, optional
         Per dim, the positions at which the source can be split without reading a segment twice,
         increasing from 0 to the dim's length. By default anywhere.
@@ -78,7 +89,7 @@ def make_plan(
     source = Amplification([None] * len(dims) if boundaries is None else boundaries, shape)
     candidates = []
     for chunk in _chunks(request, dims, shape):
-        shapes, factors = _levels(request, dims, shape, chunk)
+        shapes, factors = _levels(request, dims, shape, chunk, spacing or {})
         pyramid = Pyramid(
             dims=dims,
             shapes=shapes,
@@ -107,7 +118,8 @@ def make_plan(
         ),
         stages=stages,
         codec=dict(codec),
-        method=method_of(request),
+        method=request.downsampling or method,
+        nodata=None if nodata is None else fill_as_json(nodata, dtype),
     )
 
 
@@ -152,7 +164,11 @@ def _divides(
 
 
 def _levels(
-    request: WriteRequest, dims: tuple[str, ...], shape: Shape, chunk: Shape
+    request: WriteRequest,
+    dims: tuple[str, ...],
+    shape: Shape,
+    chunk: Shape,
+    spacing: Mapping[str, float],
 ) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
     """Shapes and factors of the levels."""
     shapes, factors = [shape], [(1,) * len(dims)]
@@ -166,7 +182,12 @@ def _levels(
             break
         step = requested[len(shapes) - 1] if isinstance(requested, list) else requested
         if step is None:
-            step = _default_factors(dims, below)
+            step = _default_factors(dims, below, spacing)
+            spacing = {
+                dim: spacing[dim] * factor
+                for dim, factor in zip(dims, step, strict=True)
+                if dim in spacing
+            }
         above = tuple(-(-n // f) for n, f in zip(below, step, strict=True))
         if above == below:
             if n_levels is None:
@@ -187,13 +208,22 @@ def _is_small(dims: tuple[str, ...], shape: Shape, chunk: Shape) -> bool:
     return all(shape[i] <= max(256, chunk[i]) for i in plane)
 
 
-def _default_factors(dims: tuple[str, ...], shape: Shape) -> Shape:
-    """Two along y and x, and along z unless it is much shorter, which keeps the proportions."""
-    longest = max(n for dim, n in zip(dims, shape, strict=True) if dim in ("y", "x"))
-    return tuple(
-        2 if n > 1 and (dim in ("y", "x") or (dim == "z" and 2 * n >= longest)) else 1
-        for dim, n in zip(dims, shape, strict=True)
-    )
+def _default_factors(dims: tuple[str, ...], shape: Shape, spacing: Mapping[str, float]) -> Shape:
+    """Two along y and x, and along z unless it is much shorter, which keeps the proportions.
+
+    Of these, only those whose pixels are not coarser than the finest, which makes them cubes.
+    """
+    length = dict(zip(dims, shape, strict=True))
+    longest = max(n for dim, n in length.items() if dim in ("y", "x"))
+    halved = [
+        dim
+        for dim, n in length.items()
+        if n > 1 and (dim in ("y", "x") or (dim == "z" and 2 * n >= longest))
+    ]
+    if all(dim in spacing for dim in halved):
+        finest = min((spacing[dim] for dim in halved), default=0.0)
+        halved = [dim for dim in halved if spacing[dim] < _COARSER * finest]
+    return tuple(2 if dim in halved else 1 for dim in dims)
 
 
 # ------------------------------------------------------------------------------------------ shards

@@ -130,6 +130,9 @@ class Plan:
     """How chunks are encoded; see `Codec.spec`."""
     method: str
     """How levels are downsampled: mean, nearest or mode."""
+    nodata: Any = None
+    """Value of pixels without data, in the form of `fill_value`, which with NaN have no part in
+    means and histograms; None if there is none, and in plans of older versions."""
 
     @property
     def n_images(self) -> int:
@@ -220,6 +223,7 @@ class Plan:
             ],
             "codec": dict(self.codec),
             "method": self.method,
+            **({} if self.nodata is None else {"nodata": self.nodata}),
         }
 
     @classmethod
@@ -231,7 +235,7 @@ class Plan:
         ValueError
             If a field is missing or unknown, or has another type or size than it can have.
         """
-        checked_object(stored, "plan", required=_FIELDS)
+        checked_object(stored, "plan", required=_FIELDS, optional=("nodata",))
         dims = tuple(checked_texts(stored["dims"], "plan.dims", most=_MOST_DIMS, characters=256))
         lead_dims = checked_texts(
             stored["lead_dims"], "plan.lead_dims", most=_MOST_DIMS, characters=256
@@ -261,6 +265,7 @@ class Plan:
             ),
             codec=checked_mapping(stored["codec"], "plan.codec", most=1),
             method=checked_choice(stored["method"], "plan.method", METHODS),
+            nodata=stored.get("nodata"),
         )
 
 
@@ -293,7 +298,17 @@ def fill_as_json(value: Any, dtype: np.dtype[Any]) -> Any:
 
 def fill_scalar(plan: Plan) -> Any:
     """The fill value of a plan as a NumPy scalar of its dtype."""
-    value, scalar = plan.fill_value, np.dtype(plan.dtype).type
+    return scalar_of(plan, plan.fill_value)
+
+
+def nodata_scalar(plan: Plan) -> Any:
+    """The value of pixels without data as a NumPy scalar of its dtype; None if there is none."""
+    return None if plan.nodata is None else scalar_of(plan, plan.nodata)
+
+
+def scalar_of(plan: Plan, value: Any) -> Any:
+    """A value in the form of `Plan.fill_value` as a NumPy scalar of the plan's dtype."""
+    scalar = np.dtype(plan.dtype).type
     if isinstance(value, list | tuple):
         return scalar(complex(*(float(part) for part in value)))
     return scalar(float(value)) if isinstance(value, str) else scalar(value)

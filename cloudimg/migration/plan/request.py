@@ -41,7 +41,7 @@ class WriteRequest:
     factors: Any = None
     """Factors by dim from each level to the next; a list has one item for each step."""
     downsampling: str | None = None
-    """How levels are downsampled: mean, nearest or mode."""
+    """How levels are downsampled: mean, nearest or mode. None: by what the header says."""
     codec: Any = None
     """The codec in JSON; see `codecs.make_codec`."""
     name: str | None = None
@@ -89,7 +89,6 @@ class WriteRequest:
             "chunks": by_dim(self.chunks, dims, "chunks"),
             "shards": by_dim(self.shards, dims, "shards"),
             "factors": factors_of(self, dims),
-            "downsampling": method_of(self),
         }
 
     @classmethod
@@ -193,8 +192,3 @@ def _step(requested: Any, dims: Sequence[str]) -> Factors:
         return tuple(factor if dim in ("y", "x") else 1 for dim in dims)
     factors = by_dim(requested, dims, "factors")
     return tuple(factors.get(dim, 1) for dim in dims)
-
-
-def method_of(request: WriteRequest) -> str:
-    """How levels are downsampled, with the default applied."""
-    return request.downsampling or "mean"

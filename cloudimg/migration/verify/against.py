@@ -14,6 +14,7 @@ from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.errors import ArgumentError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.run.inputs import Input
+from cloudimg.migration.run.source_files import is_comparable
 from cloudimg.migration.run.write_input import WriteInput
 
 
@@ -72,6 +73,7 @@ class Against:
             return None, [*found, what]
         # The name of an array may differ between runs: its pixels are compared.
         is_named = changes is None and given["kind"] != "array"
+        is_named = is_named and is_comparable(recorded["fingerprint"])
         if is_named and given["fingerprint"] != recorded["fingerprint"]:
             found.append("the source changed since it was migrated")
         return self.write_input.pixels, found

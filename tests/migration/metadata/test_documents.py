@@ -25,6 +25,7 @@ from ome_zarr_models.v05.bioformats2raw import BioFormats2Raw as Collection05
 import cloudimg
 from cloudimg.errors import BadFilesError
 from cloudimg.migration.encode.codecs import make_codec
+from cloudimg.migration.encode.histogram import Histogram, measure
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_array, facts_of_image
 from cloudimg.migration.plain_json import to_plain
@@ -76,7 +77,14 @@ def image_facts(
     coords: dict[str, Any] | None = None,
     **others: Any,
 ) -> ImageFacts:
-    given_ = {"name": None, "ome_xml": None, "provenance": {}, **others}
+    given_ = {
+        "name": None,
+        "ome_xml": None,
+        "provenance": {},
+        "origins": {},
+        "dtype": np.dtype("u2"),
+        **others,
+    }
     return facts_of_image(AxesMapping(tuple(dims), shape), coords or {}, attrs or {}, **given_)
 
 
@@ -86,6 +94,11 @@ def stored(folder: Path, plan: Plan, facts: ImageFacts, contrast: Any = None) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+def histograms(*pixels: np.ndarray) -> dict[tuple[int, int], Histogram]:
+    """Those of the channels of the first image."""
+    return {(0, i): measure(each.astype("u2"), None)[0] for i, each in enumerate(pixels)}
 
 
 def attributes(
@@ -150,7 +163,7 @@ def test_an_image_is_valid_and_all_libraries_agree(tmp_path: Path, zarr_format: 
         name="embryo",
         ome_xml=OME_XML,
     )
-    folder = stored(tmp_path, plan, facts, {(0, 0): (1, 9, 0, 11), (0, 1): (2, 8, 0, 12)})
+    folder = stored(tmp_path, plan, facts, histograms(np.arange(10), np.arange(9)))
 
     group = zarr.open_group(folder, mode="r")
     validate(group)
@@ -237,8 +250,8 @@ def test_lead_axes_make_a_collection(tmp_path: Path, zarr_format: int) -> None:
     facts = image_facts(
         dims, shape, {}, {"well": np.array(["B03", "C04"]), "f": np.arange(3)}, name="plate"
     )
-    contrast = {(image, 0): (image, image + 1, 0, 9) for image in range(6)}
-    folder = stored(tmp_path, plan, facts, contrast)
+    found = {(i, 0): each[0, 0] for i in range(6) for each in [histograms(np.arange(i, 9))]}
+    folder = stored(tmp_path, plan, facts, found)
     group = zarr.open_group(folder, mode="r")
 
     (Collection05 if zarr_format == 3 else Collection04).from_zarr(group)
@@ -465,7 +478,11 @@ def test_coordinates_of_an_xarray_are_used() -> None:
         name="well",
     )
     facts = facts_of_array(
-        AxesMapping(array.dims, array.shape), name=None, provenance={}, xarray=array
+        AxesMapping(array.dims, array.shape),
+        dtype=array.dtype,
+        name=None,
+        provenance={},
+        xarray=array,
     )
     plan = plan_of("tcyx", array.shape)
     assert transforms(plan, facts)[0] == ([5, 1, 0.5, 0.5], [0, 0, 100, 200])
@@ -513,6 +530,7 @@ def test_samples_are_red_green_and_blue() -> None:
     found = channels_of(plan, facts)
     assert [c["label"] for c in found][3:] == ["b red", "b green", "b blue"]
     assert [c["color"] for c in found] == ["FF0000", "00FF00", "0000FF"] * 2
+    assert [c["active"] for c in found] == [True] * 3 + [False] * 3
 
 
 def test_contrast_limits_default_to_the_range_of_the_dtype() -> None:
@@ -523,7 +541,7 @@ def test_contrast_limits_default_to_the_range_of_the_dtype() -> None:
 
 def test_contrast_of_a_constant_image_is_kept(tmp_path: Path) -> None:
     plan = plan_of()
-    contrast = {(0, 0): (7, 8, 7, 8)}
+    contrast = histograms(np.full((4, 5), 7))
     (channel,) = channels_of(plan, ImageFacts(), contrast)
     assert channel["window"] == {"start": 7, "end": 8, "min": 7, "max": 8}
     validate(zarr.open_group(stored(tmp_path, plan, ImageFacts(), contrast), mode="r"))
@@ -610,7 +628,9 @@ def xarray_facts(
     """Plan and facts of a copy of an array whose axes are renamed."""
     names = tuple(dims) if dims is not None else tuple(str(dim) for dim in array.dims)
     axes_mapping = AxesMapping(names, array.shape)
-    facts = facts_of_array(axes_mapping, name=None, provenance={}, xarray=array, dims=names)
+    facts = facts_of_array(
+        axes_mapping, dtype=array.dtype, name=None, provenance={}, xarray=array, dims=names
+    )
     plan = plan_of(
         axes_mapping.dims,
         axes_mapping.shape,
@@ -635,8 +655,8 @@ def test_renamed_axes_keep_their_own_coordinates() -> None:
     )
     plan, facts = xarray_facts(array, ("x", "y"))
     assert plan.dims == ("y", "x")
-    assert transforms(plan, facts)[0] == ([2, 0.25], [7, 0])
-    assert units(plan, facts) == {"y": "millimeter", "x": "micrometer"}
+    assert transforms(plan, facts)[0] == ([2000, 0.25], [7000, 0])
+    assert units(plan, facts) == {"y": "micrometer", "x": "micrometer"}
     own = own_of(plan, facts)
     assert own["coordinates"]["x"] == list(0.25 * np.arange(40))
     assert own["coordinate_attributes"] == {"x": {"units": "um"}, "y": {"units": "mm"}}
@@ -656,8 +676,8 @@ def test_axes_of_other_names_give_scale_and_unit(tmp_path: Path) -> None:
         },
     )
     plan, facts = xarray_facts(array, "zyx")
-    assert transforms(plan, facts)[0] == ([5, 0.5, 0.25], [0, 50, 8])
-    assert units(plan, facts) == {"z": "meter", "y": "kilometer", "x": None}
+    assert transforms(plan, facts)[0] == ([0.005, 0.5, 0.25], [0, 50, 8])
+    assert units(plan, facts) == {"z": "kilometer", "y": "kilometer", "x": None}
     own = own_of(plan, facts)
     assert own["coordinate_attributes"]["x"] == {"units": "degrees_east"}
     assert own["coordinate_attributes"]["station"] == {"dims": ["z"]}
@@ -667,7 +687,7 @@ def test_axes_of_other_names_give_scale_and_unit(tmp_path: Path) -> None:
     cloudimg.to_zarr(array, tmp_path / "copy.zarr", dims="zyx")
     (found,) = zarr.open_group(tmp_path / "copy.zarr", mode="r").attrs["ome"]["multiscales"]
     first = found["datasets"][0]["coordinateTransformations"]
-    assert [each[each["type"]] for each in first] == [[5, 0.5, 0.25], [0, 50, 8]]
+    assert [each[each["type"]] for each in first] == [[0.005, 0.5, 0.25], [0, 50, 8]]
     assert cloudimg.verify(tmp_path / "copy.zarr", against_source=array)
 
 

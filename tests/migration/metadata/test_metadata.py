@@ -13,7 +13,7 @@ import math
 import pickle
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +271,12 @@ def test_ome_planes_that_disagree_or_stand_still_are_no_coordinates(tmp_path: Pa
         for t in range(3)
         for z in range(2)
     )
-    assert not ome_file(tmp_path, "3 2 1", planes).coords
+    image = ome_file(tmp_path, "3 2 1", planes)
+    assert not {"t", "z"} & set(image.coords)
+    # They are what they are along both axes.
+    assert image.coord_dims["elapsed_s"] == ("t", "z")
+    assert image.coords["elapsed_s"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert image.coord_dims["stage_z"] == ()
 
 
 @pytest.mark.parametrize(
@@ -471,8 +476,10 @@ def patched(path: Path, code: int, dtype: int, count: int) -> None:
     path.write_bytes(data)
 
 
-def stk_file(folder: Path, steps: list[int], milliseconds: list[int]) -> Path:
-    """A MetaMorph stack: contiguous planes and the UIC tags."""
+def stk_file(
+    folder: Path, steps: list[int], milliseconds: list[int], stage: Sequence[int] = ()
+) -> Path:
+    """A MetaMorph stack: contiguous planes and the UIC tags; numerators of x and y of the stage."""
     n = len(steps)
     uic1 = [3, 1, 4, 0, 5, 0, 6, 0]  # pairs of identifier and value or offset
     uic2 = [
@@ -481,6 +488,10 @@ def stk_file(folder: Path, steps: list[int], milliseconds: list[int]) -> Path:
         for word in (step, 10, 2458849, time, 2458849, time)
     ]
     tags = [(33628, 4, len(uic1), uic1, True), (33629, 4, len(uic2), uic2, True)]
+    if stage:
+        uic4 = struct.pack("<H", 28) + b"".join(struct.pack("<II", value, 10) for value in stage)
+        uic4 += bytes(-len(uic4) % 4 or 4)  # an identifier of 0 ends it
+        tags.append((33631, 4, len(uic4) // 4, uic4, True))
     path = put(folder, name="file.stk", extratags=tags, byteorder="<")
     data = bytearray(path.read_bytes()) + PLANE.tobytes() * (n - 1)
     with tifffile.TiffFile(path) as tiff:
@@ -496,6 +507,8 @@ def stk_file(folder: Path, steps: list[int], milliseconds: list[int]) -> Path:
     path.write_bytes(data)
     patched(path, 33628, 4, len(uic1) // 2)
     patched(path, 33629, 5, n)
+    if stage:
+        patched(path, 33631, 4, n)
     return path
 
 
@@ -512,6 +525,18 @@ def test_metamorph_stack_along_time(tmp_path: Path) -> None:
     assert image.dims == ("t", "y", "x")
     np.testing.assert_allclose(image.coords["t"], [0, 0.5, 2])
     assert "z" not in image.attrs["pixel_size"]
+
+
+@pytest.mark.parametrize(("times", "dim"), [([1000, 1500, 3000], "t"), ([0, 0, 0], "page")])
+def test_metamorph_stack_of_positions(tmp_path: Path, times: list[int], dim: str) -> None:
+    """A negative position, which is read as a number far too large, is not known."""
+    stage = [100, 50, 200, 50, 2**32 - 5, 50]
+    image = cloudimg.open(str(stk_file(tmp_path, [0, 0, 0], times, stage)))
+    assert image.dims == (dim, "y", "x")
+    assert image.coord_dims["stage_x"] == image.coord_dims["stage_y"] == (dim,)
+    np.testing.assert_equal(image.coords["stage_x"], [10, 20, np.nan])
+    np.testing.assert_equal(image.coords["stage_y"], [5, 5, np.nan])
+    assert image.coord_dims.get("elapsed_s") == (("t",) if dim == "t" else None)
 
 
 def lsm_file(folder: Path) -> Path:

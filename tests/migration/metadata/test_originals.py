@@ -504,7 +504,8 @@ def test_attributes_that_are_too_large_are_noted(tmp_path: Path) -> None:
     pixels = np.zeros((8, 9), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=palette)
     done = cloudimg.migrate(tmp_path / "a.tif", tmp_path / "copy.zarr")
-    (note,) = done.notes
+    note, advice = done.notes
     assert note == "attributes larger than 64 KiB are not kept: colormap"
+    assert "rgb=True" in advice
     (row,) = rows_of(tmp_path / "copy.zarr")
     assert json.loads(row["tags"])["ColorMap"]["value"] == palette.tolist()
