@@ -321,4 +321,23 @@ ROWS = (
             "MOD13Q1.A2020193.h11v04.061.2020210001602.EVI.tif",
         ),
     ),
+    Layout(
+        name="Blue Marble (NASA)",
+        regex=r"world(?P<maybe_kind>(?:\.topo)?(?:\.bathy)?)\.(?P<t>\d{6})\.3x21600x21600"
+        r"\.(?P<tile>[A-D][12])(?:_geo)?\.(?i:tiff?|png|jpe?g)",
+        times={"t": "%Y%m"},
+        source="https://visibleearth.nasa.gov/collection/1484/blue-marble",
+        examples=(
+            "world.topo.bathy.200407.3x21600x21600.A1.png",
+            "world.topo.bathy.200411.3x21600x21600.D2.png",
+        ),
+    ),
+    Layout(
+        name="Black Marble (NASA)",
+        regex=r"BlackMarble_(?P<t>\d{4})_(?P<tile>[A-D][12])(?P<maybe_kind>(?:_geo)?(?:_gray)?)"
+        r"\.(?i:tiff?|png|jpe?g)",
+        times={"t": "%Y"},
+        source="https://earthobservatory.nasa.gov/features/NightLights",
+        examples=("BlackMarble_2012_C1_geo.tif", "BlackMarble_2016_C1_geo.tif"),
+    ),
 )

@@ -30,11 +30,14 @@ class BoundedParquet:
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or file
+        A file is one of `pyarrow`, or of Python.
     types : mapping
-        By name of a column, the types that it may have, as `pyarrow` shows them. Other columns are
-        not read.
+        By name of a column, the types that it may have, as `pyarrow` shows them; none if it may
+        have any. Other columns are not read. A name with dots may be the path of a value in a
+        column of structures, of which only this is read.
     most_rows : int
+    most_columns : int
 
     Raises
     ------
@@ -42,16 +45,23 @@ class BoundedParquet:
         If it is not a Parquet file, has too many rows or bytes, or columns of other types.
     """
 
-    def __init__(self, data: bytes, types: Mapping[str, Any], *, most_rows: int) -> None:
+    def __init__(
+        self,
+        data: Any,
+        types: Mapping[str, Any],
+        *,
+        most_rows: int,
+        most_columns: int = _MOST_COLUMNS,
+    ) -> None:
         with _as_value_error():
-            self._open(data, types, most_rows)
+            self._open(data, types, most_rows, most_columns)
 
-    def _open(self, data: bytes, types: Mapping[str, Any], most_rows: int) -> None:
+    def _open(self, data: Any, types: Mapping[str, Any], most_rows: int, most_columns: int) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._file = pq.ParquetFile(
-            pa.BufferReader(data),
+            pa.BufferReader(data) if isinstance(data, bytes) else data,
             thrift_string_size_limit=2**24,
             thrift_container_size_limit=2**20,
         )
@@ -59,7 +69,7 @@ class BoundedParquet:
         if found.num_rows > most_rows:
             raise ValueError(f"it has {found.num_rows} rows, but there can be {most_rows}")
         self.schema = self._file.schema_arrow
-        if found.num_columns > _MOST_COLUMNS or found.num_row_groups > _MOST_GROUPS:
+        if found.num_columns > most_columns or found.num_row_groups > _MOST_GROUPS:
             raise ValueError(
                 f"it has {found.num_columns} columns in {found.num_row_groups} groups of rows"
             )
@@ -69,8 +79,12 @@ class BoundedParquet:
         if len(set(self._columns)) < len(self._columns):
             raise ValueError("it has columns of the same name")
         for name in self._columns:
-            if str(self.schema.field(name).type) not in types[name]:
+            if types[name] and str(self.schema.field(name).type) not in types[name]:
                 raise ValueError(f"its column {name} has another type than {types[name][0]}")
+        known = set(self.schema.names)
+        self._columns += [
+            path for path in types if path not in known and path.partition(".")[0] in known
+        ]
 
     def batches(self, batch_size: int | None = None) -> Iterator[Any]:
         """The rows, in batches whose texts have a limited size."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
@@ -13,14 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.grid import FileGrid, Keys
-from cloudimg.discovery.names import ANY_NAME, NameColumn, compact
+from cloudimg.discovery.names import ETAG_DIGEST, NameColumn, compact, files_digest, name_digests
+from cloudimg.discovery.places import Places, sorted_labels
 from cloudimg.discovery.unmatched import UnmatchedCounter
-from cloudimg.errors import DuplicateIndexError, GridError
-from cloudimg.pattern import Label, Pattern, natural_key
-
-_INDICES_PER_FILE = 100
-_FREE_INDICES = 10**6
-"""A grid may have 10^6 indices plus a hundred per file; more is a mistake and costs memory."""
+from cloudimg.errors import DuplicateIndexError
+from cloudimg.pattern import Label, Pattern
 
 
 class Named(Protocol):
@@ -35,9 +31,11 @@ class Named(Protocol):
 
 
 def short_etag(etag: str | None) -> int:
-    """Return a digest of eight bytes of an ETag; 0 for none."""
+    """Return a digest of eight bytes of an ETag, or of the digest as text; 0 for none."""
     if etag is None:
         return 0
+    if etag.startswith(ETAG_DIGEST):
+        return int(etag[len(ETAG_DIGEST) :], 16)
     return int.from_bytes(hashlib.blake2b(etag.strip('"').encode(), digest_size=8).digest())
 
 
@@ -78,7 +76,7 @@ class GridBuilder:
         self._makes_names = plain is None and not pattern.has_wildcards
         self._names: NameColumn | None = None if self._makes_names else NameColumn()
         self._has_versions = True
-        self._hash = hashlib.sha256(pattern.text.encode(*ANY_NAME))
+        self._name_digests = bytearray()
 
     def add(self, files: Iterable[Named]) -> None:
         """Add a batch of a listing."""
@@ -110,11 +108,7 @@ class GridBuilder:
         etags = [file.etag for file in batch]
         self._sizes.extend(sizes)
         self._add_etags(etags)
-        lines = [
-            f"{name}\0{size}\0{etag}\n"
-            for name, size, etag in zip(self._plain_names(batch), sizes, etags, strict=True)
-        ]
-        self._hash.update("".join(lines).encode(*ANY_NAME))
+        self._name_digests += name_digests(self._plain_names(batch))
 
     def _plain_names(self, files: Sequence[Named]) -> list[str]:
         if self._plain is None:
@@ -171,32 +165,27 @@ class GridBuilder:
         GridError
             If the labels span far more indices than there are files.
         """
-        labels, ranks = zip(*(_sorted_labels(values) for values in self._values), strict=True)
-        shape = tuple(len(axis_labels) for axis_labels in labels)
-        self._check_extent(shape)
-        flat = np.zeros(len(self), np.int64)
-        for n, rank, codes in zip(shape, ranks, self._codes, strict=True):
-            flat *= n
-            flat += rank[np.frombuffer(codes, np.int32)]
-        rows = np.full(math.prod(shape), -1, np.int32)
-        rows[flat] = np.arange(flat.size, dtype=np.int32)
-        if np.count_nonzero(rows >= 0) != flat.size:
-            raise self._duplicate(flat, labels, shape)
-        present = None if flat.size == rows.size else (rows >= 0).reshape(shape)
-        return FileGrid(
-            fields=self._pattern.fields,
-            labels=labels,
-            keys=self._keys(labels, rows.reshape(shape)),
-            present=present,
-            sizes=_at(flat, np.frombuffer(self._sizes, np.int64), rows.size, -1),
-            etags=(
-                _at(flat, np.frombuffer(self._etags, np.uint64), rows.size, 0)
-                if self._etags
-                else None
-            ),
-            digest=self._hash.hexdigest(),
+        labels, ranks = zip(*(sorted_labels(values) for values in self._values), strict=True)
+        fields = self._pattern.fields
+        indices = (
+            rank[np.frombuffer(codes, np.int32)]
+            for rank, codes in zip(ranks, self._codes, strict=True)
+        )
+        self.places = Places.of(fields, labels, indices, len(self))
+        twice = self.places.twice()
+        if twice is not None:
+            names = self._names or self._made_names(twice[1] + 1)
+            raise DuplicateIndexError(
+                f"two files at {self.places.labels_of(twice[0])}: {names[twice[0]]} and"
+                f" {names[twice[1]]}; make the part in which they differ a field, or write it out"
+                " in the pattern"
+            )
+        return self.places.grid(
+            self._keys(labels, self.places.rows),
+            np.frombuffer(self._sizes, np.int64),
+            np.frombuffer(self._etags, np.uint64) if self._etags else None,
+            np.frombuffer(self._name_digests, np.uint64),
             has_versions=self._has_versions,
-            n_files=flat.size,
         )
 
     def _keys(self, labels: tuple[tuple[Label, ...], ...], rows: npt.NDArray[np.int32]) -> Keys:
@@ -208,55 +197,6 @@ class GridBuilder:
             code_of = self._values[axis]
             texts.append((axis, compact([by_code[code_of[label]] for label in labels[axis]])))
         return Keys(self._pattern, tuple(texts), None, None)
-
-    def _check_extent(self, shape: tuple[int, ...]) -> None:
-        if math.prod(shape) > _INDICES_PER_FILE * len(self) + _FREE_INDICES:
-            extent = " x ".join(
-                f"{n} of {name}" for name, n in zip(self._pattern.fields, shape, strict=True)
-            )
-            raise GridError(
-                f"{len(self)} files span a grid of {extent}, far more indices than files; fields"
-                " that move together should be one: give them the same name, or match one of them"
-                " with a wildcard"
-            )
-
-    def _duplicate(
-        self, flat: npt.NDArray[np.int64], labels: Any, shape: tuple[int, ...]
-    ) -> DuplicateIndexError:
-        order = np.argsort(flat, kind="stable")
-        at = int(np.flatnonzero(np.diff(flat[order]) == 0)[0])
-        first, second = sorted((int(order[at]), int(order[at + 1])))
-        index = np.unravel_index(flat[first], shape)
-        where = ", ".join(
-            f"{name}={axis_labels[i]}"
-            for name, axis_labels, i in zip(self._pattern.fields, labels, index, strict=True)
-        )
-        names = self._names or self._made_names(second + 1)
-        return DuplicateIndexError(
-            f"two files at {where}: {names[first]} and {names[second]}; make the part"
-            " in which they differ a field, or write it out in the pattern"
-        )
-
-
-def _at(flat: npt.NDArray[np.int64], column: Any, size: int, empty: int) -> Any:
-    """A column of the files in C order of the grid."""
-    placed = np.full(size, empty, column.dtype)
-    placed[flat] = column
-    return placed
-
-
-def _sorted_labels(
-    values: dict[Label, int],
-) -> tuple[tuple[Label, ...], npt.NDArray[np.int64]]:
-    """Return the labels in order, and the position of each code in that order."""
-    if any(isinstance(value, str) for value in values):
-        ordered = sorted(values, key=lambda value: natural_key(str(value)))
-    else:
-        ordered = sorted(values)
-    rank = np.empty(len(ordered), np.int64)
-    for position, value in enumerate(ordered):
-        rank[values[value]] = position
-    return tuple(ordered), rank
 
 
 def listed_grid(
@@ -278,32 +218,31 @@ def listed_grid(
     name_of : callable, optional
         Returns the part of a key that identifies the file, without a signature that expires.
     """
-    bitmap = None if present is None or all(present) else np.array(present, bool)
+    exists = np.ones(len(files), bool) if present is None else np.array(present, bool)
+    bitmap = None if exists.all() else exists
     names = NameColumn()
-    digest = hashlib.sha256(b"listed")
     for file in files:
         names.append(file.key)
-        digest.update(f"{name_of(file.key)}\0{file.size_bytes}\0{file.etag}\n".encode(*ANY_NAME))
-    labels = tuple(_short_names([file.key for file in files]))
+    digests = np.frombuffer(name_digests(name_of(file.key) for file in files), np.uint64)
+    labels = tuple(short_names([file.key for file in files]))
     rows = np.arange(len(files), dtype=np.int32)
+    sizes = np.array([-1 if f.size_bytes is None else f.size_bytes for f in files], np.int64)
+    found = np.array([short_etag(file.etag) for file in files], np.uint64)
+    etags = found if found.any() else None
     return FileGrid(
         fields=(axis,) if axis is not None else (),
         labels=(labels,) if axis is not None else (),
         keys=Keys(None, (), names, rows if axis is not None else None),
         present=bitmap,
-        sizes=np.array([-1 if f.size_bytes is None else f.size_bytes for f in files], np.int64),
-        etags=(
-            np.array([short_etag(file.etag) for file in files], np.uint64)
-            if any(file.etag for file in files)
-            else None
-        ),
-        digest=digest.hexdigest(),
+        sizes=sizes,
+        etags=etags,
+        digest=files_digest((digests * exists, sizes, etags)),
         has_versions=all(file.etag is not None for file in files),
-        n_files=len(files) if bitmap is None else int(bitmap.sum()),
+        n_files=int(exists.sum()),
     )
 
 
-def _short_names(keys: Sequence[str]) -> list[str]:
+def short_names(keys: Sequence[str]) -> list[str]:
     """Return file names as labels, numbered where they repeat."""
     # The query is removed because it may hold a signature.
     short = [key.partition("?")[0].rsplit("/", 1)[-1] for key in keys]

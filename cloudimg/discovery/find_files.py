@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from cloudimg.discovery.build_grid import GridBuilder, listed_grid
 from cloudimg.discovery.exclusion import Exclusion
 from cloudimg.discovery.grid import FileGrid
+from cloudimg.discovery.index_names import IndexNames
 from cloudimg.discovery.listing import FILE_AXIS, Listing, on_dangling
 from cloudimg.discovery.literal import as_pattern
 from cloudimg.discovery.no_match import no_match
@@ -16,7 +17,7 @@ from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.discovery.url_list import take_list
 from cloudimg.errors import ArgumentError, NoMatchError
 from cloudimg.pattern import Pattern, compile_pattern, escape, natural_key
-from cloudimg.storage import DANGLING, Entry, Location, Store, split_url, unsigned
+from cloudimg.storage import DANGLING, Entry, Location, Store, common_location, split_url, unsigned
 
 
 def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
@@ -25,7 +26,7 @@ def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
     Raises
     ------
     ArgumentError
-        If there are no URLs, or they are in several stores or buckets.
+        If there are no URLs, or they are in several stores.
     """
     texts = [urls] if isinstance(urls, str) else list(urls)
     if not texts:
@@ -33,11 +34,7 @@ def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
     split = [split_url(text) for text in texts]
     location = split[0][0]
     for other, key in split[1:]:
-        if other != location:
-            raise ArgumentError(
-                f"URLs of one image must be in one store and bucket: {location.display('')}"
-                f" and {other.display(key)}"
-            )
+        location = common_location(location, other, key)
     return location, [location.pattern_text(key) for _, key in split]
 
 
@@ -136,6 +133,7 @@ def _find_by_pattern(
         exclusion.note(display),
         tuple(end_checks or ()),
         on_dangling(map(display, dangling)),
+        index_names=IndexNames(scope.begins_with, frozenset(unmatched.index_files), pattern),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cloudimg.discovery.exclusion import Exclusion
+from cloudimg.discovery.index_names import INDEX_NAME, MOST_NAMES, IndexNames
 from cloudimg.discovery.proposals import Proposal, propose_patterns
 from cloudimg.discovery.unmatched import IMAGE_NAME
 from cloudimg.errors import NoMatchError, NotFoundError, PatternError
@@ -56,6 +57,8 @@ class Folder:
     """Patterns to open, known layouts first, then most files first; none in a Zarr."""
     zarrs: tuple[str, ...] = ()
     """Zarr groups and arrays in it, by their names below it; empty for the folder itself."""
+    index_names: IndexNames | None = None
+    """Index files in it; None where not all of it was listed."""
 
 
 def parse_target(url: str) -> Target:
@@ -128,6 +131,7 @@ def list_folder(
     prefix = _common_prefix(names, location.pattern_text(f"{folder}/"))
     listed = [name.removeprefix(prefix) for name in names[:MAX_NAMES]]
     is_truncated = len(names) > MAX_NAMES
+    is_partial = is_truncated or is_zarr
     zarrs = ("",) if is_zarr else _zarrs_in(listed)
     seen = [name for name in listed if not _is_below(name, zarrs)]
     files = _not_excluded(seen, prefix, Exclusion(exclude))
@@ -139,11 +143,19 @@ def list_folder(
     return Folder(
         url=url,
         n_objects=len(listed),
-        is_truncated=is_truncated or is_zarr,
+        is_truncated=is_partial,
         n_images=len(images),
         proposals=tuple(_in_chain(each, location) for each in proposals),
         zarrs=zarrs,
+        index_names=_index_names(names, prefix, is_partial=is_partial),
     )
+
+
+def _index_names(names: Sequence[str], prefix: str, *, is_partial: bool) -> IndexNames | None:
+    if is_partial:
+        return None
+    found = [name for name in names if INDEX_NAME.fullmatch(name)]
+    return IndexNames(prefix, frozenset(found[:MOST_NAMES]))
 
 
 def _not_excluded(names: Sequence[str], prefix: str, exclusion: Exclusion) -> list[str]:

@@ -7,14 +7,14 @@ of an object per file. Names are stored only where the pattern cannot make them 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.names import NameColumn
+from cloudimg.discovery.names import NameColumn, compact, files_digest, name_digests
 from cloudimg.pattern import Label, Pattern
 
 
@@ -42,6 +42,18 @@ class Keys:
         assert self.pattern is not None
         return self.pattern.join([texts[index[axis]] for axis, texts in self.texts])
 
+    def taken(self, kept: Mapping[int, npt.NDArray[np.int64]]) -> Keys:
+        """Return the names at some of the indices along some axes, see `FileGrid.taken`."""
+        texts = tuple(
+            (axis, compact([each[int(i)] for i in kept[axis]]) if axis in kept else each)
+            for axis, each in self.texts
+        )
+        rows = self.rows
+        if rows is not None:
+            for axis, indices in kept.items():
+                rows = np.take(rows, indices, axis)
+        return replace(self, texts=texts, rows=rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileGrid:
@@ -61,7 +73,8 @@ class FileGrid:
     """Digests of the ETags, see `short_etag`, in C order of the grid, 0 where there is none; None
     if no file has an ETag."""
     digest: str
-    """Digest of names, sizes and ETags; changes when any file does."""
+    """Digest of names, sizes and ETags by index; changes when any file does. The same however the
+    files were listed."""
     has_versions: bool
     """Whether every file has an ETag; otherwise `digest` can miss changes."""
     n_files: int
@@ -84,6 +97,46 @@ class FileGrid:
             etags=None if self.etags is None else np.where(present.ravel(), self.etags, 0),
             n_files=int(present.sum()),
         )
+
+    def taken(self, kept: Mapping[int, npt.NDArray[np.int64]]) -> FileGrid:
+        """Return the grid with some of the indices along some axes only.
+
+        Parameters
+        ----------
+        kept : mapping
+            Indices to keep, increasing, by number of the axis.
+        """
+        places = self.places(kept)
+        shape = tuple(len(kept[a]) if a in kept else n for a, n in enumerate(self.shape))
+        present = None if self.present is None else self.present.ravel()[places].reshape(shape)
+        etags = None if self.etags is None else self.etags[places]
+        grid = replace(
+            self,
+            labels=tuple(
+                tuple(labels[i] for i in kept[a]) if a in kept else labels
+                for a, labels in enumerate(self.labels)
+            ),
+            keys=self.keys.taken(kept),
+            present=None if present is None or present.all() else present,
+            sizes=self.sizes[places],
+            etags=etags,
+            has_versions=self.has_versions or (etags is not None and bool(etags.all())),
+            n_files=len(places) if present is None else int(present.sum()),
+        )
+        return replace(grid, digest=grid._digest())
+
+    def places(self, kept: Mapping[int, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        """Return the positions in C order of the grid that have some of the indices."""
+        indices = [kept.get(a, np.arange(n)) for a, n in enumerate(self.shape)]
+        flat: npt.NDArray[np.int64] = np.ravel_multi_index(np.ix_(*indices), self.shape).ravel()
+        return flat
+
+    def _digest(self) -> str:
+        """Digest of names, sizes and ETags, of a part of the files that were listed."""
+        names = np.zeros(self.sizes.size, np.uint64)
+        digests = name_digests(self.keys(index) for index in self.files())
+        names[self.positions] = np.frombuffer(digests, np.uint64)
+        return files_digest((names, self.sizes, self.etags))
 
     def is_present(self, index: tuple[int, ...]) -> bool:
         """Whether there is a file at an index."""

@@ -38,6 +38,9 @@ class Layout:
     """Format of a time or an elapsed time, by axis."""
     beside: Mapping[str, str] = field(default_factory=dict)
     """Globs of image files that are not planes, and what they are."""
+    index_files: tuple[str, ...] = ()
+    """Names that the instrument's index file may have, likeliest first. In braces: a group, the
+    ``folders`` above what the regular expression matches, and the ``folder`` of the image file."""
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:

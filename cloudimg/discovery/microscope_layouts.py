@@ -24,6 +24,7 @@ ROWS = (
             "Pos0/img_channel000_position000_time000000000_z000.tif",
             "Pos2/img_channel001_position002_time000000005_z003.tif",
         ),
+        index_files=("{folder}metadata.txt",),
     ),
     Layout(
         name="Micro-Manager 1.4",
@@ -32,6 +33,7 @@ ROWS = (
         rf"img_(?P<t>\d{{9}})_(?P<c>[^/]+)_(?P<z>\d{{3}}){TIF}",
         source="https://micro-manager.org/Micro-Manager_File_Formats",
         examples=("Pos0/img_000000000_DAPI_000.tif", "Pos1/img_000000001_Cy5_001.tif"),
+        index_files=("{folder}metadata.txt",),
     ),
     Layout(
         name="Micro-Manager, stacks",

@@ -1,16 +1,47 @@
-"""Compact storage for many file names. Pure."""
+"""Compact storage for many file names, and digests of them. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 _NAMES_PER_BLOCK = 1000
 
 ANY_NAME = ("utf-8", "surrogateescape")
 """Encoding and error handler that can encode any local file name, also one that is not Unicode."""
+
+
+ETAG_DIGEST = "blake2b:"
+"""What a digest of an ETag begins with as text, in tables that are given to users."""
+
+
+def name_digests(names: Iterable[str]) -> bytes:
+    """Return digests of names, each of eight bytes."""
+    texts = (name.encode(*ANY_NAME) for name in names)
+    return b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+
+
+def files_digest(columns: Iterable[npt.NDArray[Any] | None]) -> str:
+    """Digest of the files of a grid, from columns in its order: whoever listed them, and how.
+
+    Parameters
+    ----------
+    columns : iterable of ndarray or None
+        Digests of names, sizes, ETags and numbers of pages. A column of which nothing is known is
+        left out.
+    """
+    digest = hashlib.sha256(b"files")
+    for number, column in enumerate(columns):
+        if column is not None and column.any():
+            digest.update(f"{number}:{column.dtype.str}:".encode())
+            digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
 
 
 class NameColumn:

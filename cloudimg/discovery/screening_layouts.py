@@ -15,6 +15,7 @@ ROWS = (
             "Images/r04c17f01p07-ch1sk1fk1fl1.tiff",
             "Images/r04c18f01p07-ch2sk3fk1fl1.tiff",
         ),
+        index_files=("{folders}Index.idx.xml", "{folders}Index.xml"),
     ),
     Layout(
         name="Operetta, Opera (Columbus)",
@@ -53,6 +54,7 @@ ROWS = (
             "20220209-exp50-test2_B02_s2_w26DE341F2-7E20-4CE1-859F-E368584F24DC.tif",
         ),
         beside={**THUMBS, "ZStep_0/*": "projections"},
+        index_files=("{folders}{maybe_plate}.HTD",),
     ),
     Layout(
         name="ImageXpress (MetaXpress), one channel and site",
@@ -61,6 +63,7 @@ ROWS = (
         source="https://ezstitcher.readthedocs.io/en/latest/appendices/microscope_formats.html",
         examples=("TimePoint_1/plate_A01.TIF", "TimePoint_2/plate_A02.TIF"),
         beside={**THUMBS, "ZStep_0/*": "projections"},
+        index_files=("{folders}{maybe_plate}.HTD",),
     ),
     Layout(
         name="CellVoyager CV7000, CV8000 (Yokogawa)",
@@ -73,6 +76,7 @@ ROWS = (
             "210305NAR005AAN_210416_164828_C11_T0001F006L01A05Z14C02.tif",
         ),
         beside={"DC_*": "images of the cameras", "SC_*": "images of the illumination"},
+        index_files=("{folders}MeasurementData.mlf",),
     ),
     Layout(
         name="CQ1, CellVoyager CV1000 (Yokogawa)",

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.arrow_columns import as_numbers, as_texts, from_numbers
 from cloudimg.discovery.bounded_parquet import BoundedParquet
 from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.names import ANY_NAME
+from cloudimg.discovery.names import ANY_NAME, ETAG_DIGEST
 from cloudimg.errors import CorruptFileError
 from cloudimg.errors.checked_json import (
     GREATEST,
@@ -43,6 +44,8 @@ from cloudimg.errors.checked_json import (
 )
 
 _METADATA = b"cloudimg"
+OWN_TABLE = b"cloudimg.index"
+"""Key of what a table that is given to users says of its grid, in the metadata of its schema."""
 _AXIS = "axis."
 _ROWS_PER_GROUP = 2**17
 _MOST_AXES = 32
@@ -112,7 +115,7 @@ class FileTable:
         while texts := [grid.keys(index) for index in islice(indices, _ROWS_PER_GROUP)]:
             names = [_as_unicode(shown(text)) for text in texts]
             has_own_names &= names == texts
-            chunks.append(pa.array(names, pa.string()))
+            chunks.append(as_texts(names))
         etags = grid.etags if grid.etags is not None else np.zeros(grid.sizes.size, np.uint64)
         return cls(
             axes=grid.fields,
@@ -126,6 +129,28 @@ class FileTable:
             facts={} if facts is None else facts.to_arrow(rows),
         )
 
+    def to_table(self) -> Any:
+        """Return the columns that `cloudimg.open` takes, as a `pyarrow.Table`.
+
+        ETags are texts, which data frames keep exactly, nulls included.
+        """
+        import pyarrow as pa
+
+        etags = [f"{ETAG_DIGEST}{etag:016x}" if etag else None for etag in self.etags.tolist()]
+        columns: dict[str, Any] = {
+            "key": self.keys,
+            "size_bytes": as_numbers(self.sizes, self.sizes < 0),
+            "etag": pa.array(etags, pa.string()),
+        }
+        if self.pages is not None:
+            columns["page"] = as_numbers(self.pages)
+        index = np.unravel_index(self.rows, self.shape) if self.shape else ()
+        for name, numbers in zip(self.axes, index, strict=True):
+            columns[f"{_AXIS}{name}"] = as_numbers(numbers.astype(np.int32))
+        described = {"n_rows": len(self), "shape": dict(zip(self.axes, self.shape, strict=True))}
+        metadata = {OWN_TABLE: json.dumps({**described, "labels": {}}).encode()}
+        return pa.table({**columns, **self.facts}).replace_schema_metadata(metadata)
+
     def to_parquet(self) -> bytes:
         """Return the table as the bytes of a Parquet file."""
         import pyarrow as pa
@@ -133,14 +158,14 @@ class FileTable:
 
         columns: dict[str, Any] = {
             "key": self.keys,
-            "size_bytes": pa.array(self.sizes, mask=self.sizes < 0),
-            "etag": pa.array(self.etags, mask=self.etags == 0),
+            "size_bytes": as_numbers(self.sizes, self.sizes < 0),
+            "etag": as_numbers(self.etags, self.etags == 0),
         }
         if self.pages is not None:
-            columns["page"] = pa.array(self.pages)
+            columns["page"] = as_numbers(self.pages)
         index = np.unravel_index(self.rows, self.shape) if self.shape else ()
         for name, numbers in zip(self.axes, index, strict=True):
-            columns[f"{_AXIS}{name}"] = pa.array(numbers.astype(np.int32))
+            columns[f"{_AXIS}{name}"] = as_numbers(numbers.astype(np.int32))
         columns |= self.facts
         described = {"axes": self.axes, "shape": self.shape, "has_own_names": self.has_own_names}
         table = pa.table(columns).replace_schema_metadata(
@@ -169,7 +194,7 @@ class FileTable:
         """
         try:
             axes, shape, has_own_names, table = _read(data, most_rows)
-            index = [table[f"{_AXIS}{name}"].to_numpy() for name in axes]
+            index = [from_numbers(table[f"{_AXIS}{name}"]) for name in axes]
             rows = (
                 np.ravel_multi_index(tuple(index), shape)
                 if axes
@@ -183,9 +208,9 @@ class FileTable:
                 has_own_names=has_own_names,
                 rows=rows,
                 keys=table["key"],
-                sizes=table["size_bytes"].fill_null(-1).to_numpy(),
-                etags=table["etag"].fill_null(0).to_numpy(),
-                pages=table["page"].to_numpy() if "page" in table.column_names else None,
+                sizes=from_numbers(table["size_bytes"], -1),
+                etags=from_numbers(table["etag"]),
+                pages=from_numbers(table["page"]) if "page" in table.column_names else None,
                 facts={
                     name: table[name].combine_chunks()
                     for name in FACTS

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.arrow_columns import from_numbers
 from cloudimg.discovery.table import FileTable
 from cloudimg.errors import counted
 from cloudimg.errors.notes import Note
@@ -108,7 +109,7 @@ def matching_rows(
     if before.keys.equals(now.keys):
         everything = np.arange(len(now))
         return everything, everything
-    found = pc.index_in(now.keys, before.keys.combine_chunks()).fill_null(-1).to_numpy()
+    found = from_numbers(pc.index_in(now.keys, before.keys.combine_chunks()), -1)
     at_now = np.flatnonzero(found >= 0)
     return found[at_now], at_now
 

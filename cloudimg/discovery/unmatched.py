@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cloudimg.discovery.index_names import INDEX_NAME, MOST_NAMES
 from cloudimg.errors import UnmatchedFilesError, counted
 from cloudimg.errors.notes import Note
 from cloudimg.pattern import Pattern, advise
@@ -145,6 +146,8 @@ class UnmatchedCounter:
         self._kinds: Counter[str] = Counter()
         self._images: list[str] = []
         self._others: list[str] = []
+        self.index_files: list[str] = []
+        """Names of index files, which say something about the images."""
         self.n_objects = 0
         self._n_images = 0
 
@@ -155,6 +158,8 @@ class UnmatchedCounter:
         kind = _kind(name)
         self.n_objects += 1
         self._kinds[kind] += 1
+        if INDEX_NAME.fullmatch(name) and len(self.index_files) < MOST_NAMES:
+            self.index_files.append(name)
         is_hidden = "/." in f"/{name.removeprefix(self._folder)}"
         is_own = kind.lower() == self._own_kind and kind.startswith(".")
         is_image = not is_hidden and (is_own or IMAGE_NAME.fullmatch(name) is not None)

@@ -24,7 +24,7 @@ from cloudimg.errors.file_report import (
     FileReport,
 )
 from cloudimg.opening.header import Header, Index
-from cloudimg.opening.read_headers import HeaderOrError, key_at, read_header
+from cloudimg.opening.read_headers import HeaderOrError, open_at, read_header
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout
 from cloudimg.reading.reader import Reader
@@ -55,9 +55,7 @@ def open_first(
     """
     errors: list[CloudimgError] = []
     for index in islice(grid.files(), _MOST_SPARES):
-        read = partial(
-            reader.headers.open, key_at(reader, grid, index), size_bytes=grid.size_of(index)
-        )
+        read = partial(open_at, reader, grid, index)
         try:
             # In a fetching thread, so that Ctrl-C interrupts this one.
             return index, engine().fetch(read).result(), errors

@@ -12,16 +12,15 @@ from cloudimg.reading.agreement import ExpectedFacts, differing_files, ignored_f
 from cloudimg.reading.layout import Layout
 
 
-def compare_facts(
+def expected_facts(
     headers: Mapping[Index, Header],
     layout: Layout,
     first_index: Index,
-    sums: NoteSums,
     arguments: OpenArguments,
     *,
     n_files: int,
 ) -> ExpectedFacts | None:
-    """Compare headers that fit the first one otherwise, and return what was expected of them.
+    """Return what the first header leads one to expect of the others.
 
     Parameters
     ----------
@@ -30,8 +29,6 @@ def compare_facts(
     layout : Layout
         The layout at level 0, with the lengths of the files.
     first_index : tuple of int
-    sums : NoteSums
-        What differs and may is added to it.
     arguments : OpenArguments
     n_files : int
         Number of files of the image.
@@ -40,15 +37,11 @@ def compare_facts(
     -------
     ExpectedFacts or None
         None if there is only one file, or the first says nothing.
-
-    Raises
-    ------
-    MismatchError
     """
     first = headers[first_index]
     if first.facts is None or n_files == 1:
         return None
-    expected = ExpectedFacts(
+    return ExpectedFacts(
         facts=first.facts,
         first_url=first.url,
         first_index=first_index,
@@ -57,6 +50,27 @@ def compare_facts(
         allowed=arguments.allowed_differences,
         all_compared=arguments.validate == "all" or len(headers) == n_files,
     )
+
+
+def compare_facts(
+    expected: ExpectedFacts, headers: Mapping[Index, Header], layout: Layout, sums: NoteSums
+) -> None:
+    """Compare headers that fit the first one otherwise.
+
+    Parameters
+    ----------
+    expected : ExpectedFacts
+    headers : mapping
+        Headers by index in the grid.
+    layout : Layout
+        The layout at level 0, with the lengths of the files.
+    sums : NoteSums
+        What differs and may is added to it.
+
+    Raises
+    ------
+    MismatchError
+    """
     errors = []
     for index, header in headers.items():
         try:
@@ -65,4 +79,3 @@ def compare_facts(
             errors.append(exc)
     if errors:
         raise differing_files(errors)
-    return expected

@@ -116,9 +116,8 @@ def _difference_from_first(
     """Return the error for a file that differs from the first other than along joined axes."""
     shape = list(first.shapes[0])
     if len(header.shapes[0]) == len(shape):
-        for axis in layout.axes:
-            if axis.field is not None and axis.file_axis is not None:
-                shape[axis.file_axis] = header.shapes[0][axis.file_axis]
+        for axis in layout.own_lengths:
+            shape[axis] = header.shapes[0][axis]
     if len(header.shapes) != len(first.shapes):
         return MismatchError(
             f"{header.url} has {counted(len(header.shapes), 'level')}, {first.url} has"

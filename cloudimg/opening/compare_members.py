@@ -11,7 +11,7 @@ from dataclasses import replace
 from cloudimg.errors import MismatchError
 from cloudimg.errors.notes import Remark
 from cloudimg.opening.header import Header, Index
-from cloudimg.opening.inspect_headers import HeaderInspection
+from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.reading.agreement import (
     ExpectedFacts,
     differing_facts,

@@ -34,7 +34,7 @@ def coordinates(
             if values is not None and len(values) == axis.length:
                 coords[axis.name] = np.asarray(values)
             continue
-        labels = _as_array(grid.labels[axis.field])
+        labels = as_array(grid.labels[axis.field])
         if axis.is_stacked:
             coords[axis.name] = labels
         else:
@@ -54,13 +54,13 @@ def coordinate_lines(layout: Layout, grid: FileGrid, own: Mapping[str, Sequence[
     for axis in layout.axes:
         if axis.field is not None:
             name = axis.name if axis.is_stacked else label_name(axis.name)
-            lines.append(f"{name}: {_abridged(_as_array(grid.labels[axis.field]))}")
+            lines.append(f"{name}: {_abridged(as_array(grid.labels[axis.field]))}")
         elif axis.name in own:
             lines.append(f"{axis.name}: {_abridged(np.asarray(own[axis.name]))}")
     return lines
 
 
-def _as_array(labels: Sequence[Any]) -> Array:
+def as_array(labels: Sequence[Any]) -> Array:
     if labels and hasattr(labels[0], "tzinfo"):
         # NumPy's datetime64 has no time zone, so convert to UTC as NumPy itself does.
         plain = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloudimg.errors import ArgumentError, counted
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments
 from cloudimg.tiff import IMAGE, FileImage
 

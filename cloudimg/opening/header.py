@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from cloudimg.reading.file_facts import FileFacts, facts_of
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.reader import Reader
 from cloudimg.tiff import FileImage
+from cloudimg.tiff.parsed import PlaneValues
 
 Index = tuple[int, ...]
 """Index of a file in the grid."""
@@ -75,6 +76,8 @@ class Header:
     """All images of the file, by number; empty if it has only one."""
     facts: FileFacts | None = None
     """What the file says of the whole image; None if unknown."""
+    planes: Mapping[str, PlaneValues] = field(default_factory=dict)
+    """What differs between its planes, until it is among the facts of all files."""
 
     @classmethod
     def of(cls, reader: Reader, key: str, opened: OpenFile) -> Self:
@@ -92,6 +95,7 @@ class Header:
             remarks=remarks_of(opened),
             images=opened.parsed.images,
             facts=facts_of(opened.parsed.attrs, opened.parsed.coords),
+            planes=opened.parsed.planes,
         )
 
     @classmethod

@@ -7,14 +7,15 @@ for each file two bytes that select its header, and its size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import Fact, FactColumns, facts_in
+from cloudimg.discovery.fact_columns import Fact, FactColumns
+from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster
 from cloudimg.errors import FormatError, StorageError
@@ -23,6 +24,7 @@ from cloudimg.opening.header import HeaderSummary, Index, remarks_of
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead, step_of
+from cloudimg.tiff.parsed import PlaneValues
 
 FILES_PER_BLOCK = 512
 _BLOCK_BYTES = 64 * 2**20
@@ -167,9 +169,10 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
         lambda key: engine().fetch(partial(_read, reader, key)), keys, n_ahead=n_ahead
     )
     sums, facts = NoteSums(), FactColumns()
-    for i, (summary, size, remarks, found) in enumerate(headers):
+    for i, (summary, size, remarks, found, planes) in enumerate(headers):
         sizes[i] = size
-        facts.add(i, found)
+        if size >= 0:  # its header was read
+            facts.add(i, found, planes)
         if remarks and (number, i) != divmod(first, FILES_PER_BLOCK):
             sums.add(remarks, reader.store.location.display(keys[i]))
         if summary not in summaries:
@@ -180,11 +183,15 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
 
 def _read(
     reader: Reader, key: str
-) -> tuple[SummaryOrError, int, tuple[Remark, ...], dict[str, Fact]]:
-    """Header, size, remarks and facts of a file; an error is returned, or Dask would retry."""
+) -> tuple[SummaryOrError, int, tuple[Remark, ...], dict[str, Fact], Mapping[str, PlaneValues]]:
+    """Header, size, remarks, facts of a file and what differs between its planes.
+
+    An error is returned, or Dask would retry.
+    """
     try:
         opened = reader.headers.open(key)
     except (FormatError, StorageError) as exc:
-        return exc, -1, (), {}
+        return exc, -1, (), {}, {}
     facts = facts_in(opened.parsed.attrs)
-    return HeaderSummary.of(opened), opened.size_bytes, remarks_of(opened), facts
+    summary = HeaderSummary.of(opened)
+    return summary, opened.size_bytes, remarks_of(opened), facts, opened.parsed.planes

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from cloudimg.discovery.fact_columns import FactColumns, facts_in
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.errors.notes import Note, NoteSums
+from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.bad_headers import (
     bad_files,
     open_first,
@@ -18,68 +20,28 @@ from cloudimg.opening.bad_headers import (
     report_on_files,
     spare_headers,
 )
-from cloudimg.opening.compare_facts import compare_facts
+from cloudimg.opening.compare_facts import compare_facts, expected_facts
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
 from cloudimg.opening.header import STAGE_ATTRS, Header, Index
+from cloudimg.opening.header_inspection import HeaderInspection
+from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.overlap import refuse_overlap
+from cloudimg.opening.place_on_earth import lie_elsewhere
+from cloudimg.opening.placing import Placing
 from cloudimg.opening.read_headers import (
     HeaderOrError,
     key_at,
     other_headers,
     start_edge_headers,
 )
-from cloudimg.reading.agreement import ExpectedFacts, differing_facts, without_coordinates
 from cloudimg.reading.header_cache import OpenFile
-from cloudimg.reading.layout import Layout, arrange
+from cloudimg.reading.layout import Layout
 from cloudimg.reading.reader import Reader
 
 _NO_ATTRS: Mapping[str, Any] = {}
 _MAX_VERSIONS = 16
 """Most files whose version is pickled with the image; more would make it large."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderInspection:
-    """Axes, shape and type of an image, as determined from headers."""
-
-    reader: Reader
-    """Reader that knows the format of the first file and the versions of files already read."""
-    coords: Mapping[str, Sequence[Any]]
-    """Coordinates in the first file, by axis of the file."""
-    segments: tuple[tuple[int, ...], ...]
-    """Shape of a segment (tile, strip, page) by level, in the axes of the files."""
-    pixel_bytes: tuple[int | None, ...]
-    """Stored size of a pixel by level, see `AnyLevel.pixel_bytes`."""
-    file_dims: tuple[str, ...]
-    """Axes of the files, renamed by the user's `axes`."""
-    layouts: tuple[Layout, ...]
-    """Layouts by level."""
-    headers: tuple[Header, ...]
-    """Headers that were read, that of the first file first."""
-    notes: tuple[Note, ...]
-    """What was noticed in all headers that were read, one note per kind."""
-    bad: tuple[CloudimgError, ...] = ()
-    """Errors of the bad files among them."""
-    expected: ExpectedFacts | None = None
-    """What the first file says of the whole image; None if it is the only one."""
-    facts: FactColumns | None = None
-    """What was read of each file, by position in C order of the grid, if it was to be kept."""
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """What the headers that were read say of the whole image."""
-        attrs = self.headers[0].attrs
-        if self.expected is None:
-            return attrs
-        return self.expected.attributes(attrs, self.layouts[0], differing_facts(self.notes))
-
-    @property
-    def own_coords(self) -> dict[str, Sequence[Any]]:
-        """Coordinates in each file, by dim of the image."""
-        renamed_dims = dict(zip(self.headers[0].dims, self.file_dims, strict=True))
-        own = {renamed_dims[dim]: values for dim, values in self.coords.items()}
-        return without_coordinates(own, differing_facts(self.notes))
 
 
 def inspect_headers(
@@ -89,6 +51,9 @@ def inspect_headers(
     arguments: OpenArguments,
     *,
     n_excluded: int = 0,
+    by_transforms: bool = False,
+    index: IndexFacts | None = None,
+    table: FactColumns | None = None,
 ) -> HeaderInspection:
     """Read the headers that determine the image.
 
@@ -101,69 +66,133 @@ def inspect_headers(
     arguments : OpenArguments
     n_excluded : int
         Number of files that the user left out, for the report.
+    by_transforms : bool
+        Whether to place tiles by their transforms instead of their indices.
+    index : IndexFacts, optional
+        What index files say, by which fields are placed.
+    table : FactColumns, optional
+        What the table of the files says of them, which counts more.
 
     Raises
     ------
     StorageError, FormatError, MismatchError, ArgumentError, GridError, ClusterError
     """
+    placing = Placing.of(grid, arguments, by_transforms=by_transforms, index=index, table=table)
+    if placing.by_transforms:
+        arguments = replace(arguments, validate="all")
     validate_all = arguments.validate == "all"
-    bad: list[CloudimgError] = []
-    first_index = grid.first()
-    edges_needed = arguments.mosaic and not validate_all
-    started = start_edge_headers(reader, grid, first_index) if edges_needed else {}
-    collect = validate_all or arguments.tolerates_bad
-    if opened is None:
-        first_index, opened, bad = open_first(reader, grid, tolerates_bad=collect)
-    if opened.decoder is not None:
-        # The format of the first file is that of all; a worker may not have registered it.
-        reader = reader.using(decoder=opened.decoder)
+    started = _start_edges(reader, grid, arguments)
+    reader, first_index, opened, bad = _open_first(reader, grid, opened, arguments)
     first = Header.of(reader, key_at(reader, grid, first_index), opened)
     file_dims = rename_axes(first.dims, arguments.axes or {})
-    layouts = tuple(
-        arrange(
-            grid.fields,
-            grid.shape,
-            file_dims,
-            shape,
-            mosaic=arguments.mosaic,
-            dims=arguments.dims,
-        )
-        for shape in first.shapes
-    )
+    layouts = tuple(placing.arrange(grid, first, file_dims))
     sums = NoteSums()
     sums.add(first.remarks, first.url)
-    facts = _facts_of_first(first, grid.position(first_index)) if validate_all else None
-    read = other_headers(reader, grid, layouts[0], first_index, started, arguments, sums, facts)
-    headers, errors = compare_headers(
-        _reduced(read, layouts[0], sums), first, layouts[0], first_index, collect=collect
+    facts = _facts_of_first(first, grid.position(first_index))
+    read = other_headers(
+        reader,
+        grid,
+        layouts[0],
+        first_index,
+        started,
+        arguments,
+        sums,
+        facts,
+        is_on_earth=_is_on_earth(first),
+        known=placing.known,
     )
-    if not validate_all:  # otherwise all headers have been read
-        spare = spare_headers(reader, grid, layouts[0], headers, errors)
-        spares = _reduced(spare, layouts[0], sums)
-        found, further = compare_headers(spares, first, layouts[0], first_index, collect=True)
-        headers |= found
-        errors += [*bad, *further]
+    headers, errors = _compared(reader, grid, read, first, first_index, layouts[0], arguments, sums)
+    if not validate_all:
+        errors += bad
     layouts = tuple(fit_extents(layout, level, headers) for level, layout in enumerate(layouts))
-    if validate_all:
+    if layouts[0].canvas is not None:
+        _refuse_bad(grid, errors, arguments, n_excluded)
+        layouts, remarks = placing.place(layouts, grid, reader, headers, first_index, facts)
+        sums.add(remarks, first.url)
+    if validate_all or layouts[0].canvas is not None:
         errors.extend(neighbour_mismatches(headers, layouts, first))
     _refuse_bad(grid, errors, arguments, n_excluded)
     refuse_overlap(layouts[0], headers, first_index)
-    expected = compare_facts(
-        headers, layouts[0], first_index, sums, arguments, n_files=grid.n_files
-    )
+    expected = expected_facts(headers, layouts[0], first_index, arguments, n_files=grid.n_files)
+    if expected is not None:
+        if not placing.by_transforms and lie_elsewhere(expected, headers, layouts[0]):
+            known = opened if first_index == grid.first() else None
+            return inspect_headers(
+                reader, grid, known, arguments, n_excluded=n_excluded, by_transforms=True
+            )
+        compare_facts(expected, headers, layouts[0], sums)
+    levels = opened.parsed.levels[: len(layouts)]
     return HeaderInspection(
         reader=reader.using(versions=_versions(headers.values())),
         coords=opened.parsed.coords,
-        segments=tuple(level.segment for level in opened.parsed.levels),
-        pixel_bytes=tuple(level.pixel_bytes for level in opened.parsed.levels),
+        segments=tuple(level.segment for level in levels),
+        pixel_bytes=tuple(level.pixel_bytes for level in levels),
         file_dims=file_dims,
         layouts=layouts,
         headers=tuple(_without_attributes(headers.values(), first)),
         notes=sums.notes(),
         expected=expected,
         bad=tuple(errors),
-        facts=facts,
+        facts=_of_all(facts, grid, arguments),
     )
+
+
+def _start_edges(
+    reader: Reader, grid: FileGrid, arguments: OpenArguments
+) -> dict[Index, Future[HeaderOrError]]:
+    """Start to read the headers that say how large a mosaic is, unless all will be read."""
+    if arguments.place != "index" or arguments.validate == "all":
+        return {}
+    return start_edge_headers(reader, grid, grid.first())
+
+
+def _open_first(
+    reader: Reader, grid: FileGrid, opened: OpenFile | None, arguments: OpenArguments
+) -> tuple[Reader, Index, OpenFile, list[CloudimgError]]:
+    """Open the first good file, unless it is open; returns the errors of bad ones before it."""
+    first_index, bad = grid.first(), list[CloudimgError]()
+    if opened is None:
+        tolerates_bad = arguments.validate == "all" or arguments.tolerates_bad
+        first_index, opened, bad = open_first(reader, grid, tolerates_bad=tolerates_bad)
+    if opened.decoder is not None:
+        # The format of the first file is that of all; a worker may not have registered it.
+        reader = reader.using(decoder=opened.decoder)
+    return reader, first_index, opened, bad
+
+
+def _of_all(facts: FactColumns, grid: FileGrid, arguments: OpenArguments) -> FactColumns | None:
+    """Facts, if they are those of all files."""
+    return facts if arguments.validate == "all" or grid.n_files == 1 else None
+
+
+def _is_on_earth(first: Header) -> bool:
+    return first.facts is not None and bool(first.facts.transform)
+
+
+def _compared(
+    reader: Reader,
+    grid: FileGrid,
+    read: Iterator[tuple[Index, HeaderOrError]],
+    first: Header,
+    first_index: Index,
+    layout: Layout,
+    arguments: OpenArguments,
+    sums: NoteSums,
+) -> tuple[dict[Index, Header], list[CloudimgError]]:
+    """Compare headers with the first one, and read others in the place of those of bad files."""
+    validate_all = arguments.validate == "all"
+    headers, errors = compare_headers(
+        _reduced(read, layout, sums),
+        first,
+        layout,
+        first_index,
+        collect=validate_all or arguments.tolerates_bad,
+    )
+    if validate_all:  # all headers have been read
+        return headers, errors
+    spares = _reduced(spare_headers(reader, grid, layout, headers, errors), layout, sums)
+    found, further = compare_headers(spares, first, layout, first_index, collect=True)
+    return headers | found, errors + further
 
 
 def _reduced(
@@ -188,6 +217,7 @@ def _reduced(
                 header,
                 attrs=attrs or _NO_ATTRS,
                 remarks=(),
+                planes=_NO_ATTRS,
                 dims=parts.setdefault(header.dims, header.dims),
                 shapes=parts.setdefault(header.shapes, header.shapes),
                 images=parts.setdefault(header.images, header.images),
@@ -198,7 +228,7 @@ def _reduced(
 
 def _facts_of_first(first: Header, position: int) -> FactColumns:
     facts = FactColumns()
-    facts.add(position, facts_in(first.attrs))
+    facts.add(position, facts_in(first.attrs), first.planes)
     return facts
 
 

@@ -10,8 +10,10 @@ from functools import partial
 from cloudimg.discovery.folder import Folder, list_folder, parse_target
 from cloudimg.discovery.proposals import Proposal
 from cloudimg.errors import FolderError, counted
-from cloudimg.opening.open_files import Opened, open_sources
+from cloudimg.opening.open_files import open_sources
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
+from cloudimg.opening.tables import read_table
 from cloudimg.storage import Store, engine, redact
 
 _SHOWN = 3
@@ -27,7 +29,7 @@ def open_files_or_folder(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    urls, arguments = by_layout(urls, arguments)
+    urls, arguments = by_layout(*read_table(urls, arguments))
     try:
         return open_sources(urls, arguments), urls, arguments
     except FolderError:
@@ -71,7 +73,11 @@ def by_layout(
     if len(folder.proposals) != 1 or not folder.proposals[0].is_sure:
         raise _no_layout(folder)
     layout = folder.proposals[0]
-    return layout.pattern, replace(arguments, exclude=with_globs(arguments.exclude, layout.exclude))
+    return layout.pattern, replace(
+        arguments,
+        exclude=with_globs(arguments.exclude, layout.exclude),
+        purpose=replace(arguments.purpose, index_names=folder.index_names),
+    )
 
 
 def with_globs(

@@ -5,7 +5,6 @@ The planes become a grid whose "files" are pages, which is then read like the gr
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,9 @@ import numpy.typing as npt
 
 from cloudimg.discovery.build_grid import short_etag
 from cloudimg.discovery.exclusion import Exclusion
+from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid, Keys
-from cloudimg.discovery.names import NameColumn
+from cloudimg.discovery.names import NameColumn, files_digest, name_digests
 from cloudimg.discovery.url_list import look_up_keys
 from cloudimg.errors import ArgumentError, MismatchError, MissingFilesError
 from cloudimg.errors.file_report import FileReport
@@ -32,15 +32,17 @@ from cloudimg.opening.dataset_description import (
 from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
 from cloudimg.opening.dataset_report import MissingMembers, missing_members
 from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.identify import (
     find_by_uuid,
     has_identities,
     is_another,
     on_shared_uuids,
 )
-from cloudimg.opening.inspect_headers import HeaderInspection, rename_axes
+from cloudimg.opening.inspect_headers import rename_axes
 from cloudimg.opening.options import OpenArguments
-from cloudimg.opening.plane_facts import add_first_page, facts_of_planes
+from cloudimg.opening.place_by_stage import refuse_fields_within
+from cloudimg.opening.plane_facts import add_first_page, add_silent_steps, facts_of_planes
 from cloudimg.opening.validate_members import accept_problems, validate_members
 from cloudimg.reading.file_facts import OF_ONE_FILE
 from cloudimg.reading.file_task import levels_of
@@ -116,7 +118,7 @@ def open_dataset(
         grid = _grid(reader, planes, keys, entries, present)
         # Where all headers have been read, nothing is left to be checked.
         identities = None if all_files else _identities(planes, own[1])
-        inspection = _inspect(members, grid, description, planes, arguments, notes)
+        inspection = inspect_planes(members, grid, description, planes, arguments, notes)
         first = inspection.headers[0]
         is_right = not is_another(members.headers.cached(first.key), grid.first(), identities)
         if is_right and arguments.validate == "all":
@@ -141,6 +143,7 @@ def open_dataset(
     notes.add(tuple(remarks_on(planes.images, reader.headers.context.series)), url)
     notes.add((*shared, *on_files(planes, keys, entries, present)), url)
     n_files = sum(entry is not None for entry in entries)
+    add_silent_steps(inspection.facts, grid.shape)
     inspection = without_differing(replace(inspection, notes=notes.notes()))
     report = missing.report(inspection.bad, is_complete=arguments.validate == "all")
     return OpenDataset(grid, inspection, planes.page_of, n_files, identities, report)
@@ -207,12 +210,15 @@ def _grid(
 ) -> FileGrid:
     """Return the grid of planes, where each index has the name of the file with the plane."""
     names = NameColumn()
-    digest = hashlib.sha256(planes.file_of.tobytes() + planes.page_of.tobytes())
     location = reader.store.location
-    for entry, key, name in zip(entries, keys, planes.files, strict=True):
+    for entry, key in zip(entries, keys, strict=True):
         names.append(location.pattern_text(entry.key if entry is not None else key))
-        digest.update(f"{name}\0{entry}\n".encode("utf-8", "surrogatepass"))
-    etags = np.array([short_etag(entry.etag if entry else None) for entry in entries], np.uint64)
+    digests = np.frombuffer(name_digests(names), np.uint64)
+    every = np.array([short_etag(entry.etag if entry else None) for entry in entries], np.uint64)
+    etags = np.where(present, every[planes.file_of], 0).astype(np.uint64).ravel()
+    sizes = np.full(math.prod(planes.shape), -1, np.int64)
+    columns = (np.where(present, column, 0) for column in (digests[planes.file_of], planes.page_of))
+    name_column, pages = (column.ravel() for column in columns)
     return FileGrid(
         fields=planes.dims,
         labels=tuple(
@@ -221,9 +227,9 @@ def _grid(
         ),
         keys=Keys(None, (), names, planes.file_of),
         present=None if present.all() else present,
-        sizes=np.full(math.prod(planes.shape), -1, np.int64),
-        etags=np.where(present, etags[planes.file_of], 0).astype(np.uint64).ravel(),
-        digest=digest.hexdigest(),
+        sizes=sizes,
+        etags=etags,
+        digest=files_digest((name_column, sizes, etags, pages)),
         has_versions=all(entry is None or entry.etag is not None for entry in entries),
         n_files=int(present.sum()),
     )
@@ -233,7 +239,7 @@ def _identities(planes: PlaneTable, shared: str) -> Identities | None:
     return Identities.of(planes.uuids, planes.file_of, shared) if has_identities(planes) else None
 
 
-def _inspect(
+def inspect_planes(
     reader: Reader,
     grid: FileGrid,
     description: DatasetDescription,
@@ -257,23 +263,26 @@ def _inspect(
         for shape in shapes
     )
     url = reader.store.location.display(key)
+    refuse_fields_within(grid.fields, url, arguments)
     _check_described(planes, shapes[0], levels[0].dtype, url)
-    # Times and positions of one file are not those of the others.
-    of_one = OF_ONE_FILE if len(planes.files) > 1 else ()
-    attrs = {name: value for name, value in opened.parsed.attrs.items() if name not in of_one}
+    attrs = dict(opened.parsed.attrs)
+    if len(planes.files) > 1:  # times and positions of one file are not those of the others
+        attrs = {name: value for name, value in attrs.items() if name not in OF_ONE_FILE}
+    more: dict[str, Any] = {}
     coords: dict[str, Sequence[Any]] = {}
     if description.ome_xml:
-        image_dims = (*grid.fields, *file_dims)
-        shape = (*grid.shape, *shapes[0])
+        image_dims, shape = (*grid.fields, *file_dims), (*grid.shape, *shapes[0])
         series = reader.headers.context.series
-        more, coords = describe_ome(description.ome_xml, planes.name, image_dims, shape, series)
+        more, coords, said = describe_ome(
+            description.ome_xml, planes.name, image_dims, shape, series
+        )
         notes.add(metadata_remarks(more), url)
-        attrs |= more
-    facts = None
-    if arguments.keeps_facts:
-        facts = facts_of_planes(planes, description.ome_xml, reader.headers.context.series)
-        if not description.ome_xml:
+        facts = facts_of_planes(planes, said, more)
+    else:
+        facts = FactColumns()
+        if arguments.keeps_facts or len(planes.files) == 1:
             add_first_page(facts, planes, int(planes.file_of[index]), opened)
+    attrs |= more
     if planes.images:
         attrs["n_series"] = len(planes.images)
     header = replace(

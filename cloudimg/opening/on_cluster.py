@@ -77,12 +77,16 @@ def on_cluster(
 
 
 def absolute(urls: Any) -> Any:
-    """URLs, with the paths of local files as absolute ones.
+    """URLs, with the paths of local files as absolute ones; a table as one of pyarrow.
 
     Raises
     ------
     ArgumentError
     """
+    if hasattr(urls, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        return pa.table(urls)  # whatever it is, workers need not have its library
     if isinstance(urls, str | os.PathLike):
         (text,) = as_texts(urls)
         location, key = split_url(text)
@@ -93,7 +97,8 @@ def absolute(urls: Any) -> Any:
 def _told(error: BaseException, urls: Iterable[Any]) -> BaseException:
     """The error, which says where a path was looked up that does not exist."""
     if isinstance(error, CloudimgError) and isinstance(error, FileNotFoundError):
-        texts = [text for each in urls if each is not None for text in as_texts(each)]
+        listed = [each for each in urls if not hasattr(each, "__arrow_c_stream__")]
+        texts = [text for each in listed if each is not None for text in as_texts(each)]
         if any(split_url(text)[0].is_on_this_machine for text in texts):
             error.message += ". Paths are those on the workers of the cluster, not of this machine"
             error.args = (error.message,)

@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
-from cloudimg.discovery.earlier_listing import listed_as_before
-from cloudimg.discovery.find_files import find_files, locate
+import numpy as np
+
+from cloudimg.discovery.earlier_listing import shown_name
+from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.listing import Listing
-from cloudimg.discovery.table_changes import TableChanges
-from cloudimg.discovery.unmatched import OF_LISTING, Unmatched
-from cloudimg.discovery.url_list import look_up_list
+from cloudimg.discovery.listing import Listing, Tabled
+from cloudimg.discovery.ragged import find_ragged
+from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import changes_between
+from cloudimg.discovery.unmatched import OF_LISTING
 from cloudimg.errors import (
-    CloudimgError,
     FolderError,
     MissingFilesError,
     NotFoundError,
     NotTiffError,
     counted,
 )
-from cloudimg.errors.file_report import FileReport
 from cloudimg.errors.notes import Note
 from cloudimg.opening.bad_headers import report_on_files
 from cloudimg.opening.dataset_description import is_companion
-from cloudimg.opening.inspect_headers import HeaderInspection, inspect_headers
+from cloudimg.opening.header_inspection import HeaderInspection
+from cloudimg.opening.index_files.index_facts import IndexFacts
+from cloudimg.opening.index_files.read import start_index_files
+from cloudimg.opening.inspect_headers import inspect_headers
+from cloudimg.opening.list_files import (
+    checked_end,
+    is_several,
+    list_files,
+    narrow_listing,
+    redacted,
+)
 from cloudimg.opening.multifile import OpenDataset, open_dataset
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.opening.pages_of_table import open_pages
+from cloudimg.opening.part_of_image import choose, part_of, selection_of
+from cloudimg.opening.selection import Selection
 from cloudimg.opening.sources import make_sources
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HeaderReader, ReadContext
 from cloudimg.reading.reader import Reader
-from cloudimg.reading.source import Source, missing_files
+from cloudimg.reading.source_files import missing_files
 from cloudimg.storage import IncompleteListingError, Store, engine, redact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The parts of an image: its files, their headers, and a source for each level."""
-
-    sources: tuple[Source, ...]
-    """Sources by level."""
-    grid: FileGrid
-    inspection: HeaderInspection
-    url: str
-    """URL without secrets, for messages."""
-    n_files: int
-    """Number of files that exist."""
-    report: FileReport
-    """Files that are missing, or were found to be bad."""
-    unmatched: Unmatched | None = None
-    """What was listed but does not match the pattern; None where nothing was listed."""
-    changes: TableChanges | None = None
-    """How the files that were listed differ from those of an earlier listing, which are used."""
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
@@ -67,19 +62,37 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
+    if isinstance(urls, Tabled):
+        return _open_tabled(urls, arguments)
     texts = as_texts(urls)
-    is_list = _is_list(urls)
+    is_list = is_several(urls)
     location, patterns = locate(texts)
     store = Store(location, arguments.storage_options)
     shown = redact(texts[0]) if not is_list else f"{len(texts)} URLs from {redact(texts[0])}"
-    with _redacted():
-        listing = _list(store, patterns, is_list, arguments, checks_end=False)
+    with redacted():
+        listing = list_files(store, patterns, is_list, arguments, checks_end=False)
         try:
-            with _checked_end(listing):
+            with checked_end(listing):
                 return _open(store, listing, shown, arguments)
         except IncompleteListingError:
-            listing = _list(store, patterns, is_list, arguments, checks_end=True)
+            listing = list_files(store, patterns, is_list, arguments, checks_end=True)
         return _open(store, listing, shown, arguments)
+
+
+def _open_tabled(tabled: Tabled, arguments: OpenArguments) -> Opened:
+    """Open files that a table lists, of which nothing is listed or looked up."""
+    store = Store(tabled.location, arguments.storage_options)
+    listing, before = tabled.listing, arguments.purpose.files
+    if before is not None:
+        now = FileTable.of(listing.grid, shown_name)
+        listing = replace(listing, changes=changes_between(before, now))
+    if isinstance(arguments.select, Selection):
+        listing = narrow_listing(listing, arguments.select)
+    with redacted():
+        shown = redact(tabled.recorded)
+        if tabled.url is None:
+            shown = f"{counted(listing.grid.n_files, 'file')} of a table, from {shown}"
+        return _open(store, listing, shown, replace(arguments, axes=tabled.axes))
 
 
 def telling_of_listing(opened: Opened) -> Opened:
@@ -91,50 +104,46 @@ def telling_of_listing(opened: Opened) -> Opened:
     return replace(opened, inspection=replace(opened.inspection, notes=(*notes, note)))
 
 
-def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
-    """List the files from which `open_sources` would make an image now.
-
-    Raises
-    ------
-    PatternError, ArgumentError, NoMatchError, GridError, StorageError
-    """
-    location, patterns = locate(as_texts(urls))
-    store = Store(location, arguments.storage_options)
-    with _redacted():
-        return _list(store, patterns, _is_list(urls), arguments, checks_end=True).grid
-
-
-def _is_list(urls: URLs) -> bool:
-    return isinstance(urls, Sequence) and not isinstance(urls, str)
-
-
-@contextmanager
-def _redacted() -> Iterator[None]:
-    """Remove secrets from messages, which may contain names from listings and from users."""
-    try:
-        yield
-    except CloudimgError as exc:
-        exc.message = redact(exc.message)
-        exc.args = (exc.message,)
-        raise
-
-
-@contextmanager
-def _checked_end(listing: Listing) -> Iterator[None]:
-    """Check the end of a listing beside what is done with it, before a result or an error of it."""
-    failure = None
-    try:
-        yield
-    except CloudimgError as exc:
-        failure = exc
-    listing.check_end()
-    if failure is not None:
-        raise failure
-
-
 def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) -> Opened:
+    """Read headers of the files that were listed, or of those that are selected."""
+    given = arguments.select
+    if not given:
+        return _open_listed(store, listing, shown, arguments)
+    if isinstance(given, Selection):
+        opened = _open_listed(store, listing, shown, arguments)
+        return part_of(opened, given, has_its_files=not _is_dataset(opened))
+    # Files that are left out need not be there, nor be right.
+    lenient = replace(arguments.purpose, defers_bad=True)
+    as_listed = replace(arguments, missing="fill", validate="first", purpose=lenient)
+    is_single = not listing.grid.fields
+    whole = _open_listed(store, listing, shown, arguments if is_single else as_listed)
+    chosen = choose(whole, given, by_label=True, keyword="select")
+    selection = selection_of(whole, chosen)
+    lacks_files = arguments.missing == "raise" and listing.grid.n_missing > 0
+    is_right = arguments.validate == "first" and not whole.inspection.bad and not lacks_files
+    if is_single or (is_right and not selection.kept(listing.grid)):
+        return part_of(whole, selection)
+    narrowed = replace(narrow_listing(listing, selection), index_names=None)
+    index = whole.inspection.index
+    if index is not None:
+        index = index.narrowed(narrowed.grid, selection.positions(listing.grid))
+    opened = _open_listed(store, narrowed, shown, arguments, index)
+    return part_of(opened, selection, has_its_files=True)
+
+
+def _is_dataset(opened: Opened) -> bool:
+    return opened.sources[0].files.pages is not None
+
+
+def _open_listed(
+    store: Store,
+    listing: Listing,
+    shown: str,
+    arguments: OpenArguments,
+    index: IndexFacts | None = None,
+) -> Opened:
     grid = listing.grid
-    beside = listing.unmatched
+    beside, table = listing.unmatched, listing.table
     if beside is not None and beside.n_images and not arguments.purpose.allow_unmatched:
         raise beside.error(shown)
     lacks_files = arguments.missing == "raise" and grid.n_missing > 0
@@ -145,26 +154,34 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
         is_listed=listing.is_complete,
         series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
-        palette=arguments.palette,
+        palette=arguments.converted_colours,
         epoch=uuid.uuid4().hex,
         decoder=arguments.imread,
+        stored={} if table is None else table.headers,
+        is_tabled=table is not None,
     )
     reader = Reader(HeaderReader(store, context))
+    if table is not None and table.pages is not None:
+        pages = open_pages(reader, grid, table, arguments)
+        return _of_dataset(pages, shown, arguments, is_tabled=True)
     first = None
     if not grid.fields:
         single = _open_single(reader, grid, arguments)
         if isinstance(single, OpenDataset):
             return _of_dataset(single, shown, arguments)
         reader, first = single
-    n_excluded = listing.excluded.n_files if listing.excluded is not None else 0
-    inspection = inspect_headers(reader, grid, first, arguments, n_excluded=n_excluded)
+    inspection = _inspect(reader, listing, first, arguments, index)
     if lacks_files:
         raise _lacking(listing, inspection)
     further_notes = _notes_of_listing(listing, arguments)
     inspection = replace(inspection, notes=(*inspection.notes, *further_notes))
     return Opened(
         sources=make_sources(
-            grid, inspection, arguments.fill_value, fills_bad=arguments.bad == "fill"
+            grid,
+            inspection,
+            arguments.chosen_fill,
+            fills_bad=arguments.bad == "fill",
+            is_tabled=table is not None,
         ),
         grid=grid,
         inspection=inspection,
@@ -173,7 +190,7 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
         report=report_on_files(
             grid,
             inspection.bad,
-            n_excluded=n_excluded,
+            n_excluded=_n_excluded(listing),
             is_complete=arguments.validate == "all" or grid.n_files == 1,
         ),
         unmatched=beside,
@@ -181,10 +198,48 @@ def _open(store: Store, listing: Listing, shown: str, arguments: OpenArguments) 
     )
 
 
+def _inspect(
+    reader: Reader,
+    listing: Listing,
+    first: OpenFile | None,
+    arguments: OpenArguments,
+    index: IndexFacts | None,
+) -> HeaderInspection:
+    """Read the headers that decide, and meanwhile the index files beside the images."""
+    store, table = reader.store, listing.table
+    url_of = partial(_url_at, store, listing.grid)
+    started = start_index_files(store, listing, arguments)
+    if started is not None and arguments.place == "stage":
+        index = started.result()
+    with nullcontext() if index is None else index.explaining():
+        inspection = inspect_headers(
+            reader,
+            listing.grid,
+            first,
+            arguments,
+            n_excluded=_n_excluded(listing),
+            index=index,
+            table=None if table is None else table.facts,
+        )
+    inspection = inspection.with_index(index if started is None else started.result(), url_of)
+    return inspection if table is None else inspection.with_table(table, url_of)
+
+
+def _n_excluded(listing: Listing) -> int:
+    return 0 if listing.excluded is None else listing.excluded.n_files
+
+
+def _url_at(store: Store, grid: FileGrid, position: int) -> str:
+    index = tuple(int(i) for i in np.unravel_index(position, grid.shape))
+    return store.location.display_text(grid.keys(index))
+
+
 def _lacking(listing: Listing, inspection: HeaderInspection | None = None) -> MissingFilesError:
     """The error about files of the grid that are missing; bad ones are in its report."""
     grid, dangling = listing.grid, listing.dangling
-    error = missing_files(grid.n_missing, grid.missing_examples())
+    ragged = find_ragged(grid)
+    why, parts = ("", ()) if ragged is None else (ragged.text, ragged.advice)
+    error = missing_files(grid.n_missing, grid.missing_examples(), why, parts)
     if dangling is not None:
         links = counted(
             dangling.n_files,
@@ -193,26 +248,28 @@ def _lacking(listing: Listing, inspection: HeaderInspection | None = None) -> Mi
         )
         error.message += f"; {links} to nothing: {', '.join(dangling.urls)}"
         error.args = (error.message,)
-    n_excluded = listing.excluded.n_files if listing.excluded is not None else 0
     error.report = report_on_files(
         grid,
         () if inspection is None else inspection.bad,
-        n_excluded=n_excluded,
+        n_excluded=_n_excluded(listing),
         is_complete=inspection is not None,
     )
     return error
 
 
-def _of_dataset(dataset: OpenDataset, shown: str, arguments: OpenArguments) -> Opened:
+def _of_dataset(
+    dataset: OpenDataset, shown: str, arguments: OpenArguments, *, is_tabled: bool = False
+) -> Opened:
     """What was opened, of a multi-file dataset."""
     return Opened(
         sources=make_sources(
             dataset.grid,
             dataset.inspection,
-            arguments.fill_value,
+            arguments.chosen_fill,
             dataset.pages,
             dataset.identities,
             fills_bad=arguments.bad == "fill",
+            is_tabled=is_tabled,
         ),
         grid=dataset.grid,
         inspection=dataset.inspection,
@@ -233,52 +290,9 @@ def _notes_of_listing(listing: Listing, arguments: OpenArguments) -> Iterator[No
     yield from (note for note in (listing.excluded, listing.dangling) if note is not None)
     yield from listing.further
     yield from notes_of_gaps(listing.grid)
-
-
-def _list(
-    store: Store,
-    patterns: Sequence[str],
-    is_list: bool,
-    arguments: OpenArguments,
-    *,
-    checks_end: bool,
-) -> Listing:
-    find = partial(_list_now, store, patterns, is_list, arguments, checks_end)
-    if arguments.purpose.files is None:
-        return find()
-    return listed_as_before(
-        store,
-        patterns,
-        arguments.purpose.files,
-        find,
-        is_list=is_list,
-        exclude=arguments.exclude,
-        pattern=arguments.pattern,
-    )
-
-
-def _list_now(
-    store: Store,
-    patterns: Sequence[str],
-    is_list: bool,
-    arguments: OpenArguments,
-    checks_end: bool,
-) -> Listing:
-    if is_list and arguments.missing == "fill":
-        return look_up_list(store, patterns, arguments.exclude, arguments.pattern)
-    find = partial(
-        find_files,
-        store,
-        patterns,
-        is_list=is_list,
-        whole_folder=arguments.purpose.whole_folder,
-        exclude=arguments.exclude,
-        pattern=arguments.pattern,
-        progress=arguments.progress,
-        checks_end=checks_end,
-    )
-    # In a fetching thread, so that Ctrl-C interrupts this one.
-    return engine().fetch(find).result()
+    ragged = find_ragged(listing.grid)
+    if ragged is not None:
+        yield ragged.note(listing.grid.n_missing)
 
 
 def _open_single(

@@ -9,18 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypedDict
 
+from cloudimg.discovery.listing import Tabled
 from cloudimg.errors import ArgumentError
+from cloudimg.opening.selection import Selection
 from cloudimg.reading.file_facts import SHARED_FACTS
 
 if TYPE_CHECKING:
+    from cloudimg.discovery.index_names import IndexNames
     from cloudimg.discovery.table import FileTable
     from cloudimg.distributed.run import Client
     from cloudimg.formats import ReadFunction
 
+
+
+class ArrowTable(Protocol):
+    """Columns in memory: a DataFrame of pandas or polars, a table of pyarrow, and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """See https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html."""
+
+
 URL = str | os.PathLike[str]
-URLs = URL | Sequence[URL]
+URLs = URL | Sequence[URL] | ArrowTable | Tabled
 Number = int | float | complex
 CountCallback = Callable[[str, int], object]
 """Called with the kind of item counted (such as ``"names listed"``) and the count so far."""
@@ -32,18 +44,25 @@ class FileOptions(TypedDict, total=False):
     """Keyword arguments that determine how files form an image; see `cloudimg.open`."""
 
     pattern: str | None
+    url_column: str | None
     axes: Mapping[str, str] | None
     dims: Sequence[str] | None
-    mosaic: bool
+    place: Literal["index", "stage", "stack"]
+    blend: Literal["last", "mean"]
+    flip: Literal["x", "y", "xy", "none"] | None
+    align: Literal["outer", "inner"] | None
     series: int | None
     missing: Literal["raise", "fill"]
     bad: Literal["raise", "fill"]
     exclude: str | Sequence[str] | None
-    fill_value: Number
+    fill_value: Number | None
+    select: Mapping[str, Any] | None
     validate: Literal["first", "all"]
     allow_differences: str | Sequence[str]
     palette: Literal["index", "rgb"]
+    rgb: bool
     imread: ReadFunction | None
+    index_files: bool
 
 
 class OpenOptions(FileOptions, total=False):
@@ -52,6 +71,12 @@ class OpenOptions(FileOptions, total=False):
     storage_options: StorageOptions | None
     progress: CountCallback | None
     client: Client | None
+
+
+class OpenTableOptions(OpenOptions, total=False):
+    """Keyword arguments of functions whose own arguments leave the name ``url`` free."""
+
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +92,12 @@ class OpeningPurpose:
     """
     files: FileTable | None = None
     """Files of an earlier listing, to keep to when they are listed again."""
+    fill_value: Number | None = None
+    """The fill value of an earlier migration that goes on, if it recorded one."""
     keeps_facts: bool = False
     """Whether to keep what the metadata of a multi-file dataset say of each plane."""
+    index_names: IndexNames | None = None
+    """Index files that a listing of the whole folder has shown; None without one."""
 
     @classmethod
     def copying(cls, *, allow_unmatched: bool) -> Self:
@@ -93,20 +122,29 @@ class OpenArguments:
     """Checked arguments of `cloudimg.open`."""
 
     pattern: str | None = None
+    url_column: str | None = None
     axes: Mapping[str, str] | None = None
     dims: Sequence[str] | None = None
-    mosaic: bool = True
+    place: str = "index"
+    blend: str = "last"
+    flip: str | None = None
+    align: str | None = None
     series: int | None = None
     """None opens the first image, but a copy of a file with several needs a choice."""
     missing: str = "raise"
     bad: str = "raise"
     exclude: str | Sequence[str] | None = None
-    fill_value: Number = 0
+    fill_value: Number | None = None
+    """None: the nodata value of the files, or else 0."""
+    select: Mapping[str, Any] | Selection | None = None
+    """By axis as the user gave it, or, of an image that is open, all that was selected."""
     validate: str = "first"
     allow_differences: str | Sequence[str] = ()
     """Facts that must be the same in all files, see `SHARED_FACTS`, and may differ here."""
     palette: str = "index"
+    rgb: bool = False
     imread: ReadFunction | None = None
+    index_files: bool = True
     storage_options: StorageOptions | None = None
     progress: CountCallback | None = None
     client: Client | None = None
@@ -124,6 +162,7 @@ class OpenArguments:
         """
         for name, value in given.items():
             _CHECKS.get(name, _accept)(name, value)
+        _check_placing(given)
         return cls(**given)
 
     @property
@@ -147,24 +186,43 @@ class OpenArguments:
         names = self.allow_differences
         return (names,) if isinstance(names, str) else tuple(names)
 
+    @property
+    def converted_colours(self) -> str:
+        """Which colours are converted, see `cloudimg.tiff.request.ParseRequest.palette`."""
+        return "all" if self.rgb else self.palette
+
+    @property
+    def chosen_fill(self) -> Number | None:
+        """The fill value, if one was given, now or when the migration that goes on began."""
+        return self.purpose.fill_value if self.fill_value is None else self.fill_value
+
     def value(self, name: str) -> Any:
         """The value of an argument as it is stored with a copy: with the number of the image."""
         if name == "allow_differences":
             return self.allowed_differences
+        if name == "select":
+            return self.select.to_json() if isinstance(self.select, Selection) else None
         return self.series_number if name == "series" else getattr(self, name)
 
 
 PIXEL_OPTIONS = (
     "pattern",
+    "url_column",
     "axes",
     "dims",
-    "mosaic",
+    "place",
+    "blend",
+    "flip",
+    "align",
+    "index_files",
     "series",
     "missing",
     "bad",
     "exclude",
     "fill_value",
+    "select",
     "palette",
+    "rgb",
     "allow_differences",
 )
 """Arguments that determine which pixels an image has, and what is said of them. A plan records
@@ -184,6 +242,8 @@ def as_texts(urls: URLs) -> list[str]:
     ------
     ArgumentError
     """
+    if isinstance(urls, Tabled):
+        return [urls.recorded]
     several = [urls] if isinstance(urls, str | os.PathLike) else urls
     if not isinstance(several, Sequence) or isinstance(several, bytes):
         raise ArgumentError(f"expected a URL, a path or a sequence of them, not {urls!r}")
@@ -250,7 +310,15 @@ def _check_imread(name: str, value: Any) -> None:
         )
 
 
-def _one_of(*choices: str) -> Callable[[str, Any], None]:
+def _check_progress(name: str, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise ArgumentError(
+            f"{name}={value!r} must be a function that takes what is counted, such as 'names"
+            " listed', and a number"
+        )
+
+
+def _one_of(*choices: str | None) -> Callable[[str, Any], None]:
     def check(name: str, value: Any) -> None:
         if value not in choices:
             raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
@@ -258,16 +326,45 @@ def _one_of(*choices: str) -> Callable[[str, Any], None]:
     return check
 
 
+def _check_placing(given: Mapping[str, Any]) -> None:
+    """Refuse arguments about places that mean nothing together."""
+    if given.get("place") == "stage":
+        if given.get("align") is not None:
+            raise ArgumentError(
+                'place="stage" places files where the stage was, and align= by their transforms:'
+                " pass one of them"
+            )
+    elif given.get("flip") is not None or given.get("blend", "last") != "last":
+        raise ArgumentError('blend= and flip= are for fields that place="stage" places: pass it')
+
+
 def _check_pattern(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, str):
         raise ArgumentError(f"{name}={value!r} must be a pattern, such as 't{{t}}_z{{z}}.tif'")
 
 
+def _check_select(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Mapping | Selection):
+        raise ArgumentError(
+            f'{name}={value!r} must map names of axes to labels or positions, such as'
+            ' {"c": "DAPI", "z": slice(0, 10)}'
+        )
+
+
+def _check_column(name: str, value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ArgumentError(f"{name}={value!r} must be a column of a table, or a path in one")
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "pattern": _check_pattern,
+    "url_column": _check_column,
     "axes": _check_axes,
     "dims": _check_dims,
-    "mosaic": _check_flag,
+    "place": _one_of("index", "stage", "stack"),
+    "blend": _one_of("last", "mean"),
+    "flip": _one_of(None, "x", "y", "xy", "none"),
+    "align": _one_of(None, "outer", "inner"),
     "series": _check_series,
     "missing": _one_of("raise", "fill"),
     "bad": _one_of("raise", "fill"),
@@ -275,5 +372,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "validate": _one_of("first", "all"),
     "allow_differences": _check_differences,
     "palette": _one_of("index", "rgb"),
+    "rgb": _check_flag,
     "imread": _check_imread,
+    "progress": _check_progress,
+    "index_files": _check_flag,
+    "select": _check_select,
 }

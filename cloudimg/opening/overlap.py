@@ -37,8 +37,9 @@ def refuse_overlap(layout: Layout, headers: Mapping[Index, Header], first_index:
                     f"according to the stage positions in the headers, tiles along {axis.name} are"
                     f" {moved / n_tiles:.0f} pixels apart, but each is"
                     f" {length / n_tiles:.0f} pixels long: they overlap, and a mosaic would show"
-                    " some parts twice. Pass mosaic=False to stack them, or give the field another"
-                    " name, for example {pos}"
+                    ' some parts twice. Pass place="stage" to place them by these positions,'
+                    ' place="stack" to stack them, or give the field another name, for example'
+                    ' {pos}'
                 )
 
 

@@ -12,7 +12,8 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 
-from cloudimg.discovery.fact_columns import FactColumns, facts_in
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.distributed.run import Client
 from cloudimg.errors import FormatError, NotFoundError, StorageError
@@ -20,6 +21,9 @@ from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.header import Header, HeaderSummary, Index
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, read_on_cluster
 from cloudimg.opening.options import OpenArguments
+from cloudimg.opening.place_by_stage import KnownPlaces, files_without_places
+from cloudimg.reading.check_listed import check_listed
+from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Axis, Layout
 from cloudimg.reading.reader import Reader
 from cloudimg.settings import settings
@@ -62,6 +66,9 @@ def other_headers(
     arguments: OpenArguments,
     sums: NoteSums,
     facts: FactColumns | None,
+    *,
+    is_on_earth: bool,
+    known: Sequence[KnownPlaces] = (),
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield the headers besides the first one that are needed: at edges, or of all files.
 
@@ -80,6 +87,11 @@ def other_headers(
         added here. Other headers have their remarks.
     facts : FactColumns, optional
         What the headers say of each file is added to it.
+    is_on_earth : bool
+        Whether the first file says where it lies on Earth. The last file along each axis then tells
+        whether scenes that are stacked are of one place.
+    known : sequence of KnownPlaces
+        Positions of the stage that are known without headers.
 
     Raises
     ------
@@ -95,15 +107,21 @@ def other_headers(
         return _headers_by_workers(client, reader, grid, first_index, report, sums, facts)
     if validate_all:
         wanted = [index for index in grid.files() if index != first_index]
+    elif arguments.place == "stage":
+        wanted = [index for index in files_without_places(grid, known) if index != first_index]
     else:
-        ends = (end for axis in layout.axes for end in _ends(grid, axis, first_index))
+        ends = (
+            end
+            for axis in layout.axes
+            for end in _ends(grid, axis, first_index, of_stacks=is_on_earth)
+        )
         wanted = [end for end in dict.fromkeys(ends) if end != first_index]
     return _headers_at(reader, grid, wanted, started, report, facts)
 
 
-def _ends(grid: FileGrid, axis: Axis, first_index: Index) -> Iterator[Index]:
+def _ends(grid: FileGrid, axis: Axis, first_index: Index, *, of_stacks: bool) -> Iterator[Index]:
     """Yield the files whose lengths along an axis must be known besides the first file's."""
-    if axis.field is None or axis.is_stacked or axis.count == 1:
+    if axis.field is None or axis.count == 1 or (axis.is_stacked and not of_stacks):
         return
     last = grid.last_along(axis.field, axis.count - 1)
     if last is not None:
@@ -133,15 +151,30 @@ def _headers_at(
     for n_read, (index, header) in enumerate(zip(wanted, headers, strict=True), 2):
         report(n_read)
         if facts is not None and isinstance(header, Header):
-            facts.add(grid.position(index), facts_in(header.attrs))
+            facts.add(grid.position(index), facts_in(header.attrs), header.planes)
         yield index, header
+
+
+def open_at(reader: Reader, grid: FileGrid, index: Index) -> OpenFile:
+    """Read the header of the file at an index, which a table may list in another version.
+
+    Raises
+    ------
+    StorageError, FormatError
+    """
+    opened = reader.headers.open(key_at(reader, grid, index), size_bytes=grid.size_of(index))
+    if reader.headers.context.is_tabled:
+        position, etags = grid.position(index), grid.etags
+        etag = 0 if etags is None else int(etags[position])
+        check_listed(opened, int(grid.sizes[position]), etag)
+    return opened
 
 
 def read_header(reader: Reader, grid: FileGrid, index: Index) -> HeaderOrError:
     """Read the header of the file at an index; an error of the file is returned."""
     key = key_at(reader, grid, index)
     try:
-        return Header.of(reader, key, reader.headers.open(key, size_bytes=grid.size_of(index)))
+        return Header.of(reader, key, open_at(reader, grid, index))
     except FormatError as exc:
         return exc
     except NotFoundError as exc:

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError
 from cloudimg.formats import Format
-from cloudimg.opening.inspect_headers import HeaderInspection
+from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.pattern import Label
 from cloudimg.reading.identities import Identities
-from cloudimg.reading.source import Source, SourceFiles, make_token, pack
+from cloudimg.reading.source import Source, make_token
+from cloudimg.reading.source_files import ListedVersions, SourceFiles, pack
 
 
 def make_sources(
@@ -27,6 +28,7 @@ def make_sources(
     identities: Identities | None = None,
     *,
     fills_bad: bool = False,
+    is_tabled: bool = False,
 ) -> tuple[Source, ...]:
     """Return one source for each level, level 0 first.
 
@@ -34,13 +36,16 @@ def make_sources(
     ----------
     grid : FileGrid
     inspection : HeaderInspection
-    fill_value : number
+    fill_value : number, optional
+        None: the nodata value of the first file, or else 0.
     pages : ndarray, optional
         Number of the page in its file by index in the grid, in a multi-file dataset.
     identities : Identities, optional
         UUIDs of the files of a multi-file dataset.
     fills_bad : bool
         Whether the pixels of bad files are the fill value, too.
+    is_tabled : bool
+        Whether a table lists the files, whose versions they must have.
 
     Raises
     ------
@@ -49,16 +54,25 @@ def make_sources(
     """
     first, reader = inspection.headers[0], inspection.reader
     context = reader.headers.context
-    fill = _checked_fill(fill_value, first.dtype)
+    if fill_value is None:
+        fill = _nodata_as_fill(first.attrs.get("nodata"), first.dtype)
+    else:
+        fill = _checked_fill(fill_value, first.dtype)
+    expected = inspection.expected
+    if expected is not None and not (expected.facts.transform or expected.facts.scaling):
+        expected = None  # comparing would cost time
+    if expected is not None:
+        reader = reader.using(compares_facts=True)
     files = SourceFiles(
         grid.keys,
         None if grid.present is None else pack(grid.present),
         grid.shape,
         _size_bound(grid, inspection),
         pages,
-        None if pages is None else pack(_first_pages(grid)),
+        None if pages is None else pack(first_pages(grid)),
         identities,
-        _labels_of_missing(grid),
+        labels_of_missing(grid),
+        ListedVersions(grid.sizes, grid.etags) if is_tabled else None,
     )
     version = _version(grid, inspection)
     reading_options = (
@@ -80,6 +94,7 @@ def make_sources(
             fill_value=fill,
             fills_bad=fills_bad,
             first_url=first.url,
+            expected=expected if number == 0 else None,
             token=make_token(
                 version,
                 reader.store.__dask_tokenize__(),
@@ -97,7 +112,7 @@ def make_sources(
     )
 
 
-def _labels_of_missing(grid: FileGrid) -> dict[str, Sequence[Label]]:
+def labels_of_missing(grid: FileGrid) -> dict[str, Sequence[Label]]:
     """Labels by axis, if the names of missing files are not known."""
     rows = grid.keys.rows
     if grid.present is None or rows is None or (rows >= 0).all():
@@ -105,7 +120,7 @@ def _labels_of_missing(grid: FileGrid) -> dict[str, Sequence[Label]]:
     return dict(zip(grid.fields, grid.labels, strict=True))
 
 
-def _first_pages(grid: FileGrid) -> npt.NDArray[np.bool_]:
+def first_pages(grid: FileGrid) -> npt.NDArray[np.bool_]:
     """Return where in the grid of a multi-file dataset each file has its first page.
 
     So has each plane for which no file is named.
@@ -144,6 +159,14 @@ def _checked_fill(fill_value: Any, dtype: np.dtype[Any]) -> int | float | comple
     except (OverflowError, ValueError, TypeError) as exc:
         raise ArgumentError(f"fill_value={fill_value!r} does not fit {dtype}") from exc
     return filled.item()  # type: ignore[no-any-return]
+
+
+def _nodata_as_fill(nodata: Any, dtype: np.dtype[Any]) -> int | float | complex | bool:
+    """Return nodata, or else 0."""
+    try:
+        return _checked_fill(0 if nodata is None else nodata, dtype)
+    except ArgumentError:
+        return _checked_fill(0, dtype)  # no pixel can have such a value
 
 
 def _version(grid: FileGrid, inspection: HeaderInspection) -> tuple[Any, ...]:

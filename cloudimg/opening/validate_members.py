@@ -23,8 +23,8 @@ from cloudimg.opening.dataset_description import DatasetNotes, read_headers
 from cloudimg.opening.dataset_remarks import surplus
 from cloudimg.opening.dataset_report import MissingMembers
 from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.identify import is_another
-from cloudimg.opening.inspect_headers import HeaderInspection
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.plane_facts import add_first_page
 from cloudimg.reading.file_task import levels_of

@@ -21,8 +21,18 @@ _KIND = "facts-differ-"
 """What the kinds of remarks on differing facts begin with; the name of the fact follows."""
 _SHOWN = 10
 _BY_CHANNEL = ("channel_colors", "channel_names", "exposure_s")
+NO_REPROJECTION = (
+    "cloudimg does not reproject or resample: odc-stac (odc.stac.load) and rioxarray"
+    " (rio.reproject_match) bring files to one grid"
+)
+"""What to do with georeferenced files that are not on one grid."""
+ONE_SCALE = (
+    "select files that agree, such as one band (Image.sel), or apply scale and offset yourself"
+    " without mask=True"
+)
+"""What to do with files of several scales."""
 _TILES = ("tile_x", "tile_y")
-"""Axes along which ``mosaic=False`` stacks tiles, which lie apart."""
+"""Axes along which ``place="stack"`` stacks tiles, which lie apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +72,24 @@ class ExpectedFacts:
         """
         if found is None or (found == self.facts and not found.transform):
             return ()
-        shift = self._shift(index, layout)
-        shared = list(shared_differences(found, self.facts, shift))
+        shared = self._differences(found, index, layout)
         refused = [each for each in shared if each.name not in self.allowed]
         if refused:
             raise self._error(refused, url)
         return tuple(map(self._remark, (*shared, *self._others(found, layout))))
+
+    def refused(
+        self, found: FileFacts | None, index: Sequence[int], layout: Layout
+    ) -> tuple[str, ...]:
+        """Return the names of the facts for which `compare` refuses a file."""
+        shared = () if found is None else self._differences(found, index, layout)
+        return tuple(each.name for each in shared if each.name not in self.allowed)
+
+    def _differences(
+        self, found: FileFacts, index: Sequence[int], layout: Layout
+    ) -> list[Difference]:
+        """Facts that must be the same in all files and are not."""
+        return list(shared_differences(found, self.facts, self._shift(index, layout)))
 
     def attributes(
         self, attrs: Mapping[str, Any], layout: Layout, differing: Collection[str]
@@ -84,7 +106,9 @@ class ExpectedFacts:
         """
         unknown = () if self.all_compared else self.allowed
         names = {*differing, *OF_ONE_FILE, *self.ignored, *unknown}
-        if any(axis.name in _TILES and axis.is_stacked and axis.count > 1 for axis in layout.axes):
+        if layout.canvas is None and any(
+            axis.name in _TILES and axis.is_stacked and axis.count > 1 for axis in layout.axes
+        ):
             names.add("origin")
         shared = without_facts(attrs, names)
         geo = shared.get("geo", {})
@@ -99,6 +123,9 @@ class ExpectedFacts:
 
     def _place(self, index: Sequence[int], layout: Layout) -> tuple[int, int]:
         """Column and row of the image at which a file begins."""
+        if layout.canvas is not None:
+            row, column = layout.canvas.offset(index)
+            return column, row
         place = {"x": 0, "y": 0}
         for axis in layout.axes:
             if axis.field is not None and axis.file_axis is not None:
@@ -109,7 +136,7 @@ class ExpectedFacts:
 
     def _shift(self, index: Sequence[int], layout: Layout) -> tuple[int, int] | None:
         """Columns and rows from the first file to another; None if they are tiles apart."""
-        for axis in layout.axes:
+        for axis in layout.axes if layout.canvas is None else ():
             if axis.field is None or axis.name not in _TILES or not axis.is_stacked:
                 continue
             if index[axis.field] != self.first_index[axis.field]:
@@ -119,6 +146,8 @@ class ExpectedFacts:
 
     def _others(self, found: FileFacts, layout: Layout) -> Iterator[Difference]:
         """Yield further attributes of both files that differ; one may have fewer."""
+        if found.scaling is not None and found.scaling != self.facts.scaling:
+            yield Difference("scale", found.scaling or "none", self.facts.scaling or "none")
         theirs = dict(found.others)
         differing = [
             name
@@ -150,11 +179,13 @@ class ExpectedFacts:
         ]
         names = json.dumps([each.name for each in refused])
         advice = f"Pass allow_differences={names} to put them together as they are"
-        if any(each.name in ("crs", "origin") for each in refused):
+        if any(each.name == "origin" for each in refused):
             advice += (
-                ", or align the files to one grid first. Tiles that are not side by side are"
-                " stacked with mosaic=False"
+                ', or align="outer" or align="inner" to place files of one grid by whole pixels.'
+                ' Tiles that are not side by side are stacked with place="stack"'
             )
+        if self.facts.transform:
+            advice += f". {NO_REPROJECTION}"
         return MismatchError(f"{url} does not fit the grid: {'; '.join(parts)}. {advice}", url=url)
 
 
@@ -208,6 +239,7 @@ def differences_since(
             )
     theirs = dict(before.others)
     names = [name for name, digest in now.others if theirs.get(name, digest) != digest]
+    names += ["scale"] if now.scaling not in (None, before.scaling) else []
     return tuple(
         Note(
             f"{title_of(name)} other than when the first files were compared; left out of the"
@@ -220,8 +252,8 @@ def differences_since(
     )
 
 
-def differing_facts(notes: Iterable[Note]) -> set[str]:
-    """Return the names of the facts that notes say to differ."""
+def differing_facts(notes: Iterable[Note | Remark]) -> set[str]:
+    """Return the names of the facts that notes or remarks say to differ."""
     return {
         note.kind.removeprefix(_KIND).replace("-", "_")
         for note in notes
@@ -230,13 +262,14 @@ def differing_facts(notes: Iterable[Note]) -> set[str]:
 
 
 _ATTRS = {
+    "scale": {"scale", "offset"},
     "pixel_size": {"pixel_size", "pixel_size_unit"},
     "color_space": {"color_space", "samples", "ycbcr_coefficients", "reference_black_white"},
 }
 """Attributes of a fact that are not just the one of the same name."""
 _GEO = {
     "pixel_size": {"pixel_scale", "transform", "tiepoints"},
-    "crs": {"crs", "epsg", "transform", "tiepoints"},
+    "crs": {"crs", "epsg", "keys", "transform", "tiepoints"},
     "origin": {"transform", "tiepoints"},
 }
 """Parts of the georeference that belong to a fact."""

@@ -23,6 +23,7 @@ _TITLES = {
     "nodata": "nodata value",
     "crs": "coordinate reference system",
     "origin": "origin",
+    "scale": "scale and offset",
     "exposure_s": "exposure",
 }
 

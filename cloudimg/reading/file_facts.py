@@ -34,7 +34,7 @@ _COLOURS = ("color_space", "samples", "ycbcr_coefficients", "reference_black_whi
 _PLAIN_KINDS = {"generic", "shaped", "uniform"}
 """What tifffile calls files without a flavour, by how it found the pages of the image."""
 _COMPARED_OTHERWISE = {"pixel_size", "pixel_size_unit", "photometric", "colormap", "nodata", "geo"}
-_COMPARED_OTHERWISE |= {*_COLOURS, "n_series"}
+_COMPARED_OTHERWISE |= {*_COLOURS, "n_series", "scale", "offset", "unread"}
 """Attributes among the shared facts, and the number of images, which is a note about each file."""
 
 
@@ -50,6 +50,8 @@ class FileFacts:
     colormap: str = ""
     """Name of the palette by its content; empty if the pixels are not indices."""
     nodata: int | float | str | None = None
+    scaling: str | None = ""
+    """Scale and offset of each sample; empty if pixels are the values, None if unknown."""
     crs: str = ""
     transform: tuple[float, ...] = ()
     """a to f of x = a column + b row + c and y = d column + e row + f; empty if unknown."""
@@ -72,6 +74,7 @@ class FileFacts:
             color_space=", ".join(_text(attrs[name]) for name in _COLOURS if name in attrs),
             colormap=_named("palette", attrs.get("colormap")) if is_indexed else "",
             nodata=_nodata(attrs.get("nodata")),
+            scaling=_scaling(attrs),
             crs=geo.get("crs", ""),
             transform=transform,
             control_points="" if transform else _named("control points", geo.get("tiepoints")),
@@ -102,6 +105,13 @@ def _pixel_size(attrs: Mapping[str, Any]) -> tuple[tuple[str, float, str], ...]:
 def _nodata(value: Any) -> int | float | str | None:
     # NaN does not equal itself.
     return "nan" if isinstance(value, float) and value != value else value
+
+
+def _scaling(attrs: Mapping[str, Any]) -> str | None:
+    if "unread" in attrs:
+        return None
+    pairs = zip(attrs.get("scale", ()), attrs.get("offset", ()), strict=True)
+    return ", ".join(f"{scale!r} and {offset!r}" for scale, offset in pairs)
 
 
 def _others(

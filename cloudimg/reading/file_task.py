@@ -37,6 +37,8 @@ class FileTask:
     """Index of the file in the grid, passed to `on_open`."""
     identities: Identities | None = None
     """UUIDs of the files of a multi-file dataset, which the file is checked against."""
+    listed: tuple[int, int] = (-1, 0)
+    """Size and digest of the ETag of the file in the table that lists it, see `check_listed`."""
 
 
 def levels_of(opened: OpenFile, page: int) -> tuple[Level | Derived, ...]:

@@ -40,6 +40,7 @@ class OpenFile:
         self.arrival = Arrival(None)
         """What is known about the bytes of the file."""
         self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
+        self.cost_bytes += sum(each.values.nbytes for each in parsed.planes.values())
         """Approximate memory that it takes in the cache."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from cloudimg.discovery.file_versions import file_version
+from cloudimg.discovery.stored_headers import StoredHeader
 from cloudimg.errors import (
     ChangedError,
     CloudimgError,
     CorruptFileError,
     EmptyFileError,
+    FormatError,
     NotFoundError,
     ServerError,
 )
@@ -76,6 +78,11 @@ class ReadContext:
     """
     is_listed: bool = field(default=True, compare=False)
     """Whether the files were listed or looked up; otherwise some may be missing."""
+    stored: Mapping[str, StoredHeader] = field(default_factory=dict, compare=False)
+    """Headers by key that a table has, with which an image is opened. Only those of a table that
+    has all are used to read pixels, whose versions are then compared with theirs."""
+    is_tabled: bool = field(default=False, compare=False)
+    """Whether a table lists the files, whose versions files must have."""
     compares_facts: bool = field(default=False, compare=False)
     """Whether headers are parsed with the attributes that are compared between files; see
     `cloudimg.tiff.ParseRequest.only_compared`."""
@@ -114,11 +121,21 @@ class HeaderReader:
         ------
         StorageError, FormatError
         """
+        stored = self.context.stored.get(key)
+        if stored is not None:
+            with suppress(FormatError):  # the header of the file itself tells what is wrong
+                return self._parse_stored(key, stored, metadata=True)
         head = partial(self._head, key, size_bytes, is_exact=size_bytes is not None)
         with self.looking_up():
             opened = self._parse_head(head, key, metadata=True)
         HEADER_CACHE.put(self._identity(key), opened)
         return opened
+
+    def _parse_stored(self, key: str, stored: StoredHeader, *, metadata: bool) -> OpenFile:
+        """Parse a header of a table; only what it lacks is fetched."""
+        (_, data), *further = stored.parts
+        blob = Blob(data, 0, stored.size_bytes, stored.etag)
+        return self._parse(key, blob, metadata, further)
 
     @contextmanager
     def looking_up(self) -> Iterator[None]:
@@ -136,10 +153,15 @@ class HeaderReader:
 
     def shared(self, key: str, *, size_bytes: int | None) -> OpenFile:
         """Return the header, reading it once for all threads that request it at the same time."""
-        return HEADER_CACHE.get_or_open(
-            self._identity(key),
-            lambda: self._parse_head(partial(self._head, key, size_bytes), key),
-        )
+
+        def read() -> OpenFile:
+            stored = self.context.stored.get(key)
+            if stored is not None:
+                with suppress(FormatError):
+                    return self._parse_stored(key, stored, metadata=self.context.compares_facts)
+            return self._parse_head(partial(self._head, key, size_bytes), key)
+
+        return HEADER_CACHE.get_or_open(self._identity(key), read)
 
     def _parse_head(
         self, fetch: Callable[[], Blob], key: str, *, metadata: bool = False
@@ -213,7 +235,13 @@ class HeaderReader:
                 exc.file_version = file_version(blob.etag, blob.size_bytes)
             raise
 
-    def _parse(self, key: str, blob: Blob, metadata: bool) -> OpenFile:
+    def _parse(
+        self,
+        key: str,
+        blob: Blob,
+        metadata: bool,
+        further: Sequence[tuple[int, Buffer]] = (),
+    ) -> OpenFile:
         url = self.store.location.display(key)
         size = blob.size_bytes if blob.size_bytes is not None else len(blob.data)
         if size == 0:
@@ -231,9 +259,16 @@ class HeaderReader:
         if decoder is not None:
             whole = blob if blob.is_whole else self._whole(key, blob, size)
             with nullcontext() if isinstance(decoder, Format) else engine().running_user_code():
-                parsed = decode_whole(decoder, whole.data, url, self.limits.segment_bytes)
+                parsed = decode_whole(
+                    decoder,
+                    whole.data,
+                    url,
+                    self.limits.segment_bytes,
+                    in_rgb=self.context.palette == "all",
+                )
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
-        file.add(blob.start_bytes, blob.data)
+        for start, data in ((blob.start_bytes, blob.data), *further):
+            file.add(start, data)
         parsed = self._parse_tiff(file, url, key.rsplit("/", 1)[-1], metadata)
         return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
 
@@ -243,10 +278,18 @@ class HeaderReader:
         Results also depend on the extension of a file; where they depend on more of its name, they
         do not match as a template.
         """
+        suffix, request = name.rpartition(".")[2], self._request(metadata=metadata)
+        template = _templates.get(request)
+        parsed = template.matching(file, suffix, url) if template is not None else None
+        if parsed is None:
+            parsed = parse_tiff(file, request, url=url, name=name)
+            _templates[request] = Template(parsed, file, suffix)
+        return parsed
+
+    def _request(self, *, metadata: bool) -> ParseRequest:
         context = self.context
         compares = context.compares_facts and not metadata
-        suffix = name.rpartition(".")[2]
-        request = ParseRequest(
+        return ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
             palette=context.palette,
@@ -255,12 +298,31 @@ class HeaderReader:
             member=context.member,
             limits=self.limits,
         )
-        template = _templates.get(request)
-        parsed = template.matching(file, suffix, url) if template is not None else None
-        if parsed is None:
-            parsed = parse_tiff(file, request, url=url, name=name)
-            _templates[request] = Template(parsed, file, suffix)
-        return parsed
+
+    def to_store(self, key: str) -> StoredHeader | None:
+        """Return the bytes of a file that the parser reads; None of a file that is not a TIFF.
+
+        Raises
+        ------
+        StorageError, FormatError
+        """
+        opened = self.cached(key) or self.open(key)
+        if opened.decoder is not None:
+            return None  # it is decoded as a whole
+        size, url = opened.size_bytes, opened.url
+        file = SparseFile(
+            size,
+            partial(self._windows, key, opened.etag, size),
+            in_flight=settings().max_requests,
+            limit_bytes=self.limits.header_bytes,
+            url=url,
+        )
+        for start, stop in opened.file.fetched_ranges():
+            file.add(start, opened.file.have(start, stop) or b"")
+        parse_tiff(file, self._request(metadata=True), url=url, name=key.rsplit("/", 1)[-1])
+        parts = [(start, file.have(start, stop)) for start, stop in file.take_reads()]
+        read = [(start, bytes(data)) for start, data in parts if data is not None]
+        return StoredHeader(opened.etag, size, read)
 
     def _decoder_of(self, key: str, head: bytes) -> Format | ReadFunction | None:
         """Return the decoder of a file; None for a TIFF."""

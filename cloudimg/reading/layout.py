@@ -1,5 +1,7 @@
 """Lay out files as an image: concatenate along an axis that the files have, else stack along it.
 
+Where files lie along y and x by positions of their own, a `Canvas` says so.
+
 Pure: maps the axes of the grid and of the files to the dims of the image, and a region of the image
 to regions of files.
 """
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
+from cloudimg.reading.canvas import Canvas
 from cloudimg.tiff import Region, overlap
 
 _LAST = ("t", "c", "z", "y", "x", "s")
@@ -59,6 +62,8 @@ class Assignment:
     """Index into the output, in the dims of the image."""
     transpose: tuple[int, ...]
     """Permutation that brings ``output[place]`` into the axes of the file."""
+    is_apart: bool = False
+    """Whether pixels of other files belong to the same place, so that these are placed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,16 @@ class Layout:
     axes: tuple[Axis, ...]
     n_fields: int
     n_file_axes: int
+    canvas: Canvas | None = None
+    """Where files lie along y and x; None if their index says so."""
+
+    def __repr__(self) -> str:
+        # Stored plans have digests of it, which must stay what they were before there were canvases.
+        canvas = "" if self.canvas is None else f", canvas={self.canvas}"
+        return (
+            f"Layout(axes={self.axes}, n_fields={self.n_fields}, n_file_axes={self.n_file_axes}"
+            f"{canvas})"
+        )
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -83,7 +98,29 @@ class Layout:
         for axis in self.axes:
             if axis.file_axis is not None:
                 shape[axis.file_axis] = axis.extents[0 if axis.field is None else index[axis.field]]
+        if self.canvas is not None:
+            for axis_of_file, length in zip(self.plane, self.canvas.size(index), strict=True):
+                shape[axis_of_file] = length
         return tuple(shape)
+
+    @property
+    def own_lengths(self) -> frozenset[int]:
+        """Axes of the files along which each file may have a length of its own."""
+        joined = {
+            axis.file_axis
+            for axis in self.axes
+            if axis.field is not None and axis.file_axis is not None
+        }
+        return frozenset(joined | set(self.plane if self.canvas is not None else ()))
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """The axes y and x of the files."""
+        of_files = {axis.name: axis.file_axis for axis in self.axes}
+        y, x = of_files["y"], of_files["x"]
+        assert y is not None
+        assert x is not None
+        return y, x
 
     def region_of(self, index: Sequence[int]) -> Region:
         """Return the region of the image that the file at an index fills."""
@@ -95,15 +132,20 @@ class Layout:
             else:
                 start = sum(axis.extents[:i])
                 region.append(slice(start, start + axis.extents[i], 1))
+        if self.canvas is not None:
+            rows, columns = self.canvas.region_of(index)
+            region[self.dims.index("y")], region[self.dims.index("x")] = rows, columns
         return tuple(region)
 
-    def assignments(self, region: Region) -> Iterator[Assignment]:
+    def assignments(self, region: Region, *, all_files: bool = False) -> Iterator[Assignment]:
         """Yield the part of a region that each file holds.
 
         Parameters
         ----------
         region : tuple of slice
             Per dim, with start, stop and a positive step, within bounds.
+        all_files : bool
+            Whether to include parts of files that lie below others on a canvas.
         """
         choices = [list(_parts(axis, part)) for axis, part in zip(self.axes, region, strict=True)]
         kept = [axis.file_axis for axis in self.axes if axis.file_axis is not None]
@@ -118,7 +160,21 @@ class Layout:
                 if axis.file_axis is not None:
                     file_region[axis.file_axis] = part_of_file
                 place.append(target)
-            yield Assignment(tuple(index), tuple(file_region), tuple(place), transpose)
+            one = Assignment(tuple(index), tuple(file_region), tuple(place), transpose)
+            yield from (one,) if self.canvas is None else self._on_canvas(one, region, all_files)
+
+    def _on_canvas(self, one: Assignment, region: Region, all_files: bool) -> Iterator[Assignment]:
+        """Yield an assignment for each file on the canvas, from one for all of the canvas."""
+        assert self.canvas is not None
+        y, x = self.dims.index("y"), self.dims.index("x")
+        of_y, of_x = self.plane
+        for part in self.canvas.parts(one.index, region[y], region[x], all_files=all_files):
+            place, file_region = list(one.place), list(one.file_region)
+            place[y], place[x] = part.place
+            file_region[of_y], file_region[of_x] = part.file_region
+            yield Assignment(
+                part.index, tuple(file_region), tuple(place), one.transpose, part.is_apart
+            )
 
 
 def _parts(axis: Axis, part: slice) -> Iterator[tuple[int, slice, int | slice]]:
@@ -147,6 +203,7 @@ def arrange(
     *,
     mosaic: bool,
     dims: Sequence[str] | None,
+    on_canvas: Sequence[int] | None = None,
 ) -> Layout:
     """Lay out the axes of the image as if all files were as large as the first.
 
@@ -161,6 +218,9 @@ def arrange(
     dims : sequence of str, optional
         Order of the dims; by default t, c, z, y, x, s (samples), and all others before them in the
         order of the pattern.
+    on_canvas : sequence of int, optional
+        Axes of the grid whose files lie on one canvas, at places that `with_canvas` adds; none if
+        each file has a canvas of its own. By default, the index of a file says where it lies.
 
     Raises
     ------
@@ -171,6 +231,8 @@ def arrange(
     file_axes = {name: i for i, name in enumerate(file_dims)}
     axes: dict[str, Axis] = {}
     for i, (name, length) in enumerate(zip(names, lengths, strict=True)):
+        if on_canvas is not None and i in on_canvas:
+            continue
         at = file_axes.get(name)
         extents = () if at is None else (file_shape[at],) * length
         axes[name] = Axis(name, i, at, extents, length)
@@ -178,7 +240,8 @@ def arrange(
         if name not in axes:
             axes[name] = Axis(name, None, at, (file_shape[at],), 1)
     order = _order(tuple(axes), dims)
-    return Layout(tuple(axes[name] for name in order), len(fields), len(file_dims))
+    canvas = None if on_canvas is None else Canvas.unknown(on_canvas, lengths)
+    return Layout(tuple(axes[name] for name in order), len(fields), len(file_dims), canvas)
 
 
 def _axis_names(fields: Sequence[str], *, mosaic: bool) -> list[str]:
@@ -186,7 +249,7 @@ def _axis_names(fields: Sequence[str], *, mosaic: bool) -> list[str]:
     names = [f"tile_{f}" if f in ("y", "x") and not mosaic else f for f in fields]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ArgumentError(f"with mosaic=False two fields would be the axis {twice}: rename one")
+        raise ArgumentError(f'with place="stack" two fields would be the axis {twice}: rename one')
     return names
 
 
@@ -204,7 +267,21 @@ def with_extents(layout: Layout, extents: Mapping[str, Sequence[int]]) -> Layout
     axes = tuple(
         replace(axis, extents=tuple(extents.get(axis.name, axis.extents))) for axis in layout.axes
     )
-    return Layout(axes, layout.n_fields, layout.n_file_axes)
+    return replace(layout, axes=axes)
+
+
+def with_canvas(layout: Layout, canvas: Canvas) -> Layout:
+    """Return the layout with the places of the files on a canvas."""
+    height, width = canvas.shape
+    lengths = {"y": [height], "x": [width]}
+    return replace(with_extents(layout, lengths), canvas=canvas)
+
+
+def boundaries(layout: Layout, axis: Axis, segment: int) -> npt.NDArray[np.int64]:
+    """Return the positions between segments along an axis: increasing, from 0 to its length."""
+    if layout.canvas is not None and axis.name in ("y", "x"):
+        return layout.canvas.boundaries(("y", "x").index(axis.name), segment)
+    return axis_boundaries(axis, segment)
 
 
 def axis_boundaries(axis: Axis, segment: int) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.reading.arrivals import compare_header, is_settled
+from cloudimg.reading.check_listed import check_listed
 from cloudimg.reading.chunk_cost import WHOLE_FRACTION
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.file_task import FileTask, allocate, on_page, without_omitted_axes
@@ -172,6 +173,7 @@ class Reader:
         self, steps: FileSteps, task: FileTask, opened: OpenFile
     ) -> Callable[[], None]:
         """Start fetching what a region lacks; return the step that decodes what is in memory."""
+        check_listed(opened, *task.listed)
         if steps.run.on_open is not None:
             steps.run.on_open(task.index, opened)
         if task.page is None:

@@ -6,90 +6,38 @@ connects to a store only when it is read.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.grid import Keys
 from cloudimg.distributed.on_worker import sendable_errors, warn_of_large_chunk
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.errors import CloudimgError, MissingFilesError, counted
+from cloudimg.errors import CloudimgError, MismatchError
 from cloudimg.errors.arrival import sent_everywhere
 from cloudimg.errors.file_report import BadFile
-from cloudimg.pattern import Label
+from cloudimg.reading.agreement import ONE_SCALE, ExpectedFacts, differing_facts
+from cloudimg.reading.averaging import Layer, average
 from cloudimg.reading.bad_files import OnBad, warn_once
 from cloudimg.reading.chunk_cost import StoredPixels
 from cloudimg.reading.comparison import Expected
+from cloudimg.reading.file_facts import facts_of
 from cloudimg.reading.file_task import FileTask, allocate
-from cloudimg.reading.identities import Identities
+from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.indexing import normalize_index
-from cloudimg.reading.layout import Assignment, Layout, axis_boundaries
+from cloudimg.reading.layout import Assignment, Layout, boundaries
 from cloudimg.reading.reader import WHOLE_FILE_BYTES, Reader
 from cloudimg.reading.run import OnOpen
+from cloudimg.reading.source_files import SourceFiles
+from cloudimg.reading.window import Window
 from cloudimg.storage import engine
 from cloudimg.tiff import Region
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFiles:
-    """The grid of files as far as reading needs it. Pickles small."""
-
-    keys: Keys
-    """Names of the files by index in the grid."""
-    present: bytes | None
-    """Packed bitmap of the files that exist, made by `pack`; None if all do."""
-    grid_shape: tuple[int, ...]
-    size_bound_bytes: int | None
-    """Upper bound of the size of a file, where sizes are known or can be guessed."""
-    pages: npt.NDArray[np.int64] | None = None
-    """Number of the page in its file by index in the grid, in a multi-file dataset."""
-    first_pages: bytes | None = None
-    """Packed bitmap of the first page of each file, made by `pack`, in a multi-file dataset."""
-    identities: Identities | None = None
-    """UUIDs of the files of a multi-file dataset, if each has one."""
-    labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
-    """Labels by axis of the grid, where missing files have no names in `keys`."""
-
-    def name_of(self, index: tuple[int, ...]) -> str | None:
-        """Name of the file at an index; None of a missing file that the pattern cannot name."""
-        rows = self.keys.rows
-        return None if self.labels and rows is not None and rows[index] < 0 else self.keys(index)
-
-    def labels_at(self, index: tuple[int, ...]) -> str:
-        """The labels at an index, as text."""
-        pairs = zip(self.labels.items(), index, strict=True)
-        return "(" + ", ".join(f"{name}={labels[i]}" for (name, labels), i in pairs) + ")"
-
-    def is_present(self, index: tuple[int, ...]) -> bool:
-        """Whether there is a file at an index."""
-        return self.present is None or self._bit(self.present, index)
-
-    def is_first_page(self, index: tuple[int, ...]) -> bool:
-        """Whether no earlier index of the grid has a page of the same file."""
-        return self.first_pages is None or self._bit(self.first_pages, index)
-
-    def _bit(self, packed: bytes, index: tuple[int, ...]) -> bool:
-        flat = int(np.ravel_multi_index(index, self.grid_shape)) if index else 0
-        return bool(_unpacked(packed)[flat >> 3] >> (7 - (flat & 7)) & 1)
-
-
-def pack(present: npt.NDArray[np.bool_]) -> bytes:
-    """Compress a bitmap in C order; missing files are often regular, so it becomes small."""
-    return zlib.compress(np.packbits(present).tobytes(), 6)
-
-
-@functools.lru_cache(maxsize=8)
-def _unpacked(packed: bytes) -> bytes:
-    return zlib.decompress(packed)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -120,18 +68,31 @@ class Source:
     """URL of the first file, for messages."""
     token: str
     """Identifies the pixels: changes when a file, the pattern or an argument does. Not secret."""
+    expected: ExpectedFacts | None = None
+    """What the first file says of the whole image, where files lie on Earth: each file is compared
+    with it when it is read."""
+    must_agree: tuple[str, ...] = ()
+    """Facts that may differ from file to file otherwise."""
+    window: Window | None = None
+    """The part of the files' pixels that was selected; None for all."""
 
     @property
     def dims(self) -> tuple[str, ...]:
-        return self.layout.dims
+        dims = self.layout.dims
+        return dims if self.window is None else tuple(dims[i] for i in self.window.kept)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.layout.shape
+        return self.layout.shape if self.window is None else self.window.shape
 
     @property
     def ndim(self) -> int:
-        return len(self.layout.axes)
+        return len(self.dims)
+
+    def region_of(self, index: tuple[int, ...]) -> Region:
+        """Return the region of the image that the file at an index fills, maybe an empty one."""
+        region = self.layout.region_of(index)
+        return region if self.window is None else self.window.region(region)
 
     def __dask_tokenize__(self) -> str:
         return self.token
@@ -145,8 +106,8 @@ class Source:
 
     @property
     def stored_pixels(self) -> StoredPixels | None:
-        """How the pixels lie in the files, None where that is not known."""
-        if self.pixel_bytes is None:
+        """How the pixels lie in the files; None if unknown, on a canvas, or in a window."""
+        if self.pixel_bytes is None or self.layout.canvas is not None or self.window is not None:
             return None
         by_name = {
             self.file_dims[axis.file_axis]: dim
@@ -195,10 +156,11 @@ class Source:
         return self._boundaries(shape)
 
     def _boundaries(self, parts: Sequence[int]) -> list[npt.NDArray[np.int64]]:
-        return [
-            axis_boundaries(axis, 1 if axis.file_axis is None else parts[axis.file_axis])
+        by_axis = [
+            boundaries(self.layout, axis, 1 if axis.file_axis is None else parts[axis.file_axis])
             for axis in self.layout.axes
         ]
+        return by_axis if self.window is None else self.window.boundaries(by_axis)
 
     def __getitem__(self, key: Any) -> Array:
         region, final = normalize_index(key, self.shape)
@@ -239,36 +201,97 @@ class Source:
         size_bytes = math.prod(shape) * self.dtype.itemsize
         # A user's function may read with cloudimg too, and must not wait for what waits for it.
         if self.reader.headers.reads_whole:
-            return self._read(region, allocate(shape, self.dtype), on_open, on_bad)
+            return self._read_window(region, allocate(shape, self.dtype), on_open, on_bad)
         with engine().allocating(size_bytes):
-            return self._read(region, allocate(shape, self.dtype), on_open, on_bad)
+            return self._read_window(region, allocate(shape, self.dtype), on_open, on_bad)
+
+    def _read_window(
+        self, region: Region, out: Array, on_open: OnOpen | None, on_bad: OnBad | None
+    ) -> Array:
+        """Read the pixels of a region of the window into an array, and return it."""
+        if self.window is None:
+            return self._read(region, out, on_open, on_bad)
+        told: set[tuple[int, ...]] = set()
+
+        def on_bad_once(index: tuple[int, ...], file: BadFile, version: int) -> None:
+            if on_bad is not None and index not in told:
+                told.add(index)
+                on_bad(index, file, version)
+
+        whole = np.expand_dims(out, self.window.dropped)
+        for full, place in self.window.parts(region):
+            self._read(full, whole[place], on_open, None if on_bad is None else on_bad_once)
+        return out
 
     def _read(
         self, region: Region, out: Array, on_open: OnOpen | None, on_bad: OnBad | None
     ) -> Array:
-        """Read the pixels of a region into an array, and return it."""
+        """Read a region of all pixels into an array, and return it."""
         if out.size == 0:
             return out
         tasks = []
-        for assignment in self.layout.assignments(region):
+        apart: list[tuple[Assignment, Array]] = []
+        if self.layout.canvas is not None:
+            out[...] = self.fill_value  # between the files
+        # Who is told of the files that are opened, and compares them, needs each of them.
+        needs_each = on_open is not None
+        if on_open is None and self.expected is not None:
+            on_open = self._compare
+        for assignment in self.layout.assignments(region, all_files=needs_each):
             place = out[assignment.place]
             if not self.files.is_present(assignment.index):
                 place[...] = self.fill_value
                 if on_bad is not None:
                     on_bad(assignment.index, self._missing(assignment.index), 0)
                 continue
+            if assignment.is_apart:
+                place = allocate(place.shape, self.dtype)
+                apart.append((assignment, place))
             tasks.append(self._file_task(assignment, place.transpose(assignment.transpose)))
         keeps_bad = self.fills_bad or on_bad is not None
-        for task, error in self.reader.read(tasks, on_open, keeps_bad=keeps_bad):
+        failed = self.reader.read(tasks, on_open, keeps_bad=keeps_bad)
+        for task, error in failed:
             # A part of the pixels may have been written before the error.
             task.out[...] = self.fill_value
-            if on_bad is not None:
-                on_bad(task.index, self._bad(task, error), error.file_version)
-            elif error.bad_file == "missing":
-                raise error
-            else:
-                warn_once(self.warning_token, self._bad(task, error), self.fill_value)
+            self._tell_of_bad(task, error, on_bad)
+        self._place(out, apart, {task.index for task, _ in failed})
         return out
+
+    def _tell_of_bad(self, task: FileTask, error: CloudimgError, on_bad: OnBad | None) -> None:
+        """Tell of a bad file whose pixels are filled, or raise the error of a missing one."""
+        if on_bad is not None:
+            on_bad(task.index, self._bad(task, error), error.file_version)
+        elif error.bad_file == "missing":
+            raise error
+        else:
+            warn_once(self.warning_token, self._bad(task, error), self.fill_value)
+
+    def _place(
+        self,
+        out: Array,
+        apart: Sequence[tuple[Assignment, Array]],
+        bad: Collection[tuple[int, ...]],
+    ) -> None:
+        """Place pixels that were read apart, because files lie over each other."""
+        if self.layout.canvas is not None and self.layout.canvas.blend == "mean":
+            layers = [Layer(at.place, each) for at, each in apart if at.index not in bad]
+            average(out, layers, self.layout.dims.index("y"))
+        else:
+            for assignment, pixels in apart:
+                out[assignment.place] = pixels
+
+    def _compare(self, index: tuple[int, ...], opened: OpenFile) -> None:
+        """Refuse a file that lies elsewhere on Earth than its place in the image says."""
+        assert self.expected is not None
+        found = facts_of(opened.parsed.attrs, opened.parsed.coords)
+        try:
+            remarks = self.expected.compare(found, index, opened.url, self.layout)
+        except MismatchError as exc:
+            exc.bad_file = None  # the file is a good one of another image
+            raise
+        for remark in remarks:
+            if differing_facts((remark,)) & set(self.must_agree):
+                raise _of_another_scale(opened.url, remark.text)
 
     @property
     def warning_token(self) -> str:
@@ -287,7 +310,8 @@ class Source:
         return BadFile.of(url, str(error.bad_file), error.message)
 
     def _file_task(self, assignment: Assignment, out: Array) -> FileTask:
-        index, pages = assignment.index, self.files.pages
+        index, pages, listed = assignment.index, self.files.pages, self.files.listed
+        position = int(np.ravel_multi_index(index, self.files.grid_shape)) if index else 0
         return FileTask(
             key=self.reader.store.location.key_of(self.files.keys(index)),
             level=self.level,
@@ -300,6 +324,7 @@ class Source:
             page=None if pages is None else int(pages[index]),
             index=index,
             identities=self.files.identities,
+            listed=(-1, 0) if listed is None else listed.at(position),
         )
 
 
@@ -313,10 +338,7 @@ def make_token(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def missing_files(n_missing: int, examples: Sequence[str]) -> MissingFilesError:
-    """Return the error for missing files in a grid."""
-    shown = ", ".join(examples) + (", ..." if n_missing > len(examples) else "")
-    return MissingFilesError(
-        f"{counted(n_missing, 'file of the grid is', 'files of the grid are')} missing: {shown};"
-        ' pass missing="fill" (and fill_value=) to read them as a constant, or narrow the pattern'
-    )
+def _of_another_scale(url: str, difference: str) -> MismatchError:
+    error = MismatchError(f"{url} has {difference}. mask=True needs one: {ONE_SCALE}", url=url)
+    error.bad_file = None
+    return error

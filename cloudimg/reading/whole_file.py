@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.colours.convert import attributes_in_rgb, converter_of
 from cloudimg.formats import Format, ReadFunction, colours_of, decode, dims_of
 from cloudimg.tiff import ParsedImage
 
@@ -47,7 +48,12 @@ class WholeLevel:
 
 
 def decode_whole(
-    decoder: Format | ReadFunction, data: bytes | memoryview, url: str, limit_bytes: int
+    decoder: Format | ReadFunction,
+    data: bytes | memoryview,
+    url: str,
+    limit_bytes: int,
+    *,
+    in_rgb: bool = False,
 ) -> ParsedImage:
     """Decode a file with the decoder of its format or with a user's function.
 
@@ -59,6 +65,8 @@ def decode_whole(
         URL for messages, without credentials.
     limit_bytes : int
         Bound on the decoded size.
+    in_rgb : bool
+        Whether to convert colours that a format defines to RGB of 8 bits.
 
     Raises
     ------
@@ -69,6 +77,9 @@ def decode_whole(
         dims = dims_of(pixels.shape, pixels.dtype, sample_counts=decoder.sample_counts)
         n_samples = pixels.shape[-1] if dims[-1] == "s" else 1
         attrs = {"kind": decoder.name, **colours_of(decoder.name, n_samples, data)}
+        convert = converter_of(attrs, pixels.dtype, n_samples) if in_rgb else None
+        if convert is not None and not convert.keeps_values:
+            pixels, attrs = convert.as_bytes(pixels), attributes_in_rgb(attrs)
     else:
         dims, attrs = dims_of(pixels.shape, pixels.dtype), {}
     return ParsedImage(

@@ -1,6 +1,6 @@
 """TIFF files from bytes to pixels: headers, levels, regions, segments. No module here does I/O."""
 
-from cloudimg.tiff.dataset_metadata import describe_ome, describe_planes
+from cloudimg.tiff.dataset_metadata import describe_ome
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.extent import ENDS_EARLY
 from cloudimg.tiff.geometry import Region, overlap
@@ -38,7 +38,6 @@ __all__ = [
     "check_description",
     "check_ome",
     "describe_ome",
-    "describe_planes",
     "metadata_remarks",
     "overlap",
     "parse_tiff",

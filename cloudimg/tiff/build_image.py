@@ -7,15 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from cloudimg.colours.convert import eight_bits
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.errors.notes import Remark
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.frames import Frames
+from cloudimg.tiff.in_rgb import in_rgb
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.metadata import describe, metadata_remarks, of_expanded_palette
+from cloudimg.tiff.metadata import (
+    colour_attributes,
+    describe,
+    metadata_remarks,
+    of_converted,
+    of_expanded_palette,
+)
 from cloudimg.tiff.multifile import binary_only
 from cloudimg.tiff.pages import make_level, page_level
-from cloudimg.tiff.parsed import ParsedImage
+from cloudimg.tiff.parsed import ParsedImage, PlaneValues
 from cloudimg.tiff.parser_log import ParserLog
 from cloudimg.tiff.request import ParseRequest
 from cloudimg.tiff.sparse import NotFetchedError, SparseFile
@@ -59,22 +67,30 @@ def build_image(
     levels: list[Level | Derived] = [_make_level(level, frames, url) for level in image.levels]
     dims = _dims(image, levels[0])
     with ParserLog() as log:
-        attrs, coords = _metadata(tiff, image, dims, request, file, n_images=n_images)
+        attrs, coords, planes = _metadata(tiff, image, dims, request, file, n_images=n_images)
     found_in_metadata = (*metadata_remarks(attrs), *log.remarks())
     remarks = _remarks(tiff)
     if remarks:
         attrs = {**attrs, "metadata_problem": remarks[0].text}
-    if request.palette == "rgb" and image.keyframe.photometric == PALETTE:
-        levels = _coloured(levels, image, url)
+    on_shape = remark_on_shape(image, levels[0])
+    if request.palette != "index" and image.keyframe.photometric == PALETTE:
+        levels = _coloured(levels, image, url, in_bytes=request.palette == "all")
         dims = (*dims, "s")
         attrs = of_expanded_palette(attrs)
+    elif request.palette == "all" and "s" in dims:
+        of_colours = colour_attributes(tiff, image, dims)
+        converted = in_rgb(levels, dims, of_colours, url)
+        if converted is not None:
+            levels, attrs = converted, of_converted(attrs)
+            coords.pop("s", None)
     return ParsedImage(
         dims=dims,
         levels=tuple(levels),
         attrs=attrs,
         coords=coords,
+        planes=planes,
         depends_on_name=bool(tiff.is_ome or tiff.is_micromanager or tiff.is_ndtiff),
-        remarks=(*remarks, *remark_on_shape(image, levels[0])),
+        remarks=(*remarks, *on_shape),
         metadata_remarks=found_in_metadata,
     )
 
@@ -105,8 +121,10 @@ def _reshaped(shape: tuple[int, ...], pages: Level, page_shape: tuple[int, ...])
     return (len(pages.pages), *page_shape)
 
 
-def _coloured(levels: list[Level | Derived], image: Any, url: str) -> list[Level | Derived]:
-    """Levels with the palette of the image expanded."""
+def _coloured(
+    levels: list[Level | Derived], image: Any, url: str, *, in_bytes: bool
+) -> list[Level | Derived]:
+    """Levels with the palette of the image expanded, perhaps to 8 bits."""
     n_samples = int(image.keyframe.samplesperpixel)
     if n_samples > 1:
         raise UnsupportedFormatError(
@@ -127,7 +145,8 @@ def _coloured(levels: list[Level | Derived], image: Any, url: str) -> list[Level
             )
     if colormap is None:
         raise CorruptFileError(f"{url} has no palette for its indices", url=url)
-    return [Coloured(level, np.asarray(colormap), url) for level in levels]
+    colours = eight_bits(colormap) if in_bytes else np.asarray(colormap)
+    return [Coloured(level, colours, url) for level in levels]
 
 
 def _dims(series: Any, level: Level | Derived) -> tuple[str, ...]:
@@ -158,22 +177,23 @@ def _metadata(
     file: SparseFile,
     *,
     n_images: int,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attributes and coordinates of an image."""
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, PlaneValues]]:
+    """Attributes and coordinates of an image, and what differs between its planes."""
     attrs: dict[str, Any] = {}
     coords: dict[str, Any] = {}
+    planes: dict[str, PlaneValues] = {}
     if request.metadata:
         file.fetches = not request.only_compared
         try:
             compared = file if request.only_compared else None
-            attrs, coords = describe(tiff, image, dims, request.series, compared=compared)
+            attrs, coords, planes = describe(tiff, image, dims, request.series, compared=compared)
         except NotFetchedError:
-            return {}, {}
+            return {}, {}, {}
         finally:
             file.fetches = True
         if n_images > 1:
             attrs = {**attrs, "n_series": n_images}
-    return attrs, coords
+    return attrs, coords, planes
 
 
 def _remarks(tiff: Any) -> tuple[Remark, ...]:

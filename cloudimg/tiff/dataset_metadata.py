@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from cloudimg.tiff.flavours import ome
 from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource
+from cloudimg.tiff.flavours.planes import PlaneColumns
 from cloudimg.tiff.metadata import BROKEN, attributes_of, coordinates_of
 
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
@@ -16,7 +17,7 @@ _PIXELS = re.compile(r"<(?:\w+:)?Pixels[\s>]")
 
 def describe_ome(
     ome_xml: str, name: str, dims: Sequence[str], shape: Sequence[int], index: int
-) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
+) -> tuple[dict[str, Any], dict[str, Sequence[Any]], PlaneColumns | None]:
     """Read the attributes and coordinates of an image of a multi-file dataset.
 
     Parameters
@@ -35,6 +36,8 @@ def describe_ome(
     -------
     attrs, coords : dict
         See `cloudimg.tiff.metadata.describe`.
+    planes : PlaneColumns or None
+        What is said of each plane; None if nothing is.
     """
     source = _source_of_ome(ome_xml, name, dims, shape, index)
     facts = HeaderFacts()
@@ -49,35 +52,7 @@ def describe_ome(
         found.attrs.pop("elapsed_s", None)
         found.stage = {dim: at for dim, at in found.stage.items() if dim not in found.moving}
         facts.add(found)
-    return attributes_of(facts), coordinates_of(facts, source)
-
-
-def describe_planes(
-    ome_xml: str, name: str, index: int
-) -> Iterator[tuple[dict[str, int], dict[str, Any]]]:
-    """Yield the attributes of each plane of an image of a multi-file dataset.
-
-    Broken metadata gives fewer planes, which `describe_ome` remarks on.
-
-    Parameters
-    ----------
-    ome_xml, name, index
-        See `describe_ome`.
-
-    Yields
-    ------
-    at : dict
-        Number of the plane along ``Z``, ``C`` and ``T``; -1 if it is not given.
-    attrs : dict
-        See `cloudimg.tiff.metadata.describe`.
-    """
-    planes = ome.read_planes(_source_of_ome(ome_xml, name, (), (), index))
-    while True:
-        try:
-            at, facts = next(planes)
-        except (StopIteration, *BROKEN):
-            return
-        yield at, attributes_of(facts)
+    return attributes_of(facts), coordinates_of(facts, source), facts.planes
 
 
 def _source_of_ome(

@@ -54,7 +54,7 @@ class Level:
     ) -> None:
         self.geometry = geometry
         self.pages = pages
-        self.dtype = dtype
+        self.dtype = np.dtype(dtype.str)  # NumPy has two types of 64 bits, and Zarr knows one
         self._url = url
         self._keyframe = keyframe
         self._variants: dict[int, Level] = {}

@@ -8,11 +8,20 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from cloudimg.colours.convert import eight_bits
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
+from cloudimg.tiff.in_rgb import in_rgb
 from cloudimg.tiff.level import Level
-from cloudimg.tiff.metadata import MEMBER, describe, metadata_remarks, of_expanded_palette
+from cloudimg.tiff.metadata import (
+    MEMBER,
+    colour_attributes,
+    describe,
+    metadata_remarks,
+    of_converted,
+    of_expanded_palette,
+)
 from cloudimg.tiff.multifile import root_uuid
 from cloudimg.tiff.pages import check_decodable, read_page
 from cloudimg.tiff.parsed import AnyLevel, ParsedImage
@@ -57,7 +66,7 @@ def parse_member(
     numbered_by: Offsets,
     *,
     metadata: bool,
-    in_colour: bool,
+    palette: str,
     compared: SparseFile | None = None,
 ) -> ParsedImage:
     """Parse a file as pages along a first axis ``page``.
@@ -70,8 +79,8 @@ def parse_member(
     numbered_by : {"page", "directory", "pixels"}
     metadata : bool
         Whether to read attributes.
-    in_colour : bool
-        Whether to expand palettes to colours.
+    palette : {"index", "rgb", "all"}
+        See `cloudimg.tiff.request.ParseRequest`.
     compared : SparseFile, optional
         The file, if its attributes are only compared with those of others.
 
@@ -89,24 +98,19 @@ def parse_member(
     first_page = 0
     if numbered_by != "page":
         first_page = int(first.offset if numbered_by == "directory" else first.dataoffsets[0])
-        check_decodable(first, first.shape, url)
-        if not first.is_contiguous:
-            raise UnsupportedFormatError(
-                f"{url} is compressed, but its multi-file dataset locates planes by their offset",
-                url=url,
-            )
-        shift = _MM_HEADER_BYTES if numbered_by == "directory" else 0
-        levels: list[tuple[AnyLevel, ...]] = [(_level(PagesByOffset(first, shift), first, url),)]
+        levels = [_level_by_offset(first, numbered_by, url)]
     else:
-        levels = list(_levels_by_layout(tiff, url, in_colour))
+        levels = list(_levels_by_layout(tiff, url, palette))
     dims = ("page", *(letter.lower() for letter in first.axes))
-    is_expanded = in_colour and first.photometric == PALETTE and first.colormap is not None
+    is_expanded = palette != "index" and first.photometric == PALETTE and first.colormap is not None
     if is_expanded:
         dims = (*dims, "s")
     with ParserLog() as log:
         attrs = _describe(tiff, dims, compared) if metadata else {}
     if is_expanded:
         attrs = of_expanded_palette(attrs)
+    elif palette == "all":
+        levels, attrs = _in_rgb(tiff, levels, dims, attrs, url)
     return ParsedImage(
         dims=dims,
         levels=levels[0],
@@ -121,22 +125,52 @@ def parse_member(
     )
 
 
+def _level_by_offset(first: Any, numbered_by: Offsets, url: str) -> tuple[AnyLevel, ...]:
+    """The level of pages that are found by their offset in the file."""
+    check_decodable(first, first.shape, url)
+    if not first.is_contiguous:
+        raise UnsupportedFormatError(
+            f"{url} is compressed, but its multi-file dataset locates planes by their offset",
+            url=url,
+        )
+    shift = _MM_HEADER_BYTES if numbered_by == "directory" else 0
+    return (_level(PagesByOffset(first, shift), first, url),)
+
+
+def _in_rgb(
+    tiff: Any,
+    levels: list[tuple[AnyLevel, ...]],
+    dims: tuple[str, ...],
+    attrs: dict[str, Any],
+    url: str,
+) -> tuple[list[tuple[AnyLevel, ...]], dict[str, Any]]:
+    """Levels and attributes of pages whose samples are converted to RGB, if they are."""
+    of_colours = colour_attributes(tiff, _as_series(tiff.pages.first), dims)
+    converted = [in_rgb(each, dims, of_colours, url) for each in levels]
+    found: list[tuple[AnyLevel, ...]] = [tuple(each) for each in converted if each is not None]
+    return (found, of_converted(attrs)) if found else (levels, attrs)
+
+
 def _describe(tiff: Any, dims: tuple[str, ...], compared: SparseFile | None) -> dict[str, Any]:
     """Attributes of one member, without those that belong to the whole dataset."""
     first = tiff.pages.first
-    image = SimpleNamespace(
-        keyframe=first, kind=MEMBER, name="", axes="Q" + first.axes, shape=(1, *first.shape)
-    )
-    attrs, _ = describe(tiff, image, dims, 0, compared=compared)
+    attrs, _, _ = describe(tiff, _as_series(first), dims, 0, compared=compared)
     if compared is not None:
         return attrs  # the kind is not compared, and what decides it lies behind the pixels
     kind = "mmstack" if tiff.is_mmstack else "ndtiff" if tiff.is_ndtiff else "ome"
     return {**attrs, "kind": kind}
 
 
-def _levels_by_layout(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[AnyLevel, ...]]:
+def _as_series(first: Any) -> SimpleNamespace:
+    """The pages of a member as readers of metadata take an image, by its first page."""
+    axes, shape = "Q" + first.axes, (1, *first.shape)
+    return SimpleNamespace(keyframe=first, kind=MEMBER, name="", axes=axes, shape=shape)
+
+
+def _levels_by_layout(tiff: Any, url: str, palette: str) -> Iterator[tuple[AnyLevel, ...]]:
     """Levels of the pages of each layout, with None in place of pages of other layouts."""
     pages = list(tiff.pages)
+    in_colour = palette != "index"
     layouts = [(page.hash, _palette(page) if in_colour else b"") for page in pages]
     for layout in dict.fromkeys(layouts):
         alike = [
@@ -147,7 +181,9 @@ def _levels_by_layout(tiff: Any, url: str, in_colour: bool) -> Iterator[tuple[An
         for number in range(len(keyframe.subifds or ())):
             levels.append(_level_of([_sub_page(page, number) for page in alike], url))
         if in_colour and keyframe.photometric == PALETTE and keyframe.colormap is not None:
-            yield tuple(Coloured(level, np.asarray(keyframe.colormap), url) for level in levels)
+            table = np.asarray(keyframe.colormap)
+            colours = eight_bits(table) if palette == "all" else table
+            yield tuple(Coloured(level, colours, url) for level in levels)
         else:
             yield tuple(levels)
 

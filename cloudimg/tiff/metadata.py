@@ -9,6 +9,9 @@ from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
+from cloudimg.colours.convert import attributes_in_rgb
 from cloudimg.errors import CloudimgError
 from cloudimg.errors.notes import Remark
 from cloudimg.tiff.flavours import (
@@ -24,6 +27,7 @@ from cloudimg.tiff.flavours import (
     slides,
 )
 from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
+from cloudimg.tiff.parsed import PlaneValues
 from cloudimg.tiff.sparse import NotFetchedError, SparseFile
 
 Reader = Callable[[MetadataSource], HeaderFacts]
@@ -89,6 +93,8 @@ _OF_ONE_FILE = ("datetime", "description")
 """Names of readers of what differs from file to file."""
 _SHARED = ("colours", "colormap", "geotiff", "nodata", "resolution")
 """Names of readers of what must be the same in all files, from small tags."""
+_SMALL_BYTES = 2**14
+"""Largest tag of scales and offsets that is fetched to be compared; it may hold much else."""
 _STRUCTURED = ("shaped", "streak")
 """Flags of pages whose description is for programs and is not read here."""
 
@@ -113,7 +119,7 @@ def describe(
     index: int,
     *,
     compared: SparseFile | None = None,
-) -> tuple[dict[str, Any], dict[str, Sequence[Any]]]:
+) -> tuple[dict[str, Any], dict[str, Sequence[Any]], dict[str, PlaneValues]]:
     """Read the attributes and coordinates of an image that tifffile parsed.
 
     The tags of the image's keyframe and of the first page are used. Broken metadata gives fewer
@@ -153,6 +159,9 @@ def describe(
     coords : dict
         Coordinates by dim, as many as the axis is long: names of channels, labels of modulo axes,
         positions along z, seconds along t.
+    planes : dict
+        What differs between the planes of the image, by name of the fact; empty if the metadata is
+        only compared.
     """
     import tifffile
 
@@ -174,7 +183,7 @@ def describe(
             # Unless a flavour gives the size, which is not known if not all of them were read.
             if name == "resolution" and compared.n_refused > n_refused:
                 continue
-            read = partial(_read_compared, read, compared, fetches=name in _SHARED)
+            read = partial(_read_compared, name, read, compared)
         try:
             facts.add(read(source))
         except CloudimgError:
@@ -182,22 +191,45 @@ def describe(
         except BROKEN as exc:
             problems.append(f"{name}: {type(exc).__name__}: {exc}"[:200])
     facts.put("metadata_problem", "; ".join(problems))
-    return attributes_of(facts), coordinates_of(facts, source)
+    planes = {} if compared is not None else _planes_of(facts, source)
+    return attributes_of(facts), coordinates_of(facts, source), planes
+
+
+def _planes_of(facts: HeaderFacts, source: MetadataSource) -> dict[str, PlaneValues]:
+    """What differs between the planes of an image, by name of the fact."""
+    letters = {"C", *(facts.planes.at if facts.planes is not None else ())}
+    axes = {letter: source.dim(letter) for letter in letters}
+    steps = {
+        letter: (source.dims.index(dim), int(source.series.shape[source.dims.index(dim)]))
+        for letter, dim in axes.items()
+        if dim is not None
+    }
+    planes = {} if facts.planes is None else facts.planes.by_axis(steps)
+    names = facts.attrs.get("channel_names", ())
+    if "C" in steps and len(names) == steps["C"][1] > 1:
+        planes["channel"] = PlaneValues((steps["C"][0],), np.array(names, object))
+    return planes
 
 
 def _read_compared(
-    read: Reader, file: SparseFile, source: MetadataSource, *, fetches: bool
+    name: str, read: Reader, file: SparseFile, source: MetadataSource
 ) -> HeaderFacts:
-    """Read metadata; nothing if it would have to be fetched and `fetches` is False."""
+    """Read metadata; nothing, or that it was not read, if too much would have to be fetched."""
     n_refused, outside = file.n_refused, file.fetches
-    file.fetches = fetches
+    is_gdal = name == "gdal"
+    file.fetches = name in _SHARED or (is_gdal and _is_small(source, geo.GDAL_METADATA))
+    not_read = HeaderFacts({"unread": name} if is_gdal else {})
     try:
         facts = read(source)
     except NotFetchedError:
-        return HeaderFacts()
+        return not_read
     finally:
         file.fetches = outside
-    return facts if file.n_refused == n_refused else HeaderFacts()
+    return facts if file.n_refused == n_refused else not_read
+
+
+def _is_small(source: MetadataSource, code: int) -> bool:
+    return bool(source.keyframe.tags[code].valuebytecount <= _SMALL_BYTES)
 
 
 def _name(codes: type[IntEnum], value: int) -> str:
@@ -271,9 +303,26 @@ def coordinates_of(facts: HeaderFacts, source: MetadataSource) -> dict[str, Sequ
     }
 
 
+def colour_attributes(tiff: Any, series: Any, dims: Sequence[str]) -> dict[str, Any]:
+    """Attributes of the colours of an image alone, as `describe` returns them."""
+    source = MetadataSource(tiff, series, tuple(dims), 0)
+    return attributes_of(colour.read_color_space(source))
+
+
+def of_converted(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of an image whose samples are converted to RGB."""
+    if "color_space" not in attrs:
+        return dict(attrs)
+    kept = attributes_in_rgb(attrs)
+    n_names = len(kept.get("channel_names", ()))
+    if n_names == len(attrs.get("samples", ())):
+        kept.pop("channel_names", None)  # of samples that are not there
+    return kept
+
+
 def of_expanded_palette(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes of an image whose palette is expanded to colours of 16 bits."""
-    kept = {name: attrs[name] for name in attrs.keys() - colour.OF_INDICES}
+    kept = {name: value for name, value in attrs.items() if name not in colour.OF_INDICES}
     return {**kept, "color_space": "rgb"} if "color_space" in attrs else kept
 
 

@@ -114,13 +114,12 @@ def _parse_member(
     tiff: Any, numbered_by: Offsets, request: ParseRequest, file: SparseFile, url: str
 ) -> ParsedImage:
     """All pages of a file of a multi-file dataset."""
-    in_colour = request.palette == "rgb"
     parsed = parse_member(
         tiff,
         url,
         numbered_by,
         metadata=request.metadata,
-        in_colour=in_colour,
+        palette=request.palette,
         compared=file if request.only_compared else None,
     )
     on_chain = check_chain(tiff, None, file, url)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from cloudimg.errors.notes import Remark
 
@@ -77,6 +78,16 @@ class DatasetMembership:
     """The OME-XML that `planes` was read from, if any."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlaneValues:
+    """What a file says of each of its planes, if it is not the same for all."""
+
+    axes: tuple[int, ...]
+    """Numbers of the axes of the file along which it differs, increasing."""
+    values: npt.NDArray[Any]
+    """A value for each step along these axes: NaN or an empty text where the file gives none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedImage:
     """Header of one image of a file."""
@@ -92,6 +103,9 @@ class ParsedImage:
     depends_on_name: bool
     """Whether the result depends on the name of the file, by which OME and Micro-Manager metadata
     identify files."""
+    planes: Mapping[str, PlaneValues] = field(default_factory=dict)
+    """What differs between the planes of the image, by name of the fact, see
+    `cloudimg.discovery.fact_columns.FACTS`."""
     membership: DatasetMembership | None = None
     """Set if the file holds only a part of its image; the other fields are empty then."""
     others: tuple[tuple[AnyLevel, ...], ...] = ()

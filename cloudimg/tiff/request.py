@@ -18,7 +18,7 @@ class ParseRequest:
     """The file is one of many of a grid: even if its OME-XML describes pages of other files, the
     image consists of the pages in the file itself."""
     palette: str
-    """``"rgb"`` expands palettes to colours."""
+    """``"rgb"`` expands palettes to colours; ``"all"`` converts all colours to RGB of 8 bits."""
     metadata: bool
     """Whether to read attributes and coordinates."""
     only_compared: bool = False

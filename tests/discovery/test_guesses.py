@@ -25,6 +25,19 @@ def grid(name: Callable[..., str], *axes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("names", "pattern"),
     [
+        # tiles of a map, which are called like wells
+        (
+            grid(lambda c, r: f"night_2012_{c}{r}_geo.tif", "ABCD", [1, 2]),
+            "night_2012_{name:s}_geo.tif",
+        ),
+        (
+            grid(lambda c, r: f"world.relief.{c}{r}.tif", "ABCD", [1, 2]),
+            "world.relief.{name:s}.tif",
+        ),
+        (
+            grid(lambda c, r: f"relief.{c}{r}.tif", "ABCD", [1, 2]),
+            r"relief.{well:[A-Z]{1,2}\d{1,2}}.tif",
+        ),
         # times are one field, whatever separates their parts
         (
             grid(lambda d: f"cam_2026-11-0{d}T10-00-00.tif", R(1, 4)),

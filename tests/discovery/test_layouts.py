@@ -85,6 +85,35 @@ def test_names_of_layouts_are_distinct() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (
+            [
+                f"world.topo.bathy.2004{month:02d}.3x21600x21600.{column}{row}.png"
+                for month in range(1, 13)
+                for column in "ABCD"
+                for row in (1, 2)
+            ],
+            "world.topo.bathy.{t:%Y%m}.3x21600x21600.{tile:s}.png",
+        ),
+        (
+            [f"BlackMarble_{y}_{c}{r}_geo.tif" for y in (2012, 2016) for c in "ABCD" for r in "12"],
+            "BlackMarble_{t:%Y}_{tile:s}_geo.tif",
+        ),
+        (
+            [f"BlackMarble_2016_{c}{r}_geo.tif" for c in "ABCD" for r in "12"],
+            "BlackMarble_2016_{tile:s}_geo.tif",
+        ),
+    ],
+)
+def test_tiles_that_are_called_like_wells(names: list[str], pattern: str) -> None:
+    proposal = only(names)
+    assert proposal.certainty == "known"
+    assert proposal.pattern == pattern
+    assert dict(proposal.lengths)["tile"] == 8
+
+
 @pytest.mark.parametrize("case", [*AXES])
 def test_names_that_people_reported(case: str, corpus: Path) -> None:
     reported = json.loads((corpus / "reports/names.json").read_text())

@@ -192,11 +192,11 @@ def test_a_hole_at_the_corner_of_a_mosaic(tmp_path: Path) -> None:
     assert (pixels[16:, 24:] == 4).all()
 
 
-def test_mosaic_false_stacks_tiles(tmp_path: Path) -> None:
+def test_tiles_are_stacked(tmp_path: Path) -> None:
     for y in range(2):
         for x in range(3):
             put(tmp_path, f"{x}x_{y}y.tif", plane(10 * y + x))
-    image = cloudimg.open(tmp_path / "{x}x_{y}y.tif", mosaic=False)
+    image = cloudimg.open(tmp_path / "{x}x_{y}y.tif", place="stack")
     assert image.dims == ("tile_x", "tile_y", "y", "x")
     assert (image.read()[:, :, 0, 0] == [[0, 10], [1, 11], [2, 12]]).all()
 
@@ -226,9 +226,9 @@ def test_overlapping_stage_positions_are_refused(tmp_path: Path) -> None:
         for x in range(3):
             (tmp_path / f"{name}{x}.ome.tif").write_bytes(ome_tile(x * step))
     assert cloudimg.open(tmp_path / "apart{x}.ome.tif").shape == (16, 72)
-    with pytest.raises(GridError, match=r"20 pixels apart, but each is 24 .*mosaic=False"):
+    with pytest.raises(GridError, match=r'20 pixels apart, but each is 24 .*place="stack"'):
         cloudimg.open(tmp_path / "overlapping{x}.ome.tif")
-    assert cloudimg.open(tmp_path / "overlapping{x}.ome.tif", mosaic=False).shape == (3, 16, 24)
+    assert cloudimg.open(tmp_path / "overlapping{x}.ome.tif", place="stack").shape == (3, 16, 24)
     assert cloudimg.open(tmp_path / "overlapping{pos}.ome.tif").dims == ("pos", "y", "x")
 
 
@@ -485,7 +485,7 @@ def test_images_pickle(tmp_path: Path) -> None:
 def test_two_fields_that_would_be_one_axis(tmp_path: Path) -> None:
     put(tmp_path, "p1_2.tif", plane(0))
     with pytest.raises(ArgumentError, match="tile_x"):
-        cloudimg.open(tmp_path / "p{x}_{tile_x}.tif", mosaic=False)
+        cloudimg.open(tmp_path / "p{x}_{tile_x}.tif", place="stack")
 
 
 def test_fill_values_are_rounded_for_floats_and_exact_for_integers(tmp_path: Path) -> None:
@@ -506,7 +506,7 @@ def test_fill_values_are_rounded_for_floats_and_exact_for_integers(tmp_path: Pat
         {"axes": 5},
         {"axes": {"y": 5}},
         {"dims": 5},
-        {"mosaic": "no"},
+        {"place": "no"},
         {"series": "0"},
         {"series": -1},
         {"validate": "some"},

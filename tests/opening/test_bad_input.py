@@ -200,6 +200,13 @@ def test_impossible_regions(tmp_path: Path, region: Any) -> None:
         image.read(region)
 
 
+@pytest.mark.parametrize("progress", [True, False, "yes"])
+def test_progress_that_cannot_be_called(tmp_path: Path, progress: Any) -> None:
+    (tmp_path / "file.tif").write_bytes(TIFF)
+    with pytest.raises(ArgumentError, match=rf"progress={progress!r} must be a function"):
+        cloudimg.open(tmp_path / "file.tif", progress=progress)
+
+
 def all_errors(base: type[CloudimgError] = CloudimgError) -> list[type[CloudimgError]]:
     return [base] + [kind for sub in base.__subclasses__() for kind in all_errors(sub)]
 

@@ -17,7 +17,8 @@ import pytest
 import tifffile
 
 import cloudimg
-from cloudimg.discovery.fact_columns import FACTS, FactColumns, facts_in
+from cloudimg.discovery.fact_columns import FACTS, FactColumns
+from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.table import FileTable
 from tests.support.clusters import local_client
 from tests.support.fields import PLANE, ome, write_dataset
@@ -275,6 +276,11 @@ def test_first_pages_of_a_micro_manager_stack(tmp_path: Path) -> None:
         assert found["exposure_s"][row] == (0.02 if t == 0 else None)
         assert found["elapsed_s"][row] == (0 if t == 0 else None)
     assert not {"stage_position", "elapsed_s", "acquired"} & set(image.attrs)
+    # Of the second time nothing is known: it is not taken for one like the first.
+    assert image.coord_dims["stage_x"] == ("r", "t")
+    nan = float("nan")
+    np.testing.assert_equal(image.coords["stage_x"], [[0, nan], [10, nan], [20, nan]])
+    np.testing.assert_equal(image.coords["elapsed_s"], [0, nan])
 
 
 # ----------------------------------------------------------------------------------- columns
@@ -342,31 +348,37 @@ def test_a_file_and_fact_takes_little_memory() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     n_facts = len(columns.to_arrow(np.arange(n_files)))
-    assert n_facts == len(FACTS)
+    assert n_facts == len(FACTS) - 2  # headers say no well, and no direction
     assert peak / n_files / n_facts < 16
 
 
 @pytest.mark.slow
 def test_ten_thousand_fields(tmp_path: Path) -> None:
     """What the image keeps of all headers is less than 100 bytes for each file and fact."""
-    place = {"PositionX": 1, "PositionY": 2, "PositionZ": 3, "ExposureTime": 4}
+    place = {"PositionZ": 3, "ExposureTime": 4}
     n_files = 10_000
     for i in range(100):
-        ome(tmp_path / f"m{i}", i, DeltaT=i, **place)
+        ome(tmp_path / f"m{i}", i, DeltaT=i, PositionX=i, PositionY=2 * i, **place)
     for i in range(n_files):
-        (tmp_path / f"a_{i:04d}.ome.tif").hardlink_to(tmp_path / f"m{i % 100}")
-    pattern = f"{tmp_path}/a_{{i:04d}}.ome.tif"
-    few = cloudimg.open(f"{tmp_path}/a_00{{i:02d}}.ome.tif", validate="all")
+        (tmp_path / f"a_{i // 100:02d}_{i % 100:02d}.ome.tif").hardlink_to(tmp_path / f"m{i % 100}")
+    pattern = f"{tmp_path}/a_{{well:02d}}_{{field:02d}}.ome.tif"
+    few = cloudimg.open(f"{tmp_path}/a_00_{{i:02d}}.ome.tif", validate="all")
     image = cloudimg.open(pattern, validate="all")
     data = pickle.dumps(image)
     tracemalloc.start()
     again = pickle.loads(data)
-    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    coords = again.coords
+    kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert again.n_files == n_files
     found = facts_of(image)
     assert len(found) == len(facts_of(few)) == 10
     assert found["elapsed_s"] == [i % 100 for i in range(n_files)]
+    assert again.coord_dims["stage_x"] == ("field",)
+    assert coords["stage_y"].tolist() == [2000 * i for i in range(100)]
     print(f"{len(data)} bytes pickled")
     print(f"{kept / n_files / len(found):.0f} bytes for each file and fact")
+    print(f"{peak / n_files / len(found):.0f} while coordinates are made")
     assert kept / n_files / len(found) < 100
+    assert peak / n_files / len(found) < 100

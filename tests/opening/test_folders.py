@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import pytest
 import tifffile
 import zarr
@@ -264,3 +269,100 @@ def test_a_large_zarr_is_not_listed_whole(
     meter.put(bucket, "big/zarr.json", b"{}")
     facts = cloudimg.info(f"s3://{bucket}/big/", storage_options=meter.storage_options)
     assert (facts["zarrs"], facts["truncated"]) == ([""], True)
+
+
+# --------------------------------------------------- whole archives: opened, looked at and copied
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """An archive with the names of an instrument, and the image that it is."""
+
+    dims: tuple[str, ...]
+    labels: dict[str, list[Any]]
+    """Labels of the axes of the names, in the order of the image."""
+    name: Callable[..., str]
+    """Name of the file with some labels."""
+    options: dict[str, Any]
+    """How `tifffile` writes each file."""
+
+
+DATES = [np.datetime64("2020-10-01T18:49:11"), np.datetime64("2020-10-06T18:49:11")]
+GEOTIFF = [
+    (33550, "d", 3, (30.0, 30.0, 0.0), False),
+    (33922, "d", 6, (0.0, 0.0, 0.0, 499980.0, 4200000.0, 0.0), False),
+    (34735, "H", 16, (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32610), False),
+]
+NAMINGS = {
+    "Opera Phenix": Naming(
+        dims=("row", "col", "field", "c", "z", "y", "x"),
+        labels={"row": [1, 2], "col": [1, 2, 11], "field": [1, 2], "c": [1, 2, 10],
+                "z": [1, 2]},
+        name=lambda row, col, field, c, z: (
+            f"Images/r{row:02d}c{col:02d}f{field:02d}p{z:02d}-ch{c}sk1fk1fl1.tiff"
+        ),
+        options={"compression": "lzw"},
+    ),
+    "ImageXpress": Naming(
+        dims=("well", "field", "c", "y", "x"),
+        labels={"well": ["A01", "B02", "C24"], "field": [1, 2, 10], "c": [1, 2, 3]},
+        name=lambda well, field, c: (
+            f"plate_{well}_s{field}_w{c}"
+            f"{uuid.uuid5(uuid.NAMESPACE_URL, f'{well}{field}{c}')!s}.tif".upper()
+            .replace("PLATE", "plate").replace("_S", "_s").replace("_W", "_w").replace("TIF", "tif")
+        ),
+        options={},
+    ),
+    "HLS": Naming(
+        dims=("band", "t", "y", "x"),
+        labels={"band": ["B04", "B8A", "Fmask"], "t": DATES},
+        name=lambda band, t: (
+            f"HLS.S30.T10SEG.{t.item():%Y%jT%H%M%S}.v2.0/"
+            f"HLS.S30.T10SEG.{t.item():%Y%jT%H%M%S}.v2.0.{band}.tif"
+        ),
+        options={"tile": (16, 16), "compression": "deflate", "extratags": GEOTIFF},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_an_archive_is_opened_shown_and_copied_by_its_folder(tmp_path: Path, naming: str) -> None:
+    """Real TIFFs: each file at the index of its labels, in a picture, and in the copy."""
+    archive = NAMINGS[naming]
+    folder = tmp_path / "archive"
+    shape = tuple(map(len, archive.labels.values()))
+    rng = np.random.default_rng(5)
+    expected = rng.integers(1, 60_000, (*shape, *SHAPE), np.uint16)
+    names = []
+    for index in np.ndindex(shape):
+        labels = {
+            axis: each[i] for (axis, each), i in zip(archive.labels.items(), index, strict=True)
+        }
+        names.append(archive.name(**labels))
+        path = folder / names[-1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, expected[index], photometric="minisblack", **archive.options)
+    (folder / "readme.txt").write_text("of the archive")
+
+    image = cloudimg.open(f"{folder}/")
+    assert image.dims == archive.dims
+    assert image.n_files == len(names)
+    for axis, values in archive.labels.items():
+        assert image.coords[axis].tolist() == np.array(values).tolist()
+    np.testing.assert_array_equal(image.read(), expected)
+
+    picture = tmp_path / "picture.png"
+    cloudimg.preview(f"{folder}/", picture)
+    with PIL.Image.open(picture) as shown:
+        pixels = np.asarray(shown)
+    assert pixels.shape[:2] == SHAPE
+    assert len(np.unique(pixels)) > 50
+
+    out = tmp_path / "copy.zarr"
+    cloudimg.migrate(f"{folder}/", out, levels=1)
+    proof = cloudimg.verify(out, against_source=True)
+    assert proof, str(proof)
+    cloudimg.export(out, tmp_path / "exported", layout="originals")
+    for name, index in zip(names, np.ndindex(shape), strict=True):
+        found = tmp_path / "exported" / Path(name).relative_to(os.path.commonpath(names))
+        np.testing.assert_array_equal(tifffile.imread(found), expected[index])

@@ -1155,6 +1155,15 @@ def test_an_ndtiff_dataset(shelf: Shelf, version: int) -> None:
     assert list(image.coords["c"]) == list(CHANNELS)
 
 
+def test_positions_of_a_dataset_are_not_placed(shelf: Shelf) -> None:
+    """It has the positions of planes in their own metadata, which are not read."""
+    images = [({"position": p, "z": z}, ND[p, 0, z]) for p in range(2) for z in range(2)]
+    shelf.put(ndtiff_files({FIRST: images}))
+    assert shelf.open(FIRST).dims == ("position", "z", "y", "x")
+    with pytest.raises(ArgumentError, match="has fields along position itself"):
+        shelf.open(FIRST, place="stage")
+
+
 def test_ndtiff_on_every_kind_of_store(place: Place) -> None:
     for name, data in ndtiff_files({FIRST: images_of(ND, 0), SECOND: images_of(ND, 1)}).items():
         place.put(name, data)

@@ -1,8 +1,8 @@
 """Inputs from public bug reports: the right pixels, an error that names what is wrong, or a note.
 
 They lie beside the corpus in `reports`, whose README says what is right. Two are not tested here:
-`geo-frames` (see `test_facts_differ`; coordinates of GeoTIFFs belong to later work, issue 19) and
-`names.json` (patterns that names suggest).
+`geo-frames` (see `test_place_on_earth` and `test_geo_array`) and `names.json` (patterns that names
+suggest).
 """
 
 from __future__ import annotations

@@ -102,9 +102,9 @@ def test_a_window_of_a_large_tiled_file(
     assert not traffic.lists
 
 
-@pytest.mark.parametrize("mosaic", [True, False])
+@pytest.mark.parametrize("how", ["index", "stack"])
 def test_opening_360_files_is_the_listing_and_the_headers_that_decide(
-    meter: Meter, bucket: str, mosaic: bool
+    meter: Meter, bucket: str, how: str
 ) -> None:
     """With {x} and {y} the last file along each may be smaller, so its header is read too.
 
@@ -118,15 +118,15 @@ def test_opening_360_files_is_the_listing_and_the_headers_that_decide(
     meter.latency(200)
     with meter.measure() as traffic:
         image = cloudimg.open(
-            f"s3://{bucket}/{seed.PATTERN}", storage_options=meter.storage_options, mosaic=mosaic
+            f"s3://{bucket}/{seed.PATTERN}", storage_options=meter.storage_options, place=how
         )
-        assert image.shape[-2:] == ((3 * 220, 3 * 220) if mosaic else (220, 220))
+        assert image.shape[-2:] == ((3 * 220, 3 * 220) if how == "index" else (220, 220))
         assert image.n_files == 360
         image.to_dask()
     report("opening 360 files", traffic)
     assert traffic.lists == 2  # the second asks for the end again
     assert traffic.round_trips == 2  # the listing, then headers
-    assert traffic.gets == (3 if mosaic else 1)
+    assert traffic.gets == (3 if how == "index" else 1)
     assert len(traffic.requests) == traffic.lists + traffic.gets
     # Headers, not pixels.
     assert all(r.range is not None and r.range[1] <= 32 * KIB for r in traffic.requests if r.key)

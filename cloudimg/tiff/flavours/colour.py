@@ -35,7 +35,7 @@ Aperio). Where chrominance is subsampled, which ImageDescription tells, imagecod
 _SUBSAMPLED = ("YUV16", "YUV12")
 """Aperio's words for 16 and 12 bits a pixel."""
 
-OF_INDICES = {"bits_per_sample", "samples"}
+OF_INDICES = {"bits_per_sample", "nodata", "samples"}
 """Attributes that describe the indices into a palette."""
 
 _SPACES = {

@@ -10,6 +10,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from cloudimg.tiff.flavours.planes import PlaneColumns
+
 MICROMETRE = "µm"
 """Spelled with U+00B5, as in OME-XML's UnitsLength."""
 
@@ -105,6 +107,8 @@ class HeaderFacts:
     """Coordinates, by dim."""
     moving: set[str] = field(default_factory=set)
     """Dims along which the stage is elsewhere at another plane."""
+    planes: PlaneColumns | None = None
+    """What is said of each plane; None if nothing is."""
 
     def put(self, name: str, value: Any) -> None:
         """Set an attribute, unless the value is None or empty."""
@@ -156,6 +160,7 @@ class HeaderFacts:
             (self.coords, other.coords),
         ):
             mine |= {name: value for name, value in theirs.items() if name not in mine}
+        self.planes = self.planes or other.planes
 
 
 def number(value: Any) -> float | None:

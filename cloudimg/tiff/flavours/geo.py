@@ -30,6 +30,9 @@ _UNITS = {9001: "m", 9002: "foot", 9003: "US survey foot", 9036: "km", 9102: "de
 _DEGREES = {4326, 4258, 4267, 4269}
 _METRES = {3857, *range(32601, 32661), *range(32701, 32761)}
 
+_OF_CATEGORIES = ("GDALRasterAttributeTable", "CategoryNames", "Item")
+"""Elements of GDAL's XML that say that values are categories; of items, LAYER_TYPE (HFA)."""
+
 
 def read_geo(source: MetadataSource) -> HeaderFacts:
     """Read scale, tiepoints, affine transformation and the code of the reference system."""
@@ -56,6 +59,8 @@ def read_geo(source: MetadataSource) -> HeaderFacts:
     crs = _crs(source, keys, epsg)
     if crs:
         geo["crs"] = crs
+    if crs and crs != f"EPSG:{epsg}":
+        geo["keys"] = {0: int(source.tag(GEO_KEYS)[2]), **_key_values(source)}
     facts.put("geo", geo)
     unit = _unit(keys, epsg)
     if unit and transform is not None and transform[1] == transform[3] == 0:
@@ -176,23 +181,54 @@ def _unit(keys: dict[int, int], epsg: int | None) -> str | None:
 
 
 def read_gdal(source: MetadataSource) -> HeaderFacts:
-    """Read the names of the bands from GDAL's XML, if all of them have one.
+    """Read what GDAL's XML says of bands: names, units, scales and offsets.
 
-    The writer escapes the text of an item, and then the document (gdal/frmts/gtiff).
+    Names and units are read if all bands have one. A band without scale or offset has 1 and 0
+    ("Raster Data Model" of GDAL). The writer escapes the text of an item, and then the document
+    (gdal/frmts/gtiff).
     """
     facts = HeaderFacts()
     text = source.tag(GDAL_METADATA)
     if not text:
         return facts
-    names = {
-        item.get("sample"): unescape(text_of(item), _ENTITIES)
-        for item in descendants(parse_xml(text), "Item")
-        if item.get("role") == "description"
-    }
-    bands = [names.get(str(band)) for band in range(source.keyframe.samplesperpixel)]
-    facts.put_channels(bands)
+    items: dict[str, dict[str, str]] = {}
+    document = parse_xml(text)
+    if any(_is_of_categories(document, name) for name in _OF_CATEGORIES):
+        facts.put("has_categories", True)
+    for item in descendants(document, "Item"):
+        values = items.setdefault(item.get("role", ""), {})
+        values.setdefault(item.get("sample", ""), unescape(text_of(item), _ENTITIES))
+    bands = [str(band) for band in range(source.keyframe.samplesperpixel)]
+    names = items.get("description", {})
+    facts.put_channels([names.get(band) for band in bands])
     facts.put_coord("s", facts.attrs.get("channel_names", ()))
+    units = [items.get("unittype", {}).get(band, "").strip() for band in bands]
+    if all(units):
+        facts.put("units", units)
+    if items.keys() & {"scale", "offset"}:
+        scales, offsets = (
+            [_finite(items.get(role, {}).get(band), default) for band in bands]
+            for role, default in (("scale", 1.0), ("offset", 0.0))
+        )
+        if any(scale != 1 for scale in scales) or any(offsets):
+            facts.put("scale", scales)
+            facts.put("offset", offsets)
     return facts
+
+
+def _is_of_categories(document: Any, name: str) -> bool:
+    """Whether elements of a name say that values are categories."""
+    found = descendants(document, name)
+    if name != "Item":
+        return any(True for _ in found)
+    kinds = (text_of(each) for each in found if each.get("name") == "LAYER_TYPE")
+    return any(kind.strip().lower() == "thematic" for kind in kinds)
+
+
+def _finite(text: str | None, default: float) -> float:
+    """Number of an item; the default if there is none."""
+    value = number(text)
+    return default if value is None else value
 
 
 def read_nodata(source: MetadataSource) -> HeaderFacts:

@@ -20,6 +20,7 @@ from cloudimg.tiff.flavours.facts import (
     positive,
     seconds,
 )
+from cloudimg.tiff.flavours.planes import Column, PlaneColumns
 from cloudimg.tiff.markup import refuse_document_type
 
 # tifffile reads numerators as unsigned, so that negative positions become impossibly large.
@@ -50,7 +51,23 @@ def read_stk(source: MetadataSource) -> HeaderFacts:
         x, y = (number(value) for value in position[0])
         if max(x or 0.0, y or 0.0) < _LARGEST_STAGE_UM:
             facts.put_stage(x, y, MICROMETRE)
+    facts.planes = _planes(metadata, str(source.series.axes)[:1])
     return facts
+
+
+def _planes(metadata: dict[str, Any], letter: str) -> PlaneColumns | None:
+    """Where and when each plane was taken, by its number along the axis of the stack."""
+    columns: dict[str, Column] = {}
+    created, position = metadata.get("DatetimeCreated"), metadata.get("StagePosition")
+    if created is not None and len(created):
+        columns["elapsed_s"] = (np.asarray(created) - created[0]) / np.timedelta64(1, "s")
+    if position is not None and np.shape(position)[1:] == (2,):
+        stage = np.asarray(position, np.float64)
+        stage[~(stage < _LARGEST_STAGE_UM).all(1)] = np.nan
+        columns |= {"stage_x": stage[:, 0], "stage_y": stage[:, 1]}
+    numbers = np.arange(min(map(len, columns.values()), default=0))
+    cut = {name: column[: len(numbers)] for name, column in columns.items()}
+    return PlaneColumns({letter: numbers}, cut) if len(numbers) else None
 
 
 def _times(metadata: dict[str, Any], facts: HeaderFacts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cloudimg.tiff.flavours.facts import (
@@ -24,9 +25,16 @@ def read_micromanager(source: MetadataSource) -> HeaderFacts:
 
     The summary is written before the acquisition and may hold zeros, so the page comes first.
     """
-    facts = HeaderFacts()
     summary = mapping(mapping(source.tiff.micromanager_metadata).get("Summary"))
     plane = mapping(source.tag(_METADATA_TAG, source.first))
+    facts = facts_of_plane(summary, plane)
+    _channels(summary, plane, source, facts)
+    return facts
+
+
+def facts_of_plane(summary: Mapping[str, Any], plane: Mapping[str, Any]) -> HeaderFacts:
+    """Return what the summary and the metadata of a plane say, without channels."""
+    facts = HeaderFacts()
     for dim in "xy":
         facts.put_size(dim, plane.get("PixelSizeUm"), MICROMETRE)
         facts.put_size(dim, summary.get("PixelSize_um"), MICROMETRE)
@@ -40,7 +48,6 @@ def read_micromanager(source: MetadataSource) -> HeaderFacts:
     facts.put("elapsed_s", seconds(plane.get("ElapsedTime-ms"), "ms"))
     for when in (plane.get("ReceivedTime"), plane.get("Time"), summary.get("StartTime")):
         facts.put("acquired", iso_time(when))
-    _channels(summary, plane, source, facts)
     return facts
 
 

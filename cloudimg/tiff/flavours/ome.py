@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import numpy as np
 
 from cloudimg.tiff.flavours.facts import (
     MICROMETRE,
@@ -11,19 +10,17 @@ from cloudimg.tiff.flavours.facts import (
     MetadataSource,
     is_monotone,
     iso_time,
-    micrometres,
     number,
     positive,
     seconds,
     unit_name,
 )
+from cloudimg.tiff.flavours.ome_planes import NO_LENGTH, depths, plane_columns
+from cloudimg.tiff.flavours.planes import Column
 from cloudimg.tiff.markup import Element, child, children, descendants, text_of
 from cloudimg.tiff.ome_xml import labels_of, read_ome_xml
 
-_NO_LENGTH = "reference frame"
-"""The schema's default unit of positions, which is not a length."""
 _MAX_LABELS = 2**20
-_POSITIONS = {"x": "PositionX", "y": "PositionY", "z": "PositionZ"}
 
 
 def read_ome(source: MetadataSource) -> HeaderFacts:
@@ -42,7 +39,7 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
     for dim in "xyz":
         size = pixels.get(f"PhysicalSize{dim.upper()}")
         unit = pixels.get(f"PhysicalSize{dim.upper()}Unit", MICROMETRE)
-        if unit != _NO_LENGTH:
+        if unit != NO_LENGTH:
             facts.put_size(dim, size, unit)
     step = seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     facts.put("time_step_s", positive(step))
@@ -57,28 +54,6 @@ def read_ome(source: MetadataSource) -> HeaderFacts:
         _planes(pixels, facts)
         _modulo(root, image, source, facts)
     return facts
-
-
-def read_planes(source: MetadataSource) -> Iterator[tuple[dict[str, int], HeaderFacts]]:
-    """Yield what is said of each plane of an image, with its number along z, c and t by letter."""
-    root = read_ome_xml(source.tiff.ome_metadata, tiff_data=False).root
-    image, is_whole = _image_of(root, source)
-    pixels = child(image, "Pixels")
-    if image is None or pixels is None or not is_whole:
-        return
-    shared = HeaderFacts()
-    shared.put("acquired", iso_time(_acquisition_date(image)))
-    _objective(root, image, shared)
-    names = [channel.get("Name") for channel in children(pixels, "Channel")]
-    for plane in children(pixels, "Plane"):
-        at = {letter: int(plane.get(f"The{letter}", -1)) for letter in "ZCT"}
-        facts = HeaderFacts(attrs=dict(shared.attrs))
-        _stage(plane, facts)
-        facts.put("elapsed_s", _elapsed(plane))
-        facts.put("exposure_s", _exposure(plane))
-        if 0 <= at["C"] < len(names):
-            facts.put_channels([names[at["C"]]])
-        yield at, facts
 
 
 def _image_of(root: Element, source: MetadataSource) -> tuple[Element | None, bool]:
@@ -137,72 +112,49 @@ def _objective(root: Element, image: Element, facts: HeaderFacts) -> None:
 
 
 def _planes(pixels: Element, facts: HeaderFacts) -> None:
-    """Where and when the first plane was taken; times and depths if each step has exactly one."""
+    """Where and when planes were taken; times and depths if each step has exactly one."""
     planes = children(pixels, "Plane")
     if not planes:
         return
+    names = [channel.get("Name") or "" for channel in children(pixels, "Channel")]
+    facts.planes = found = plane_columns(planes, names if all(names) else [])
     _stage(planes[0], facts)
-    facts.put("elapsed_s", _elapsed(planes[0]))
-    times, depths = defaultdict(set), defaultdict(set)
-    depth_unit = facts.sizes["z"][1] if "z" in facts.sizes else MICROMETRE
-    for plane in planes:
-        times[plane.get("TheT")].add(_elapsed(plane))
-        depths[plane.get("TheZ")].add(_depth(plane, depth_unit))
-    if len({(plane.get("ExposureTime"), plane.get("ExposureTimeUnit")) for plane in planes}) == 1:
-        facts.put("exposure_s", _exposure(planes[0]))
-    for dim, name in _POSITIONS.items():
-        if len({plane.get(name) for plane in planes} - {None}) > 1:
+    elapsed, exposures = found.columns["elapsed_s"], found.columns["exposure_s"]
+    facts.put("elapsed_s", number(elapsed[0]))
+    if (exposures == exposures[0]).all():
+        facts.put("exposure_s", float(exposures[0]))
+    for dim in "xyz":
+        if len({plane.get(f"Position{dim.upper()}") for plane in planes} - {None}) > 1:
             facts.moving.add(dim)
-    facts.put_coord("t", _in_order(times, pixels.get("SizeT")))
-    facts.put_coord("z", _in_order(depths, pixels.get("SizeZ")))
+    depth_unit = facts.sizes["z"][1] if "z" in facts.sizes else MICROMETRE
+    facts.put_coord("t", _in_order(found.at["T"], elapsed, pixels.get("SizeT")))
+    facts.put_coord("z", _in_order(found.at["Z"], depths(planes, depth_unit), pixels.get("SizeZ")))
 
 
 def _stage(plane: Element, facts: HeaderFacts) -> None:
     """Read the stage position of a plane."""
-    x_unit, y_unit, z_unit = (plane.get(f"Position{dim}Unit", _NO_LENGTH) for dim in "XYZ")
+    x_unit, y_unit, z_unit = (plane.get(f"Position{dim}Unit", NO_LENGTH) for dim in "XYZ")
     facts.put_stage(plane.get("PositionX"), plane.get("PositionY"), x_unit)
     if "y" in facts.stage:
         facts.stage["y"] = (facts.stage["y"][0], unit_name(y_unit) or y_unit)
     facts.put_stage_z(plane.get("PositionZ"), z_unit)
 
 
-def _elapsed(plane: Element) -> float | None:
-    """Seconds from the start of the acquisition to a plane."""
-    return seconds(plane.get("DeltaT"), plane.get("DeltaTUnit", "s"))
-
-
-def _exposure(plane: Element) -> float | None:
-    return positive(seconds(plane.get("ExposureTime"), plane.get("ExposureTimeUnit", "s")))
-
-
-def _depth(plane: Element, unit: str) -> float | None:
-    """Position along z in `unit`; unchanged if its own unit is not a length."""
-    position = number(plane.get("PositionZ"))
-    own_unit = plane.get("PositionZUnit", _NO_LENGTH)
-    if position is None or own_unit in (_NO_LENGTH, unit):
-        return position
-    length, one = micrometres(position, own_unit), micrometres(1.0, unit)
-    return length / one if length is not None and one is not None else None
-
-
-def _in_order(
-    values_by_step: Mapping[str | None, set[float | None]], length: str | None
-) -> list[float]:
+def _in_order(steps: Column, values: Column, length: str | None) -> list[float]:
     """The value of each step along an axis; empty if any step has none or several.
 
     Positions of a stage that did not move are equal for all planes and are not coordinates.
     """
     size = int(length or 0)
-    if size > len(values_by_step):
+    if not 0 < size <= len(steps):
         return []
-    values = []
-    for i in range(size):
-        step = values_by_step.get(str(i), set())
-        value = next(iter(step), None)
-        if len(step) != 1 or value is None:
-            return []
-        values.append(value)
-    return values if is_monotone(values) else []
+    of_step = np.full(size, np.nan)
+    is_inside = (steps >= 0) & (steps < size)
+    of_step[steps[is_inside]] = values[is_inside]
+    # NaN equals nothing, so a plane without a value leaves its step without one.
+    is_same = (of_step[steps[is_inside]] == values[is_inside]).all()
+    found: list[float] = of_step.tolist()
+    return found if is_same and not np.isnan(of_step).any() and is_monotone(found) else []
 
 
 def _modulo(root: Element, image: Element, source: MetadataSource, facts: HeaderFacts) -> None:

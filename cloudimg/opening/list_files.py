@@ -1,0 +1,145 @@
+"""List the files of an image, as the arguments of `cloudimg.open` say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+from cloudimg.discovery.earlier_listing import listed_as_before
+from cloudimg.discovery.find_files import find_files, locate
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.discovery.listing import Listing, Tabled
+from cloudimg.discovery.url_list import look_up_list
+from cloudimg.errors import CloudimgError
+from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.opening.selection import Selection
+from cloudimg.storage import Store, engine, redact
+
+
+def list_sources(urls: URLs, arguments: OpenArguments) -> FileGrid:
+    """List the files from which `open_sources` would make an image now.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError
+    """
+    if isinstance(urls, Tabled):
+        return urls.listing.grid
+    location, patterns = locate(as_texts(urls))
+    store = Store(location, arguments.storage_options)
+    with redacted():
+        return list_files(store, patterns, is_several(urls), arguments, checks_end=True).grid
+
+
+def is_several(urls: URLs) -> bool:
+    """Whether they are several."""
+    return isinstance(urls, Sequence) and not isinstance(urls, str)
+
+
+def list_files(
+    store: Store,
+    patterns: Sequence[str],
+    is_list: bool,
+    arguments: OpenArguments,
+    *,
+    checks_end: bool,
+) -> Listing:
+    """List the files of an image, or those of an earlier listing.
+
+    Parameters
+    ----------
+    store : Store
+    patterns : sequence of str
+    is_list : bool
+        Whether the user passed a list.
+    arguments : OpenArguments
+    checks_end : bool
+        Whether to check at once that the listing is complete; see `checked_end`.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError
+    """
+    find = partial(_find_now, store, patterns, is_list, arguments, checks_end)
+    if arguments.purpose.files is None:
+        return find()
+    return listed_as_before(
+        store,
+        patterns,
+        arguments.purpose.files,
+        find,
+        is_list=is_list,
+        exclude=arguments.exclude,
+        pattern=arguments.pattern,
+    )
+
+
+def _find_now(
+    store: Store,
+    patterns: Sequence[str],
+    is_list: bool,
+    arguments: OpenArguments,
+    checks_end: bool,
+) -> Listing:
+    listing = _find_all(store, patterns, is_list, arguments, checks_end)
+    if not isinstance(arguments.select, Selection):
+        return listing
+    return narrow_listing(listing, arguments.select)
+
+
+def _find_all(
+    store: Store,
+    patterns: Sequence[str],
+    is_list: bool,
+    arguments: OpenArguments,
+    checks_end: bool,
+) -> Listing:
+    if is_list and arguments.missing == "fill":
+        return look_up_list(store, patterns, arguments.exclude, arguments.pattern)
+    find = partial(
+        find_files,
+        store,
+        patterns,
+        is_list=is_list,
+        whole_folder=arguments.purpose.whole_folder,
+        exclude=arguments.exclude,
+        pattern=arguments.pattern,
+        progress=arguments.progress,
+        checks_end=checks_end,
+    )
+    # In a fetching thread, so that Ctrl-C interrupts this one.
+    return engine().fetch(find).result()
+
+
+def narrow_listing(listing: Listing, selection: Selection) -> Listing:
+    """The listing of the files that are selected."""
+    grid, table = listing.grid, listing.table
+    if table is not None:
+        table = table.narrowed(grid, selection.kept(grid))
+    return replace(listing, grid=selection.narrowed(grid), table=table)
+
+
+@contextmanager
+def redacted() -> Iterator[None]:
+    """Remove secrets from messages, which may contain names from listings and from users."""
+    try:
+        yield
+    except CloudimgError as exc:
+        exc.message = redact(exc.message)
+        exc.args = (exc.message,)
+        raise
+
+
+@contextmanager
+def checked_end(listing: Listing) -> Iterator[None]:
+    """Check the end of a listing beside what is done with it, before a result or an error of it."""
+    failure = None
+    try:
+        yield
+    except CloudimgError as exc:
+        failure = exc
+    listing.check_end()
+    if failure is not None:
+        raise failure

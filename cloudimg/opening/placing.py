@@ -1,0 +1,135 @@
+"""How the files of a grid come to lie in the image: by index, by their transforms, by the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.grid import FileGrid
+from cloudimg.errors.notes import Remark
+from cloudimg.opening.header import Header, Index
+from cloudimg.opening.index_files.index_facts import IndexFacts
+from cloudimg.opening.options import OpenArguments
+from cloudimg.opening.place_by_stage import (
+    KnownPlaces,
+    axes_of_fields,
+    place_by_stage,
+    refuse_fields_within,
+)
+from cloudimg.opening.place_on_earth import place_on_earth, tiles_among
+from cloudimg.opening.read_headers import key_at
+from cloudimg.reading.layout import Layout, arrange
+from cloudimg.reading.reader import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    """What places the files of a grid, besides their indices."""
+
+    arguments: OpenArguments
+    by_transforms: bool
+    by_stage: bool
+    known: tuple[KnownPlaces, ...]
+    """Positions of the stage that are known without headers, the most trusted first."""
+    index: IndexFacts | None
+
+    @classmethod
+    def of(
+        cls,
+        grid: FileGrid,
+        arguments: OpenArguments,
+        *,
+        by_transforms: bool,
+        index: IndexFacts | None,
+        table: FactColumns | None,
+    ) -> Self:
+        """Decide what places the files.
+
+        Parameters
+        ----------
+        grid : FileGrid
+        arguments : OpenArguments
+        by_transforms : bool
+            Whether to place tiles by their transforms although the arguments do not say so.
+        index : IndexFacts, optional
+            What index files say.
+        table : FactColumns, optional
+            What the table of the files says.
+        """
+        known = [] if table is None else [KnownPlaces(table)]
+        if index is not None:
+            known.append(KnownPlaces(index.facts))
+        return cls(
+            arguments=arguments,
+            by_transforms=by_transforms or (arguments.align is not None and bool(grid.fields)),
+            by_stage=arguments.place == "stage" and bool(grid.fields),
+            known=tuple(known),
+            index=index,
+        )
+
+    def arrange(self, grid: FileGrid, first: Header, file_dims: tuple[str, ...]) -> list[Layout]:
+        """Lay out the axes of the image, at each level, as if all files were as large as the first.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        is_mosaic = self.arguments.place == "index"
+        on_canvas = tiles_among(grid.fields, self.arguments.place) if self.by_transforms else None
+        if self.by_stage:
+            on_canvas = axes_of_fields(grid.fields, file_dims)
+        elif not grid.fields:
+            refuse_fields_within(file_dims, first.url, self.arguments)
+        return [
+            arrange(
+                grid.fields,
+                grid.shape,
+                file_dims,
+                shape,
+                mosaic=is_mosaic,
+                dims=self.arguments.dims,
+                on_canvas=on_canvas,
+            )
+            for shape in first.shapes
+        ]
+
+    def place(
+        self,
+        layouts: tuple[Layout, ...],
+        grid: FileGrid,
+        reader: Reader,
+        headers: Mapping[Index, Header],
+        first_index: Index,
+        facts: FactColumns,
+    ) -> tuple[tuple[Layout, ...], tuple[Remark, ...]]:
+        """Return the layouts with the places of the files, and remarks on the first one.
+
+        Parameters
+        ----------
+        layouts : tuple of Layout
+            By level, of files on a canvas whose places are not known yet.
+        grid : FileGrid
+        reader : Reader
+        headers : mapping
+            Headers that were read, by index in the grid.
+        first_index : tuple of int
+        facts : FactColumns
+            What these headers say of each file.
+
+        Raises
+        ------
+        MismatchError, GridError
+        """
+        if self.by_transforms:
+            return place_on_earth(layouts, headers, first_index, self.arguments)
+        first = headers[first_index]
+        if self.index is not None:
+            first = replace(first, attrs=self.index.filling(first.attrs))
+
+        def url_at(index: Index) -> str:
+            return reader.store.location.display(key_at(reader, grid, index))
+
+        known = [*self.known, KnownPlaces(facts)]
+        return (place_by_stage(layouts[0], grid, known, first, self.arguments, url_at),), ()
