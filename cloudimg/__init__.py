@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloudimg.api.copies import export, verify
     from cloudimg.api.descriptions import info, preview
     from cloudimg.api.images import imread, open
+    from cloudimg.api.indexes import FileIndex, index
     from cloudimg.api.migrations import dry_run, migrate, to_zarr
     from cloudimg.api.repairs import repair
     from cloudimg.api.retirements import retire
@@ -45,6 +46,7 @@ _MODULES = {
     "Estimate": "cloudimg.migration.run.estimate",
     "ExportResult": "cloudimg.migration.export.result",
     "File": "cloudimg.image.parts",
+    "FileIndex": "cloudimg.api.indexes",
     "FileReport": "cloudimg.errors.file_report",
     "Image": "cloudimg.image.image",
     "ImageAttributes": "cloudimg.image.attributes",
@@ -62,6 +64,7 @@ _MODULES = {
     "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
     "imread": "cloudimg.api.images",
+    "index": "cloudimg.api.indexes",
     "info": "cloudimg.api.descriptions",
     "migrate": "cloudimg.api.migrations",
     "open": "cloudimg.api.images",
@@ -81,6 +84,7 @@ __all__ = [
     "Estimate",
     "ExportResult",
     "File",
+    "FileIndex",
     "FileReport",
     "Image",
     "ImageAttributes",
@@ -101,6 +105,7 @@ __all__ = [
     "errors",
     "export",
     "imread",
+    "index",
     "info",
     "migrate",
     "open",

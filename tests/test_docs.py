@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import requests
 import tifffile
 import yaml
@@ -35,7 +36,7 @@ from cloudimg import errors
 from cloudimg.cli import main as command_line
 from cloudimg.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.support import seed
+from tests.support import seed, staged
 from tests.support.fargate import account, cloud, fargate
 from tests.support.metering import Meter
 
@@ -178,13 +179,45 @@ def small_files() -> Iterator[tuple[str, bytes]]:
     for t in range(2):
         yield f"times/20260301T12{t}000.tif", seed.encode(frame + t)
         yield f"pages/t{t}.tif", seed.encode(np.stack([frame, frame + 1, frame + 2]))
+    for c, field in itertools.product(range(2), range(2)):
+        data = staged.encode(frame + c + 2 * field, 5.0 * field, 10.0 * field)
+        yield f"fields/c{c}_f{field}.ome.tif", data
     for t, z in ((0, 0), (0, 1), (1, 0)):
         yield f"holes/t{t}_z{z}.tif", seed.encode(frame + z)
+    yield from maps(frame)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for z in range(2):
             archive.writestr(f"plane_{z}.tif", seed.encode(frame + z))
     yield "planes.zip", file.getvalue()
+
+
+def maps(frame: Any) -> Iterator[tuple[str, bytes]]:
+    """Two tiles at two dates in four bands, and two scenes that are 6 pixels apart."""
+    bands = itertools.product(range(2), ("20260301", "20260311"), ("02", "03", "04", "08"))
+    for number, (tile, date, band) in enumerate(bands):
+        pixels = 2000 + 10 * number + frame
+        pixels[0, 0] = 0
+        data = geotiff(pixels, 24 * tile, scale=1e-4, offset=-0.1)
+        yield f"maps/T{tile}_{date}_B{band}.tif", data
+    for number, date in enumerate(("20260301", "20260311")):
+        yield f"scenes/{date}.tif", geotiff(frame + 1, 6 * number)
+
+
+def geotiff(
+    pixels: Any, column: int, *, scale: float | None = None, offset: float | None = None
+) -> bytes:
+    """A GeoTIFF of which 0 is nodata, some columns to the right of the place of all of them."""
+    transform = rasterio.Affine(10, 0, 600000 + 10 * column, 0, -10, 5300000)
+    with rasterio.MemoryFile() as file:
+        with file.open(
+            driver="GTiff", count=1, height=pixels.shape[0], width=pixels.shape[1],
+            dtype=pixels.dtype, crs="EPSG:32633", transform=transform, nodata=0,
+        ) as written:  # fmt: skip
+            written.write(pixels, 1)
+            if scale is not None and offset is not None:
+                written.scales, written.offsets = (scale,), (offset,)
+        return bytes(file.getbuffer())
 
 
 def s3_objects() -> Iterator[tuple[str, str, bytes]]:
@@ -274,6 +307,11 @@ assert pages.dims == ("t", "z", "y", "x")
 assert (pages.read() == [[frame, frame + 1, frame + 2]] * 2).all()
 assert tiles.dims == ("tile_x", "tile_y", "t", "c", "z", "y", "x")
 assert (tiles.read()[2, 1] == image[..., 16:32, 48:72]).all()
+assert whole.dims == blended.dims == ("c", "y", "x")
+assert whole.shape == (2, 26, 44)
+assert (whole.read()[1, 10:, 20:] == frame + 3).all()
+assert (blended.read()[0, 10:16, 20:24] == (frame[10:, 20:] + frame[:6, :4] + 3) // 2).all()
+assert apart.coords["stage_y"].tolist() == [0, 5]
 assert img.dims == ("well", "f", "z", "y", "x")
 assert list(img.coords["well"]) == ["B03", "C11"]
 assert (window == (frame + np.arange(3)[:, None, None].astype("u2"))).all()
@@ -284,6 +322,33 @@ assert (holes.read()[1, 1] == 7).all()
 assert (holes.read()[0, 1] == frame + 1).all()
 assert (public.compute() == image).all()
 assert pathlib.Path("exp.png").read_bytes().startswith(b"\\x89PNG")
+""",
+    "docs/xarray.md": """
+import zarr
+assert (part.read() == seed.expected()[:, 1, 2:5]).all()
+assert (same.read() == seed.expected()[:, 1, 2:5]).all()
+assert "z      2  0 9" in output("--select z=0,z=9"), output("--select z=0,z=9")
+copied = zarr.open_group("part.ome.zarr", mode="r")["0"][:]
+assert (copied == seed.expected()[:, 1, 2:5, :, :24]).all()
+assert xarray.open_dataarray("slide.zarr", engine="zarr", consolidated=False).equals(array)
+assert (dataset.image == seed.expected()[:, [1]]).all()
+""",
+    "docs/geo.md": """
+import pathlib
+values = [(2000 + 10 * n + frame) * np.float32(1e-4) + np.float32(-0.1) for n in (3, 2)]
+expected = (values[0] - values[1]) / (values[0] + values[1])
+assert np.isnan(ndvi.values[0, 0, [0, 24]]).all()
+np.testing.assert_allclose(ndvi.values[0, 1:, :24], expected[1:], rtol=1e-6)
+assert (scenes.read()[1, :, 6:] == frame + 1).all()
+assert (scenes.read()[0, :, 24:] == 0).all()
+assert (common.read() == [frame[:, 6:] + 1, frame[:, :-6] + 1]).all()
+assert pathlib.Path("map.png").read_bytes().startswith(b"\\x89PNG")
+""",
+    "docs/tables.md": """
+assert (corner.read() == image[..., :16, :24]).all()
+assert (first.read() == image[:1, :, :5]).all()
+assert (indexed.read() == image).all()
+assert "files.parquet: 360 files, " in output("cloudimg index")
 """,
     "docs/files.md": """
 assert (overview == pyramid[::2, ::2]).all()

@@ -30,6 +30,7 @@ from cloudimg.opening.options import (
     StorageOptions,
     URLs,
 )
+from cloudimg.opening.selection import Selection
 
 if TYPE_CHECKING:
     from cloudimg.api.images import Pixels
@@ -216,6 +217,13 @@ def export(
     if not state.is_done:
         raise ArgumentError(
             f"{copy.url} is not finished: run the same migration again to continue it"
+        )
+    selected = Selection.from_json(state.source.get("open", {}).get("select") or [])
+    if layout == "originals" and selected.cuts_files:
+        raise ArgumentError(
+            f"{copy.url} has a part of the pixels of its files (select=), from which the originals"
+            ' cannot be made: pass layout="ome-tiff"',
+            url=copy.url,
         )
     work = Export(
         copy=copy,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cloudimg.api.images import open
 from cloudimg.discovery.folder import list_folder, parse_target
+from cloudimg.discovery.listing import Tabled
 from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
 from cloudimg.image.facts import folder_facts, image_facts
 from cloudimg.image.image import Image
@@ -18,6 +19,7 @@ from cloudimg.opening.known_folder import with_globs
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import open_sources
 from cloudimg.opening.options import OPEN_DEFAULTS, URL, OpenArguments, OpenOptions
+from cloudimg.opening.tables import read_table
 from cloudimg.storage import Store
 
 if TYPE_CHECKING:
@@ -73,13 +75,16 @@ def open_proposal(proposal: Mapping[str, Any], options: Mapping[str, Any]) -> Im
 @on_cluster(urls=["url"])
 def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     """Facts of what is at a URL; for a folder, ``image`` is not yet filled in."""
+    arguments = OpenArguments.of(options)
+    tabled, arguments = read_table(url, arguments)
+    if isinstance(tabled, Tabled):
+        return image_facts(Image(open_sources(tabled, arguments), tabled, arguments), url)
     target = parse_target(url)
     store = Store(target.location, options.get("storage_options"))
     progress, exclude = options.get("progress"), options.get("exclude")
     if target.is_folder:
         return folder_facts(list_folder(store, url, target.key, progress, exclude))
     try:
-        arguments = OpenArguments.of(options)
         return image_facts(Image(open_sources(url, arguments), url, arguments), url)
     except (NotFoundError, NotTiffError) as error:
         if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):

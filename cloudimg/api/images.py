@@ -11,7 +11,7 @@ from cloudimg.image.image import Image
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.known_folder import open_files_or_folder
 from cloudimg.opening.on_cluster import on_cluster
-from cloudimg.opening.options import OPEN_DEFAULTS, OpenArguments, OpenOptions, URLs
+from cloudimg.opening.options import OPEN_DEFAULTS, OpenArguments, OpenTableOptions, URLs
 from cloudimg.reading.dask_array import Chunks
 
 if TYPE_CHECKING:
@@ -23,34 +23,66 @@ if TYPE_CHECKING:
     """What can be written as a copy, or compared with one."""
 
 
-@takes_keywords(OpenOptions, OPEN_DEFAULTS)
+@takes_keywords(OpenTableOptions, OPEN_DEFAULTS)
 @on_cluster(urls=["urls"])
-def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
+def open(urls: URLs, **options: Unpack[OpenTableOptions]) -> Image:
     r"""Open image files as one N-dimensional image.
 
     Lists the files and reads headers; reads no pixels.
 
     Parameters
     ----------
-    urls : str, path or sequence of them
+    urls : str, path, sequence of them, or table
         A URL pattern such as ``s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif``, a glob, one
         file, a folder whose files are named by an instrument that is known (see `info`), or a list
         of files, in any protocol of fsspec, including chained ones. A field of a
         pattern names an axis: ``{c}`` matches digits, ``{c:03d}`` zero-padded digits,
         ``{well:s}`` text up to the next literal, ``{t:%Y%m%d}`` times, ``{v:f}`` floats, and
         ``{well:[A-P]\d{2}}`` a regular expression. Files are concatenated along an axis that they
-        contain themselves, and stacked along any other.
+        contain themselves, and stacked along any other. Or a table that lists the files: a
+        DataFrame of pandas or polars, a table or reader of pyarrow, or the URL of a CSV
+        (``.csv``, ``.csv.gz``), a Parquet file (``.parquet``), or the ``manifest.json`` of an S3
+        Inventory; nothing is then listed. Its columns are the URL (``url``, ``key``, ``href`` or
+        ``path``), `size_bytes` or ``size``, ``etag``, ``page``, facts of each file (see
+        `Image.table`), and axes: all others.
     pattern : str, optional
-        Gives axes to a list of URLs, such as ``"t{t}_z{z}.tif"``; without it they are stacked along
-        one axis. Matched with the last folders and the name of each file, or with the whole URL if
-        the pattern begins with a protocol or a slash.
+        Gives axes to a list of URLs, or to those of a table, such as ``"t{t}_z{z}.tif"``; without
+        it a list is stacked along one axis. Matched with the last folders and the name of each
+        file, or with the whole URL if the pattern begins with a protocol or a slash.
+    url, url_column : str, optional
+        The column of a table with the URLs, or the path of a value in it, such as
+        ``"assets.red.href"``; two names for one argument, of which functions that have a `url` of
+        their own take the second.
     axes : mapping, optional
-        New names for axes of the files, such as ``{"page": "z"}``.
+        New names for axes of the files, such as ``{"page": "z"}``. Of a table, also the columns
+        that are axes, if there are others: ``{"datetime": "t"}``.
     dims : sequence of str, optional
         Order of the axes. By default t, c, z, y, x, s, with all other axes in front.
-    mosaic : bool
-        Whether the fields ``{y}`` and ``{x}`` are positions of tiles that are joined to one plane.
-        With False they are stacked.
+    place : {"index", "stage", "stack"}
+        Where files that are fields of view or tiles lie. "index" joins the tiles of the fields
+        ``{y}`` and ``{x}`` side by side, in the order of these numbers. "stack" stacks them.
+        "stage" puts all fields of view on one plane where the stage was, in whole pixels; see
+        `blend` and `flip`. Positions are those at the first time, channel and z; each well, row
+        and column of a plate, and each plate, has a plane of its own, as large as the largest.
+        Pixels between the fields are `fill_value`. A table of the files or the instrument's index
+        files give the positions, or else the headers of these fields, which are read then. The
+        image has level 0 only.
+    blend : {"last", "mean"}
+        What is shown where fields overlap with ``place="stage"``: the last one, in the order of
+        the axes of the pattern, or the mean of all, for integers rounded with halves upwards.
+    flip : {"x", "y", "xy", "none"}, optional
+        Axes of the stage whose positions become smaller to the right (x) or downwards (y) in the
+        image, with ``place="stage"``. By default "y" for positions from index files of Yokogawa and
+        Harmony, and none otherwise, as in OME-Zarr and BigStitcher; files that ashlar stitches
+        without options need "y".
+    align : {"outer", "inner"}, optional
+        Places georeferenced files by their transforms, in whole pixels of the grid of the first
+        one: scenes of other origins or sizes that are stacked, and tiles of the fields ``{y}`` and
+        ``{x}`` that overlap, of which later ones are on top. "outer" has the pixels of all files,
+        "inner" those that the files at each index along the other axes have. What no file has is
+        `fill_value`. Reads all headers. Files of another resolution, reference system or grid are
+        an error: `cloudimg` does not reproject. Tiles that do not overlap are placed by their
+        transforms without it.
     series : int, optional
         Which image to open if each file holds several; by default the first, 0. `migrate` and
         `to_zarr` refuse to copy one of several full images unless it is chosen.
@@ -69,12 +101,17 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
         with the last parts of the URL, as in ``"thumbs/*.tif"``, otherwise with the name of the
         file, as in ``"*_thumb.tif"``. They count as excluded, not as unmatched. Files of a
         multi-file dataset cannot be left out.
-    fill_value : number
-        Value of pixels whose file is missing or bad.
+    fill_value : number, optional
+        Value of pixels whose file is missing or bad; by default the nodata value of the files, or
+        else 0.
+    select : mapping, optional
+        Part of the image to open, by axis: ``{"c": "DAPI", "z": slice(0, 10)}``; see `Image.sel`.
+        Files that are left out need not exist nor be right.
     validate : {"first", "all"}
         "first" reads the header of the first file and checks every other file when its pixels are
         read. "all" reads all headers now, and raises an error with a report of every bad file
-        (`BadFilesError.report`) unless ``bad="fill"``; see `Image.report`.
+        (`BadFilesError.report`) unless ``bad="fill"``; see `Image.report`. What they say of each
+        file (position, time, exposure, channel, objective) is then in `Image.coords`.
     allow_differences : str or sequence of str
         Facts that may differ from file to file, which is an error otherwise: "pixel_size",
         "photometric", "color_space", "colormap", "nodata", "crs" (the coordinate reference system)
@@ -83,12 +120,21 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     palette : {"index", "rgb"}
         How to read files with a palette: as stored indices, with the palette in
         ``attrs["colormap"]``, or as colours (uint16) along a last axis ``s``.
+    rgb : bool
+        Whether to convert pixels of other colour spaces (CMYK, YCbCr, CIELab, palettes) to RGB of
+        8 bits, with the opacity if there is one. Grey and RGB stay as they are.
     imread : callable, optional
         Reader for files of other formats. Called with a binary file object and the URL; returns an
         array. Each file is then fetched and decoded whole. PNG, JPEG, JPEG 2000, JPEG XL, WebP,
         AVIF, BMP and others need no reader; `cloudimg.register_format` adds a format permanently.
         The axes are y and x, or y, x and s if the last axis has length 3 or 4, with page, axis0,
         ... in front.
+    index_files : bool
+        Whether to read the index file that an instrument stores beside the images: those of
+        Yokogawa (``MeasurementData.mlf``), MetaXpress (``.HTD``), Harmony (``Index.idx.xml``) and
+        Micro-Manager (``metadata.txt``). What it says of channels, sizes, positions and times
+        fills in what headers do not say. It is looked for where the names of the files, which were
+        listed, are those of such an instrument, and is a note where it cannot be used.
     storage_options : mapping, optional
         Options of fsspec for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
     progress : callable, optional
@@ -116,7 +162,11 @@ def open(urls: URLs, **options: Unpack[OpenOptions]) -> Image:
     >>> image.read({"t": 0, "c": 1, "z": 4}).shape
     (48, 72)
     """
-    return open_image(urls, options)
+    given: dict[str, Any] = dict(options)
+    column = given.pop("url", None)
+    if column is not None:
+        given["url_column"] = column
+    return open_image(urls, given)
 
 
 def open_image(urls: URLs, options: Mapping[str, Any]) -> Image:
@@ -124,14 +174,14 @@ def open_image(urls: URLs, options: Mapping[str, Any]) -> Image:
     return Image(*open_files_or_folder(urls, OpenArguments.of(options)))
 
 
-@takes_keywords(OpenOptions, OPEN_DEFAULTS)
+@takes_keywords(OpenTableOptions, OPEN_DEFAULTS)
 def imread(
     urls: URLs,
     *,
     chunks: Chunks = "auto",
     level: int = 0,
     name: str | bool | None = None,
-    **options: Unpack[OpenOptions],
+    **options: Unpack[OpenTableOptions],
 ) -> da.Array:
     """Open image files as one lazy `dask.array.Array`.
 

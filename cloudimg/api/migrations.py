@@ -16,6 +16,7 @@ from cloudimg.migration.options import (
     WriteOptions,
 )
 from cloudimg.migration.progress import progress_callback
+from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.arguments import make_request, memory, write_to_url
 from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.earlier_source import EarlierSource
@@ -34,6 +35,7 @@ from cloudimg.opening.options import (
     StorageOptions,
     URLs,
 )
+from cloudimg.opening.tables import read_table
 
 _DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
 
@@ -85,7 +87,9 @@ def to_zarr(
         Downsampling factors from each level to the next. By default 2 along y and x, and along z
         if the image is about as deep as it is wide.
     downsampling : {"mean", "nearest", "mode"}
-        "mean" is for images, "nearest" and "mode" are for labels.
+        "mean" is for images, "nearest" and "mode" are for labels. By default what the header says:
+        "mode" for a palette, a mask, GDAL's categories, and integers that are named labels. A
+        nodata value and NaN have no part in a mean.
     codec : str, mapping or codec of zarr, optional
         Compression, such as "zstd", "zstd:9", "blosc", "none" or
         ``{"name": ..., "configuration": ...}``.
@@ -160,8 +164,8 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
 
     Parameters
     ----------
-    source : str, path or sequence of them
-        A URL pattern, a glob, a file or a list of files; see `cloudimg.open`.
+    source : str, path, sequence of them, or table
+        A URL pattern, a glob, a file, a list of files or a table; see `cloudimg.open`.
     url : str or path
         Folder for the OME-Zarr; see `cloudimg.to_zarr`.
     source_options, target_options : mapping, optional
@@ -175,8 +179,15 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         files by kind; the same call continues with the cells that are left: after the files were
         mended or replaced, or with ``bad="fill"``, which may follow "raise". With "fill", the copy
         records which files were filled, and `verify` lists them. "raise" cannot follow "fill".
-    pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread
+    pattern, url_column, axes, dims, series, missing, exclude, fill_value, select, validate
+        See `cloudimg.open`.
+    palette, rgb, index_files
+        See `cloudimg.open`.
+    imread
         See `cloudimg.open`. `series` must be given if the files have several full images.
+    place, blend, flip, align
+        See `cloudimg.open`. The copy lacks what is hidden where fields overlap, and what lies
+        outside with ``align="inner"``.
     allow_differences
         See `cloudimg.open`. All files are compared while they are copied.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
@@ -215,7 +226,7 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     def image_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
         if earlier is None:
             return open_image(source, opening).write_input(name)
-        purpose = earlier.purpose(source, OpenArguments.of(opening))
+        purpose = earlier.purpose(*read_table(source, OpenArguments.of(opening)))
         return open_image(source, {**opening, "purpose": purpose}).write_input(name)
 
     return write_to_url(image_input, url, given, options.get("target_options"))
@@ -228,8 +239,8 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
 
     Parameters
     ----------
-    source : str, path or sequence of them
-        A URL pattern, a glob, a file or a list of files; see `cloudimg.open`.
+    source : str, path, sequence of them, or table
+        A URL pattern, a glob, a file, a list of files or a table; see `cloudimg.open`.
     storage_options : mapping, optional
         Options of fsspec for the store of `source`.
     prices : mapping, optional
@@ -238,9 +249,13 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         Dask cluster of which a worker lists the files and reads headers.
     allow_unmatched : bool
         See `migrate`.
-    pattern, axes, dims, mosaic, series, missing, exclude, fill_value, validate, palette, imread
+    pattern, url_column, axes, dims, series, missing, exclude, fill_value, select, validate
         See `cloudimg.open`.
-    bad, allow_differences
+    palette, rgb, index_files
+        See `cloudimg.open`.
+    imread
+        See `cloudimg.open`.
+    place, blend, flip, align, bad, allow_differences
         See `cloudimg.open`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
@@ -268,9 +283,11 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     opening = _open_options(options, options.get("storage_options"), None)
     write_input = open_image(source, opening).write_input(request.name)
     spec = make_codec(request.codec, write_input.dtype, request.zarr_format).spec
+    plan = plan_for(write_input, request, spec)
     return estimate(
-        plan_for(write_input, request, spec),
+        plan,
         write_input,
+        facts_with_advice(write_input, plan, request),
         max_bytes=memory(options.get("max_mem"), None),
         prices=options.get("prices"),
     )

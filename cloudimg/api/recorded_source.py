@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.discovery.find_files import locate
+from cloudimg.discovery.table_content import is_table
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Opening
 from cloudimg.migration.journal.destination import Destination, open_destination
@@ -142,6 +143,16 @@ def place_beyond(
     """The same, of a copy in a store whose plan has a source."""
     if source["kind"] != "image":
         return None
+    if source.get("is_table") or is_table(source["urls"][0]):
+        # Wherever a table lies, its rows may lead anywhere.
+        name = "beside its plan" if source.get("is_table") else source["urls"][0]
+        return f"the stores that the table {name} names"
+    return _place_of_files(copy, source, source_options)
+
+
+def _place_of_files(
+    copy: Store, source: Mapping[str, Any], source_options: StorageOptions | None
+) -> str | None:
     location, _ = locate(source["urls"])
     is_plain = not (location.before or location.after)
     if is_plain and location.protocol in ("file", "memory"):

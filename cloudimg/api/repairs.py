@@ -19,6 +19,7 @@ from cloudimg.migration.repair.options import Original, RepairOptions
 from cloudimg.migration.repair.repair import repair as repair_copy
 from cloudimg.migration.repair.result import Repair
 from cloudimg.migration.run.arguments import memory
+from cloudimg.migration.run.source_files import options_of_plan
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import URL, StorageOptions, URLs
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
 
 
-_DECIDE_PIXELS = ("axes", "dims", "mosaic", "series", "missing", "bad", "fill_value", "palette")
+_DECIDE_PIXELS = (
+    "axes", "dims", "place", "blend", "flip", "align", "index_files", "series", "missing", "bad",
+    "fill_value", "palette", "rgb",
+)  # fmt: skip
 """Arguments of `open` with which the same files give other pixels."""
 
 
@@ -169,6 +173,7 @@ def _open_original(
             and write_input.files is not None
             and has_same_rows(files, write_input.files())
             and _reads_alike(now, recorded)
+            and recorded.get("arrangement", now["arrangement"]) == now["arrangement"]
         )
     pixels = OriginalSource.of(write_input.pixels, files, is_same=is_same)
     return Original(write_input, pixels)
@@ -178,7 +183,5 @@ def _reads_alike(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
     """Whether an image reads its files as the one that was copied did, such as the same series."""
     if now["has_own_reader"] != recorded["has_own_reader"]:
         return False
-    # Versions that lacked an argument have not recorded it.
-    names = [name for name in _DECIDE_PIXELS if name in recorded["open"]]
-    options = [as_json({name: each["open"][name] for name in names}) for each in (now, recorded)]
-    return options[0] == options[1]
+    was, is_now = (options_of_plan(each["open"]) for each in (recorded, now))
+    return all(as_json([was[name]]) == as_json([is_now[name]]) for name in _DECIDE_PIXELS)

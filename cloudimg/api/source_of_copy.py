@@ -9,12 +9,13 @@ from cloudimg.api.recorded_source import options_of_source, urls_of_source
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import UNCHANGED, TableChanges, changes_between
-from cloudimg.errors import CorruptFileError
+from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.image.image import Image
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.run.array_input import write_input_of_array
+from cloudimg.migration.run.source_files import number_of_plan, options_of_plan
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.options import (
     PIXEL_OPTIONS,
@@ -23,6 +24,7 @@ from cloudimg.opening.options import (
     URLs,
     as_texts,
 )
+from cloudimg.opening.selection import Selection
 
 
 def write_input_to_compare(
@@ -53,10 +55,21 @@ def write_input_to_compare(
     location, _ = locate(as_texts(urls))
     endpoint = None if is_elsewhere else recorded.get("endpoint")
     store_options = options_of_source(destination.store, location, endpoint, source_options)
-    # Versions that lacked an argument have not recorded it.
-    options = {key: recorded["open"][key] for key in PIXEL_OPTIONS if key in recorded["open"]}
-    options["fill_value"] = _number(options["fill_value"])
+    options = options_of_plan(recorded["open"])
+    options = {name: options[name] for name in PIXEL_OPTIONS}
+    options["fill_value"] = number_of_plan(options["fill_value"])
+    if options["select"] is not None:
+        options["select"] = Selection.from_json(options["select"])
     opening = {**options, "storage_options": store_options}
+    if recorded.get("is_table") and source is None:
+        if files is None:
+            raise ArgumentError(
+                "the copy was made of the files of a table, which is not stored with it:"
+                " pass against_source=cloudimg.open(...)"
+            )
+        urls = files.to_table()  # of the files that were selected
+        if options["select"] is not None:
+            opening["select"] = options["select"].among_its_files()
     if is_elsewhere:
         # Only pixels can be compared: files have other names there, and often other versions.
         return open_image(urls, opening).write_input(name, is_copied=False), UNCHANGED
@@ -78,9 +91,3 @@ def files_copied(destination: Destination, state: State) -> FileTable | None:
     except CorruptFileError:
         return None  # a problem of the copy, which verifying finds
 
-
-def _number(value: Any) -> Any:
-    """A fill value as the plan stores it: complex as a pair, NaN and infinities as text."""
-    if isinstance(value, list):
-        return complex(*(float(part) for part in value))
-    return float(value) if isinstance(value, str) else value

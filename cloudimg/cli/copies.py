@@ -52,6 +52,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         "name": args.name,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
+        "rgb": args.rgb,
         **file_options(args),
     }
     if args.dry_run:
@@ -255,7 +256,10 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--factors", metavar="AXIS=N,...", type=by_axis, action="append",
         help="downsampling from each level to the next; once, or once per step")  # fmt: skip
     add("--downsampling", choices=["mean", "nearest", "mode"],
-        help="mean for images, nearest or mode for labels")  # fmt: skip
+        help="mean for images, nearest or mode for labels; default: what the headers"
+        " say")  # fmt: skip
+    add("--rgb", action="store_true",
+        help="convert CMYK, YCbCr, CIELab and palettes to RGB of 8 bits")  # fmt: skip
     add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or a codec of Zarr 3 as JSON")
     add("--name", metavar="TEXT", help="name of the image in viewers")
     add("--overwrite", action="store_true",

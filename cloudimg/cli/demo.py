@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.image.picture import COLOURS, as_bytes, blend, stretch
+from cloudimg.image.picture import as_bytes, blend, stretch
 from cloudimg.image.png import refuse_unwritable
 
 
@@ -153,6 +153,9 @@ def run(*, out: str, port: int, keep: bool) -> None:
                 time.sleep(3600)
 
 
+_MAGENTA_AND_GREEN = ((1.0, 0.1, 0.8), (0.1, 1.0, 0.6))
+
+
 def paint(projection: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Paint a projection: two channels in magenta and green, times side by side.
 
@@ -167,7 +170,7 @@ def paint(projection: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         y, x, RGB.
     """
     low, high = np.percentile(projection, (1, 99.7), axis=(0, 2, 3), keepdims=True)
-    times = blend(stretch(projection, low, high), COLOURS[:2])
+    times = blend(stretch(projection, low, high), _MAGENTA_AND_GREEN)
     gap = np.zeros((times.shape[1], 16, 3))
     row = [part for each in times for part in (gap, each)][1:]
     return as_bytes(np.concatenate(row, 1))

@@ -18,6 +18,8 @@ _ZARRS_SHOWN = 5
 _CERTAINTY = {"likely": "likely", "guess": "a guess"}
 _LABELS_CHARS = 60
 _SAMPLES_SHOWN = 6
+_SAID_WITH = ("stage_unit", "stage_flip", "acquired_offset")
+"""Facts that are the unit, the direction or the zone of others."""
 
 
 def report(
@@ -147,12 +149,67 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("excluded", [str(n)] if (n := files["report"]["n_excluded"]) else []),
         ("listed", [files["listed"]] if files["listed"] else []),
         ("unmatched", _unmatched(files)),
+        ("canvas", _canvas(facts["canvas"])),
+        ("on Earth", _on_earth(facts["on_earth"])),
+        ("values", _values(facts["values"])),
         ("pixel size", [", ".join(pixels)] if pixels else []),
         ("time step", [f"{step:.4g} s"] if step is not None else []),
+        ("facts", _coordinates(facts["coordinates"])),
         ("channels", [_abridged(facts["channel_names"])] if facts["channel_names"] else []),
         ("series", _series(facts)),
         ("notes", _notes(facts)),
     ]
+
+
+def _on_earth(place: Mapping[str, Any] | None) -> list[str]:
+    """The reference system and the corner of the first pixel."""
+    if place is None:
+        return []
+    at = place["transform"]
+    corner = [f"corner x {at[2]:.12g}, y {at[5]:.12g}"] if at else ["no transform"]
+    return [", ".join([place["crs"] or "no reference system", *corner])]
+
+
+def _values(values: Mapping[str, Any]) -> list[str]:
+    """What makes values of pixels."""
+    nodata = values["nodata"]
+    parts = [] if nodata is None else [f"nodata {nodata}"]
+    for name in ("scale", "offset"):
+        numbers = sorted(set(values[name] or ()))
+        parts += [f"{name} {' '.join(f'{n:.6g}' for n in numbers)}"] if numbers else []
+    return [", ".join(parts)] if parts else []
+
+
+def _canvas(canvas: Mapping[str, Any] | None) -> list[str]:
+    """The canvas on which files have places of their own."""
+    if canvas is None:
+        return []
+    axes = f" along {', '.join(canvas['axes'])}" if canvas["axes"] else ""
+    return [f"{_times(canvas['shape'])}, on which files{axes} have places of their own"]
+
+
+def _coordinates(facts: Mapping[str, Any]) -> list[str]:
+    """A line for each fact of files: its name, the axes along which it varies, and its values."""
+    rows = []
+    for name, each in facts.items():
+        if name in _SAID_WITH and not each["dims"]:
+            continue  # it is said with the values
+        zone = "UTC" if name == "acquired" and "acquired_offset" in facts else ""
+        lacking = each["n_values"] - each["n_known"]
+        gaps = f" (not known of {lacking} of {each['n_values']})" if lacking else ""
+        dims = f"({', '.join(each['dims'])})" if each["dims"] else ""
+        rows.append((name, dims, f"{_extent(each)} {each['unit'] or zone}".rstrip() + gaps))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
+    return [f"{name:<{widths[0]}} {dims:<{widths[1]}}  {text}" for name, dims, text in rows]
+
+
+def _extent(coordinate: Mapping[str, Any]) -> str:
+    """The least and the greatest value of a coordinate, or its texts."""
+    values, ends = coordinate["values"], coordinate["range"]
+    if ends is None:
+        return _abridged(values) if values is not None else "more than 1000 texts"
+    least, greatest = (f"{end:.6g}" if isinstance(end, float) else str(end) for end in ends)
+    return least if least == greatest else f"{least} ... {greatest}"
 
 
 def _notes(facts: Mapping[str, Any]) -> list[str]:

@@ -15,11 +15,12 @@ from typing import Any, TextIO
 # ------------------------------------------------------------------------- options in messages
 
 _KEYWORDS = (
-    "against_source", "allow_differences", "allow_unmatched", "axes", "bad", "chunks", "codec",
-    "compression", "downsampling", "exclude", "execute", "factors", "index", "job", "layout",
-    "level", "levels", "max_bytes", "max_mem", "missing", "mosaic", "move_to", "name", "overwrite",
-    "project", "resume", "sample", "series", "shards", "size", "source", "source_options", "tag",
-    "target_options", "undo", "validate", "workers", "yes", "zarr_format",
+    "against_source", "align", "allow_differences", "allow_unmatched", "axes", "bad", "blend",
+    "chunks", "codec", "compression", "downsampling", "exclude", "execute", "factors", "flip",
+    "index", "index_files", "job", "layout", "level", "levels", "max_bytes", "max_mem", "missing",
+    "move_to", "name", "overwrite", "pattern", "place", "project", "resume", "rgb", "sample",
+    "segments", "select", "series", "shards", "size", "source", "source_options", "tag",
+    "target_options", "undo", "url_column", "validate", "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {
@@ -40,12 +41,14 @@ _IN_OTHER_WORDS = {
 }
 """Advice of the library that no option can follow, and what the command line says instead."""
 _FIXED = {
+    "rgb=True": "--rgb",
     "against_source=True": "--against-source",
     "allow_unmatched=True": "--allow-unmatched",
     "execute=True": "--execute",
+    "index_files=False": "--no-index-files",
     "max_bytes=math.inf": "--yes",
-    "mosaic=False": "--no-mosaic",
     "overwrite=True": "--overwrite",
+    "segments=True": "--segments",
     "undo=True": "--undo",
     "yes=True": "--yes",
 }
@@ -171,7 +174,11 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
         return f" {shlex.quote(str(value))}"
     if name == "codec" or name.endswith("_options"):
         return f" {shlex.quote(json.dumps(value, default=lambda _: '...'))}"
-    pairs = [f"{key}={each}" for key, each in dict(value).items()]
+    pairs = [
+        f"{key}={each}"
+        for key, values in dict(value).items()
+        for each in (values if isinstance(values, list) else [values])
+    ]
     return " " + (" " if name == "axes" else ",").join(pairs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudimg.errors import ArgumentError
@@ -28,6 +28,16 @@ def add_opening(
     """Add the options that decide how files form an image, and those of the files' store."""
     group = parser.add_argument_group("how files form an image")
     add = group.add_argument
+    add(
+        "--pattern",
+        metavar="PATTERN",
+        help="gives axes to the URLs of a table or an S3 Inventory, as in 't{t}_z{z}.tif'",
+    )
+    add(
+        "--url-column",
+        metavar="COLUMN",
+        help="column of a table with the URLs, or a path in one, as in assets.red.href",
+    )
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
     add("--series", metavar="N", type=int,
@@ -41,17 +51,29 @@ def add_opening(
         " an error, or fill with zeros; default: %(default)s")  # fmt: skip
     add("--exclude", metavar="GLOB", action="append", default=[],
         help="files to leave out: by name, or with a slash by the end of the URL")  # fmt: skip
-    add(
-        "--no-mosaic",
-        dest="mosaic",
-        action="store_false",
-        help="stack tiles instead of joining them",
-    )
+    add("--place", choices=["index", "stage", "stack"], default="index",
+        help="where tiles lie: side by side by their fields x and y, where the stage was, or"
+        " stacked; default: %(default)s")  # fmt: skip
+    add("--blend", choices=["last", "mean"], default="last",
+        help="what is shown where fields overlap with --place stage: the last one, or the mean;"
+        " default: %(default)s")  # fmt: skip
+    add("--flip", choices=["x", "y", "xy", "none"],
+        help="axes of the stage whose positions become smaller to the right (x) or downwards (y),"
+        " with --place stage; default: y with index files of Yokogawa and Harmony, else none"
+        )  # fmt: skip
+    add("--align", choices=["outer", "inner"],
+        help="place georeferenced files by their transforms, in whole pixels: keep the pixels of"
+        " all files, or those that all have")  # fmt: skip
     add("--allow-differences", metavar="FACT", nargs="+", action="extend", default=[],
         help="facts that may differ from file to file, which is an error otherwise: pixel_size,"
         " photometric, color_space, colormap, nodata, crs, origin")  # fmt: skip
+    add("--select", metavar="AXIS=WHAT", type=selected, action="extend", default=[],
+        help="part of the image: labels of files, names of channels, else positions from 0, as in"
+        " c=DAPI,z=0:10; an axis that is repeated keeps several, as in c=DAPI,c=GFP")  # fmt: skip
     add("--validate", choices=["first", "all"], default="first",
         help="headers to read on opening; default: %(default)s")  # fmt: skip
+    add("--no-index-files", dest="index_files", action="store_false",
+        help="do not read the index file of the instrument beside the images")  # fmt: skip
     add_store(parser, options_name, url_name)
 
 
@@ -86,13 +108,20 @@ def open_options(args: argparse.Namespace) -> dict[str, Any]:
 def file_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments that decide how files form an image."""
     return {
+        "pattern": args.pattern,
+        "url_column": args.url_column,
         "axes": dict(args.axes),
         "series": args.series,
         "missing": args.missing,
         "bad": args.bad,
         "exclude": args.exclude or None,
-        "mosaic": args.mosaic,
+        "place": args.place,
+        "blend": args.blend,
+        "flip": args.flip,
+        "align": args.align,
+        "select": selection(args.select),
         "validate": args.validate,
+        "index_files": args.index_files,
         "allow_differences": args.allow_differences,
     }
 
@@ -188,3 +217,27 @@ def _renaming(text: str) -> tuple[str, str]:
         )
     old, new = text.split("=")
     return old, new
+
+
+def selected(text: str) -> list[tuple[str, str]]:
+    """Parse what is to be selected along axes, such as ``c=DAPI,z=0:10``."""
+    parts: list[tuple[str, str]] = []
+    for part in text.split(","):
+        axis, is_axis, value = part.partition("=")
+        if is_axis and value and re.fullmatch(r"\w+", axis):
+            parts.append((axis, value))
+        elif parts and part:
+            parts.append((parts[-1][0], part))  # c=DAPI,GFP
+        else:
+            raise argparse.ArgumentTypeError(
+                "must be AXIS=LABEL or AXIS=FIRST:LAST, separated by commas, as in c=DAPI,z=0:10"
+            )
+    return parts
+
+
+def selection(parts: Sequence[tuple[str, str]]) -> dict[str, str | list[str]] | None:
+    """What is selected, by axis: a list where an axis is repeated; None if nothing is."""
+    given: dict[str, list[str]] = {}
+    for axis, value in parts:
+        given.setdefault(axis, []).append(value)
+    return {axis: v if len(v) > 1 else v[0] for axis, v in given.items()} or None

@@ -24,7 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from cloudimg.distributed.on_worker import busy, outside_pool
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.distributed.run import client_of, drain, scheduler_loss_as_error
+from cloudimg.distributed.run import (
+    client_of,
+    drain,
+    refuse_other_cluster,
+    scheduler_loss_as_error,
+)
 from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
 from cloudimg.errors import ArgumentError, CloudimgError, ClusterError
 from cloudimg.operating_system import raise_in_thread
@@ -109,7 +114,7 @@ def call_on_worker(
     Exception
         What a callback raised: the call is stopped.
     """
-    client_of(client)
+    refuse_other_cluster(client_of(client), *call.args)
     with outside_pool(), scheduler_loss_as_error(client):
         outcome = _outcome_of(client, call, callbacks)
     return outcome.result, outcome.error

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-_CHUNKS_SHARE = 3
-"""The chunks that all threads of a worker read take up to one part in so many of its memory; the
-interpreter, its libraries and what is computed from the chunks take the rest."""
-
+_CHUNK_SHARE = 4
+"""A chunk takes up to one part in so many of the memory that a thread has for pixels. What is
+computed from it takes the rest: as float64, 16-bit integers alone take four times as much."""
 _BASE_BYTES = 200 * 10**6
 """What the interpreter and its libraries take of the memory of a worker."""
 
@@ -36,14 +35,14 @@ class Capacity:
 
     def too_large(self, chunk_bytes: int) -> str:
         """Why chunks of a size may be too large for a worker, and what to do; empty if not."""
-        if self.worker_bytes is None:
+        if self.worker_bytes is None or self.pixels_bytes is None:
             return ""
-        if chunk_bytes * self.worker_threads * _CHUNKS_SHARE <= self.worker_bytes:
+        most = self.pixels_bytes // _CHUNK_SHARE
+        if chunk_bytes <= most:
             return ""
-        most = self.worker_bytes // (_CHUNKS_SHARE * self.worker_threads)
         return (
-            f"a chunk of {in_megabytes(chunk_bytes)} for each thread may be too much for a worker"
-            f" with {in_megabytes(self.worker_bytes)} of memory and"
+            f"a chunk of {in_megabytes(chunk_bytes)} for each thread, and what is computed from it,"
+            f" may be too much for a worker with {in_megabytes(self.worker_bytes)} of memory and"
             f" {counted(self.worker_threads, 'thread')}, which Dask then kills (KilledWorker): pass"
             f' chunks= of up to {in_megabytes(most)}, or chunks="auto" once the client is there, or'
             " give workers more memory or fewer threads"

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from cloudimg.distributed.on_worker import outside_pool, run_piece, wait_until_idle
 from cloudimg.distributed.parcel import Parcel
@@ -66,6 +66,37 @@ def require_client(client: object) -> None:
             " function that returns one, for example"
             ' client=distributed.Client("tcp://scheduler:8786")'
         )
+
+
+def refuse_other_cluster(client: distributed.Client, *values: object) -> None:
+    """Refuse lazy arrays of which a part was computed on another cluster, and is only there.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    from dask.base import is_dask_collection
+    from distributed import futures_of
+
+    ours = _address(client)
+    for value in filter(cast(Any, is_dask_collection), values):
+        # Whoever persists an array, as a whole or a part of it, gets a layer with futures.
+        layers = getattr(cast(Any, value).__dask_graph__(), "layers", {}).values()
+        held = [list(layer.values()) for layer in layers if layer.is_materialized()]
+        # A future that came with the call of another process has no client yet.
+        clients = [each.client for each in cast(Any, futures_of)(held) if each.client is not None]
+        others = {_address(each): None for each in clients if _address(each) != ours}
+        if others:
+            raise ArgumentError(
+                f"a part of the array is in the memory of the cluster at {next(iter(others))},"
+                f" where it was computed by persist(), but client= is that of {ours}: pass the"
+                " client of the first, or the array as it was before persist()"
+            )
+
+
+def _address(client: distributed.Client) -> str:
+    """Address of the scheduler of a client."""
+    return "a scheduler that is gone" if client.scheduler is None else str(client.scheduler.address)
 
 
 def once(client: Client | None) -> Client | None:

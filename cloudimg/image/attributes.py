@@ -23,6 +23,9 @@ class GeoAttributes(TypedDict, total=False):
     crs: str
     """Name of the reference system, by which systems can be compared: ``"EPSG:32633"``, or
     ``"user-defined"`` with a digest of the parameters that define it."""
+    keys: dict[int, int | str | tuple[float, ...]]
+    """GeoKeys of a system that one code does not name ("OGC GeoTIFF Standard" 1.1, section 7), and
+    as 0 the minor revision of the standard."""
 
 
 class ImageAttributes(TypedDict, total=False):
@@ -36,14 +39,19 @@ class ImageAttributes(TypedDict, total=False):
       ``info``, ``acquired``, ``elapsed_s``, ``stage_position``, ``plane_labels``,
       ``display_ranges`` and ``metadata_problem``; no names, colours and exposures of channels if
       each channel has its own files.
+      Times, positions, exposures and names of channels of all files are in `Image.coords`, if all
+      headers were read.
     - ``pixel_size``, ``photometric``, ``color_space`` (with ``samples``, ``ycbcr_coefficients``
       and ``reference_black_white``), ``colormap``, ``nodata``, and in ``geo`` the reference system
       and the place of each file must be the same in all headers that were read:
       `cloudimg.MismatchError` unless ``allow_differences=`` names them. Sizes may differ by one in
-      10,000, places by less than half a pixel. Tiles of a mosaic must lie side by side on Earth.
+      10,000, places by less than half a pixel. Tiles of a mosaic lie where their transforms say.
       What ``allow_differences=`` names is left out unless all headers were read and agree.
     - Any other attribute, such as ``channel_names`` or ``time_step_s``, is left out if a header
       that was read differs, with a note. ``n_series`` is that of the first file.
+
+    What no header says is filled in from the index files of instruments, see `cloudimg.open`: names
+    and colours of channels in files of their own, sizes, the step of time and the objective.
 
     ``pixel_size``, ``pixel_size_unit``, ``stage_position`` and ``stage_position_unit`` are mappings
     by axis of the file (``"x"``, ``"y"``, ``"z"``), before any renaming by ``axes=``. Lists
@@ -90,6 +98,15 @@ class ImageAttributes(TypedDict, total=False):
     """Palette of shape (3, 2**bits): red, green and blue by index."""
     nodata: int | float
     """Value of pixels without data."""
+    has_categories: bool
+    """True if GDAL's metadata say that values are categories."""
+    scale: list[float]
+    """Factor of each sample: the value is ``pixel * scale + offset``. Pixels are as they are
+    stored; ``to_xarray(mask=True)`` applies scale and offset. Left out if files differ."""
+    offset: list[float]
+    """What is added to each sample, see `scale`."""
+    units: list[str]
+    """Unit of the values of each sample."""
     n_series: int
     """Number of images in the file, if there are several; ``series=`` selects one of them."""
     name: str

@@ -26,7 +26,19 @@ Sizes are in bytes. Later versions may add keys, but do not change or remove any
                     files that are missing, or were found to be bad, with ``n_files``, ``total``,
                     ``n_excluded``, ``is_complete`` (whether all files were looked at) and
                     ``kinds``: the ``kind``, its ``n_files``, and ``examples`` (``url``, ``text``)
+``canvas``          null unless files have places of their own along y and x, by the stage or their
+                    transforms: its ``shape`` along y and x, and the ``axes`` of the names whose
+                    files lie on one
+``on_earth``        null unless the image has a reference system or a transform: ``crs`` and
+                    ``transform`` as in ``Image.attrs["geo"]``, null if unknown
+``values``          ``nodata``, and ``scale`` and ``offset`` of each sample, null if the file does
+                    not give them
 ``pixel_size``      ``value`` and ``unit`` by dim
+``coordinates``     what headers say of each file (`cloudimg.Image.coords`), by name: ``dims`` along
+                    which it varies, ``unit`` (null if it has none), ``n_known`` of ``n_values``
+                    that are known, ``range`` (least and greatest number or time, null of texts),
+                    and ``values`` in C order, of texts only different ones; null if there are more
+                    than 1,000
 ``channel_names``   names of the channels, empty if the file does not give them
 ``time_step_s``     seconds between frames, null if the file does not give it
 ``series``          number of the image in its file
@@ -65,19 +77,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from cloudimg.discovery.fact_columns import FACTS
 from cloudimg.discovery.folder import Folder
 from cloudimg.discovery.proposals import Proposal
 from cloudimg.image.image import Image
 from cloudimg.migration.plain_json import to_plain
+from cloudimg.opening.fact_coordinates import unit_of
 from cloudimg.storage import redact
 
 Facts = dict[str, Any]
 _EXAMPLES = 5
+_VALUES = 1000
 
 
 def folder_facts(folder: Folder) -> Facts:
@@ -157,16 +174,65 @@ def image_facts(image: Image, url: str) -> Facts:
             "advice": beside.advice if beside else "",
             "report": image.report.to_json(),
         },
+        "canvas": _canvas(image),
+        **_of_maps(attrs),
         "pixel_size": {
             dim: {"value": float(size), "unit": units.get(dim)}
             for dim, size in attrs.get("pixel_size", {}).items()
             if math.isfinite(size)
         },
+        "coordinates": _coordinates(image),
         "channel_names": list(attrs.get("channel_names", [])),
         "time_step_s": to_plain(attrs.get("time_step_s"), finite_only=True),
         "series": image.series,
         "images": [{**asdict(each), "shape": list(each.shape)} for each in image.images],
         "notes": [note.to_json() for note in image.notes],
+    }
+
+
+def _of_maps(attrs: Mapping[str, Any]) -> Facts:
+    geo = attrs.get("geo")
+    return {
+        "on_earth": {name: geo.get(name) for name in ("crs", "transform")} if geo else None,
+        "values": {name: to_plain(attrs.get(name)) for name in ("nodata", "scale", "offset")},
+    }
+
+
+def _canvas(image: Image) -> Facts | None:
+    opened = image.opened
+    canvas = opened.sources[0].layout.canvas
+    if canvas is None:
+        return None
+    return {
+        "shape": list(canvas.shape),
+        "axes": [opened.grid.fields[axis] for axis in canvas.fields],
+    }
+
+
+def _coordinates(image: Image) -> dict[str, Any]:
+    """Return what the coordinates made of facts of files are like, by name."""
+    coords = image.coords
+    return {
+        name: _coordinate(name, dims, coords)
+        for name, dims in image.coord_dims.items()
+        if name in FACTS and name not in image.dims
+    }
+
+
+def _coordinate(
+    name: str, dims: Sequence[str], coords: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, Any]:
+    values = coords[name].ravel()
+    is_text = values.dtype.kind == "U"
+    known = values[values != ""] if is_text else values[values == values]  # neither NaN nor NaT
+    shown = np.array(list(dict.fromkeys(known.tolist())), values.dtype) if is_text else values
+    return {
+        "dims": list(dims),
+        "unit": unit_of(name, coords) or None,
+        "n_values": values.size,
+        "n_known": known.size,
+        "range": None if is_text else to_plain([known.min().item(), known.max().item()]),
+        "values": to_plain(shown.tolist(), finite_only=True) if shown.size <= _VALUES else None,
     }
 
 

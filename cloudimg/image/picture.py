@@ -15,20 +15,6 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Reals = npt.NDArray[np.float64]
 
-COLOURS = (
-    (1.0, 0.1, 0.8),
-    (0.1, 1.0, 0.6),
-    (0.2, 0.45, 1.0),
-    (1.0, 0.85, 0.1),
-    (0.1, 0.85, 1.0),
-    (1.0, 0.4, 0.1),
-)
-"""RGB of channels without a colour in the file; the first suit colour-blind readers too."""
-_PERCENTILES = (0.1, 99.9)
-_NARROW = 1 / 4
-"""Pixels of 8 bits that differ by less of their range would look uniform, so their contrast is
-stretched."""
-
 
 class Average:
     """Downscales a plane: each pixel of the result is the mean of the pixels that it covers.
@@ -102,31 +88,6 @@ def _sums(block: Array, start: int, edges: Reals) -> tuple[Reals, slice]:
     return sums - parts[:-1] + parts[1:], slice(first, last)
 
 
-def contrast(pixels: Reals, dtype: np.dtype[Any], n_bits: int = 8) -> tuple[float, float]:
-    """Choose the pixel values to show as black and as white.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        All pixels that get the same contrast.
-    dtype : numpy.dtype
-        Type of the stored pixels: 1 bit and 8 bits are shown as they are, unless the pixels use
-        so few of the 8-bit values that nothing would be visible.
-    """
-    if dtype == np.bool_:
-        return 0.0, 1.0
-    known = pixels[np.isfinite(pixels)]
-    if not known.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(known, _PERCENTILES))
-    greatest = 2.0**n_bits - 1
-    if dtype == np.uint8 and high - low >= _NARROW * (greatest + 1):
-        return 0.0, greatest
-    if high <= low:  # only a few pixels differ from a uniform background
-        low, high = float(known.min()), float(known.max())
-    return (low, high) if high > low else (low, low + 1)
-
-
 def stretch(pixels: Array, low: Array | float, high: Array | float) -> Reals:
     """Return the brightness of pixels: 0 up to `low`, 1 from `high`, linear between them."""
     light: Reals = ((pixels - low) / (high - low)).clip(0, 1)
@@ -142,22 +103,3 @@ def blend(light: Reals, colours: Array | Sequence[Sequence[float]]) -> Reals:
 def as_bytes(light: Reals) -> npt.NDArray[np.uint8]:
     """Return light as 8 bits; NaN becomes black."""
     return np.rint(255 * np.nan_to_num(light)).astype(np.uint8, order="C")
-
-
-def choose_colours(channels: Sequence[int], stored: Sequence[int]) -> Reals:
-    """Choose the colours of some channels, RGB from 0 to 1.
-
-    Parameters
-    ----------
-    channels : sequence of int
-        Numbers of the channels to show.
-    stored : sequence of int
-        Colours of all channels in the file, RGBA in 32 bits as in OME-XML; may be empty. Ignored
-        if a channel would be black or two would look alike: many writers store white for all.
-    """
-    if max(channels) < len(stored):
-        chosen = [stored[channel] & 0xFFFFFFFF for channel in channels]
-        colours = np.array([[code >> shift & 255 for shift in (24, 16, 8)] for code in chosen])
-        if colours.any(axis=1).all() and len(np.unique(colours, axis=0)) == len(channels):
-            return np.asarray(colours / 255)
-    return np.array([COLOURS[i % len(COLOURS)] for i in range(len(channels))])

@@ -1,23 +1,26 @@
 """Make a picture of one plane, read in blocks that are downscaled as they arrive.
 
-A plane may therefore be larger than memory. Colours of any space become RGB, see `colour`; several
-channels are shown in the colours that the file gives, else in `picture.COLOURS`; a single channel
-is grey. Grey and RGB of more than 8 bits are stretched between percentiles.
+A plane may therefore be larger than memory. Colours of any space become RGB, see
+`cloudimg.colours.convert`; channels are shown in the colours and ranges of values that the metadata
+of a copy would have, see `cloudimg.colours.channels`.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.colours.channels import WHITE, PixelColours, rrggbb
+from cloudimg.colours.convert import Converter
+from cloudimg.colours.window import Values, Window, colour_window, own_window
 from cloudimg.image import picture
-from cloudimg.image.colour import Converter
+from cloudimg.image.geo_array import nodata_of
 from cloudimg.image.image import Image
 from cloudimg.image.view import (
     PROJECTIONS,
@@ -76,6 +79,9 @@ class Preview:
         """Yield the positions shown along each dim, such as ``z=3`` and ``c=0-2``."""
         for dim, part in self.view.region.items():
             if dim in ("y", "x") or (dim == "s" and self.view.colour):
+                continue
+            if dim == self.view.channel_dim and self.view.bands is not None:
+                yield f"{dim}={','.join(map(str, self.view.bands))} (RGB)"
                 continue
             last = f"-{part.stop - 1}" if part.stop - part.start > 1 else ""
             projected = f" ({self.view.project})" if dim == "z" and self.view.project else ""
@@ -151,7 +157,8 @@ def _slabs(block: Array, image: Image, view: View) -> Iterator[tuple[int, Array]
     # Converted pixels are larger, so that only a part of them is held.
     n_rows = max(1, _SLAB_PIXELS // block.shape[2])
     for row in range(0, block.shape[1], n_rows):
-        yield row, convert(block[:, row : row + n_rows])
+        rows = block[:, row : row + n_rows]
+        yield row, _without_nodata(convert(rows), rows, image)
 
 
 def _converter(image: Image, view: View) -> Converter | None:
@@ -164,16 +171,18 @@ def _converter(image: Image, view: View) -> Converter | None:
 def _blocks(image: Image, view: View) -> Iterator[tuple[int, int, int, Array]]:
     """Yield the blocks (c, y, x, s) of a view, each with its first channel, row and column."""
     parts = _parts(image, view)
-    first = parts["c"][0].start
-    for c, y, x in itertools.product(parts["c"], parts["y"], parts["x"]):
+    # Either all channels are in one part, or each has its own.
+    for (first, c), y, x in itertools.product(enumerate(parts["c"]), parts["y"], parts["x"]):
         along_z = ({"c": c, "z": z, "y": y, "x": x} for z in parts["z"])
         blocks = (_read_block(image, view, part) for part in along_z)
-        yield c.start - first, y.start, x.start, _project(blocks, view)
+        yield first, y.start, x.start, _project(blocks, view)
 
 
 def _parts(image: Image, view: View) -> dict[str, list[slice]]:
     """Return the slices to read along the dims of a block: whole segments, to decode each once."""
     parts = {dim: [view.region.get(dim, slice(0, 1))] for dim in _BLOCK_DIMS}
+    if view.bands is not None and view.channel_dim != "s":
+        parts["c"] = [slice(c, c + 1) for c in view.channels]
     if view.nbytes > _AT_ONCE_BYTES:
         chunks = dict(zip(image.dims, image.to_dask(level=view.level).chunks, strict=True))
         for dim in ("z", "y", "x") if view.project else ("y", "x"):
@@ -186,13 +195,48 @@ def _parts(image: Image, view: View) -> dict[str, list[slice]]:
 
 def _read_block(image: Image, view: View, part: Mapping[str, slice]) -> Array:
     """Read a block (c, z, y, x, s); complex numbers become moduli."""
-    region = {**view.region, **{dim: part[dim] for dim in part if dim in view.region}}
-    pixels = image.read(region, level=view.level)
-    pixels = pixels.squeeze(tuple(i for i, dim in enumerate(image.dims) if dim not in _BLOCK_DIMS))
-    pixels = np.expand_dims(pixels, [i for i, d in enumerate(_BLOCK_DIMS) if d not in view.region])
+    # Files of bands may have any name for their axis.
+    dims = ["c" if d == view.channel_dim and d != "s" else d for d in image.dims]
+    region = {
+        own: part.get(dim, view.region[own]) for own, dim in zip(image.dims, dims, strict=True)
+    }
+    pixels = _in_order(image.read(region, level=view.level), dims)
+    if view.colour is None:
+        pixels = _without_nodata(pixels, pixels, image)
     if view.project and (convert := _converter(image, view)) is not None:
         return convert(pixels)  # the brightest index or ink is not the brightest colour
     return np.abs(pixels) if pixels.dtype.kind == "c" else pixels
+
+
+def _in_order(pixels: Array, dims: Sequence[str]) -> Array:
+    """Return pixels in the dims of a block; all others have the length 1."""
+    pixels = pixels.squeeze(tuple(i for i, dim in enumerate(dims) if dim not in _BLOCK_DIMS))
+    kept = [dim for dim in dims if dim in _BLOCK_DIMS]
+    pixels = pixels.transpose([kept.index(dim) for dim in _BLOCK_DIMS if dim in kept])
+    return np.expand_dims(pixels, [i for i, d in enumerate(_BLOCK_DIMS) if d not in kept])
+
+
+def _without_nodata(pixels: Array, stored: Array, image: Image) -> Array:
+    """Return pixels with NaN for nodata; a pixel of a colour has it in all samples.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        As they are shown.
+    stored : ndarray
+        The same pixels as they are stored.
+    image : Image
+    """
+    nodata = nodata_of(image.attrs.get("nodata"), stored.dtype)
+    if nodata is None or nodata != nodata:
+        return pixels
+    is_gap = stored == nodata
+    if pixels is not stored:
+        is_gap = is_gap.all(axis=-1, keepdims=True)
+    if not is_gap.any():
+        return pixels
+    dtype = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    return np.where(is_gap, np.nan, pixels.astype(dtype))
 
 
 def _project(blocks: Iterator[Array], view: View) -> Array:
@@ -215,7 +259,9 @@ def paint(planes: picture.Reals, image: Image, view: View) -> npt.NDArray[np.uin
     if convert is None:
         return picture.as_bytes(_channels(planes, image, view))
     colours, opacity = convert.separate(planes)
-    light = _colours(colours, colours if opacity is None else colours[:, opacity > 0], convert)
+    visible = colours if opacity is None else colours[:, opacity > 0]
+    low, high = _window(visible, image, convert)
+    light = np.moveaxis(picture.stretch(colours, low, high), 0, -1)
     if convert.space == "gray-inverted":
         light = 1 - light
     if opacity is None:
@@ -225,21 +271,45 @@ def paint(planes: picture.Reals, image: Image, view: View) -> npt.NDArray[np.uin
 
 
 def _channels(planes: picture.Reals, image: Image, view: View) -> picture.Reals:
-    """Return the light of channels, gray if there is one."""
-    n_bits = image.attrs.get("bits_per_sample", 8)
-    lights = [picture.stretch(p, *picture.contrast(p, image.dtype, n_bits)) for p in planes]
-    if image.attrs.get("color_space") == "gray-inverted":
-        lights = [1 - light for light in lights]
-    if len(lights) == 1:
+    """Return the light of channels, gray if there is one that is white."""
+    if view.bands is not None:
+        return _rgb(planes, image, view)
+    lengths = dict(zip(image.dims, image.shape, strict=True))
+    along = view.channel_dim or "c"
+    pixels = PixelColours.of(image.attrs, image.dtype, lengths.get("s", 1) if along == "s" else 1)
+    has_one = view.channel_dim is None and "s" in lengths
+    stored = [] if has_one else [rrggbb(each) for each in image.attrs.get("channel_colors", ())]
+    shown = pixels.channels(lengths.get(along, 1), stored)
+    first = view.region[along].start if along in view.region else 0
+    channels = shown[first : first + len(planes)]
+    lights = []
+    for plane, channel in zip(planes, channels, strict=True):
+        light = picture.stretch(plane, *pixels.window(channel, Values.of(plane)))
+        lights.append(1 - light if channel.is_inverted else light)
+    if len(lights) == 1 and (channels[0].colour == WHITE or channels[0].colour not in stored):
         return lights[0]
-    stored = image.attrs.get("channel_colors", []) if view.channel_dim == "c" else []
-    colours = picture.choose_colours(view.channels, stored)
+    colours = [tuple(byte / 255 for byte in bytes.fromhex(each.colour)) for each in channels]
     return picture.blend(np.stack(lights), colours)
 
 
-def _colours(planes: Array, visible: Array, convert: Converter) -> picture.Reals:
-    """Return the light of gray or RGB, samples last; `visible` decides about the contrast."""
-    low, high = 0.0, convert.white
-    if high is None:  # the same contrast for all samples, or the colours would change
-        low, high = picture.contrast(visible, convert.dtype, convert.n_bits)
-    return np.moveaxis(picture.stretch(planes, low, high), 0, -1)
+def _rgb(planes: picture.Reals, image: Image, view: View) -> picture.Reals:
+    """Return the light of the bands that are red, green and blue, with one contrast for all."""
+    assert view.bands is not None
+    first = min(view.bands)
+    # Of samples, all between them were read.
+    read = list(range(first, first + len(planes))) if view.channel_dim == "s" else view.channels
+    colours = np.stack([planes[read.index(band)] for band in view.bands])
+    n_bits = PixelColours.of(image.attrs, image.dtype, 1).n_bits
+    return np.moveaxis(picture.stretch(colours, *own_window(Values.of(colours), n_bits)), 0, -1)
+
+
+def _window(planes: Array, image: Image, convert: Converter) -> Window:
+    """Values of gray or RGB to show as black and as white, the same for all samples."""
+    if not convert.keeps_values:
+        return 0.0, 255.0
+    pixels = PixelColours.of(image.attrs, image.dtype, 1)
+    values = [Values.of(plane) for plane in planes]
+    if len(values) > 1:
+        ranges = [each.range for each in values if len(each.counts)]
+        return colour_window(ranges, image.dtype, pixels.n_bits)
+    return own_window(values[0], pixels.n_bits)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cloudimg.discovery.unmatched import UNMATCHED
 from cloudimg.opening.coordinates import coordinate_lines
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.opened import Opened
+from cloudimg.reading.window import as_array
 from cloudimg.tiff import place_among
 
 
@@ -33,7 +36,15 @@ def summary(opened: Opened, series: int) -> str:
         lines.append(f"  {place_among(images, series)}")
     if len(opened.sources) > 1:
         lines.append(f"  levels: {' '.join(str(source.shape) for source in opened.sources)}")
-    coords = coordinate_lines(full.layout, grid, inspection.own_coords)
-    lines += (f"  {line}" for line in coords)
+    lines += (f"  {line}" for line in coordinate_lines(full.layout, grid, _own_coords(opened)))
     lines += (f"  note: {note}" for note in inspection.notes if note.kind != UNMATCHED)
     return "\n".join(lines)
+
+
+def _own_coords(opened: Opened) -> Mapping[str, Sequence[Any]]:
+    """Coordinates in each file at the positions that the image has."""
+    own, source = opened.inspection.own_coords, opened.sources[0]
+    if source.window is None:
+        return own
+    positions = dict(zip(source.layout.dims, source.window.positions, strict=True))
+    return {dim: [values[i] for i in as_array(positions[dim])] for dim, values in own.items()}

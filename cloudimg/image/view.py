@@ -2,21 +2,21 @@
 
 The level is the smallest one whose longer side has the requested number of pixels. The region is
 one plane of it: the middle along z (and along pages without a meaning), the first along all other
-axes, and the first six channels together.
+axes, and the first six channels together, or red, green and blue of what lies on Earth.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cloudimg.colours.convert import N_COLOURS, find_colour
 from cloudimg.errors import ArgumentError
-from cloudimg.image.colour import N_COLOURS
 from cloudimg.image.image import Image
 from cloudimg.image.parts import LevelInfo
+from cloudimg.image.rgb_bands import rgb_bands
 
 PROJECTIONS: Mapping[str, np.ufunc] = {"max": np.fmax, "mean": np.add}
 """Functions that combine planes along z; `fmax` because NaN must not win."""
@@ -36,14 +36,18 @@ class View:
     """Sample that is the opacity of a colour."""
     channel_dim: str | None
     """Dim of the channels that are shown together, None if there is one channel or a colour."""
+    bands: tuple[int, int, int] | None = None
+    """Positions of red, green and blue along `channel_dim`, if they are shown as such."""
     project: str | None
     """Key of `PROJECTIONS`, None to show one plane."""
     nbytes: int
     """Decoded size of all segments that hold the region."""
 
     @property
-    def channels(self) -> range:
-        """Positions along `channel_dim`."""
+    def channels(self) -> Sequence[int]:
+        """Positions along `channel_dim`, in increasing order."""
+        if self.bands is not None:
+            return sorted(self.bands)
         part = self.region[self.channel_dim] if self.channel_dim else slice(0, 1)
         return range(part.start, part.stop)
 
@@ -68,16 +72,16 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
     fixed = {dim: _position(image, dim, i) for dim, i in index.items()}
     if project:
         _check_projection(image, project, fixed)
-    colour, alpha = _colour(image) if "s" not in fixed else (None, None)
+    colour, alpha, channel_dim, bands = _shown(image, fixed)
     n_samples = 1 + max(N_COLOURS[colour] - 1, alpha or 0) if colour else 1
-    channel_dims = [dim for dim in ("c", "s") if dim in image.dims and dim not in fixed]
-    channel_dim = channel_dims[0] if channel_dims and colour is None else None
     info = image.levels[level]
     region: dict[str, slice] = {}
     for dim, full_length, length in zip(image.dims, image.shape, info.shape, strict=True):
         if dim in fixed:
             # A level may also have fewer planes than level 0.
             start, count = fixed[dim] * length // full_length, 1
+        elif bands is not None and dim == channel_dim:
+            start, count = min(bands), max(bands) - min(bands) + 1
         else:
             start, count = _default_range(dim, length, n_samples, channel_dim, project)
         region[dim] = slice(start, start + count)
@@ -87,9 +91,25 @@ def choose_view(image: Image, level: int, *, index: Mapping[str, int], project: 
         colour=colour,
         alpha=alpha,
         channel_dim=channel_dim,
+        bands=bands,
         project=project,
         nbytes=_decoded_nbytes(image, info, region),
     )
+
+
+def _shown(
+    image: Image, fixed: Mapping[str, int]
+) -> tuple[str | None, int | None, str | None, tuple[int, int, int] | None]:
+    """Return what `View` has as colour, alpha, dim of channels, and bands."""
+    free = {d: n for d, n in zip(image.dims, image.shape, strict=True) if d not in fixed}
+    colour, alpha = None, None
+    if "s" not in fixed:
+        colour, alpha = find_colour(image.attrs, free.get("s", 1))
+    axis, bands = rgb_bands(image.attrs, free, image.coords, colour)
+    if bands is not None:
+        return None, None, axis, bands
+    along = None if colour else next((dim for dim in ("c", "s") if dim in free), None)
+    return colour, alpha, along, None
 
 
 def _default_range(
@@ -152,23 +172,6 @@ def _position(image: Image, dim: str, i: int) -> int:
             f'index={{"{dim}": {i}}}: positions along {dim} are 0 to {lengths[dim] - 1}'
         )
     return i % lengths[dim]
-
-
-def _colour(image: Image) -> tuple[str | None, int | None]:
-    """Return the colour space if a pixel is one colour, and which sample is its opacity."""
-    attrs = image.attrs
-    space = attrs.get("color_space", "")
-    n_samples = dict(zip(image.dims, image.shape, strict=True)).get("s", 1)
-    samples = attrs.get("samples", [])
-    stated = [i for i, name in enumerate(samples) if name.startswith("alpha: ")]
-    alpha = stated[0] if stated and len(samples) == n_samples else None
-    if n_samples < N_COLOURS.get(space, math.inf):
-        return None, None
-    if space == "palette" and attrs.get("colormap") is None:
-        return None, None
-    # Grey samples beside each other are channels, unless they are one and its opacity.
-    is_channel = space.startswith("gray") and (n_samples != 2 or alpha is None)
-    return (None, None) if is_channel else (space, alpha)
 
 
 def _decoded_nbytes(image: Image, info: LevelInfo, region: Mapping[str, slice]) -> int:

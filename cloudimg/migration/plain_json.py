@@ -30,10 +30,10 @@ def to_plain(
     def convert(value: Any) -> Any:
         if isinstance(value, np.ndarray | np.generic):
             return convert(_unpacked(value))
-        if isinstance(value, Mapping):
-            return {str(key): convert(each) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [convert(each) for each in value]
+        if isinstance(value, Mapping):
+            return {str(key): convert(each) for key, each in value.items()}
         if isinstance(value, complex):
             return convert([value.real, value.imag])
         if isinstance(value, float) and not math.isfinite(value):

@@ -28,10 +28,13 @@ _AXIS_OF = {word: axis for axis, words in _WORDS.items() for word in words.split
 _LETTERS = {"c": "c", "t": "t", "z": "z", "x": "x", "y": "y"}
 """Axis by single letter, which counts where no word names the same axis."""
 _ROWS = {"r": "row", "c": "col"}
+_OF_MAPS = {"geo", "world", "earth", "globe", "map", "wgs84", "utm", "lonlat"}
+"""Words of names whose A1 is a tile of a map, rather than a well."""
 _OF_MICROSCOPES = {"c", "z", "field", "position"}
 
 Role = tuple[str, str]
 """The name of an axis, and what shows it; empty if nothing does."""
+_NO_WELL: Role = ("name", "")
 
 _DYE = re.compile(
     r"(?i)(?:.*[^a-z])?(?:"
@@ -98,10 +101,14 @@ def _claims(pieces: Sequence[Piece], words: Sequence[str]) -> list[Role]:
         (rows[word], "beside r and c") if word in rows else _claim(piece, word)
         for piece, word in zip(pieces, words, strict=True)
     ]
+    if any(piece.word in _OF_MAPS for piece in pieces):
+        return [
+            _NO_WELL if piece.kind == "well" else c for piece, c in zip(pieces, claims, strict=True)
+        ]
     if _are_of_microscope(pieces, claims):
         return claims
     return [  # B02 and B03 may as well be bands
-        ("name", "") if piece.kind == "well" and _are_bands(piece.texts) else claim
+        _NO_WELL if piece.kind == "well" and _are_bands(piece.texts) else claim
         for piece, claim in zip(pieces, claims, strict=True)
     ]
 

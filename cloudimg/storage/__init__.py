@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         is_aside,
     )
     from cloudimg.storage.endpoints import endpoint_of
+    from cloudimg.storage.pacing import ahead_of_others
+    from cloudimg.storage.several_roots import common_location
     from cloudimg.storage.store import Store
     from cloudimg.storage.threads import Engine, engine, map_ahead
     from cloudimg.storage.urls import Location, redact, split_url, step_of, unsigned
@@ -42,6 +44,8 @@ _MODULES = {
     "Store": "store",
     "UNREADABLE": "base",
     "WriteGuard": "base",
+    "ahead_of_others": "pacing",
+    "common_location": "several_roots",
     "endpoint_of": "endpoints",
     "engine": "threads",
     "is_aside": "base",
@@ -68,6 +72,8 @@ __all__ = [
     "Standing",
     "Store",
     "WriteGuard",
+    "ahead_of_others",
+    "common_location",
     "endpoint_of",
     "engine",
     "is_aside",

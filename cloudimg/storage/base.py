@@ -99,7 +99,8 @@ class Created(NamedTuple):
     etag: str | None
     """Version of the object that the key has, if the store reports it."""
     found: Buffer | None = None
-    """The bytes of another object that the key has; None also if that was deleted meanwhile."""
+    """The bytes of another object that the key has, of a far larger one only the first; None also
+    if that was deleted meanwhile."""
 
     def __bool__(self) -> bool:
         return self.is_new

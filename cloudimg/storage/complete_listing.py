@@ -32,6 +32,8 @@ class CompleteListing:
     pause : callable
     n_below : int
         See `Backend.list_objects`.
+    believes_empty : bool
+        Whether one empty answer is enough, because the caller asks again before it matters.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class CompleteListing:
         pause: Pause,
         *,
         n_below: int = 0,
+        believes_empty: bool = False,
     ) -> None:
         self._backends = backends
         self._what = (folder, stem, depth)
         self._url = url
         self._pause = pause
         self._n_below_left = n_below
+        self._believes_empty = believes_empty
         self._is_limited = n_below > 0 and depth is not None
         self._last = self._before = ""
         """The last two keys of the listing."""
@@ -74,7 +78,7 @@ class CompleteListing:
                     return
                 n_empty += 1
                 # Nothing shows that an empty answer was a listing, except the document itself.
-                if backend.checks_pages and n_empty > 1:
+                if self._believes_empty or (backend.checks_pages and n_empty > 1):
                     return
             except NotMappableError:
                 continue

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CloudimgError
@@ -17,6 +18,7 @@ from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.local import LocalBackend
 from cloudimg.storage.logs import hide_secrets_in_logs
 from cloudimg.storage.put_parameters import refuse_unknown_parameters
+from cloudimg.storage.several_roots import HAS_SEVERAL, SeveralRoots
 from cloudimg.storage.urls import Location
 
 _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_", "SSL_CERT_")
@@ -71,6 +73,8 @@ def _make_backends(location: Location, options: Mapping[str, Any]) -> list[Backe
     hide_secrets_in_logs()
     if location.protocol == "s3":
         refuse_unknown_parameters(options)
+    if not location.root and location.protocol in HAS_SEVERAL:
+        return [SeveralRoots(location, partial(_make_backends, options=options))]
     slow = _LateFsspec(location, options)
     if location.before or location.after or settings().backend == "fsspec":
         return [slow]

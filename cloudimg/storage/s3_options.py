@@ -6,7 +6,6 @@ an option has no exact counterpart, `translate` returns None, and s3fs makes the
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cloudimg.errors import ArgumentError
 from cloudimg.storage.put_parameters import are_only_of_puts
+from cloudimg.storage.s3_credentials import credentials_of
 
 _IGNORED = {
     # Options of s3fs about files, caches and uploads, which do not affect reading by ranges.
@@ -108,7 +107,7 @@ def translate(
     if endpoint is None:
         return None
     url, virtual = _address(endpoint.url, bucket, endpoint.style)
-    credentials, looked = _credentials(session, options, client_kwargs, key)
+    credentials, looked = credentials_of(session, options, client_kwargs, key)
     return S3Settings(
         endpoint=url,
         region=_plain_region(endpoint.region),
@@ -265,62 +264,6 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
     if _DNS_BUCKET.fullmatch(bucket) and style != "path":
         return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True
     return endpoint.rstrip("/"), False
-
-
-def _credentials(
-    session: Any, options: Mapping[str, Any], client_kwargs: Mapping[str, Any], key: str | None
-) -> tuple[Callable[[], dict[str, Any]] | None, bool]:
-    """Credentials for obstore, and whether a search for them failed."""
-    if options.get("anon"):
-        return None, False
-    if key:
-        fixed = {
-            "access_key_id": key,
-            "secret_access_key": client_kwargs.get("aws_secret_access_key")
-            or options.get("secret")
-            or options.get("password")
-            or "",
-            "token": client_kwargs.get("aws_session_token") or options.get("token"),
-            "expires_at": None,
-        }
-        _refuse_unsendable(fixed)
-        return lambda: fixed, False
-    source = session.get_credentials()
-    if source is None:
-        return None, True
-
-    def current() -> dict[str, Any]:
-        # botocore renews credentials that are about to expire. obstore calls this again five
-        # minutes before the given time, and so every minute.
-        frozen = source.get_frozen_credentials()
-        renewed = {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=6),
-        }
-        _refuse_unsendable(renewed)
-        return renewed
-
-    if not hasattr(source, "refresh_needed"):
-        current()  # refuses them here, where the reason can be shown
-    return current, False
-
-
-def _refuse_unsendable(credentials: Mapping[str, Any]) -> None:
-    """Refuse what no header can hold, and what makes obstore's Rust code panic.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    for name, value in credentials.items():
-        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
-            what = "ends with white space" if value != value.rstrip() else "has a special character"
-            raise ArgumentError(
-                f"the AWS {name.replace('_', ' ')} {what}, which no request can carry: check where"
-                " it is read from"
-            )
 
 
 def _ca_bundle(path: str | None) -> bytes | None:

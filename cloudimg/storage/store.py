@@ -31,7 +31,7 @@ from cloudimg.storage.base import (
 )
 from cloudimg.storage.complete_listing import CompleteListing
 from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
-from cloudimg.storage.received import is_received, read_back, start_md5
+from cloudimg.storage.sending import Sender
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
@@ -172,8 +172,7 @@ class Store:
             Or another subclass of it, after retries where they can help; also where writing is
             impossible, as to http or into an archive.
         """
-        self._refuse_unwritable(key)
-        return self._send(key, data, lambda backend: backend.put(key, data)).etag
+        return self._sender.send(key, data, lambda backend: backend.put(key, data)).etag
 
     def create(self, key: str, data: Data) -> Created:
         """Store an object unless the key exists; the result is true if this call stored it.
@@ -188,9 +187,8 @@ class Store:
         StorageError
             As for `put`; also if the store cannot create an object only if it does not exist.
         """
-        self._refuse_unwritable(key)
-        stored = self._send(key, data, lambda backend: backend.create(key, data))
-        return self._created(key, data, stored)
+        stored = self._sender.send(key, data, lambda backend: backend.create(key, data))
+        return self._sender.standing(key, data, stored, self.get)
 
     def replace(self, key: str, data: Data, version: str | None) -> Created:
         """Store an object if the key has this version of it; true if the key has it now.
@@ -203,47 +201,24 @@ class Store:
         StorageError
             As for `put`.
         """
-        self._refuse_unwritable(key)
         if version is None:
             return Created(is_new=True, etag=self.put(key, data))
+        sender = self._sender
         try:
-            stored = self._send(key, data, lambda backend: backend.replace(key, data, version))
+            stored = sender.send(key, data, lambda backend: backend.replace(key, data, version))
         except NotConditionalError:
             return Created(is_new=True, etag=self.put(key, data))
         except NotFoundError:  # S3 answers 404, not 412, where nothing stands there
             stored = Stored(is_new=False)
-        created = self._created(key, data, stored)
+        created = sender.standing(key, data, stored, self.get)
         if not created.is_new and created.etag == version:
             # The store compares versions in another form than the one in which it states them.
             return Created(is_new=True, etag=self.put(key, data))
         return created
 
-    def _created(self, key: str, data: Data, stored: Stored) -> Created:
-        """What stands at a key after a request to store an object there on a condition."""
-        if stored.is_new:
-            return Created(is_new=True, etag=stored.etag)
-        try:
-            blob = read_back(partial(self.get, key))
-        except NotFoundError:
-            return Created(is_new=False, etag=None)
-        if bytes(blob.data) == data:
-            return Created(is_new=True, etag=blob.etag)
-        return Created(is_new=False, etag=blob.etag, found=blob.data)
-
-    def _send(self, key: str, data: Data, request: Callable[[Backend], Stored]) -> Stored:
-        """Store an object, and again where the store received other bytes than were sent."""
-
-        store = (self.location, self.identity)
-        md5 = start_md5(store, data)
-
-        def send(backend: Backend) -> Stored:
-            stored = request(backend)
-            if not is_received(store, stored, data, md5, lambda: backend.get(key, None, None).data):
-                url = self.location.display(key)
-                raise ServerError(f"the bytes of {url} changed on their way to the store", url=url)
-            return stored
-
-        return self._attempts.write(send, self._guard)
+    @property
+    def _sender(self) -> Sender:
+        return Sender(self.location, self.identity, self._attempts, self._guard)
 
     def replaces_existing(self, key: str, data: Data) -> bool:
         """Create an object that exists, and return whether the store ignored that it does."""
@@ -257,7 +232,7 @@ class Store:
         StorageError
         """
         if keys:
-            self._refuse_unwritable(keys[0])
+            self._sender.refuse_unwritable(keys[0])
             self._attempts.write(lambda backend: backend.delete(keys), self._guard, deletes=True)
 
     def move(
@@ -283,17 +258,6 @@ class Store:
             return self._attempts.make(ask)
         return self._attempts.write(ask, self._guard, deletes=deletes)
 
-    def _refuse_unwritable(self, key: str) -> None:
-        location = self.location
-        is_web = location.protocol in ("http", "https")
-        if location.before or location.after or is_web:
-            url = location.display(key)
-            raise StorageError(
-                f"cannot write {url}: it names {'a web server' if is_web else 'a chain of URLs'},"
-                " which is read only; write to s3, gs, az or a local folder",
-                url=url,
-            )
-
     def list_objects(
         self,
         folder: str,
@@ -304,6 +268,7 @@ class Store:
         coming: Collection[str] = (),
         n_below: int = 0,
         with_dangling: bool = False,
+        believes_empty: bool = False,
     ) -> Iterator[list[Entry]]:
         """List objects whose key begins with `stem`, in batches.
 
@@ -323,6 +288,9 @@ class Store:
             `lists_below`.
         with_dangling : bool
             Whether to list symbolic links that lead to nothing, with `DANGLING` as their ETag.
+        believes_empty : bool
+            Whether an empty answer is believed at once. Then it may be something else than a
+            listing, and the caller asks again before it acts on it.
 
         Raises
         ------
@@ -337,6 +305,7 @@ class Store:
             self.location.display(folder),
             pause,
             n_below=n_below,
+            believes_empty=believes_empty,
         )
         batches = interruptible(listing.batches())
         drops_dangling = self.location.protocol == "file" and not with_dangling

@@ -72,7 +72,8 @@ class Location:
     protocol: str
     """Protocol of the path that names the objects."""
     root: str
-    """Bucket (s3, gs, ...) or host (http, ftp, ...); empty for protocols without one."""
+    """Bucket (s3, gs, ...) or host (http, ftp, ...); empty for protocols without one, and for
+    several buckets, see `cloudimg.storage.several_roots`."""
     after: str
     """The rest of the chain, beginning with ``::``."""
 

@@ -29,7 +29,8 @@ SECRET = "wJalrXUtnFEMI-K7MDENG"
 IMAGE_KEYS = {
     "kind", "url", "dims", "shape", "dtype", "labels", "nbytes", "stored_nbytes", "chunks",
     "levels", "compression", "files", "pixel_size", "channel_names", "time_step_s",
-    "color_space", "samples", "series", "images", "notes",
+    "color_space", "samples", "series", "images", "notes", "coordinates", "canvas",
+    "on_earth", "values",
 }  # fmt: skip
 FOLDER_KEYS = {
     "kind", "url", "objects", "truncated", "images", "proposals", "zarrs", "image",
@@ -197,8 +198,8 @@ def test_options_of_open(local: Place, capsys: pytest.CaptureFixture[str]) -> No
 
     assert shape() == {"page": 5, "y": 16, "x": 48}
     assert shape("--axes", "page=z") == {"z": 5, "y": 16, "x": 48}
-    assert shape("--no-mosaic")["page"] == 5
-    assert 48 not in shape("--no-mosaic").values()
+    assert shape("--place=stack")["page"] == 5
+    assert 48 not in shape("--place=stack").values()
     assert main(["info", url, "--series", "7"]) == 1
     assert "--series 7" in capsys.readouterr().err
     local.put("a_2.tif", tiff((6, 16, 24)))

@@ -26,6 +26,7 @@ SECRET = "wJalrXUtnFEMI-K7MDENG"
 COMMANDS = {
     "info": ["info", "a.tif"],
     "preview": ["preview", "a.tif", "a.png"],
+    "index": ["index", "a.tif", "-o", "files.parquet"],
     "migrate": ["migrate", "a.tif", "b.zarr"],
     "verify": ["verify", "b.zarr"],
     "export": ["export", "b.zarr", "out"],
@@ -230,8 +231,8 @@ def test_labels_of_the_pattern_stay_as_they_are() -> None:
 def test_each_option_that_sets_an_argument_is_known() -> None:
     """Options whose names are those of public arguments; the others are not in messages."""
     functions: list[Any] = [
-        cloudimg.open, cloudimg.preview, cloudimg.migrate, cloudimg.dry_run, cloudimg.verify,
-        cloudimg.export, cloudimg.retire, cloudimg.cluster.start, cloudimg.cluster.connect,
+        cloudimg.open, cloudimg.preview, cloudimg.index, cloudimg.migrate, cloudimg.dry_run,
+        cloudimg.verify, cloudimg.export, cloudimg.retire, cloudimg.cluster.start, cloudimg.cluster.connect,
     ]  # fmt: skip
     arguments = {name for each in functions for name in inspect.signature(each).parameters}
     dests = {name for words in COMMANDS.values() for name in vars(parse(words))}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -15,6 +17,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import ArgumentError, CorruptFileError
 from tests.support.clusters import local_client
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -51,8 +54,25 @@ def test_a_task_waits_for_other_tasks_outside_the_pool(
 ) -> None:
     copy = str(tmp_path / "copy.zarr")
     future = client.submit(migrate_in_task, pattern, copy, by_function=by_function)
-    assert future.result(60) == 1
+    assert future.result(HANG_S) == 1
     assert cloudimg.verify(copy).is_verified
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_an_array_that_another_cluster_has(client: Any, tmp_path: Path, by_function: bool) -> None:
+    """The error names both, and says what to pass."""
+    array = da.from_array(EXPECTED, chunks=(2, 8, 10))
+    copy, given = str(tmp_path / "copy.zarr"), (lambda: client) if by_function else client
+    with local_client(1, set_as_default=False) as other:
+        held = other.persist(array)
+        places = rf"{re.escape(other.scheduler.address)}.*{re.escape(client.scheduler.address)}"
+        with pytest.raises(ArgumentError, match=rf"memory of the cluster at {places}.*persist"):
+            cloudimg.to_zarr(held + 1, copy, dims="tyx", client=given)
+        cloudimg.to_zarr(held + 1, copy, dims="tyx", client=other)
+    assert cloudimg.verify(copy, against_source=EXPECTED + 1).is_verified
+    own = str(tmp_path / "own.zarr")
+    cloudimg.to_zarr(client.persist(array) + 1, own, dims="tyx", client=given)
+    assert cloudimg.verify(own, against_source=EXPECTED + 1).is_verified
 
 
 def test_an_array_is_written_by_a_task(client: Any, pattern: str, tmp_path: Path) -> None:
@@ -62,7 +82,7 @@ def test_an_array_is_written_by_a_task(client: Any, pattern: str, tmp_path: Path
         array = cloudimg.imread(pattern) + 1
         cloudimg.to_zarr(array, url, dims="tyx", client=get_client())
 
-    client.submit(write, str(tmp_path / "more.zarr")).result(60)
+    client.submit(write, str(tmp_path / "more.zarr")).result(HANG_S)
     more = cloudimg.verify(str(tmp_path / "more.zarr"), against_source=EXPECTED + 1)
     assert more.is_verified
 
@@ -125,7 +145,7 @@ def test_an_error_arrives_whose_cause_cannot_be_pickled(
 
     image = cloudimg.open(pattern, imread=read, client=client)
     with pytest.raises(CorruptFileError, match="reason") as caught:
-        client.compute(image.to_dask()).result(60)
+        client.compute(image.to_dask()).result(HANG_S)
     assert "LockedError: the reason" in "".join(caught.value.__notes__)
     with pytest.raises(CorruptFileError):
         image.read()  # here the cause itself is kept

@@ -39,7 +39,7 @@ from tests.support import clusters, copies, seed
 from tests.support.clusters import Cluster, TlsFiles, local_client
 from tests.support.metering import Meter
 from tests.support.servers import S3Account
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -133,7 +133,7 @@ def test_a_cluster_reads_the_same_pixels(client: Any, archive: Archive) -> None:
         archive.source, storage_options=archive.options, chunks={"z": 2, "t": 1, "c": 1}
     )
     assert array.npartitions == 20
-    np.testing.assert_array_equal(client.compute(array).result(60), archive.pixels)
+    np.testing.assert_array_equal(client.compute(array).result(HANG_S), archive.pixels)
     assert len(client.scheduler_info(n_workers=-1)["workers"]) == 4
 
 
@@ -189,7 +189,7 @@ def test_workers_are_killed_while_reading(client: Any, cluster: Cluster, archive
             break
     kill_two(client, cluster)
     assert any(future.status == "pending" for future in futures)
-    np.testing.assert_array_equal(client.compute(kept).result(60), archive.pixels)
+    np.testing.assert_array_equal(client.compute(kept).result(HANG_S), archive.pixels)
 
 
 def test_workers_are_killed_while_migrating(
@@ -245,7 +245,7 @@ def test_others_are_refused(client: Any, cluster: Cluster) -> None:
     assert "Registered to" not in foreign_worker.text()
     assert "CERTIFICATE_VERIFY_FAILED" in cluster.scheduler.text()
     assert len(client.scheduler_info(n_workers=-1)["workers"]) == 4
-    assert client.submit(clusters.no_work, 7, pure=False).result(20)[0] == 7
+    assert client.submit(clusters.no_work, 7, pure=False).result(HANG_S)[0] == 7
 
 
 def test_no_port_answers_without_the_certificate(client: Any, cluster: Cluster) -> None:
@@ -369,7 +369,7 @@ def test_jobs_are_small_and_pickle_alike(meter: Meter, bucket: str) -> None:
             )
             for hash_seed in ("1", "2")
         ]
-    few, few_again, many, many_again = (child.communicate(timeout=60)[0] for child in children)
+    few, few_again, many, many_again = (child.communicate(timeout=HANG_S)[0] for child in children)
     assert few == few_again != ""
     assert many == many_again != ""
     assert int(many.split()[0]) < int(few.split()[0]) + 100 < 4000
@@ -438,7 +438,7 @@ def test_no_secret_is_shown(client: Any, cluster: Cluster, archive: Archive) -> 
     archive.copy("shown", client=client, progress=look)
     assert "cloudimg-migrate-shown-" in kept[0]
     array = cloudimg.imread(archive.source, storage_options=archive.options)
-    client.compute(array.sum()).result(60)
+    client.compute(array.sum()).result(HANG_S)
     with pytest.raises(ClusterError, match="cannot unpickle"):
         run(client, clusters.Unreadable(SECRET), 3, lambda result: None)
     kept.append(client.run_on_scheduler(clusters.remembered))
@@ -515,7 +515,7 @@ def test_workers_that_come_later_get_work(tmp_path: Path) -> None:
         def look(result: Any) -> None:
             if not waiting:
                 cluster.workers += [cluster.add_worker(), cluster.add_worker()]
-                client.wait_for_workers(3, 60)
+                client.wait_for_workers(3, HANG_S)
             waiting.append(client.run_on_scheduler(clusters.count_tasks))
 
         run(client, clusters.short_work, 120, look)
@@ -533,7 +533,7 @@ def test_a_cluster_without_workers(
         with pytest.raises(ClusterError, match=r"had no workers for 3 s.*WORKER_TIMEOUT"):
             archive.copy("no-workers", client=client)
         cluster.workers.append(cluster.add_worker())
-        client.wait_for_workers(1, 60)
+        client.wait_for_workers(1, HANG_S)
         lost: list[int] = []
 
         def lose(advance: Any) -> None:
@@ -548,7 +548,7 @@ def test_a_cluster_without_workers(
             archive.copy("no-workers", client=client, progress=lose)
         slow = lazy.map_blocks(clusters.slowly, 0.5, dtype=np.uint16)
         cluster.workers[:] = [cluster.add_worker()]
-        client.wait_for_workers(1, 60)
+        client.wait_for_workers(1, HANG_S)
         killer = threading.Timer(1, cluster.workers[0].kill)
         killer.start()
         options = {"dims": ("t", "c", "z", "y", "x"), "storage_options": archive.options}
@@ -592,7 +592,7 @@ def test_headers_are_read_by_the_workers(client: Any, meter: Meter, bucket: str)
     local = cloudimg.open(url, **options)
     lazy = cloudimg.imread(url, client=client, **options)
     assert lazy.shape == local.shape == (140, 40, sum(widths))
-    np.testing.assert_array_equal(client.compute(lazy).result(60), local.read())
+    np.testing.assert_array_equal(client.compute(lazy).result(HANG_S), local.read())
 
     meter.put(bucket, "src/a_7t_2x.tif", seed.encode(pixels[:, :31]))
     meter.put(bucket, "src/a_9t_0x.tif", b"II*\0" + bytes(40))

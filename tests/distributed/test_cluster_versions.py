@@ -17,6 +17,7 @@ import cloudimg
 from cloudimg.errors import ClusterError
 from tests.support import clusters, seed
 from tests.support.servers import REPOSITORY
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -54,7 +55,7 @@ def test_workers_with_other_versions(
             cloudimg.migrate(source, tmp_path / "copy.zarr", client=client)
         assert cloudimg.__version__ in str(caught.value)
         with pytest.raises((ClusterError, RuntimeError)) as refused:
-            client.compute(cloudimg.imread(source)).result(timeout=60)
+            client.compute(cloudimg.imread(source)).result(HANG_S)
         shown = "".join(traceback.format_exception(refused.value))
         assert re.search(r"the process that sent the work has|not installed", shown)
     assert not (tmp_path / "copy.zarr" / "0").exists()
@@ -83,14 +84,14 @@ def test_one_worker_of_another_version_is_named_and_others_go_on(
     ):
         good = list(client.scheduler_info()["workers"])
         cluster.add_worker(settings={"PYTHONPATH": paths})
-        client.wait_for_workers(3, 60)
+        client.wait_for_workers(3, HANG_S)
         (bad,) = set(client.scheduler_info()["workers"]) - set(good)
         array: Any = cloudimg.imread(source, chunks=(1, 32, 32))
-        total = client.compute(array.sum(), workers=good).result(timeout=60)
+        total = client.compute(array.sum(), workers=good).result(HANG_S)
         assert total == 32 * 32 * sum(range(12))
         with pytest.raises(error, match=match) as caught:
             # Not the sum, which the scheduler may still have.
-            client.compute(array.max(), workers=[bad]).result(timeout=60)
+            client.compute(array.max(), workers=[bad]).result(HANG_S)
         assert bad in str(caught.value)
         spread = client.compute(list(array.to_delayed().ravel()))
         with pytest.raises(error, match=match):
@@ -104,9 +105,9 @@ def test_one_worker_of_another_version_is_named_and_others_go_on(
 
         opened = client.submit(cloudimg.open, source, workers=good)
         with pytest.raises(error, match=match) as caught:
-            client.submit(brightest, opened, pure=False, workers=[bad]).result(timeout=60)
+            client.submit(brightest, opened, pure=False, workers=[bad]).result(HANG_S)
         assert bad in str(caught.value)
         again = client.submit(brightest, opened, pure=False, workers=good)
-        assert again.result(timeout=60) == 11
-        assert client.compute(array.min(), workers=good).result(timeout=60) == 0
+        assert again.result(HANG_S) == 11
+        assert client.compute(array.min(), workers=good).result(HANG_S) == 0
     assert not (tmp_path / "copy.zarr" / "0").exists()

@@ -33,7 +33,7 @@ from tests.support import clusters, copies, seed
 from tests.support.clusters import local_client
 from tests.support.gate import Gate
 from tests.support.metering import REGION, Meter
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -114,7 +114,7 @@ def test_the_door_is_closed(store: Store) -> None:
         "-c",
         f"import urllib.request as r; r.urlopen('{store.gate.endpoint}')",
     ]
-    subprocess.run(words, check=False, capture_output=True, timeout=60)
+    subprocess.run(words, check=False, capture_output=True, timeout=HANG_S)
 
 
 # ------------------------------------------------------------------------------------- reading
@@ -137,7 +137,7 @@ def test_an_image_is_as_any_other(client: Any, store: Store) -> None:
     assert repr(again) == repr(image)
     array = again.to_dask(chunks={"z": 5})
     assert len(pickle.dumps(array.__dask_graph__())) < 10_000
-    part = client.compute(array[0, 0]).result(60)
+    part = client.compute(array[0, 0]).result(HANG_S)
     np.testing.assert_array_equal(part, seed.expected()[0, 0])
 
 
@@ -147,7 +147,7 @@ def test_imread(client: Any, store: Store) -> None:
         array = cloudimg.imread(
             store.source, storage_options=store.options, client=client, validate="all"
         )
-    total = client.compute(array.sum(dtype="u8")).result(60)
+    total = client.compute(array.sum(dtype="u8")).result(HANG_S)
     assert total == seed.expected().sum(dtype="u8")
 
 
@@ -417,18 +417,19 @@ def test_a_command_that_is_interrupted(client: Any, store: Store, number: int) -
         cwd=clusters.REPOSITORY,
         text=True,
     )
+    store.gate.watch(command.pid)
 
     def has_cells() -> bool:
         return any("/cells/" in name for name in copies.names(store.url("copy.zarr"), store.direct))
 
     wait_until(has_cells, "writing")
     command.send_signal(number)
-    _, said = command.communicate(timeout=60)
+    _, said = command.communicate(timeout=HANG_S)
     if number == signal.SIGINT:
         assert (command.returncode, said) == (130, "cloudimg: interrupted\n")
     assert command.pid not in store.gate.connections
     wait_until(lambda: not pids_of_drivers(client), "the end of the call")
-    wait_until(lambda: store.lease("copy.zarr")["released"] is True, "the end of the lease", 30)
+    wait_until(lambda: store.lease("copy.zarr")["released"] is True, "the end of the lease")
     store.meter.latency(0)
     done = store.copy("copy.zarr", client=client)
     assert 1 <= done.n_done_before < done.n_cells

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -15,8 +17,9 @@ import zarr
 import cloudimg
 from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.errors.notes import Note
+from cloudimg.migration.journal.layout import PLAN, PLAN_COPY
 from tests.conftest import WebServer
-from tests.support import faulty_store, seed
+from tests.support import copies, faulty_store, seed
 from tests.support.metering import Meter
 
 pytestmark = pytest.mark.slow  # all of them together
@@ -303,6 +306,46 @@ def test_google_states_md5s(gcs: str, bucket: str, tmp_path: Path) -> None:
     assert kinds(done.notes) == {"etag-not-md5": 1}
     assert urls[0] in done.notes[0]
     assert cloudimg.verify(copy, against_source=True, source_options=given)
+
+
+@pytest.mark.parametrize("lost", [PLAN, PLAN_COPY])
+def test_a_repair_stores_no_plan_that_changed_in_transit(
+    meter: Meter, bucket: str, lost: str
+) -> None:
+    """Whichever of its readings of the other plan has other bytes."""
+    urls, copy = stored(meter, bucket, "small"), f"s3://{bucket}/copy.zarr"
+    cloudimg.migrate(urls, copy, **options(meter), target_options=meter.storage_options)
+    other = PLAN_COPY if lost == PLAN else PLAN
+    plan = copies.objects(copy, meter.storage_options)[other]
+    fs, root = fsspec.core.url_to_fs(copy, **meter.storage_options)
+    for nth in range(1, 6):
+        fs.rm_file(f"{root}/{lost}")
+        meter.faults([faulty_store.flipped("GET", f"{other}$", nth=nth)])
+        with suppress(CloudimgError):
+            cloudimg.repair(copy, storage_options=meter.storage_options)
+        meter.faults([])
+        found = copies.objects(copy, meter.storage_options)
+        assert found[other] == plan
+        assert found.get(lost) in (None, plan)
+        assert cloudimg.repair(copy, storage_options=meter.storage_options)
+        assert copies.objects(copy, meter.storage_options)[lost] == plan
+
+
+def test_an_object_in_the_place_of_a_chunk_is_not_read_whole(meter: Meter, bucket: str) -> None:
+    """Somebody's large object, where an unfinished copy goes on, is replaced."""
+    urls, copy = stored(meter, bucket, "small"), f"s3://{bucket}/copy.zarr"
+    both: dict[str, Any] = {**options(meter), "target_options": meter.storage_options}
+    meter.put(bucket, "z3.tif", b"II*")
+    with pytest.raises(CloudimgError):
+        cloudimg.migrate(urls, copy, **both)
+    stored(meter, bucket, "small")
+    place = "copy.zarr/0/c/0/0/0"
+    meter.put(bucket, place, bytes(32 * 2**20))
+    with meter.measure() as traffic:
+        cloudimg.migrate(urls, copy, **both)
+    read = [r.bytes_sent for r in traffic.requests if r.key == place and r.method == "GET"]
+    assert 0 < sum(read) < 8 * 2**20
+    assert cloudimg.verify(copy, storage_options=meter.storage_options)
 
 
 def test_a_throttled_store(meter: Meter, bucket: str) -> None:

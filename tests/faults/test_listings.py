@@ -227,6 +227,35 @@ def test_objects_of_others_are_seen_at_a_destination(
 
 
 @wrong_pages
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_objects_without_metadata_are_seen_at_a_destination(
+    meter: Meter, bucket: str, target: str, page: str, overwrite: bool
+) -> None:
+    """Where the first listing was wrong, the one with the lease shows them."""
+    meter.put(bucket, "one.tif", FILE)
+    theirs = {"copy/a": b"theirs", "copy/b/c": b"theirs too"}
+    for key, data in theirs.items():
+        meter.put(target, key, data)
+    meter.faults([listing_of(target, page, times=1)])
+    options: dict[str, Any] = {
+        "source_options": meter.storage_options,
+        "target_options": meter.storage_options,
+        "overwrite": overwrite,
+    }
+    url = f"s3://{target}/copy"
+    if overwrite:
+        cloudimg.migrate(f"s3://{bucket}/one.tif", url, **options)
+        assert cloudimg.verify(url, storage_options=meter.storage_options)
+        assert not theirs.keys() & listed(meter, target).keys()
+        return
+    with pytest.raises(CloudimgError, match="objects that cloudimg did not write"):
+        cloudimg.migrate(f"s3://{bucket}/one.tif", url, **options)
+    found = listed(meter, target)
+    assert {key: found[key] for key in theirs} == theirs
+    assert all("/lease/" in key for key in found.keys() - theirs.keys())
+
+
+@wrong_pages
 def test_a_copy_whose_listing_breaks_off_is_not_written_again(
     meter: Meter, bucket: str, target: str, page: str
 ) -> None:

@@ -6,7 +6,6 @@ L*a*b*. Differences that are allowed are those of their integer arithmetic, see 
 
 from __future__ import annotations
 
-import csv
 import json
 import struct
 import warnings
@@ -21,11 +20,12 @@ import pytest
 import rasterio
 import rasterio.shutil
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 import cloudimg
 from cloudimg.cli.main import main
+from tests.support.pictures import UPSAMPLED, by_littlecms, by_pillow, real_files
 from tests.support.raw_tiff import ASCII, SHORT, RawTiff
 
 Array = npt.NDArray[Any]
@@ -262,7 +262,7 @@ def test_info_states_the_colours(path: Path, capsys: pytest.CaptureFixture[str])
     ("photometric", "n_samples", "names"),
     [
         ("rgb", 3, ["red", "green", "blue"]),
-        ("ycbcr", 3, ["luma", "cb", "cr"]),
+        ("ycbcr", 3, ["Y", "Cb", "Cr"]),
         ("separated", 4, ["cyan", "magenta", "yellow", "black"]),
         ("cielab", 3, ["L*", "a*", "b*"]),
         ("minisblack", 3, ["channel 0", "channel 1", "channel 2"]),
@@ -335,15 +335,6 @@ def test_inks_of_jpeg_in_a_tiff_and_by_adobe(path: Path, shown: Shown, tmp_path:
     image = cloudimg.open(str(jpeg))
     assert image.attrs["color_space"] == "cmyk-inverted"
     assert_close(shown(jpeg), np.asarray(Image.open(jpeg).convert("RGB")), 1)
-
-
-def by_littlecms(lab: Array) -> Array:
-    """RGB of CIE L*a*b* in 8 bits, without the tables that LittleCMS interpolates by default."""
-    profiles = ImageCms.createProfile("LAB", 5000), ImageCms.createProfile("sRGB")
-    relative, exact = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.NOOPTIMIZE
-    transform = ImageCms.buildTransform(*profiles, "LAB", "RGB", relative, exact)
-    image = Image.frombytes("LAB", lab.shape[1::-1], lab.tobytes())
-    return np.asarray(ImageCms.applyTransform(image, transform))
 
 
 def lab_varieties() -> dict[str, tuple[str, Array]]:
@@ -511,33 +502,6 @@ def test_a_palette_and_opacity(path: Path, shown: Shown) -> None:
 # Real files
 
 
-def real_files(corpus: Path, *photometric: str) -> list[Path]:
-    """Readable files of one page that no orientation turns, by their photometric interpretation."""
-    with (corpus / "index.csv").open(newline="") as file:
-        return [
-            corpus / "files" / row["path"]
-            for row in csv.DictReader(file)
-            if row["photometric"] in photometric
-            and (row["n_pages"], row["tifffile_status"], row["gdal_status"]) == ("1", "ok", "ok")
-            and int(row["size"]) < 10**6
-        ]
-
-
-def by_pillow(path: Path, n_samples: int) -> Array | None:
-    """The picture of a file by Pillow; None if Pillow reads it otherwise, or not at all."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            if image.getexif().get(274, 1) != 1 or image.tag_v2.get(258, (1,))[0] > 8:
-                return None
-            if image.mode == "LAB":
-                lab = np.frombuffer(image.tobytes(), np.uint8)
-                return by_littlecms(lab.reshape(*image.size[::-1], 3))
-            mode = {1: "L", 3: "RGB", 4: "RGBA"}[n_samples]
-            return np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return None
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("photometric", "least"),
@@ -570,11 +534,3 @@ def test_real_files_as_pillow_shows_them(
     assert wrong <= UPSAMPLED
     assert all(found[name].mean() < 0.1 for name in wrong)
     assert len(found) >= least
-
-
-UPSAMPLED = {
-    "old-style-jpeg-compression-no-samplesperpixel.tif",
-    "old-style-jpeg-compression.tif",
-    "old-style-jpeg-no-jpeginterchangeformatlength.tif",
-}
-"""Old-style JPEG, whose chrominance libtiff repeats and libjpeg interpolates."""

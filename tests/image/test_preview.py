@@ -27,7 +27,7 @@ from tests.support.metering import Meter
 
 Array = npt.NDArray[Any]
 Preview = Callable[..., Array]
-MAGENTA, GREEN, BLUE = picture.COLOURS[:3]
+GREEN, MAGENTA, CYAN = (0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)
 
 
 @pytest.fixture
@@ -226,7 +226,9 @@ def test_bits_nothing_and_plain_planes(made: Preview) -> None:
     bits = ramp(20, 30) % 2 == 1
     np.testing.assert_array_equal(made(bits), 255 * bits)
     plain = np.full((20, 30), 700, np.uint16)
-    assert not made(plain).any()
+    assert (made(plain) == 255).all()
+    assert not made(plain - 700).any()
+    np.testing.assert_array_equal(made((plain // 7).astype(np.uint8)), plain // 7)
     spot = plain.copy()
     spot[0, 0] = 900
     assert made(spot)[0, 0] == 255
@@ -249,7 +251,9 @@ def test_colour_samples_keep_their_colour(made: Preview) -> None:
         made(faint, photometric="rgb", extrasamples=["unassalpha"]), faint
     )
     deep = ramp(20, 30, 3)
-    assert_shows(made(deep, photometric="rgb"), stretched(deep))
+    assert_shows(made(deep, photometric="rgb"), deep / 65535)
+    # A camera of 12 bits: the smallest range of whole bits that holds all samples.
+    assert_shows(made(deep // 16, photometric="rgb"), deep // 16 / 4095)
     inks = ramp(20, 30, 4, dtype=np.uint8)
     light = (1 - inks[..., :3] / 255) * (1 - inks[..., 3:] / 255)
     assert_shows(made(inks, photometric="separated"), light)
@@ -279,13 +283,13 @@ def test_channels_in_colours_of_their_own(made: Preview) -> None:
     def mixed(*colours: tuple[float, ...]) -> Array:
         return np.einsum("cyx,cs->yxs", light[: len(colours)], np.array(colours)).clip(0, 1)
 
-    assert_shows(made(pixels, **ome), mixed(MAGENTA, GREEN, BLUE))
-    assert_shows(made(pixels[:2], **ome), mixed(MAGENTA, GREEN))
+    assert_shows(made(pixels, **ome), mixed(GREEN, MAGENTA, CYAN))
+    assert_shows(made(pixels[:2], **ome), mixed(GREEN, MAGENTA))
     assert_shows(made(pixels, "--index", "c=1", **ome), light[1])
     ome["metadata"] = {"axes": "CYX", "Channel": {"Color": [-16776961, 16711935, 65535]}}
     assert_shows(made(pixels, **ome), mixed((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     ome["metadata"] = {"axes": "CYX", "Channel": {"Color": [-1, -1, -1]}}  # all white: not believed
-    assert_shows(made(pixels, **ome), mixed(MAGENTA, GREEN, BLUE))
+    assert_shows(made(pixels, **ome), mixed(GREEN, MAGENTA, CYAN))
 
 
 def test_six_channels_at_most_and_samples_that_are_not_colours(
@@ -319,7 +323,7 @@ def test_projections(made: Preview, how: str) -> None:
     stack = ramp(2, 7, 20, 30)
     shown = made(stack, "--project", how, ome=True, metadata={"axes": "CZYX"})
     first, second = (stretched(getattr(channel, how)(axis=0)) for channel in stack)
-    assert_shows(shown, (first[..., None] * MAGENTA + second[..., None] * GREEN).clip(0, 1))
+    assert_shows(shown, (first[..., None] * GREEN + second[..., None] * MAGENTA).clip(0, 1))
 
 
 # Archives
@@ -347,7 +351,7 @@ def test_a_mosaic_on_every_store(
     )
     first, second = (stretched(channel[..., None]) for channel in image[1, :, 5])
     shown = imagecodecs.png_decode(out.read_bytes())
-    assert_shows(shown, (first * MAGENTA + second * GREEN).clip(0, 1))
+    assert_shows(shown, (first * GREEN + second * MAGENTA).clip(0, 1))
 
 
 @pytest.mark.parametrize("how", [[], ["--project", "max"], ["--project", "mean"]])

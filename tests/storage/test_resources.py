@@ -25,6 +25,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.storage.pool import ThreadPool
 from tests.conftest import WebServer
 from tests.support import seed
+from tests.support.metering import Meter
 from tests.support.servers import S3Account
 from tests.support.waiting import wait_until
 
@@ -295,22 +296,18 @@ print(total)
 
 
 @pytest.mark.slow
-def test_descriptors_are_left_for_the_program(moto: str, bucket: str) -> None:
-    client = S3Account(moto).client()
-    client.create_bucket(Bucket=bucket)
+def test_descriptors_are_left_for_the_program(meter: Meter, bucket: str) -> None:
     pixels = np.full((64, 64), 7, np.uint8)
-    data = seed.encode(pixels)
-    for z in range(600):
-        client.put_object(Bucket=bucket, Key=f"d_{z}.tif", Body=data)
+    meter.fill(bucket, [f"d_{z:04d}.tif" for z in range(1500)], seed.encode(pixels))
     result = run(
         READ_WITH_FEW_DESCRIPTORS,
         f"s3://{bucket}/d_{{z}}.tif",
-        AWS_ENDPOINT_URL=moto,
+        AWS_ENDPOINT_URL=meter.endpoint,
         AWS_ACCESS_KEY_ID="k",
         AWS_SECRET_ACCESS_KEY="s",
     )
     assert result.returncode == 0, result.stderr
-    assert int(result.stdout) == 600 * int(pixels.sum())
+    assert int(result.stdout) == 1500 * int(pixels.sum())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

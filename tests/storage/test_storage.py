@@ -561,7 +561,7 @@ def test_urls_without_a_path() -> None:
     with pytest.raises(ArgumentError, match="must be written out"):
         cloudimg.open("s3://{bucket}/a.tif")
     with pytest.raises(ArgumentError, match="one store"):
-        cloudimg.open(["s3://a/1.tif", "s3://b/2.tif"])
+        cloudimg.open(["s3://a/1.tif", "gs://b/2.tif"])
 
 
 def test_derived_filesystems_are_read_like_their_bases() -> None:

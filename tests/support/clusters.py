@@ -24,12 +24,11 @@ import psutil
 
 from cloudimg.cluster.tls import JobTls, Tls
 from tests.support.servers import S3Account
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEATH_TIMEOUT_S = 20
 _IDLE_S = 300
-_START_S = 60
 _NEVER_CLOSED: list[Any] = []
 """Clients that Dask cannot close."""
 _ENVIRONMENT = {
@@ -259,13 +258,13 @@ class Cluster:
         def is_settled() -> bool:
             return bool(address()) or self.scheduler.process.poll() is not None
 
-        wait_until(is_settled, "a scheduler", _START_S)
+        wait_until(is_settled, "a scheduler", HANG_S)
         if not address():
             raise RuntimeError(f"the scheduler has ended:\n{self.scheduler.text()}")
         return address()
 
     @contextlib.contextmanager
-    def client(self, *, timeout_s: float = 20) -> Iterator[Any]:
+    def client(self, *, timeout_s: float = HANG_S) -> Iterator[Any]:
         """A client, when all workers are there."""
         from distributed import Client
 
@@ -274,7 +273,7 @@ class Cluster:
         client = make(self.address, security=security, timeout=timeout_s, set_as_default=False)
         try:
             if self.n_workers:
-                client.wait_for_workers(self.n_workers, _START_S)
+                client.wait_for_workers(self.n_workers, HANG_S)
             yield client
         finally:
             try:

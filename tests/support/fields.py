@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,59 @@ def write_dataset(folder: Path, *, still: bool, modulo: bool = False) -> np.ndar
                     datetime=f"2024:05:0{t + 1} 11:00:00",
                 )
     return pixels
+
+
+def ome_stack(
+    path: Path,
+    sizes: Mapping[str, int],
+    said: Callable[[Mapping[str, int]], Mapping[str, object] | None],
+    *,
+    channels: Sequence[str] = (),
+    date: str = "2024-05-01T10:00:00",
+    pixel_um: float | None = None,
+) -> None:
+    """An OME-TIFF of several planes.
+
+    Parameters
+    ----------
+    path : Path
+    sizes : mapping
+        Lengths along T, C and Z, slowest first.
+    said : callable
+        Returns the attributes of the Plane element of a plane, by its numbers along the axes; None
+        if it has none.
+    channels : sequence of str
+        Names of the channels.
+    date : str
+    pixel_um : float, optional
+        Size of a pixel.
+    """
+    planes = ""
+    for at in np.ndindex(*sizes.values()):
+        of_plane = dict(zip(sizes, at, strict=True))
+        if (attrs := said(of_plane)) is not None:
+            steps = {f"The{letter}": of_plane.get(letter, 0) for letter in "ZCT"}
+            planes += f"<Plane{xml_attributes({**steps, **attrs})}/>"
+    named = "".join(
+        f"<Channel{xml_attributes({'ID': f'Channel:0:{c}', 'Name': name, 'SamplesPerPixel': 1})}/>"
+        for c, name in enumerate(channels)
+    )
+    lengths: dict[str, object] = {f"Size{letter}": sizes.get(letter, 1) for letter in "ZCT"}
+    if pixel_um is not None:
+        lengths |= {"PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
+    order = "XY" + "".join(reversed([*(letter for letter in "TCZ" if letter not in sizes), *sizes]))
+    xml = (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{OME}"><Image ID="Image:0" Name="run">'
+        f'<AcquisitionDate>{date}</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="{order}"'
+        f' Type="uint8" SizeX="{PLANE.shape[1]}" SizeY="{PLANE.shape[0]}"{xml_attributes(lengths)}>'
+        f"{named}<TiffData/>{planes}</Pixels></Image></OME>"
+    )
+    with tifffile.TiffWriter(path) as tiff:
+        for number in range(int(np.prod(list(sizes.values()), dtype=int))):
+            text = xml.encode() if number == 0 else None
+            tiff.write(PLANE, description=text, metadata=None, contiguous=False)
+
+
+def xml_attributes(attrs: Mapping[str, object]) -> str:
+    """The attributes of an element."""
+    return "".join(f' {name}="{value}"' for name, value in attrs.items())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+HANG_S = 300.0
+"""Seconds after which it is certain that what a test waits for never comes."""
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 120) -> None:
+
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = HANG_S) -> None:
     """Poll.
 
     Raises

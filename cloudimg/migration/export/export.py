@@ -124,7 +124,8 @@ def export_originals(export: Export) -> ExportResult:
         finally:
             for future in pending:
                 future.cancel()
-    return progress.result(_filled_files(export.state))
+    state = export.state
+    return progress.result((*_filled_files(state), *_hidden_parts(state)))
 
 
 def _filled_files(state: State) -> tuple[NotWritten, ...]:
@@ -139,6 +140,19 @@ def _filled_files(state: State) -> tuple[NotWritten, ...]:
         for each in report_of_notes(state.notes, {}).kinds
         if each.kind != "missing" and each.files
     )
+
+
+def _hidden_parts(state: State) -> tuple[NotWritten, ...]:
+    """The files of which others may hide parts, or that reach beyond the copy."""
+    source = state.source
+    options = source["open"] if source["kind"] == "image" else {}
+    why = 'the copy was made with place="stage", so it has one value where files overlap'
+    if options.get("place") != "stage":
+        if options.get("align") is None:
+            return ()
+        why = f'the copy was made with align="{options["align"]}", so it may lack parts of files'
+    n_files = source.get("files", {}).get("n_files", 0)
+    return (NotWritten("pixels", why, n_files, source["urls"][0]),)
 
 
 def _export_file(export: Export, manifest: Manifest, pixels: OriginalPixels, name: str) -> _Outcome:
@@ -159,6 +173,7 @@ def _export_file(export: Export, manifest: Manifest, pixels: OriginalPixels, nam
         numbers=[int(each["page"]) for each in rows] if is_member else row.get("ifds"),
         series=0 if is_member else source["open"]["series"],
         levels=_levels(plan, pixels, shape, dims) if row.get("pyramid") else (),
+        in_rgb=source["open"].get("rgb", False) or source["open"].get("palette") == "rgb",
     )
     write = partial(
         write_original, read=pixels.read, original=original, compression=export.compression,

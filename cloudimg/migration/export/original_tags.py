@@ -39,9 +39,13 @@ _GENERAL = {
 }  # fmt: skip
 """Private tags that say nothing of which pages make an image: copyright, georeference, IPTC, ICC,
 Photoshop, Exif, GPS, GDAL."""
+_PLACE = {33550, 33922, 34264}
+"""Codes of tags that say where pixels lie on Earth."""
 _YCBCR, _PALETTE, _RGB = 6, 3, 2
 _DECODED_TO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
 """Compressions whose decoders convert YCbCr: JPEG, WebP, JPEG XL."""
+_NOT_CONVERTED = (0, 1, 2, 4)
+"""Meanings that pixels keep where colours are converted to RGB: grey, RGB, masks."""
 _LEAST_SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3}
 """Samples that colours need, by PhotometricInterpretation (TIFF 6.0, p. 37)."""
 _GREY = 1
@@ -49,6 +53,7 @@ _DEFAULTS = {_GREY: "grey", _RGB: "RGB"}
 _FIRST_PRIVATE = 32768
 
 OF_ANOTHER_IMAGE = "with it the pages would make another image"
+_OF_WHOLE = "the copy has a part of the file, which begins elsewhere"
 _OFFSETS_REASON = "it holds offsets into the original file"
 _OLD_COPY = "the copy does not hold its bytes"
 _CONVERTED = "the copy holds converted pixels"
@@ -151,14 +156,26 @@ def lost_pages(row: Mapping[str, Any], n_pages: int, n_levels: int) -> set[Lost]
     return lost
 
 
-def page_tags(tags: Tags, order: str) -> PageTags:
-    """The tags of a page that can be written as they were, and the others."""
+def page_tags(tags: Tags, order: str, plane: tuple[int, int] | None = None) -> PageTags:
+    """The tags of a page that can be written as they were, and the others.
+
+    Parameters
+    ----------
+    tags : Tags
+    order : str
+    plane : tuple of int, optional
+        Height and width of the page as it is written, if they may differ from the original's.
+    """
     own = {
         name: tag
         for name, tag in tags.items()
         if tag["code"] not in _STORAGE and tag["code"] != _SUBIFDS
     }
-    return _tags_of_ifd(own, order, _OFFSETS_WITHIN)
+    page = _tags_of_ifd(own, order, _OFFSETS_WITHIN)
+    stored = (_value(tags, "ImageLength"), _value(tags, "ImageWidth"))
+    if plane is None or None in stored or plane == stored:
+        return page
+    return without(page, _PLACE, {tag["code"]: name for name, tag in own.items()}, _OF_WHOLE)
 
 
 def _tags_of_ifd(
@@ -196,14 +213,16 @@ def _why_not(tag: Mapping[str, Any]) -> str:
     return _OLD_COPY
 
 
-def without(page: PageTags, codes: Iterable[int], names: Mapping[int, str]) -> PageTags:
+def without(
+    page: PageTags, codes: Iterable[int], names: Mapping[int, str], why: str = OF_ANOTHER_IMAGE
+) -> PageTags:
     """A page without some tags, which are named as not written."""
     left_out = set(codes)
     gone = {tag.code for tag in page.tags if tag.code in left_out}
     return PageTags(
         tags=tuple(tag for tag in page.tags if tag.code not in left_out),
         subs=page.subs,
-        lost=page.lost | {(names.get(code, str(code)), OF_ANOTHER_IMAGE) for code in gone},
+        lost=page.lost | {(names.get(code, str(code)), why) for code in gone},
     )
 
 
@@ -227,6 +246,12 @@ class Samples:
     count: int
     """Samples of a pixel."""
     dtype: np.dtype[Any]
+    in_rgb: bool = False
+    """Whether the copy holds colours that were converted to RGB."""
+
+    def is_converted(self, tags: Tags) -> bool:
+        """Whether the original has other colours."""
+        return self.in_rgb and _value(tags, "PhotometricInterpretation") not in _NOT_CONVERTED
 
 
 def stored_bits(tags: Tags, samples: Samples) -> int:
@@ -237,6 +262,8 @@ def stored_bits(tags: Tags, samples: Samples) -> int:
     if samples.dtype == np.bool_:
         return 1
     n_bits = samples.dtype.itemsize * 8
+    if samples.is_converted(tags):
+        return n_bits
     value = _value(tags, "BitsPerSample")
     known = set(value if isinstance(value, list) else [value])
     if samples.dtype.kind == "u" and len(known) == 1:
@@ -282,7 +309,9 @@ def colour_tags(tags: Tags, samples: Samples, bits: int, order: str) -> tuple[li
 def _means_the_same(tags: Tags, samples: Samples, bits: int, palette: Tag | None) -> bool:
     """Whether the samples in the copy are those that the original stores."""
     original = _value(tags, "PhotometricInterpretation")
-    if original is None or _value(tags, "SamplesPerPixel", 1) != samples.count:
+    if samples.is_converted(tags) or original is None:
+        return False
+    if _value(tags, "SamplesPerPixel", 1) != samples.count:
         return False
     if original == _PALETTE and (palette is None or palette.count != 3 * 2**bits):
         return False

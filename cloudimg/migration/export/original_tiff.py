@@ -88,6 +88,8 @@ class OriginalFile:
     """Number of the IFD of each plane in the original, if known."""
     series: int = 0
     """Which image of the original it is."""
+    in_rgb: bool = False
+    """Whether the copy holds its colours converted to RGB."""
 
     @property
     def plane_ndim(self) -> int:
@@ -98,6 +100,12 @@ class OriginalFile:
     def n_pages(self) -> int:
         """Number of planes."""
         return int(np.prod(self.shape[: -self.plane_ndim], dtype=np.int64))
+
+    @property
+    def plane(self) -> tuple[int, int] | None:
+        """Height and width of a page; None if its axes have other names."""
+        lengths = dict(zip(self.dims, self.shape, strict=True))
+        return (lengths["y"], lengths["x"]) if {"y", "x"} <= lengths.keys() else None
 
     @property
     def known_numbers(self) -> Sequence[int] | None:
@@ -116,7 +124,7 @@ class OriginalFile:
         count = 1
         if self.plane_ndim == 3:
             count = self.shape[-3 if self.is_planar else -1]
-        return Samples(count=count, dtype=self.dtype)
+        return Samples(count=count, dtype=self.dtype, in_rgb=self.in_rgb)
 
     def dialect(self, compression: str | None) -> Dialect:
         """Byte order and width of offsets: those of the original where they suffice."""
@@ -230,7 +238,7 @@ class _Pages:
         self.tags: list[PageTags] = []
         for each in tags:  # many pages share one set of tags
             if id(each) not in known:
-                known[id(each)] = page_tags(each, storage.dialect.order)
+                known[id(each)] = page_tags(each, storage.dialect.order, original.plane)
             self.tags.append(known[id(each)])
         self.names = {tag["code"]: name for each in tags for name, tag in each.items()}
 

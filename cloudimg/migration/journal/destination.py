@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
-import shutil
-import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -16,7 +13,7 @@ from typing import Any
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
 from cloudimg.reading.transit import TransitCheck
 from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url, step_of
-from cloudimg.storage.local_writing import PASSING
+from cloudimg.storage.uploading import upload
 
 Checks = list[Future[None]]
 """Checks of the ends of listings; see `Store.list_objects`."""
@@ -119,27 +116,11 @@ class Destination:
         return self.store.info(self._key(key))
 
     def upload(self, key: str, path: Path) -> None:
-        """Store a local file that is too large for one request, with fsspec.
+        """Store a local file that is too large for one request.
 
-        It appears as a whole under its name: object stores do so themselves.
+        It appears as a whole under its name.
         """
-        import fsspec.core
-
-        if self.is_local:
-            target = Path(self._key(key))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(f".{uuid.uuid4().hex}{PASSING}")
-            try:
-                shutil.copyfile(path, beside)
-                beside.replace(target)
-            finally:
-                beside.unlink(missing_ok=True)
-            return
-        fs, target = fsspec.core.url_to_fs(
-            self.store.location.url(self._key(key)), **self.store.options
-        )
-        fs.makedirs(posixpath.dirname(target), exist_ok=True)
-        fs.put_file(str(path), target)
+        upload(self.store.location, self.store.options, self._key(key), path)
 
     def links(self) -> list[Path]:
         """Symbolic links in a local folder: listings omit them, writes would follow them."""
@@ -158,6 +139,7 @@ class Destination:
         *,
         end_checks: Checks | None = None,
         coming: Collection[str] = (),
+        believes_empty: bool = False,
     ) -> Iterator[Entry]:
         """List the objects in a folder, recursively, with keys relative to the destination.
 
@@ -166,7 +148,12 @@ class Destination:
         base = self._key(folder) if folder else self.root
         keys = {self._key(key) for key in coming}
         for batch in self.store.list_objects(
-            base, f"{base}/", None, end_checks=end_checks, coming=keys
+            base,
+            f"{base}/",
+            None,
+            end_checks=end_checks,
+            coming=keys,
+            believes_empty=believes_empty,
         ):
             for entry in batch:
                 yield entry._replace(key=entry.key[len(self.root) + 1 :])

@@ -17,7 +17,7 @@ from cloudimg.migration.journal.inspecting import (
 from cloudimg.migration.journal.inventory import EndMark, read_end_mark
 from cloudimg.migration.journal.layout import PLAN, PLAN_COPY
 from cloudimg.migration.journal.records import read_records
-from cloudimg.migration.journal.sealing import get_sealed_with_etag
+from cloudimg.migration.journal.sealing import checksum, get_sealed_with_etag, seal
 from cloudimg.migration.journal.state import State
 
 _ASKED = 16
@@ -60,6 +60,26 @@ def read_plans(destination: Destination) -> StoredPlans:
     if end_mark is not None and end_mark.plan_id == state.id:
         state = replace(state, end_mark=end_mark)
     return StoredPlans(state, tuple(_broken(found, state, end_mark)))
+
+
+def plan_bytes(destination: Destination, key: str, state: State) -> tuple[bytes, str | None]:
+    """Read a copy of the plan that was found to be right once more: its bytes, and its version.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is not that plan now.
+    StorageError
+    """
+    content, etag = get_sealed_with_etag(destination, key)
+    if content is None or checksum(content) != state.sha256:
+        url = destination.display(key)
+        raise CorruptFileError(
+            f"{url} is not the plan that it was a moment ago: it was replaced, or its bytes changed"
+            " in transit. Nothing was stored in its place; run the same command again",
+            url=url,
+        )
+    return seal(content), etag
 
 
 def _broken(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -144,22 +145,50 @@ def _source_differences(
     if differences or before.get("fingerprint") == now.get("fingerprint"):
         return differences
     if now.get("kind") != "array":
-        return [] if may_continue() else [_changed_files(describe_changes())]
+        if may_continue():
+            return []
+        differences = _option_differences(before, now)
+        return differences or [_changed_files(before, now, describe_changes())]
     return [
         "the source's array changed since the migration began (its name in Dask differs). If equal"
         " arrays get different names in each run, pass identity= to name their content"
     ]
 
 
-def _changed_files(changes: str) -> str:
+def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any], changes: str) -> str:
+    was, is_now = (each.get("arrangement") for each in (before, now))
+    if was and was != is_now:  # of the same files, or the shape or an option would differ
+        return (
+            "the source's files lie at other places in the image than when the migration began:"
+            " their positions, as an index file or a table has them, changed"
+        )
     which = f": {changes}" if changes else ""
     return f"the source's files changed since the migration began{which}"
 
 
+def _option_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Options of `open` that both sources record, and that are others now."""
+    was, are_now = (each.get("open") or {} for each in (before, now))
+    return [
+        _argument_difference(name, value, are_now[name], ())
+        for name, value in was.items()
+        if name in are_now and (value or None) != (are_now[name] or None)
+    ]
+
+
 def _policy_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Bad files may be filled now; if they were before, finished cells may have some."""
-    was, is_now = ((each.get("open") or {}).get("bad", "raise") for each in (before, now))
-    return [f'bad="{was}" before, bad="{is_now}" now'] if (was, is_now) == ("fill", "raise") else []
+    options = [each.get("open") or {} for each in (before, now)]
+    was, is_now = (each.get("bad", "raise") for each in options)
+    differences = []
+    if (was, is_now) == ("fill", "raise"):
+        differences.append(f'bad="{was}" before, bad="{is_now}" now')
+    if bool(options[0].get("rgb")) != bool(options[1].get("rgb")):
+        was, is_now = (bool(each.get("rgb")) for each in options)
+        differences.append(f"rgb={was} before, rgb={is_now} now")
+    if options[0].get("select") != options[1].get("select"):
+        differences.append("select= was for another part of the image")
+    return differences
 
 
 def _as_tuple(value: Any) -> Any:
@@ -181,11 +210,20 @@ def _argument_differences(
         names = [name for name in names if resolved_before[name] != resolved_now[name]]
         # An argument may now be given that was left to be chosen before, with the same result.
         # The image's name is not part of the plan.
-        if names and "name" not in names and make_plan() == state.plan:
+        if names and "name" not in names and _is_same(make_plan(), state, request):
             return []
     except ArgumentError:
         pass  # arguments that are refused in any case are reported as different
     return [_argument_difference(name, before.get(name), now.get(name), dims) for name in names]
+
+
+def _is_same(planned: Plan, state: State, request: WriteRequest) -> bool:
+    """Whether arguments give the stored plan, apart from what versions choose differently."""
+    before = state.plan
+    chosen_by_version = {"nodata": before.nodata, "fill_value": before.fill_value}
+    if request.downsampling is None and state.request.downsampling is None:
+        chosen_by_version["method"] = before.method
+    return replace(planned, **chosen_by_version) == before
 
 
 def _argument_difference(name: str, before: Any, now: Any, dims: Sequence[str]) -> str:

@@ -39,13 +39,15 @@ from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.check_plan import check_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
+from cloudimg.opening.selection import Selection
 
 _FIELDS = ("format", "state", "id", "plan", "request", "source", "facts")
 _OPTIONAL = ("files", "fence", "began_as")
 _OF_ALL = ("kind", "dims", "shape", "dtype", "fingerprint")
 _OF_IMAGES = ("urls", "open", "is_list", "has_own_reader")
-_OF_OLDER = ("endpoint", "arrangement", "files")
-"""Fields that images have, unless an older version wrote the plan."""
+_OF_OLDER = ("endpoint", "arrangement", "files", "is_table")
+"""Fields that images have, unless an older version wrote the plan; the last, if a table in memory
+listed the files."""
 _OF_FILES = ("n_files", "n_excluded", "n_unmatched_images", "lists_folder")
 _MOST_DIMS = 32
 _MOST_URLS = 2**24
@@ -142,6 +144,7 @@ def _check_source(source: Any) -> None:
     if not urls or (len(urls) > 1 and not is_list):
         raise ValueError(f"source.urls has {len(urls)} URLs")
     checked_bool(source["has_own_reader"], "source.has_own_reader")
+    checked_bool(source.get("is_table", False), "source.is_table")
     checked_optional_text(source.get("endpoint"), "source.endpoint")
     checked_text(source.get("arrangement", ""), "source.arrangement", most=256)
     _check_options(source["open"], "source.open")
@@ -187,16 +190,28 @@ def _check_axes(value: Any, where: str) -> None:
         checked_text(axis, where, most=256)
 
 
+def _check_select(value: Any, where: str) -> None:
+    Selection.from_json(value)
+
+
 _OPTIONS: Mapping[str, Callable[[Any, str], object]] = {
     "pattern": partial(checked_text, most=_MOST_OF_OPTION),
+    "url_column": partial(checked_text, most=_MOST_OF_OPTION),
     "axes": _check_axes,
     "dims": partial(checked_texts, most=_MOST_DIMS, characters=256),
-    "mosaic": checked_bool,
+    "mosaic": checked_bool,  # of older versions, see `options_of_plan`
+    "place": partial(checked_choice, choices=("index", "stage", "stack")),
+    "blend": partial(checked_choice, choices=("last", "mean")),
+    "flip": partial(checked_choice, choices=("x", "y", "xy", "none")),
+    "align": partial(checked_choice, choices=("outer", "inner")),
+    "index_files": checked_bool,
     "series": partial(checked_int, greatest=2**31),
     "missing": partial(checked_choice, choices=("raise", "fill")),
     "bad": partial(checked_choice, choices=("raise", "fill")),
     "exclude": _check_texts,
     "fill_value": _check_fill,
+    "select": _check_select,
+    "rgb": checked_bool,
     "palette": partial(checked_choice, choices=("index", "rgb")),
     "allow_differences": partial(checked_texts, most=_MOST_OPTIONS, characters=256),
 }

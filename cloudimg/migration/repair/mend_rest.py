@@ -11,7 +11,7 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import table_key
 from cloudimg.migration.journal.inventory import EndMark
 from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
-from cloudimg.migration.journal.plans import StoredPlans
+from cloudimg.migration.journal.plans import StoredPlans, plan_bytes
 from cloudimg.migration.journal.records import read_records
 from cloudimg.migration.journal.sealing import seal
 from cloudimg.migration.journal.state import State
@@ -27,7 +27,8 @@ def mend_plans(destination: Destination, plans: StoredPlans, *, fences: bool) ->
     """Store the plan again where it is missing or damaged; returns the keys."""
     for key in plans.broken:
         other = PLAN if key == PLAN_COPY else PLAN_COPY
-        restore_object(destination, key, destination.get(other), fences=fences)
+        plan, _ = plan_bytes(destination, other, plans.state)
+        restore_object(destination, key, plan, fences=fences)
     return list(plans.broken)
 
 
@@ -72,7 +73,7 @@ def committed_cells(destination: Destination, state: State) -> CommittedCells | 
 def written_documents(state: State, committed: CommittedCells) -> dict[str, bytes]:
     """The metadata as the migration wrote it, by key; that of the root comes last."""
     facts = state.facts.with_notes(committed.all_notes())
-    return dict(documents(state.plan, facts, committed.contrast.limits()))
+    return dict(documents(state.plan, facts, committed.contrast.histograms()))
 
 
 def mend_documents(
@@ -104,7 +105,7 @@ def mend_end_mark(
 ) -> list[str]:
     """Store the end mark again, unless it is that of the records; returns its key then."""
     state, before = plans.state, plans.state.end_mark
-    plan, etag = destination.get_with_etag(PLAN)
+    plan, etag = plan_bytes(destination, PLAN, state)
     # Records of a copy that was moved have the versions of another place.
     is_moved = before is not None and PLAN not in plans.broken and before.plan_etag != etag
     new = committed.records_digest.end_mark(

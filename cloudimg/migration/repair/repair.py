@@ -51,7 +51,7 @@ from cloudimg.migration.run.cell import Job
 from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.verify.damage import Damage
 from cloudimg.migration.verify.result import Problem, Verification
-from cloudimg.migration.verify.verify import Verifying, checks_of
+from cloudimg.migration.verify.verifying import Verifying, checks_of
 from cloudimg.storage.moving import remove
 
 

@@ -13,6 +13,14 @@ from cloudimg.migration.journal.state import State
 from cloudimg.storage import Location
 
 _STORES = ("s3", "gs", "file")
+_MADE_WITH = {
+    ("missing", "fill"): "hold fill values",
+    ("bad", "fill"): "hold fill values",
+    ("place", "stage"): "lack parts of files",
+    ("align", "outer"): "lack parts of files",
+    ("align", "inner"): "lack parts of files",
+}
+"""Options of `open` of copies that do not hold all pixels of their files, and what these may do."""
 _FURTHER_IMAGES = "further-images"
 """Kind of the note on files with images beside the one that was copied."""
 
@@ -67,13 +75,15 @@ def _why_not(state: State) -> str:
 def _why_not_all_pixels(state: State) -> str:
     given, files = state.source["open"], state.source.get("files", {})
     again = "migrate again without it"
-    for name in ("missing", "bad"):
-        if given.get(name) == "fill":
-            return f'it was made with {name}="fill", so it may hold fill values; {again}'
+    for (name, value), what in _MADE_WITH.items():
+        if given.get(name) == value:
+            return f'it was made with {name}="{value}", so it may {what}; {again}'
     if state.source["has_own_reader"]:
         return "it was made with a reader of yours (imread=), with which no other can be compared"
     if given.get("palette") == "rgb":
         return f'it holds colours instead of the files\' indices (palette="rgb"); {again}'
+    if given.get("rgb"):
+        return f"its colours are converted (rgb=True), and so differ from the files'; {again}"
     if given.get("exclude") or files.get("n_excluded"):
         n = counted(files.get("n_excluded", 0), "file was", "files were")
         return f"{n} left out of it (exclude=); {again}"

@@ -11,6 +11,7 @@ from cloudimg.__about__ import __version__
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.metadata.facts import facts_of_array
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.migration.plan.reduction import nodata_of, reduction_of
 from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.reading.source import make_token
@@ -58,21 +59,34 @@ def write_input_of_array(
     }
     facts = facts_of_array(
         axes_mapping,
+        dtype=data.dtype,
         name=name,
         provenance={"source": "array", "cloudimg": __version__},
         xarray=array if is_xarray else None,
         dims=names,
     )
+    stated = _stated_nodata(array) if is_xarray else None
     boundaries = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
     return WriteInput(
         pixels=DaskInput(data, axes_mapping),
         axes_mapping=axes_mapping,
         dtype=data.dtype,
-        fill_value=0,
+        fill_value=0 if stated is None else nodata_of(stated, data.dtype) or 0,
+        nodata=nodata_of(stated, data.dtype),
+        reduction=reduction_of(
+            facts.attrs, facts.channel_names, data.dtype, axes_mapping.n_samples
+        ),
         boundaries=axes_mapping.boundaries(boundaries),
         facts=facts,
         source=description,
     )
+
+
+def _stated_nodata(array: Any) -> Any:
+    """The value without data that a DataArray states, by the conventions of CF and of TIFFs."""
+    named = (array.attrs.get("nodata"), array.attrs.get("_FillValue"))
+    found = next((each for each in named if each is not None), array.encoding.get("_FillValue"))
+    return found.item() if isinstance(found, np.generic) else found
 
 
 def _as_dask_array(data: Any) -> Any:

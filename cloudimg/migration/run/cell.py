@@ -33,7 +33,7 @@ from cloudimg.migration.journal.stored_objects import (
     is_same_table,
 )
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
-from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar
+from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar, nodata_scalar
 from cloudimg.migration.run.cell_files import CellFiles
 from cloudimg.migration.run.inputs import Input, LevelInput, decode_object
 from cloudimg.reading.header_cache import OpenFile
@@ -172,7 +172,7 @@ def _store_levels(job: Job, cell: Cell, pixels: Array) -> tuple[StoredLevel, ...
     for output in job.plan.outputs(cell):
         if output.level > 0:
             factors = job.plan.levels[output.level].factors
-            pixels = downsample(pixels, factors, job.plan.method)
+            pixels = downsample(pixels, factors, job.plan.method, nodata_scalar(job.plan))
         levels.append(_store_level(job, cell, output, pixels))
     return tuple(level.result() for level in levels)
 
@@ -211,7 +211,8 @@ def histograms_of(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogra
     if cell.stage > 0:
         return (), 0
     axis = plan.dims.index("c") if "c" in plan.dims else None
-    return tuple(measure(pixels, axis)), 0 if axis is None else cell.region[axis].start
+    measured = measure(pixels, axis, nodata_scalar(plan))
+    return tuple(measured), 0 if axis is None else cell.region[axis].start
 
 
 @dataclass(frozen=True, slots=True)

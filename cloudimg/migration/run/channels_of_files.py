@@ -9,7 +9,7 @@ from typing import Any
 from cloudimg.errors import FormatError
 from cloudimg.errors.notes import Note, NoteSums
 from cloudimg.opening.header import remarks_of
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.opened import Opened
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
 from cloudimg.storage import engine, map_ahead
@@ -34,8 +34,8 @@ def channels_of_files(opened: Opened) -> tuple[dict[str, Any], tuple[Note, ...]]
         for key in ("channel_names", "channel_colors")
     }
     source = opened.sources[0]
-    n_channels = source.shape[source.dims.index("c")] if files else 0
-    if len(joined["channel_names"]) != n_channels:
+    n_channels = source.shape[source.dims.index("c")] if "c" in source.dims else 1
+    if not files or len(joined["channel_names"]) != n_channels:
         joined = {}
     attrs = {key: values for key, values in joined.items() if 0 < len(values) == n_channels}
     return attrs, _with_remarks(notes, files, {each.url for each in opened.inspection.headers})

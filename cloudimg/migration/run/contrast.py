@@ -1,4 +1,4 @@
-"""Contrast limits of all channels, from the histograms in the commit records of cells."""
+"""Histograms of all channels, from those in the commit records of cells."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.plan import Plan
-
-ContrastLimits = tuple[float, float, float, float]
-"""Start and end of the display range, least and greatest value."""
 
 
 class Contrast:
@@ -29,6 +26,6 @@ class Contrast:
             merged = histogram if others is None else others.merge(histogram)
             self._histograms[image, channel] = merged
 
-    def limits(self) -> Mapping[tuple[int, int], ContrastLimits]:
-        """Contrast limits by image and channel."""
-        return {key: histogram.limits() for key, histogram in sorted(self._histograms.items())}
+    def histograms(self) -> Mapping[tuple[int, int], Histogram]:
+        """Histograms by image and channel."""
+        return dict(sorted(self._histograms.items()))

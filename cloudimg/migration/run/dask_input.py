@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cloudimg.distributed.on_worker import busy, outside_pool
 from cloudimg.distributed.parcel import Parcel
-from cloudimg.distributed.run import drain, scheduler_loss_as_error
+from cloudimg.distributed.run import drain, refuse_other_cluster, scheduler_loss_as_error
 from cloudimg.distributed.workers import Workers
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.records import CommitRecord
@@ -95,6 +95,7 @@ def run_batches_on_cluster(
     Exception
         As `run_batches`; ClusterError if the scheduler is lost, or all workers are for too long.
     """
+    refuse_other_cluster(client, source.array)
     with outside_pool(), scheduler_loss_as_error(client):
         workers = Workers(client)
         remaining = iter(numbers)

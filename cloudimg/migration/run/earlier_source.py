@@ -12,7 +12,12 @@ from cloudimg.errors import CorruptFileError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.run.source_files import recorded_options, shown_urls
+from cloudimg.migration.run.source_files import (
+    number_of_plan,
+    options_of_plan,
+    recorded_options,
+    shown_urls,
+)
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.options import OpenArguments, OpeningPurpose, URLs
 from cloudimg.storage import unsigned
@@ -50,12 +55,17 @@ class EarlierSource:
         is_same = recorded == list(map(unsigned, shown_urls(urls))) and self.has_options(
             recorded_options(arguments)
         )
-        return replace(arguments.purpose, files=self.files) if is_same else arguments.purpose
+        if not is_same:
+            return arguments.purpose
+        fill_value = number_of_plan(self.source["open"]["fill_value"])
+        return replace(arguments.purpose, files=self.files, fill_value=fill_value)
 
     def has_options(self, options: Mapping[str, Any]) -> bool:
         """Whether arguments form the same image; bad files may be filled or not."""
-        recorded = {"bad": None, **self.source.get("open", {})}
-        return {**recorded, "bad": options["bad"]} == dict(options)
+        recorded, now = options_of_plan(self.source.get("open", {})), options_of_plan(options)
+        if now["fill_value"] is None and not recorded["fill_value"]:
+            now["fill_value"] = recorded["fill_value"]  # older versions recorded their default
+        return {**recorded, "bad": options["bad"]} == now
 
     def fits(self, write_input: WriteInput) -> bool:
         """Whether a source has the same files at the same places of the same image."""

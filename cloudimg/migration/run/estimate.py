@@ -13,6 +13,7 @@ from dask.utils import format_bytes
 from cloudimg.errors import ArgumentError, counted
 from cloudimg.errors.notes import Note
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.make_plan import amplification
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
@@ -80,7 +81,10 @@ class Estimate:
         """The report as lines of text."""
         plan = self.plan
         images = f" in each of {plan.n_images} images" if plan.lead_dims else ""
-        lines = [f"levels{images}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks {plan.chunk}:"]
+        lines = [
+            f"levels{images} by {plan.method}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks"
+            f" {plan.chunk}:"
+        ]
         stored = "shard" if plan.zarr_format == 3 else "chunk"
         for number, level in enumerate(plan.levels):
             n = plan.n_objects(number)
@@ -111,7 +115,12 @@ class Estimate:
 
 
 def estimate(
-    plan: Plan, write_input: WriteInput, *, max_bytes: int, prices: Mapping[str, float] | None
+    plan: Plan,
+    write_input: WriteInput,
+    facts: ImageFacts,
+    *,
+    max_bytes: int,
+    prices: Mapping[str, float] | None,
 ) -> Estimate:
     """Estimate a migration.
 
@@ -119,6 +128,8 @@ def estimate(
     ----------
     plan : Plan
     write_input : WriteInput
+    facts : ImageFacts
+        Those of the plan.
     max_bytes : int
         Memory for cells in bytes.
     prices : mapping, optional
@@ -140,7 +151,7 @@ def estimate(
     times_read = amplification(plan, write_input.boundaries)
     bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
     objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
-    n_documents = len(documents(plan, write_input.facts, {}))
+    n_documents = len(documents(plan, facts, {}))
     # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
     n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
     n_puts = objects + n_documents + n_journal
@@ -164,5 +175,5 @@ def estimate(
         cell_memory_bytes=cell_bytes(plan),
         cells_in_flight=cells_in_flight(plan, max_bytes),
         dollars=(n_puts * price["put"] + n_gets * price["get"] + n_lists * price["list"]) / 1000,
-        notes=write_input.facts.all_notes,
+        notes=facts.all_notes,
     )

@@ -102,7 +102,7 @@ def _differences(
         knows_all = not flaws
         yield from flaws
     facts = state.facts.with_notes(committed.all_notes())
-    written = dict(documents(state.plan, facts, committed.contrast.limits()))
+    written = dict(documents(state.plan, facts, committed.contrast.histograms()))
     # Without all commit records, what was written into the metadata is not known.
     if knows_all:
         yield from compare_documents(destination, written)

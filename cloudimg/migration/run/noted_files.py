@@ -47,13 +47,13 @@ class NotedFiles:
     def has_first_pixel(self, index: tuple[int, ...]) -> bool:
         """Whether the first pixel of the file at an index of the grid lies in the cell."""
         assert self.input is not None
-        region = self.input.source.layout.region_of(index)
+        region = self.input.source.region_of(index)
         return all(a.start <= b.start < a.stop for a, b in zip(self._region, region, strict=True))
 
     def _has_all_of(self, index: tuple[int, ...]) -> bool:
         """Whether all pixels of the file at an index of the grid lie in the cell."""
         assert self.input is not None
-        region = self.input.source.layout.region_of(index)
+        region = self.input.source.region_of(index)
         return all(
             a.start <= b.start and b.stop <= a.stop
             for a, b in zip(self._region, region, strict=True)

@@ -23,9 +23,11 @@ from cloudimg.migration.journal.stored_plan import complete_plan, create_plan, r
 from cloudimg.migration.plan.make_plan import make_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
+from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import cells_in_flight, require_worker_memory
 from cloudimg.migration.run.options import RunOptions
+from cloudimg.migration.run.source_files import is_comparable
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.storage import engine
 
@@ -86,9 +88,7 @@ def resume_or_plan(
     if stored is None and write_input.changes is not None:
         # It keeps to the files of the migration that it replaces.
         write_input = open_write_input(None)
-    state = stored or State.planned(
-        make(), request, write_input.source, write_input.facts, fences=lease.fences
-    )
+    state = stored or _planned(make(), request, write_input, fences=lease.fences)
     check_memory(state.plan, options)
     if stored is not None:
         state = _continued(stored, write_input, destination)
@@ -102,6 +102,11 @@ def resume_or_plan(
         clear(destination, lease)
     plan_put = engine().fetch(partial(create_plan, destination, state, write_input.files))
     return Planned(state, write_input, False, plan_put)
+
+
+def _planned(plan: Plan, request: WriteRequest, write_input: WriteInput, *, fences: bool) -> State:
+    facts = facts_with_advice(write_input, plan, request)
+    return State.planned(plan, request, write_input.source, facts, fences=fences)
 
 
 def plan_again(
@@ -169,7 +174,8 @@ def _continued(stored: State, write_input: WriteInput, destination: Destination)
     if source == {**before, "open": {"bad": "raise", **before["open"]}}:
         return stored
     # The identity stays, since finished cells stay finished.
-    state = stored.with_files(source, write_input.facts.following(stored.facts))
+    facts = facts_with_advice(write_input, stored.plan, stored.request).following(stored.facts)
+    state = stored.with_files(source, facts)
     if not stored.fences:
         state = state.without_fence()
     return replace_plan(destination, state, write_input.files)
@@ -186,7 +192,8 @@ def _may_continue(earlier: EarlierSource | None, write_input: WriteInput, state:
         return True
     changes = _changes(earlier, write_input)
     # If none came or went, one was replaced of which listings tell no version.
-    return not changes.n_replaced and bool(changes)
+    is_explained = bool(changes) or not is_comparable(state.source["fingerprint"])
+    return not changes.n_replaced and is_explained
 
 
 def _changes(earlier: EarlierSource, write_input: WriteInput) -> TableChanges:
@@ -240,6 +247,9 @@ def plan_for(write_input: WriteInput, request: WriteRequest, codec: dict[str, An
         lead_dims=axes_mapping.lead_dims,
         lead_shape=axes_mapping.lead_shape,
         fill_value=write_input.fill_value,
+        method=write_input.reduction.method,
+        nodata=write_input.nodata,
+        spacing=write_input.facts.spacing,
         request=request,
         codec=codec,
         boundaries=write_input.boundaries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
 from cloudimg.migration.plain_json import to_plain
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
-from cloudimg.reading.source import make_token
+from cloudimg.reading.source import Source, make_token
 from cloudimg.storage import redact, unsigned
 
 
@@ -31,6 +32,10 @@ def stored_nbytes(opened: Opened) -> int | None:
     if (sizes >= 0).sum() == opened.n_files:
         return int(sizes[sizes >= 0].sum())
     return opened.inspection.headers[0].size_bytes if opened.n_files == 1 else None
+
+
+_FINGERPRINT = "2-"
+"""Those of plans without it are digests of the same facts in another form."""
 
 
 def file_table(
@@ -50,13 +55,18 @@ def fingerprint_of(opened: Opened) -> str:
     source = opened.sources[0]
     context = source.reader.headers.context
     first = unsigned(source.reader.store.location.pattern_text(header.key))
-    return make_token(
+    return _FINGERPRINT + make_token(
         (first, header.etag, header.size_bytes, header.dtype.str),
         (context.series, context.ignore_siblings, context.palette),
         opened.grid.digest,
-        source.layout,
+        *_places_of(source),
         repr(source.fill_value),
     )
+
+
+def is_comparable(fingerprint: str) -> bool:
+    """Whether fingerprints of today can be compared with one that a plan records."""
+    return fingerprint.startswith(_FINGERPRINT)
 
 
 def arrangement_of(opened: Opened) -> str:
@@ -65,12 +75,32 @@ def arrangement_of(opened: Opened) -> str:
     context = source.reader.headers.context
     return make_token(
         (context.series, context.ignore_siblings, context.palette),
-        source.layout,
+        *_places_of(source),
         repr(source.fill_value),
     )
+
+
+def _places_of(source: Source) -> tuple[Any, ...]:
+    """Where files lie in the image, and which part of it was selected."""
+    return (source.layout,) if source.window is None else (source.layout, source.window)
 
 
 def recorded_options(arguments: OpenArguments) -> dict[str, Any]:
     """The arguments that determine which pixels an image has, as a plan records them."""
     options = {name: to_plain(arguments.value(name)) for name in PIXEL_OPTIONS}
     return options | {"axes": to_plain(arguments.axes or None)}  # {} and None are equal
+
+
+def options_of_plan(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in a plan by their names today, and the default values of those it lacks."""
+    options = recorded_options(OpenArguments())
+    if "mosaic" in recorded:
+        options["place"] = "index" if recorded["mosaic"] else "stack"
+    return options | {name: value for name, value in recorded.items() if name != "mosaic"}
+
+
+def number_of_plan(value: Any) -> Any:
+    """A fill value as the plan stores it: complex as a pair, NaN and infinities as text."""
+    if isinstance(value, list):
+        return complex(*(float(part) for part in value))
+    return float(value) if isinstance(value, str) else value

@@ -16,7 +16,8 @@ from cloudimg.discovery.table_changes import changes_between, matching_rows
 from cloudimg.errors import GridError
 from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.records import CommitRecord
-from cloudimg.opening.open_files import Opened, list_sources
+from cloudimg.opening.list_files import list_sources
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.storage import unsigned
 

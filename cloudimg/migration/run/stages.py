@@ -288,7 +288,7 @@ class MigrationRun:
         if odd is not None:
             raise odd
         self._source_check.start()
-        found = documents(self._plan, facts, self._committed.contrast.limits())
+        found = documents(self._plan, facts, self._committed.contrast.histograms())
         *others, root = found
         destination, digest = self._destination, self._committed.records_digest
         listing = EndListing(destination, self._plan, [key for key, _ in found])

@@ -88,7 +88,7 @@ def write(
     started = time.monotonic()
     threading.Thread(target=_import_libraries, name="cloudimg-import", daemon=True).start()
     notify = partial(notify_of, options.progress)
-    contents = _inspect(destination, options)
+    contents = _inspect(destination, options, is_first_look=True)
     opened: list[WriteInput] = []
     if contents.is_empty:
         opened.append(open_write_input(None))
@@ -139,8 +139,12 @@ def _import_libraries() -> None:
     import pyarrow.parquet  # noqa: F401
 
 
-def _inspect(destination: Destination, options: RunOptions) -> DestinationContents:
-    contents = inspect_destination(destination, overwrite=options.overwrite)
+def _inspect(
+    destination: Destination, options: RunOptions, *, is_first_look: bool = False
+) -> DestinationContents:
+    contents = inspect_destination(
+        destination, overwrite=options.overwrite, is_first_look=is_first_look
+    )
     if not options.overwrite:
         refuse_foreign(contents, destination)
     return contents

@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from cloudimg.__about__ import __version__
 from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.listing import Tabled
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import Unmatched
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
 from cloudimg.migration.metadata.tags import file_tags
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.migration.plan.reduction import Reduction, nodata_of, reduction_of
 from cloudimg.migration.run.channels_of_files import channels_of_files
 from cloudimg.migration.run.dask_input import DaskInput
 from cloudimg.migration.run.inputs import ImageInput, Input
@@ -30,9 +32,10 @@ from cloudimg.migration.run.source_files import (
     stored_nbytes,
 )
 from cloudimg.migration.run.source_rows import SourceRows
+from cloudimg.opening.attributes_of_part import origins_of_part
 from cloudimg.opening.compare_members import expected_of_members
-from cloudimg.opening.coordinates import coordinates
-from cloudimg.opening.open_files import Opened
+from cloudimg.opening.image_coordinates import image_coordinates
+from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.storage import Location, endpoint_of
@@ -47,6 +50,10 @@ class WriteInput:
     axes_mapping: AxesMapping
     dtype: np.dtype[Any]
     fill_value: Any
+    nodata: int | float | None
+    """See `Plan.nodata`."""
+    reduction: Reduction
+    """What the headers say of how levels are made."""
     boundaries: Sequence[npt.NDArray[np.int64]]
     """By dim of the plan, positions where cells can be cut without reading a segment twice."""
     facts: ImageFacts
@@ -82,6 +89,7 @@ def write_input_of_image(
         "endpoint": endpoint_of(location, source.reader.store.options),
         "open": recorded_options(arguments),
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
+        **({"is_table": True} if isinstance(urls, Tabled) and urls.url is None else {}),
         "has_own_reader": arguments.imread is not None,
         "dims": list(source.dims),
         "shape": list(source.shape),
@@ -95,11 +103,15 @@ def write_input_of_image(
         },
     }
     ome_xml = _ome_xml(opened)
+    labels = image_coordinates(opened, source, with_facts=False)
+    selection = opened.selection
     channels, source_notes = channels_of_files(opened)
     facts = facts_of_image(
         axes_mapping,
-        coordinates(source.layout, opened.grid, opened.inspection.own_coords),
+        {name: each.values for name, each in labels.items()},
         {**opened.inspection.attrs, **channels},
+        origins={} if selection is None else origins_of_part(opened.inspection.attrs, selection),
+        dtype=source.dtype,
         name=name,
         ome_xml=ome_xml,
         provenance={
@@ -119,10 +131,14 @@ def write_input_of_image(
         axes_mapping=axes_mapping,
         dtype=source.dtype,
         fill_value=source.fill_value,
+        nodata=nodata_of(opened.inspection.attrs.get("nodata"), source.dtype),
+        reduction=reduction_of(
+            opened.inspection.attrs, facts.channel_names, source.dtype, axes_mapping.n_samples
+        ),
         boundaries=axes_mapping.boundaries(source.boundaries()),
         facts=facts,
         source=description,
-        files=partial(file_table, opened.grid, source.files.pages, _facts_of_planes(opened)),
+        files=partial(file_table, opened.grid, source.files.pages, _facts_beside_cells(opened)),
         rows=SourceRows(opened, urls, arguments),
         unmatched=opened.unmatched,
         changes=opened.changes,
@@ -150,21 +166,30 @@ def _expected(opened: Opened, arguments: OpenArguments) -> ExpectedFacts | None:
     return expected_of_members(first, index, arguments.allowed_differences)
 
 
-def _facts_of_planes(opened: Opened) -> FactColumns | None:
-    """What the metadata of a multi-file dataset say of each plane.
+def _facts_beside_cells(opened: Opened) -> FactColumns | None:
+    """What the metadata of a multi-file dataset say of each plane, or others than files of each.
 
-    What is known of other files is in the table of originals, which their cells make.
+    What headers say of other files is in the table of originals, which their cells make. Positions
+    of a table or index files may have placed fields: to open the files again takes the same ones.
     """
-    return opened.inspection.facts if opened.sources[0].files.pages is not None else None
+    inspection = opened.inspection
+    if opened.sources[0].files.pages is not None:
+        return inspection.facts
+    if inspection.table is not None:
+        return inspection.table
+    return None if inspection.index is None else inspection.index.facts
 
 
 def _ome_xml(opened: Opened) -> str | None:
     """The OME-XML that describes the image; None if there is none.
 
-    That of one of several files describes this file, with its time and position; the table of
-    originals has all of them.
+    That of one of several files describes this file, with its time and position, and that of files
+    of which a part was selected describes more; the table of originals has all of them.
     """
-    if opened.n_files > 1 and opened.sources[0].files.pages is None:
+    is_dataset = opened.sources[0].files.pages is not None
+    if opened.n_files > 1 and not is_dataset:
+        return None
+    if opened.selection is not None and (is_dataset or opened.selection.cuts_files):
         return None
     first = opened.inspection.headers[0]
     headers = opened.sources[0].reader.headers

@@ -91,6 +91,12 @@ def nested(depth: int) -> Any:
     return value
 
 
+def selected(**changes: Any) -> dict[str, Any]:
+    """What a plan records of a selection along one axis."""
+    part = dict.fromkeys(("grid_axis", "labels", "bounds", "positions"))
+    return {"axis": "z", "drops": False, **part, **changes}
+
+
 def packed(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 9)).decode()
 
@@ -162,7 +168,19 @@ PLAN_VALUES: list[tuple[str, Any]] = [
     ("source.open.dims", "x" * 2_000_000),
     ("source.open.exclude", "x" * 2_000_000),
     ("source.open.mosaic", 1),
+    ("source.open.place", "elsewhere"),
+    ("source.open.place", 1),
     ("source.open.allow_differences", [1]),
+    ("source.open.select", {"c": "DAPI"}),
+    ("source.open.select", [{"axis": "z"}]),
+    ("source.open.select", [selected(axis="z" * 1000)]),
+    ("source.open.select", [selected(labels=[nested(400)])]),
+    ("source.open.select", [selected(labels=[{"time": "yesterday"}])]),
+    ("source.open.select", [selected(bounds=[1])]),
+    ("source.open.select", [selected(positions=[])]),
+    ("source.open.select", [selected(positions=[[0, 10**12, 1, 1]])]),
+    ("source.open.select", [selected(positions=[[4, 8, 1], [2, 3, 1]])]),
+    ("source.open.select", [selected(positions=[[4, 2, 1]])]),
     ("source.unknown", 1),
     ("request.levels", -1),
     ("request.codec", nested(400)),

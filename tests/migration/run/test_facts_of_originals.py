@@ -127,7 +127,7 @@ def test_a_tile_half_over_its_neighbour(tmp_path: Path) -> None:
         f"{tmp_path}/1.tif",
         "its origin should be (500200, 4600000)",
         'allow_differences=["origin"]',
-        "mosaic=False",
+        'place="stack"',
     ):
         assert part in caught.value.message
     cloudimg.migrate(pattern, out, allow_differences="origin")

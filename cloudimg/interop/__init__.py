@@ -1,0 +1,1 @@
+"""Images in the programs of others, by the interfaces that these have for it."""
