@@ -154,7 +154,7 @@ def index(
 
 
 def _with_versions(table: Any, opened: Opened) -> Any:
-    """The table without ETags if the answers to requests for files have others than listings.
+    """The table, without ETags if those of listings and those of the files themselves differ.
 
     Files of which nothing was listed have the versions in which their headers were read.
     """

@@ -90,4 +90,3 @@ def files_copied(destination: Destination, state: State) -> FileTable | None:
         return get_files(destination, state)
     except CorruptFileError:
         return None  # a problem of the copy, which verifying finds
-

@@ -81,11 +81,11 @@ class PixelColours:
         space = attrs.get("color_space", "unknown")
         if space == "unknown" and n_samples in (3, 4):
             space = "rgb"
-        samples = attrs.get("samples") or ()
+        samples = [str(each) for each in attrs.get("samples") or ()]
         return cls(
             space=str(space),
             n_samples=n_samples,
-            has_opacity=any(str(each).startswith("alpha") for each in samples),
+            has_opacity=len(samples) == n_samples and samples[-1].startswith("alpha"),
             n_bits=_n_bits(attrs.get("bits_per_sample"), dtype),
             ranges=_ranges(attrs.get("display_ranges")),
         )
@@ -130,10 +130,11 @@ class PixelColours:
         ranges: Sequence[Window | None] = self.ranges
         if len(ranges) != n_channels:
             ranges = [None] * n_channels
+        opacity = self.n_samples - 1 if self.has_opacity else None
         return tuple(
             ShownChannel(
                 colour=colours[i],
-                is_active=i < MOST_SHOWN,
+                is_active=i < MOST_SHOWN and i % self.n_samples != opacity,
                 is_inverted=self.space == "gray-inverted",
                 window=ranges[i],
             )

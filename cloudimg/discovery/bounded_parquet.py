@@ -7,8 +7,9 @@ footer are compared with what the table can have, and the rows are made a few at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 _MOST_BYTES = 2**28
@@ -21,6 +22,8 @@ _MOST_TEXT = 2**28
 """Bytes of the texts in one column of a batch of rows."""
 _MOST_COLUMNS = 256
 _MOST_GROUPS = 2**16
+_MOST_REPEATED = 2**29
+"""Bytes of the values of a column in a batch, if each repeats the largest that there can be."""
 _LEAST_BATCH = 64
 _BATCHES = 1024
 
@@ -60,11 +63,9 @@ class BoundedParquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(
-            pa.BufferReader(data) if isinstance(data, bytes) else data,
-            thrift_string_size_limit=2**24,
-            thrift_container_size_limit=2**20,
-        )
+        limits = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 2**20}
+        data = pa.BufferReader(data) if isinstance(data, bytes) else data
+        self._file = pq.ParquetFile(data, **limits)
         found = self._file.metadata
         if found.num_rows > most_rows:
             raise ValueError(f"it has {found.num_rows} rows, but there can be {most_rows}")
@@ -85,26 +86,42 @@ class BoundedParquet:
         self._columns += [
             path for path in types if path not in known and path.partition(".")[0] in known
         ]
+        self._once, self._most_rows_at_once = _repeating(found, self._columns)
+        of_arrow = {each.name for each in self.schema if pa.types.is_dictionary(each.type)}
+        self._once = [name for name in self._once if name not in of_arrow]
+        if self._once:
+            data.seek(0)
+            self._file = pq.ParquetFile(data, metadata=found, read_dictionary=self._once, **limits)
 
     def batches(self, batch_size: int | None = None) -> Iterator[Any]:
         """The rows, in batches whose texts have a limited size."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         if batch_size is None:
             batch_size = max(_LEAST_BATCH, self.n_rows // _BATCHES)
+        batch_size = max(1, min(batch_size, self._most_rows_at_once))
         batches = self._file.iter_batches(batch_size, columns=self._columns, use_threads=False)
         while True:
             with _as_value_error():
                 batch = next(batches, None)
             if batch is None:
                 return
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            parts = ((path, pc.struct_field(batch.column(path.partition(".")[0]), path.split(".")[1:]))
+                     for path in self._once if path not in batch.schema.names)  # fmt: skip
+            for name, column in chain(zip(batch.schema.names, batch.columns, strict=True), parts):
                 if pa.types.is_dictionary(column.type):
                     size = _size_in_full(column)
                 else:
                     size = column.nbytes
                 if size > _MOST_TEXT:
                     raise ValueError(f"{len(batch)} rows have {size} bytes of {name}")
+            for name in filter(batch.schema.names.__contains__, self._once):
+                at = batch.schema.names.index(name)
+                field = self.schema.field(name)
+                if not pa.types.is_dictionary(field.type):
+                    column = batch.column(at).dictionary_decode().cast(field.type)
+                    batch = batch.set_column(at, field, column)
             yield batch
 
     def table(self) -> Any:
@@ -135,6 +152,28 @@ def _check_groups(found: Any) -> None:
                     f"{column.path_in_schema} has {column.num_values} values in"
                     f" {group.num_rows} rows"
                 )
+
+
+def _repeating(found: Any, columns: Sequence[str]) -> tuple[list[str], int]:
+    """Columns of texts to be read with each value once, and rows to be read of others at a time.
+
+    A value of a column that repeats values can be as large as all that is stored of the column.
+    """
+    once: dict[str, bool] = {}
+    n_bytes: dict[str, int] = {}
+    for group in map(found.row_group, range(found.num_row_groups)):
+        for column in map(group.column, range(found.num_columns)):
+            path, encodings = column.path_in_schema, column.encodings
+            is_wanted = any(path == name or path.startswith(f"{name}.") for name in columns)
+            repeats = column.has_dictionary_page or "DELTA_BYTE_ARRAY" in encodings
+            if not is_wanted or column.physical_type != "BYTE_ARRAY" or not repeats:
+                continue
+            # Arrow cannot read the encodings with differences that way.
+            can_be = path in columns and not any(each.startswith("DELTA") for each in encodings)
+            once[path] = once.get(path, True) and can_be
+            n_bytes[path] = max(n_bytes.get(path, 1), column.total_uncompressed_size)
+    largest = max((n for path, n in n_bytes.items() if not once[path]), default=1)
+    return [path for path, can_be in once.items() if can_be], _MOST_REPEATED // largest
 
 
 @contextmanager

@@ -7,55 +7,33 @@ file says of each of its planes is kept beside the columns, where it differs bet
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.arrow_columns import as_numbers, as_texts
+from cloudimg.discovery.fact_kinds import (
+    DTYPES,
+    FACTS,
+    NO_CODE,
+    NO_TIME,
+    NUMBER,
+    TEXT,
+    TIME,
+    Fact,
+    null_of,
+    nulls,
+)
 from cloudimg.tiff.parsed import PlaneValues
 
-NUMBER, TEXT, TIME = "number", "text", "time"
-Fact = float | int | str
-
-
-@dataclass(frozen=True, slots=True)
-class FactKind:
-    """What a column holds."""
-
-    type: str
-    """``"number"`` (float64), ``"text"`` (a dictionary), or ``"time"`` (microseconds)."""
-    about: str
-    """Unit and meaning, for those who read the stored table."""
-
-
-FACTS: Mapping[str, FactKind] = {
-    "stage_x": FactKind(NUMBER, "position of the stage at the first plane, in stage_unit"),
-    "stage_y": FactKind(NUMBER, "position of the stage at the first plane, in stage_unit"),
-    "stage_z": FactKind(NUMBER, "position of the stage at the first plane, in stage_unit"),
-    "stage_unit": FactKind(TEXT, "µm, or what the file says if it is not a unit of length"),
-    "stage_flip": FactKind(TEXT, "axes along which positions fall while pixels are counted up: y"),
-    "acquired": FactKind(TIME, "UTC where acquired_offset is known, else as the file has it"),
-    "acquired_offset": FactKind(TEXT, "offset of the file's own time from UTC, such as +02:00"),
-    "elapsed_s": FactKind(NUMBER, "seconds from the start of the acquisition to the first plane"),
-    "exposure_s": FactKind(NUMBER, "exposure of each plane in seconds"),
-    "channel": FactKind(TEXT, "name of the only channel"),
-    "objective": FactKind(TEXT, "name of the objective"),
-    "magnification": FactKind(NUMBER, "nominal magnification of the objective"),
-    "well": FactKind(TEXT, "well of a plate, such as B03"),
-}
-"""Kinds of the columns by name."""
-_NO_TIME = -(2**63)
-_NO_CODE = -1
 _NO_PLANES: Mapping[str, PlaneValues] = {}
 
 
 class _Within(NamedTuple):
-    """What files that say it of each of their planes must share to be kept together."""
+    """What files with a fact of each plane must have in common to be kept together."""
 
     name: str
     axes: tuple[int, ...]
@@ -98,12 +76,12 @@ class FactColumns:
         for name, each in planes.items():
             self.add_planes(name, each.axes, np.array([row]), each.values[np.newaxis])
         for name in facts.keys() - self._values.keys():
-            self._values[name] = _nulls(name, len(self._rows))
+            self._values[name] = nulls(name, len(self._rows))
         self._rows.append(row)
         for name, values in self._values.items():
             value = facts.get(name)
             if value is None:
-                values.extend(_nulls(name, 1))
+                values.extend(nulls(name, 1))
             else:
                 values.append(self._code(name, value) if FACTS[name].type == TEXT else value)
 
@@ -123,11 +101,11 @@ class FactColumns:
         n_before = len(self._rows)
         self._rows.frombytes(np.asarray(rows, np.int64).tobytes())
         for name in {*self._values, *columns}:
-            mine = self._values.setdefault(name, _nulls(name, n_before))
+            mine = self._values.setdefault(name, nulls(name, n_before))
             if name in columns:
                 mine.frombytes(self._as_numbers(name, columns[name]).tobytes())
             else:
-                mine.extend(_nulls(name, len(rows)))
+                mine.extend(nulls(name, len(rows)))
 
     def add_planes(
         self,
@@ -165,27 +143,27 @@ class FactColumns:
             stop = start + max(map(len, columns.values()), default=0)
             for name, values in columns.items():
                 if name not in whole:
-                    whole[name] = np.full(len(rows), null_of(name), _DTYPES[FACTS[name].type])
+                    whole[name] = np.full(len(rows), null_of(name), DTYPES[FACTS[name].type])
                 whole[name][start:stop] = self._as_numbers(name, values)
             start = stop
         n_before = len(self._rows)
         self._rows.frombytes(np.ascontiguousarray(rows, np.int64).view(np.uint8).data)
         for name in {*self._values, *whole}:
-            mine = self._values.setdefault(name, _nulls(name, n_before))
+            mine = self._values.setdefault(name, nulls(name, n_before))
             if name in whole:
                 mine.frombytes(whole.pop(name).view(np.uint8).data)
             else:
-                mine.extend(_nulls(name, len(rows)))
+                mine.extend(nulls(name, len(rows)))
 
     def extend(self, other: FactColumns, rows: npt.NDArray[np.int64]) -> None:
         """Add the facts of other files, whose row i is row ``rows[i]`` here."""
         n_before, n_added = len(self._rows), len(other._rows)
         self._rows.extend(rows[np.frombuffer(other._rows, np.int64)].tolist())
         for name in {*self._values, *other._values}:
-            mine = self._values.setdefault(name, _nulls(name, n_before))
+            mine = self._values.setdefault(name, nulls(name, n_before))
             theirs = other._values.get(name)
             if theirs is None:
-                mine.extend(_nulls(name, n_added))
+                mine.extend(nulls(name, n_added))
             else:
                 mine.extend(self._recoded(name, theirs, other))
         for within, (their_rows, planes) in other._planes.items():
@@ -205,12 +183,12 @@ class FactColumns:
         part._texts = {name: dict(texts) for name, texts in self._texts.items()}
         part._rows, mask = _taken_rows(self._rows, rows)
         for name, values in self._values.items():
-            part._values[name] = _nulls(name, 0)
+            part._values[name] = nulls(name, 0)
             part._values[name].frombytes(np.frombuffer(values, values.typecode)[mask].tobytes())
         for within, (places, values) in self._planes.items():
             kept, mask = _taken_rows(places, rows)
             of_planes = np.frombuffer(values, values.typecode).reshape(len(places), -1)[mask]
-            part._planes[within] = kept, _nulls(within.name, 0)
+            part._planes[within] = kept, nulls(within.name, 0)
             part._planes[within][1].frombytes(of_planes.tobytes())
         return part
 
@@ -248,7 +226,7 @@ class FactColumns:
         ndarray
             Numbers, microseconds, or numbers of `texts`; `null_of` the fact where it is not known.
         """
-        numbers = np.full(len(rows), null_of(name), _DTYPES[FACTS[name].type])
+        numbers = np.full(len(rows), null_of(name), DTYPES[FACTS[name].type])
         if name in self._values and len(rows):
             found = np.frombuffer(self._rows, np.int64)
             places = np.minimum(np.searchsorted(rows, found), len(rows) - 1)
@@ -277,7 +255,7 @@ class FactColumns:
         """
         for within, (rows, values) in self._planes.items():
             if within.name == name:
-                numbers = np.frombuffer(values, _DTYPES[FACTS[name].type])
+                numbers = np.frombuffer(values, DTYPES[FACTS[name].type])
                 shape = (len(rows), *within.shape)
                 yield within.axes, np.frombuffer(rows, np.int64), numbers.reshape(shape)
 
@@ -299,16 +277,16 @@ class FactColumns:
             if kind.type == NUMBER:
                 columns[name] = as_numbers(numbers, np.isnan(numbers))
             elif kind.type == TIME:
-                times = as_numbers(numbers, numbers == _NO_TIME)
+                times = as_numbers(numbers, numbers == NO_TIME)
                 columns[name] = times.view(pa.timestamp("us"))
             else:
-                codes = as_numbers(numbers, numbers == _NO_CODE)
+                codes = as_numbers(numbers, numbers == NO_CODE)
                 texts = as_texts(self.texts(name))
                 columns[name] = pa.DictionaryArray.from_arrays(codes, texts)
         return columns
 
     def _planes_of(self, within: _Within) -> tuple[array[int], array[Any]]:
-        return self._planes.setdefault(within, (array("q"), _nulls(within.name, 0)))
+        return self._planes.setdefault(within, (array("q"), nulls(within.name, 0)))
 
     def _code(self, name: str, value: Fact) -> int:
         """Number of a text of a column."""
@@ -323,31 +301,17 @@ class FactColumns:
             texts = values.tolist()
             known = (text for text in dict.fromkeys(texts) if isinstance(text, str) and text)
             codes = {text: self._code(name, text) for text in known}
-            return np.array([codes.get(text, _NO_CODE) for text in texts], np.int32)
+            return np.array([codes.get(text, NO_CODE) for text in texts], np.int32)
         times = "datetime64[us]" if values.dtype.kind == "M" else np.int64
-        return np.asarray(values, times if kind == TIME else np.float64).view(_DTYPES[kind])
+        return np.asarray(values, times if kind == TIME else np.float64).view(DTYPES[kind])
 
     def _recoded(self, name: str, values: array[Any], other: FactColumns) -> Any:
         """Values of another table, with the numbers that their texts have here."""
         if FACTS[name].type != TEXT:
             return values
         codes = [self._code(name, text) for text in other._texts.get(name, ())]
-        codes.append(_NO_CODE)  # what the code of null, -1, stands for
+        codes.append(NO_CODE)  # what the code of null, -1, stands for
         return (codes[code] for code in values)
-
-
-_DTYPES: Mapping[str, Any] = {NUMBER: np.float64, TEXT: np.int32, TIME: np.int64}
-_NULLS: Mapping[str, array[Any]] = {
-    NUMBER: array("d", [math.nan]),
-    TEXT: array("i", [_NO_CODE]),
-    TIME: array("q", [_NO_TIME]),
-}
-
-
-def null_of(name: str) -> float:
-    """The value of a fact that is not known: NaN, the number of NaT, or the number of no text."""
-    null: float = _NULLS[FACTS[name].type][0]
-    return null
 
 
 def distinct(*positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -368,8 +332,3 @@ def _taken_rows(
     places = np.minimum(np.searchsorted(rows, positions), len(rows) - 1)
     is_taken: npt.NDArray[np.bool_] = rows[places] == positions
     return array("q", places[is_taken].tolist()), is_taken
-
-
-def _nulls(name: str, count: int) -> array[Any]:
-    """Values of a column in rows without the fact."""
-    return _NULLS[FACTS[name].type] * count

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cloudimg.discovery.fact_columns import Fact
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.tiff.flavours.facts import MICROMETRE, micrometres
 
 _AS_THEY_ARE = ("elapsed_s", "exposure_s", "objective", "magnification")

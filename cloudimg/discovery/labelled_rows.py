@@ -172,7 +172,7 @@ class _Axis:
     def _codes_by_index(
         self, batch: Any, labels: list[Label], which: npt.NDArray[Any], rows: Rows
     ) -> npt.NDArray[np.int32]:
-        """Numbers of the labels of a batch, whose order the indices of the table say."""
+        """Numbers of the labels of a batch, where the table has the index of each label."""
         numbers = whole_numbers(column_at(batch, self._indices), self._indices, rows)
         if (numbers < 0).any():
             raise ArgumentError(

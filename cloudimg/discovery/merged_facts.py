@@ -12,15 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import (
-    FACTS,
-    NUMBER,
-    TEXT,
-    TIME,
-    FactColumns,
-    distinct,
-    null_of,
-)
+from cloudimg.discovery.fact_columns import FactColumns, distinct
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME, null_of
 from cloudimg.errors.notes import N_EXAMPLES, Note
 
 _KIND = "said-otherwise-"
@@ -99,7 +92,7 @@ def _planes(
 
 
 def _with_texts(name: str, facts: FactColumns, numbers: Array) -> Array:
-    """Plain numbers as they are, or the texts that they are the numbers of."""
+    """Plain numbers as they are, or the texts that they stand for."""
     if FACTS[name].type != TEXT:
         return numbers
     texts: Array = np.array([*facts.texts(name), ""], object)

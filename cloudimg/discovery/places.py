@@ -1,4 +1,4 @@
-"""Where in a grid the files lie that were found, in whatever order. Pure."""
+"""Places in a grid of files that were found in any order. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sorted_labels(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where in a grid the files lie that were found."""
+    """Places in a grid of the files that were found."""
 
     fields: tuple[str, ...]
     """Names of the axes."""

@@ -18,7 +18,7 @@ _MOST_PLACES = 10**7
 """Largest grid that is looked at."""
 _SHOWN = 4
 _FIRST = ("c", "channel", "band", "well", "field", "position")
-"""Axes of which it is said first how many of the others each label has."""
+"""Axes whose labels a text names first, each with its labels of other axes."""
 
 
 @dataclass(frozen=True, slots=True)

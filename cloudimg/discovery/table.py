@@ -8,7 +8,7 @@ One row per file (per plane in a multi-file dataset), in C order of the grid:
 ``etag``        digest of the ETag, see `cloudimg.discovery.build_grid.short_etag`; null without one
 ``page``        number of the page in the file; only in multi-file datasets
 ``axis.NAME``   index along the axis of the grid with that name
-facts           what was read of each file, see `cloudimg.discovery.fact_columns.FACTS`; a column
+facts           what was read of each file, see `cloudimg.discovery.fact_kinds.FACTS`; a column
                 only if a file has it
 ==============  ==================================================================================
 
@@ -30,7 +30,8 @@ import numpy.typing as npt
 
 from cloudimg.discovery.arrow_columns import as_numbers, as_texts, from_numbers
 from cloudimg.discovery.bounded_parquet import BoundedParquet
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.names import ANY_NAME, ETAG_DIGEST
 from cloudimg.errors import CorruptFileError

@@ -5,7 +5,7 @@ URL                    ``url``, ``key``, ``href`` or ``path``, or the column tha
                        ``bucket`` and ``key`` in inventories of S3
 size, version          ``size_bytes`` or ``size``; ``etag`` or ``e_tag``
 page                   ``page``, the number of the page if a row is a page of a file
-facts                  the names of `cloudimg.discovery.fact_columns.FACTS`
+facts                  the names of `cloudimg.discovery.fact_kinds.FACTS`
 axes                   all others: labels; ``axis.NAME`` has the index along the axis ``NAME``
 =====================  ===========================================================================
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cloudimg.discovery.fact_columns import FACTS
+from cloudimg.discovery.fact_kinds import FACTS, TEXT
 from cloudimg.discovery.table_values import is_text
 from cloudimg.errors import ArgumentError
 
@@ -97,6 +97,7 @@ def choose_roles(
     names = _names_in(schema)
     chosen = {column: axis for column, axis in axes.items() if column in names}
     roles = _without_axes(schema, names, url, chosen)
+    _check_types(schema, roles)
     if has_pattern:
         return roles
     if roles.is_inventory:
@@ -150,6 +151,7 @@ def _with_axes(roles: Roles, schema: Any, names: Sequence[str]) -> Roles:
         if name in known or name.lower() in _URLS:
             continue
         if name.startswith(AXIS):
+            _refuse_other_type(name, schema.field(name).type, _is_whole, "whole numbers")
             indices[name.removeprefix(AXIS)] = name
         elif not _is_nested(schema.field(name).type):
             _refuse_type(name, schema.field(name).type)
@@ -207,6 +209,46 @@ def _is_nested(kind: Any) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_nested(kind) or pa.types.is_null(kind)) or "binary" in str(kind)
+
+
+def _check_types(schema: Any, roles: Roles) -> None:
+    """Check the columns whose values could not be taken for what their names say.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    of_urls = _leaf_type(schema, roles.url) if roles.url not in schema.names else None
+    of_texts = [name for name in roles.facts if FACTS[name].type == TEXT]
+    for name in filter(None, (roles.url, roles.bucket, roles.etag, *of_texts)):
+        kind = of_urls if of_urls is not None and name == roles.url else schema.field(name).type
+        _refuse_other_type(name, kind, _is_like_text, "texts")
+    for name in filter(None, (roles.size, roles.page)):
+        _refuse_other_type(name, schema.field(name).type, _is_whole, "whole numbers")
+
+
+def _is_like_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return is_text(kind) or pa.types.is_primitive(kind) or str(kind) in ("binary", "large_binary")
+
+
+def _is_whole(kind: Any) -> bool:
+    import pyarrow as pa
+
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, is_text)
+    return any(test(kind) for test in tests)
+
+
+def _refuse_other_type(name: str, kind: Any, test: Callable[[Any], bool], expected: str) -> None:
+    import pyarrow as pa
+
+    of_values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_null(kind) or test(of_values)):
+        raise ArgumentError(
+            f"the column {name!r} of the table has the type {kind}, where {expected} should be:"
+            " convert it, or rename it"
+        )
 
 
 def _refuse_type(name: str, kind: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from cloudimg.discovery.bounded_parquet import BoundedParquet
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME
 from cloudimg.discovery.table import MOST_ROWS
 from cloudimg.errors import (
     ArgumentError,
@@ -183,8 +183,8 @@ def _open_file(store: Store, key: str) -> Callable[[], Any]:
         raise CorruptFileError(f"{url} is empty (0 bytes), and not a table", url=url)
     if size > _MOST_BYTES:
         raise CorruptFileError(
-            f"{url} has {size} bytes, and a table at most {_MOST_BYTES}: read it by another library"
-            " and pass the rows that are needed",
+            f"{url} has {size} bytes, but a table may have at most {_MOST_BYTES}: read it by another"
+            " library and pass the rows that are needed",
             url=url,
         )
     if len(blob.data) == size:

@@ -7,6 +7,12 @@ import posixpath
 from cloudimg.errors import ArgumentError
 from cloudimg.storage import Location, common_location, redact, split_url
 
+_REMOTE = {
+    *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "http", "https"),
+    *("zip", "tar", "simplecache", "filecache", "blockcache"),
+}
+"""Protocols and filters that tables in a store may use; others may lead to local files."""
+
 
 class TableURLs:
     """Turns the URLs of a table into pattern texts, and finds the store that they have in common.
@@ -28,6 +34,7 @@ class TableURLs:
         if "://" not in url and not url.startswith(("/", "~")):
             url = self._resolved(url, row)
         location, key = split_url(url)
+        self._refuse_local(location, key, row)
         try:
             self.location = (
                 location if self.location is None else common_location(self.location, location, key)
@@ -40,6 +47,29 @@ class TableURLs:
             self._prefix = "/" if at else f"{location.protocol}://{location.root}/"
         return text
 
+    def _refuse_local(self, location: Location, key: str, row: int) -> None:
+        """Refuse a file of this machine in a table that lies in a store.
+
+        Otherwise the author of the table could choose which files of the user are read.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        if self._folder is None or self._folder[0].is_on_this_machine:
+            return
+        *_, last = links = location.url(key).split("::")
+        protocols = {link.partition("://")[0].lower() for link in links}
+        known = {*_REMOTE, self._folder[0].protocol}
+        if "://" in last and protocols <= known and not location.is_on_this_machine:
+            return
+        raise ArgumentError(
+            f"row {row} of the table, counted from 0, names {location.display(key)}, but a table in"
+            " a store may name only files in object stores and on web servers, not files of this"
+            " machine: read the table by another library, such as pyarrow.parquet, and pass it if"
+            " this file is right"
+        )
+
     def _resolved(self, url: str, row: int) -> str:
         """A relative URL beside the table.
 
@@ -50,8 +80,8 @@ class TableURLs:
         if self._folder is None:
             raise ArgumentError(
                 f"row {row} of the table, counted from 0, has the relative URL {redact(url)!r}, and"
-                " the table has no URL itself that it could belong to: write whole URLs, or paths"
-                " that begin with a slash"
+                " a table in memory has no folder that it could belong to: write whole URLs, or"
+                " paths that begin with a slash"
             )
         location, folder = self._folder
         key = posixpath.normpath(posixpath.join(folder, url))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudimg.discovery.arrow_columns import from_numbers
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TEXT, TIME, null_of
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME, null_of
 from cloudimg.errors import ArgumentError
 from cloudimg.pattern import Label
 
@@ -34,7 +34,10 @@ def column_at(batch: Any, path: str) -> Any:
     else:
         head, *rest = path.split(".")
         found = pc.struct_field(batch.column(head), rest)
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    if pa.types.is_dictionary(found.type):
+        found = found.dictionary_decode()
+    # Few functions of pyarrow take views of texts.
+    return found.cast(pa.large_string()) if str(found.type) == "string_view" else found
 
 
 def texts(column: Any) -> list[str | None]:
@@ -64,14 +67,20 @@ def whole_numbers(column: Any, name: str, rows: Rows) -> npt.NDArray[np.int64]:
         numbers = from_numbers(column.cast(pa.int64()), -1)
         is_right = numbers >= -1
     except pa.ArrowInvalid:
-        values = column.to_pylist()
-        is_right = np.array([each is None or re.fullmatch(r"\d+(\.0*)?", str(each)) is not None
-                             for each in values])  # fmt: skip
-        numbers = np.zeros(0, np.int64)
+        numbers = np.array([_whole_number(value) for value in column.to_pylist()], np.int64)
+        is_right = numbers >= -1
     if not is_right.all():
         row = int(np.argmin(is_right))
         raise _bad_value(column, row, name, rows, "a whole number from 0 on")
     return numbers
+
+
+def _whole_number(value: Any) -> int:
+    """A number such as 12 or "12.0"; -1 for None, and -2 for what is not one."""
+    if value is None:
+        return -1
+    match = re.fullmatch(r"([0-9]{1,18})(\.0*)?", str(value))
+    return int(match[1]) if match else -2
 
 
 def labels_in(column: Any, name: str, rows: Rows) -> tuple[list[Label], npt.NDArray[Any]]:

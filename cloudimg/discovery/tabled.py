@@ -1,4 +1,4 @@
-"""Arrange the files of a table of a user's as a grid. Pure.
+"""Arrange the files of a user's table as a grid. Pure.
 
 There may be millions of rows, so they are taken a batch at a time and become columns of numbers.
 Facts are added once it is known which file lies where, so that less is in memory at a time.

@@ -23,7 +23,7 @@ class GeoAttributes(TypedDict, total=False):
     crs: str
     """Name of the reference system, by which systems can be compared: ``"EPSG:32633"``, or
     ``"user-defined"`` with a digest of the parameters that define it."""
-    keys: dict[int, int | str | tuple[float, ...]]
+    keys: dict[str, int | str | list[float]]
     """GeoKeys of a system that one code does not name ("OGC GeoTIFF Standard" 1.1, section 7), and
     as 0 the minor revision of the standard."""
 

@@ -236,5 +236,5 @@ class DescribedImage:
             "cloudimg.Image",
             *(source.token for source in self._opened.sources),
             make_token(grid.fields, grid.labels),
-            make_token(arguments.validate, arguments.allowed_differences),  # on them attrs depend
+            make_token(arguments.validate, arguments.allowed_differences),  # attrs depend on them
         )

@@ -84,7 +84,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import FACTS
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.discovery.folder import Folder
 from cloudimg.discovery.proposals import Proposal
 from cloudimg.image.image import Image

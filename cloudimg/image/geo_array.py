@@ -72,7 +72,7 @@ def geo_array(
     dtype : dtype
         Of the pixels in the files.
     mask : bool
-        Whether nodata, scale and offset are applied. What says them is then in the encoding, as
+        Whether nodata, scale and offset are applied. They are then in the encoding, as
         `rioxarray.open_rasterio` does it with ``mask_and_scale=True``.
     """
     said: dict[str, Any] = {}
@@ -284,7 +284,7 @@ def _system(geo: Mapping[str, Any]) -> dict[str, Any]:
             return {GRID_MAPPING: name}
     else:
         with warnings.catch_warnings(action="ignore"):  # it has no place
-            text = _wkt(rasterio.MemoryFile(_without_pixels(geo["keys"])))
+            text = _wkt(rasterio.MemoryFile(_without_pixels({int(key): value for key, value in geo["keys"].items()})))
     return {GRID_MAPPING: text, "crs_wkt": text} if text else {}
 
 

@@ -17,7 +17,7 @@ from cloudimg.migration.progress import progress_callback
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.on_cluster import on_cluster
-from cloudimg.opening.open_files import open_sources, telling_of_listing
+from cloudimg.opening.open_files import open_again, open_sources, telling_of_listing
 from cloudimg.opening.options import URL
 from cloudimg.reading.bad_files import warn_of_known
 from cloudimg.reading.dask_array import Chunks, to_dask
@@ -269,8 +269,10 @@ class Image(SelectableImage):
         opened, purpose = self._opened, self._arguments.purpose
         if earlier is not None:
             purpose = earlier.purpose(self._urls, self._arguments)
-        if purpose.files is not None or self._is_derived:
+        if purpose.files is not None:
             opened = open_sources(self._urls, replace(self._arguments, purpose=purpose))
+        elif self._is_derived:
+            opened = open_again(opened, self._urls, self._arguments)
         if is_copied:
             refuse_further_images(opened, self._arguments)
             opened = telling_of_listing(opened)

@@ -282,6 +282,9 @@ def _channels(planes: picture.Reals, image: Image, view: View) -> picture.Reals:
     shown = pixels.channels(lengths.get(along, 1), stored)
     first = view.region[along].start if along in view.region else 0
     channels = shown[first : first + len(planes)]
+    if any(each.is_active for each in channels):  # and not opacity alone
+        planes = planes[[each.is_active for each in channels]]
+        channels = tuple(each for each in channels if each.is_active)
     lights = []
     for plane, channel in zip(planes, channels, strict=True):
         light = picture.stretch(plane, *pixels.window(channel, Values.of(plane)))

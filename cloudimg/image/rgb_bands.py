@@ -60,7 +60,8 @@ def rgb_bands(
     if colour is not None:
         is_other = axis == "s" and found not in (None, (0, 1, 2))
         return (axis, found) if is_other and found is not None else (None, None)
-    if found is None and axis == "s" and lengths["s"] >= max(_NUMBERS):
+    n_opacities = sum(str(each).startswith("alpha") for each in attrs.get("samples", ()))
+    if found is None and axis == "s" and lengths["s"] - n_opacities >= max(_NUMBERS):
         found = _UNNAMED
     return (None, None) if found is None else (axis, found)
 

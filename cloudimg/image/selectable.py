@@ -14,7 +14,7 @@ class SelectableImage(DescribedImage):
     """Adds `sel` and `isel`; a base class of `cloudimg.Image`."""
 
     _is_derived = False
-    """Whether it was made from an open image: what is said of its files is said of more files."""
+    """Whether it was made from an open image, whose notes and report are about more files."""
 
     def sel(self, select: Mapping[str, Any] | None = None, /, **by_axis: Any) -> Self:
         """Return the part of the image with some labels; reads nothing.

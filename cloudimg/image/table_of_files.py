@@ -13,7 +13,7 @@ import numpy as np
 from cloudimg.discovery.arrow_columns import as_numbers
 from cloudimg.discovery.build_grid import short_etag
 from cloudimg.discovery.earlier_listing import shown_name
-from cloudimg.discovery.fact_columns import FACTS
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.discovery.table import OWN_TABLE, FileTable
 from cloudimg.discovery.table_columns import AXIS, LABEL, RESERVED
 from cloudimg.opening.opened import Opened

@@ -36,10 +36,11 @@ def expected_facts(
     Returns
     -------
     ExpectedFacts or None
-        None if there is only one file, or the first says nothing.
+        None if the image begins with the only file, or the first says nothing.
     """
     first = headers[first_index]
-    if first.facts is None or n_files == 1:
+    # A single file may lie beside others that are missing, at another place than the image.
+    if first.facts is None or (n_files == 1 and not any(first_index)):
         return None
     return ExpectedFacts(
         facts=first.facts,

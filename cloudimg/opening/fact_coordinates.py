@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TIME, FactColumns, null_of
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TIME, null_of
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.opening.coordinates import coordinates, label_name
 from cloudimg.reading.layout import Axis, Layout

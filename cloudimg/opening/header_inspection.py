@@ -86,8 +86,8 @@ class HeaderInspection:
     def with_table(self, table: TableRows, url_of: Callable[[int], str]) -> HeaderInspection:
         """With what the table of the files says of them, where headers do not say it.
 
-        The headers of a table that has only some are used no more: pixels are read by the headers
-        that the files have now.
+        The headers of a table that has only some of them are no longer used: pixels are read by
+        the headers that the files have now.
 
         Parameters
         ----------

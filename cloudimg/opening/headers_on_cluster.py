@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import Fact, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.distributed.run import Client, client_of, run_on_cluster

@@ -134,7 +134,7 @@ def redacted() -> Iterator[None]:
 
 @contextmanager
 def checked_end(listing: Listing) -> Iterator[None]:
-    """Check the end of a listing beside what is done with it, before a result or an error of it."""
+    """Check the end of a listing while its names are used, before a result or an error is shown."""
     failure = None
     try:
         yield

@@ -12,24 +12,20 @@ import numpy as np
 
 from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.find_files import locate
-from cloudimg.discovery.folder import is_folder
 from cloudimg.discovery.gaps import notes_of_gaps
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing, Tabled
 from cloudimg.discovery.ragged import find_ragged
 from cloudimg.discovery.table import FileTable
-from cloudimg.discovery.table_changes import changes_between
+from cloudimg.discovery.table_changes import changes_between, has_same_rows
 from cloudimg.discovery.unmatched import OF_LISTING
 from cloudimg.errors import (
-    FolderError,
+    GridError,
     MissingFilesError,
-    NotFoundError,
-    NotTiffError,
     counted,
 )
 from cloudimg.errors.notes import Note
 from cloudimg.opening.bad_headers import report_on_files
-from cloudimg.opening.dataset_description import is_companion
 from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.opening.index_files.read import start_index_files
@@ -41,18 +37,20 @@ from cloudimg.opening.list_files import (
     narrow_listing,
     redacted,
 )
-from cloudimg.opening.multifile import OpenDataset, open_dataset
+from cloudimg.opening.multifile import OpenDataset
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
 from cloudimg.opening.pages_of_table import open_pages
 from cloudimg.opening.part_of_image import choose, part_of, selection_of
 from cloudimg.opening.selection import Selection
+from cloudimg.opening.single_file import open_single
 from cloudimg.opening.sources import make_sources
 from cloudimg.reading.header_cache import OpenFile
-from cloudimg.reading.headers import HeaderReader, ReadContext
+from cloudimg.reading.headers import HeaderReader
+from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.reader import Reader
 from cloudimg.reading.source_files import missing_files
-from cloudimg.storage import IncompleteListingError, Store, engine, redact
+from cloudimg.storage import IncompleteListingError, Store, redact
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
@@ -79,15 +77,38 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
         return _open(store, listing, shown, arguments)
 
 
+def open_again(opened: Opened, urls: URLs, arguments: OpenArguments) -> Opened:
+    """Open the files of a part of an image by themselves, without newer ones that it lacks.
+
+    Raises
+    ------
+    GridError
+        Others are there now, among which those of the part cannot be told.
+    """
+    table = _table_of(opened)
+    purpose = replace(arguments.purpose, files=table)
+    again = open_sources(urls, replace(arguments, purpose=purpose))
+    if not has_same_rows(table, _table_of(again)):
+        raise GridError(
+            f"files of {again.url} came or went since the image was opened of which a part was"
+            f" selected ({changes_between(table, _table_of(again))}): open it again, and select"
+        )
+    return replace(again, changes=None)
+
+
+def _table_of(opened: Opened) -> FileTable:
+    return FileTable.of(opened.grid, shown_name, opened.sources[0].files.pages)
+
+
 def _open_tabled(tabled: Tabled, arguments: OpenArguments) -> Opened:
     """Open files that a table lists, of which nothing is listed or looked up."""
     store = Store(tabled.location, arguments.storage_options)
     listing, before = tabled.listing, arguments.purpose.files
+    if isinstance(arguments.select, Selection):
+        listing = narrow_listing(listing, arguments.select)
     if before is not None:
         now = FileTable.of(listing.grid, shown_name)
         listing = replace(listing, changes=changes_between(before, now))
-    if isinstance(arguments.select, Selection):
-        listing = narrow_listing(listing, arguments.select)
     with redacted():
         shown = redact(tabled.recorded)
         if tabled.url is None:
@@ -166,7 +187,7 @@ def _open_listed(
         return _of_dataset(pages, shown, arguments, is_tabled=True)
     first = None
     if not grid.fields:
-        single = _open_single(reader, grid, arguments)
+        single = open_single(reader, grid, arguments)
         if isinstance(single, OpenDataset):
             return _of_dataset(single, shown, arguments)
         reader, first = single
@@ -293,42 +314,3 @@ def _notes_of_listing(listing: Listing, arguments: OpenArguments) -> Iterator[No
     ragged = find_ragged(listing.grid)
     if ragged is not None:
         yield ragged.note(listing.grid.n_missing)
-
-
-def _open_single(
-    reader: Reader, grid: FileGrid, arguments: OpenArguments
-) -> OpenDataset | tuple[Reader, OpenFile | None]:
-    """Open the file of a single URL, or the multi-file dataset that it belongs to.
-
-    For a single file, return the reader to use, and the open file if it needs no other reader.
-    """
-    location = reader.store.location
-    key = location.key_of(grid.keys(()))
-    is_web = location.protocol in ("http", "https")
-    if location.root and key.rstrip("/") == location.root and not is_web:
-        raise _folder_error(location.display(key))  # a bucket, which no request can read
-    opened = None
-    if not is_companion(key) or arguments.imread is not None:
-        try:
-            opened = engine().fetch(partial(reader.headers.open, key)).result()
-        except NotFoundError as exc:
-            if not is_folder(reader.store, key):
-                raise
-            raise _folder_error(location.display(key)) from exc
-        except NotTiffError as exc:
-            if not is_web or (key != location.root and not key.endswith("/")):
-                raise
-            raise _folder_error(location.display(key)) from exc  # its page
-        if opened.parsed.membership is None:
-            return reader, opened
-    dataset = open_dataset(reader, key, opened, arguments)
-    return dataset or (reader.using(ignore_siblings=True), None)
-
-
-def _folder_error(url: str) -> FolderError:
-    """The error for a folder where a file is expected."""
-    return FolderError(
-        f"{url} is a folder; cloudimg.info({url!r}) lists it and proposes patterns of its files to"
-        " open",
-        url=url,
-    )

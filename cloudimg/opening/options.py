@@ -1,7 +1,7 @@
-"""The arguments of `cloudimg.open`: types for users, default values and checks.
+"""The arguments of `cloudimg.open`: types for users and default values.
 
 A new argument needs a key in `FileOptions` or `OpenOptions`, a field with its default value in
-`OpenArguments` and, where a value can be wrong, a check in `_CHECKS`.
+`OpenArguments` and, where a value can be wrong, a check in `opening/check_options.py`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypedDict
 
 from cloudimg.discovery.listing import Tabled
 from cloudimg.errors import ArgumentError
+from cloudimg.opening.check_options import check_flag, check_options
 from cloudimg.opening.selection import Selection
-from cloudimg.reading.file_facts import SHARED_FACTS
 
 if TYPE_CHECKING:
     from cloudimg.discovery.index_names import IndexNames
     from cloudimg.discovery.table import FileTable
     from cloudimg.distributed.run import Client
     from cloudimg.formats import ReadFunction
-
 
 
 class ArrowTable(Protocol):
@@ -108,7 +107,7 @@ class OpeningPurpose:
         ArgumentError
             If the argument is not a bool.
         """
-        _check_flag("allow_unmatched", allow_unmatched)
+        check_flag("allow_unmatched", allow_unmatched)
         return cls(
             whole_folder=True,
             allow_unmatched=allow_unmatched,
@@ -160,9 +159,7 @@ class OpenArguments:
         ArgumentError
             For wrong types and impossible values.
         """
-        for name, value in given.items():
-            _CHECKS.get(name, _accept)(name, value)
-        _check_placing(given)
+        check_options(given)
         return cls(**given)
 
     @property
@@ -252,129 +249,3 @@ def as_texts(urls: URLs) -> list[str]:
         if not isinstance(text, str):
             raise ArgumentError(f"expected a URL or a path, not {text!r}")
     return texts
-
-
-# ----------------------------------------------------------------------------------------- checks
-
-
-def _accept(name: str, value: Any) -> None:
-    """Accept any value of an argument that is checked where it is used."""
-
-
-def _check_axes(name: str, value: Any) -> None:
-    if value is not None and not (
-        isinstance(value, Mapping)
-        and all(isinstance(text, str) for pair in value.items() for text in pair)
-    ):
-        raise ArgumentError(f"{name}={value!r} must map names of axes to new names")
-
-
-def _check_dims(name: str, value: Any) -> None:
-    if value is not None and not (
-        isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
-    ):
-        raise ArgumentError(f"{name}={value!r} must be a sequence of names of axes")
-
-
-def _check_differences(name: str, value: Any) -> None:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not set(names) <= set(SHARED_FACTS):
-        raise ArgumentError(f"{name}={value!r} must be some of {', '.join(SHARED_FACTS)}")
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ArgumentError(f"{name}={value!r} must be True or False")
-
-
-def _check_exclude(name: str, value: Any) -> None:
-    globs = [value] if isinstance(value, str) else value
-    if globs is not None and not (
-        isinstance(globs, Sequence) and all(isinstance(glob, str) and glob for glob in globs)
-    ):
-        raise ArgumentError(f"{name}={value!r} must be a glob such as '*_thumb.tif', or a list")
-
-
-def _check_series(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ArgumentError(f"{name}={value!r} must be 0 or a positive integer")
-
-
-def _check_imread(name: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise ArgumentError(
-            f"{name}={value!r} must be a function that takes a binary file and its URL and returns"
-            " pixels"
-        )
-
-
-def _check_progress(name: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise ArgumentError(
-            f"{name}={value!r} must be a function that takes what is counted, such as 'names"
-            " listed', and a number"
-        )
-
-
-def _one_of(*choices: str | None) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if value not in choices:
-            raise ArgumentError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
-
-    return check
-
-
-def _check_placing(given: Mapping[str, Any]) -> None:
-    """Refuse arguments about places that mean nothing together."""
-    if given.get("place") == "stage":
-        if given.get("align") is not None:
-            raise ArgumentError(
-                'place="stage" places files where the stage was, and align= by their transforms:'
-                " pass one of them"
-            )
-    elif given.get("flip") is not None or given.get("blend", "last") != "last":
-        raise ArgumentError('blend= and flip= are for fields that place="stage" places: pass it')
-
-
-def _check_pattern(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, str):
-        raise ArgumentError(f"{name}={value!r} must be a pattern, such as 't{{t}}_z{{z}}.tif'")
-
-
-def _check_select(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, Mapping | Selection):
-        raise ArgumentError(
-            f'{name}={value!r} must map names of axes to labels or positions, such as'
-            ' {"c": "DAPI", "z": slice(0, 10)}'
-        )
-
-
-def _check_column(name: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, str) and value):
-        raise ArgumentError(f"{name}={value!r} must be a column of a table, or a path in one")
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "pattern": _check_pattern,
-    "url_column": _check_column,
-    "axes": _check_axes,
-    "dims": _check_dims,
-    "place": _one_of("index", "stage", "stack"),
-    "blend": _one_of("last", "mean"),
-    "flip": _one_of(None, "x", "y", "xy", "none"),
-    "align": _one_of(None, "outer", "inner"),
-    "series": _check_series,
-    "missing": _one_of("raise", "fill"),
-    "bad": _one_of("raise", "fill"),
-    "exclude": _check_exclude,
-    "validate": _one_of("first", "all"),
-    "allow_differences": _check_differences,
-    "palette": _one_of("index", "rgb"),
-    "rgb": _check_flag,
-    "imread": _check_imread,
-    "progress": _check_progress,
-    "index_files": _check_flag,
-    "select": _check_select,
-}

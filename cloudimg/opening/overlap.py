@@ -39,7 +39,7 @@ def refuse_overlap(layout: Layout, headers: Mapping[Index, Header], first_index:
                     f" {length / n_tiles:.0f} pixels long: they overlap, and a mosaic would show"
                     ' some parts twice. Pass place="stage" to place them by these positions,'
                     ' place="stack" to stack them, or give the field another name, for example'
-                    ' {pos}'
+                    " {pos}"
                 )
 
 

@@ -107,7 +107,12 @@ def _part_along(
     """The part along one axis, of which positions among those of the present files are chosen."""
     if axis.field is None or opened.sources[0].layout.canvas is not None:
         is_whole = len(among_files) == axis.length
-        return replace(part, positions=None if is_whole else as_positions(among_files))
+        part = replace(part, positions=None if is_whole else as_positions(among_files))
+        if axis.field is None or not axis.is_stacked:
+            return part
+        # All files stay, and labels tell this part from that of other files.
+        of_axis = opened.grid.labels[axis.field]
+        return replace(part, labels=tuple(of_axis[i] for i in among_files.tolist()))
     field, labels = opened.grid.fields[axis.field], opened.grid.labels[axis.field]
     if axis.is_stacked:
         # A list of labels stays one: between its ends there are others.

@@ -36,9 +36,9 @@ _APART = (
     "scene", "folder",
 )  # fmt: skip
 """Names of axes with a canvas for each index."""
-_REPEATED = ("t", "c", "z", "band", "channel", "time")
+REPEATED = ("t", "c", "z", "band", "channel", "time")
 """Names of axes along which the stage is at the same place, without looking."""
-_MOST_APART = 0.5
+MOST_APART = 0.5
 """Greatest distance of one place from itself along other axes, in lengths of a field: a stage does
 not come back exactly."""
 _FLIPS = ("", "none", "x", "y", "xy")
@@ -74,8 +74,8 @@ class KnownPlaces:
         unknown = [each for each in flips if each not in _FLIPS]
         if unknown:
             raise GridError(
-                f"the positions of the stage have the stage_flip {unknown[0]!r}, which is none of"
-                f" x, y and xy. Open a table of the files with another one, or pass flip=; {_STACK}"
+                f"the positions of the stage have the stage_flip {unknown[0]!r}, which is not x,"
+                f" y or xy. Open a table of the files with another one, or pass flip=; {_STACK}"
             )
         by_code = np.array([[-1 if name in each else 1 for name in "yx"] for each in flips])
         codes = self.facts.column("stage_flip", rows) if flip is None else np.zeros(len(rows), int)
@@ -139,6 +139,12 @@ def files_without_places(grid: FileGrid, known: Sequence[KnownPlaces]) -> Iterat
         yield _index(grid, number)
 
 
+def most_complete(known: Sequence[KnownPlaces], grid: FileGrid) -> KnownPlaces:
+    """Return the source that has most positions, which places the fields."""
+    rows = _rows(_first_files(grid))
+    return max(known, key=lambda each: each.count(rows))
+
+
 def place_by_stage(
     layout: Layout,
     grid: FileGrid,
@@ -171,10 +177,9 @@ def place_by_stage(
     on_canvas = layout.canvas.fields
     size = np.array([first.shapes[0][axis] for axis in layout.plane], np.int64)
     numbers = _first_files(grid)
-    rows = _rows(numbers)
-    source = max(known, key=lambda each: each.count(rows))
+    source = most_complete(known, grid)
     pixels = _in_pixels(numbers, grid, source, first, url_at, arguments.flip)
-    axes = [i for i, name in enumerate(grid.fields) if name not in _REPEATED]
+    axes = [i for i, name in enumerate(grid.fields) if name not in REPEATED]
     for along, axis in enumerate(axes):
         if axis not in on_canvas and grid.fields[axis] not in _APART:
             pixels = _come_back(pixels, along, size, grid.fields[axis])
@@ -187,7 +192,7 @@ def place_by_stage(
 
 def _canvas(grid: FileGrid, unplaced: Canvas, pixels: Array, size: Array, blend: str) -> Canvas:
     """The canvas of files at rows and columns from its corner, in whole pixels."""
-    repeated = [i for i, name in enumerate(grid.fields) if name in _REPEATED]
+    repeated = [i for i, name in enumerate(grid.fields) if name in REPEATED]
     whole = np.rint(np.nan_to_num(pixels)).astype(np.int64)
     offsets = np.zeros((*grid.shape, 2), np.int64)
     offsets[...] = np.expand_dims(whole, repeated)
@@ -198,7 +203,7 @@ def _canvas(grid: FileGrid, unplaced: Canvas, pixels: Array, size: Array, blend:
 
 def _first_files(grid: FileGrid) -> npt.NDArray[np.int64]:
     """Position in the grid of the first file along repeated axes, by index of the others; or -1."""
-    repeated = tuple(i for i, name in enumerate(grid.fields) if name in _REPEATED)
+    repeated = tuple(i for i, name in enumerate(grid.fields) if name in REPEATED)
     positions = np.arange(math.prod(grid.shape)).reshape(grid.shape)
     if grid.present is not None:
         positions[~grid.present] = positions.size
@@ -240,13 +245,13 @@ def _in_pixels(
             " the files with the positions (stage_x, stage_y, stage_unit), or leave files out with"
             f" exclude=; {_STACK}"
         )
-    found *= _pixels_per_unit(source.facts, rows, first) * source.signs(rows, flip)
+    found *= pixels_per_unit(source.facts, rows, first) * source.signs(rows, flip)
     pixels = np.full((*numbers.shape, 2), np.nan)
     pixels[numbers >= 0] = found[np.searchsorted(rows, numbers[numbers >= 0])]
     return pixels
 
 
-def _pixels_per_unit(facts: FactColumns, rows: npt.NDArray[np.int64], first: Header) -> Array:
+def pixels_per_unit(facts: FactColumns, rows: npt.NDArray[np.int64], first: Header) -> Array:
     """Return how many pixels, along y and x, the unit of the position of each file has.
 
     Raises
@@ -291,7 +296,7 @@ def _come_back(pixels: Array, along: int, size: Array, name: str) -> Array:
     at = np.isfinite(pixels).argmax(along, keepdims=True)
     reference = np.take_along_axis(pixels, at, along)
     apart = np.nan_to_num(np.abs(pixels - reference)).reshape(-1, 2).max(axis=0)
-    if (apart > _MOST_APART * size).any():
+    if (apart > MOST_APART * size).any():
         raise GridError(
             f"along {name}, the stage was up to {apart[0]:.0f} rows and {apart[1]:.0f} columns"
             f' elsewhere, and place="stage" does not know whether these are other fields. Call the'

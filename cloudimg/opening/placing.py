@@ -1,10 +1,12 @@
-"""How the files of a grid come to lie in the image: by index, by their transforms, by the stage."""
+"""Where the files of a grid lie in the image: by index, by their transforms, by the stage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+
+import numpy as np
 
 from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid
@@ -13,8 +15,12 @@ from cloudimg.opening.header import Header, Index
 from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.place_by_stage import (
+    MOST_APART,
+    REPEATED,
     KnownPlaces,
     axes_of_fields,
+    most_complete,
+    pixels_per_unit,
     place_by_stage,
     refuse_fields_within,
 )
@@ -132,4 +138,40 @@ class Placing:
             return reader.store.location.display(key_at(reader, grid, index))
 
         known = [*self.known, KnownPlaces(facts)]
-        return (place_by_stage(layouts[0], grid, known, first, self.arguments, url_at),), ()
+        layout = place_by_stage(layouts[0], grid, known, first, self.arguments, url_at)
+        assert layout.canvas is not None
+        source = most_complete(known, grid)
+        return (layout,), tuple(_on_moved_fields(grid, layout.canvas.fields, source, first))
+
+
+def _on_moved_fields(
+    grid: FileGrid, on_canvas: tuple[int, ...], source: KnownPlaces, first: Header
+) -> Iterator[Remark]:
+    """Yield a remark if fields lie elsewhere among each other at other times, channels or planes.
+
+    Positions of other files than those that place the fields are only looked at if they are known.
+    """
+    repeated = tuple(i for i, name in enumerate(grid.fields) if name in REPEATED)
+    rows = grid.positions
+    rows = rows[np.isfinite(source.at(rows)).all(axis=-1)]
+    units = np.unique(source.facts.column("stage_unit", rows))
+    if not repeated or len(units) > 1:
+        return
+    places = np.full((grid.sizes.size, 2), np.nan)
+    places[rows] = source.at(rows) * pixels_per_unit(source.facts, rows, first)
+    places = places.reshape(*grid.shape, 2)
+    at = np.isfinite(places[..., :1])
+    for axis in repeated:  # the first along all of them
+        chosen = np.expand_dims(at.argmax(axis), axis)
+        moved = places - np.take_along_axis(places, chosen, axis)
+        apart = np.fmax.reduce(moved, on_canvas) - np.fmin.reduce(moved, on_canvas)
+        size = [first.shapes[0][first.dims.index(name)] for name in ("y", "x")]
+        if (apart > MOST_APART * np.array(size)).any():
+            n_rows, n_columns = np.fmax.reduce(apart.reshape(-1, 2), axis=0)
+            name = grid.fields[axis]
+            yield Remark(
+                "fields-moved",
+                f"along {name}, fields lie up to {n_rows:.0f} rows and {n_columns:.0f} columns"
+                f" elsewhere among each other, and are shown where they were first; select one"
+                f' {name} with select=, or stack the fields with place="stack"',
+            )

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.errors.arrival import raised_where_used
 from cloudimg.tiff import overlap
 
 Integers = npt.NDArray[np.int64]
@@ -216,6 +217,7 @@ class Canvas:
         return np.unique(np.concatenate(([0], inside, [length])))
 
 
+@raised_where_used
 def _unpacked(
     fields: tuple[int, ...],
     shape: tuple[int, int],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,9 +22,10 @@ from cloudimg.errors import (
     ServerError,
 )
 from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
-from cloudimg.formats import Format, ReadFunction, find_format
+from cloudimg.formats import Format
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
+from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.transit import Arrival, Reading, TransitCheck
 from cloudimg.reading.whole_file import decode_whole
 from cloudimg.settings import settings
@@ -32,7 +33,6 @@ from cloudimg.storage import Blob, Store, engine, map_ahead, pause
 from cloudimg.tiff import (
     ENDS_EARLY,
     DecodeLimits,
-    Offsets,
     ParsedImage,
     ParseRequest,
     SparseFile,
@@ -47,52 +47,6 @@ HEAD_BYTES = 32 * 2**10
 """
 _WINDOW_GAP_BYTES = 256
 _WINDOW_SPAN_BYTES = 4 * 2**20
-_TIFF_MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
-_BYTE_ORDERS = {b"II", b"MM", b"EP"}
-"""First bytes of every TIFF, and what NDTiff and some cameras write instead; tifffile checks more.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadContext:
-    """How to read a file: which image of it, how to interpret it, and which version to expect.
-
-    It is immutable: `HeaderReader.using` makes a new reader when more becomes known.
-    """
-
-    series: int
-    """See `cloudimg.tiff.ParseRequest`."""
-    ignore_siblings: bool
-    """See `cloudimg.tiff.ParseRequest`."""
-    palette: str
-    """See `cloudimg.tiff.ParseRequest`."""
-    epoch: str
-    """Identifies one call of `cloudimg.open`, so that cached headers of earlier calls are not used.
-    """
-    decoder: Format | ReadFunction | None = field(default=None, compare=False)
-    """Decoder of files that are not TIFFs: the user's function, or the format of the first file."""
-    member: Offsets | None = None
-    """See `cloudimg.tiff.ParseRequest`."""
-    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """ETags by key of some files whose headers were read at open, so that workers can check them.
-    """
-    is_listed: bool = field(default=True, compare=False)
-    """Whether the files were listed or looked up; otherwise some may be missing."""
-    stored: Mapping[str, StoredHeader] = field(default_factory=dict, compare=False)
-    """Headers by key that a table has, with which an image is opened. Only those of a table that
-    has all are used to read pixels, whose versions are then compared with theirs."""
-    is_tabled: bool = field(default=False, compare=False)
-    """Whether a table lists the files, whose versions files must have."""
-    compares_facts: bool = field(default=False, compare=False)
-    """Whether headers are parsed with the attributes that are compared between files; see
-    `cloudimg.tiff.ParseRequest.only_compared`."""
-    checks_transit: bool = field(default=False, compare=False)
-    """Whether files that are read as a whole are compared with the MD5 that the store states."""
-
-    @property
-    def has_own_decoder(self) -> bool:
-        """Whether the user passed a function, which then decodes all files."""
-        return self.decoder is not None and not isinstance(self.decoder, Format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +110,8 @@ class HeaderReader:
 
         def read() -> OpenFile:
             stored = self.context.stored.get(key)
-            if stored is not None:
+            # Without an ETag nothing shows that the file was replaced since the table was made.
+            if stored is not None and stored.etag is not None:
                 with suppress(FormatError):
                     return self._parse_stored(key, stored, metadata=self.context.compares_facts)
             return self._parse_head(partial(self._head, key, size_bytes), key)
@@ -255,7 +210,8 @@ class HeaderReader:
             limit_bytes=self.limits.header_bytes,
             url=url,
         )
-        decoder = self._decoder_of(key, bytes(blob.data[:FORMAT_BYTES]))
+        name = key.rsplit("/", 1)[-1]
+        decoder = self.context.decoder_of(name, bytes(blob.data[:FORMAT_BYTES]))
         if decoder is not None:
             whole = blob if blob.is_whole else self._whole(key, blob, size)
             with nullcontext() if isinstance(decoder, Format) else engine().running_user_code():
@@ -269,7 +225,7 @@ class HeaderReader:
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
         for start, data in ((blob.start_bytes, blob.data), *further):
             file.add(start, data)
-        parsed = self._parse_tiff(file, url, key.rsplit("/", 1)[-1], metadata)
+        parsed = self._parse_tiff(file, url, name, metadata)
         return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
 
     def _parse_tiff(self, file: SparseFile, url: str, name: str, metadata: bool) -> ParsedImage:
@@ -323,21 +279,6 @@ class HeaderReader:
         parts = [(start, file.have(start, stop)) for start, stop in file.take_reads()]
         read = [(start, bytes(data)) for start, data in parts if data is not None]
         return StoredHeader(opened.etag, size, read)
-
-    def _decoder_of(self, key: str, head: bytes) -> Format | ReadFunction | None:
-        """Return the decoder of a file; None for a TIFF."""
-        if self.context.has_own_decoder:
-            return self.context.decoder
-        if head[:4] in _TIFF_MAGIC:
-            return None
-        name = key.rsplit("/", 1)[-1].partition("?")[0]
-        first = self.context.decoder
-        if isinstance(first, Format) and first.claims(name, head):
-            return first
-        known = find_format(name, head)
-        if known is None and head[:2] in _BYTE_ORDERS:
-            return None
-        return known or first
 
     def _whole(self, key: str, head: Blob, size_bytes: int) -> Blob:
         """Fetch all of an object, in the version of its first bytes."""

@@ -77,7 +77,7 @@ class Layout:
     """Where files lie along y and x; None if their index says so."""
 
     def __repr__(self) -> str:
-        # Stored plans have digests of it, which must stay what they were before there were canvases.
+        # Stored plans have digests of it, which must stay as they were before there were canvases.
         canvas = "" if self.canvas is None else f", canvas={self.canvas}"
         return (
             f"Layout(axes={self.axes}, n_fields={self.n_fields}, n_file_axes={self.n_file_axes}"

@@ -219,8 +219,15 @@ class Source:
                 on_bad(index, file, version)
 
         whole = np.expand_dims(out, self.window.dropped)
-        for full, place in self.window.parts(region):
-            self._read(full, whole[place], on_open, None if on_bad is None else on_bad_once)
+        axes = self.layout.axes
+        segment = [1 if a.file_axis is None else self.segment[a.file_axis] for a in axes]
+        for full, place, picked in self.window.parts(region, segment):
+            target = whole[place]
+            if picked is not None:
+                target = allocate([len(range(s.start, s.stop, s.step)) for s in full], self.dtype)
+            self._read(full, target, on_open, None if on_bad is None else on_bad_once)
+            if picked is not None:
+                whole[place] = target[np.ix_(*picked)]
         return out
 
     def _read(

@@ -1,4 +1,4 @@
-"""The files of a source: which there are, and which versions of them are meant. Pure."""
+"""The files of a source: which of them exist, and in which versions. Pure."""
 
 from __future__ import annotations
 

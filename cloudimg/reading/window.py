@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from cloudimg.tiff import Region
 
+_SLACK = 16
+"""Positions that may be read in vain along an axis, besides as many as are wanted."""
 Positions = tuple[range, ...]
 """Increasing positions along an axis, as ranges that follow one another."""
 
@@ -38,25 +40,40 @@ class Window:
         """Lengths of the image along the axes that it has."""
         return tuple(length(self.positions[i]) for i in self.kept)
 
-    def parts(self, region: Region) -> Iterator[tuple[Region, Region]]:
+    def parts(
+        self, region: Region, segment: Sequence[int]
+    ) -> Iterator[tuple[Region, Region, tuple[npt.NDArray[np.int64], ...] | None]]:
         """Yield regions of all pixels, and where each belongs in an array for a region.
 
         Parameters
         ----------
         region : tuple of slice
             Per dim of the image, with start, stop and a positive step, within bounds.
+        segment : sequence of int
+            Lengths of a segment along all axes. What lies between positions is read with them if
+            no whole segment does, and they are dense.
 
         Yields
         ------
         full, place : tuples of slice
             Both have an item for each axis, dropped ones included.
+        picked : tuple of ndarray or None
+            Per axis, which positions of `full` belong to `place`; None if all do.
         """
         wanted: list[slice] = [slice(0, 1, 1)] * len(self.positions)
         for i, part in zip(self.kept, region, strict=True):
             wanted[i] = part
-        choices = [list(_runs(p, part)) for p, part in zip(self.positions, wanted, strict=True)]
+        choices = [
+            list(_spans(_runs(positions, part), length))
+            for positions, part, length in zip(self.positions, wanted, segment, strict=True)
+        ]
         for combination in product(*choices):
-            yield tuple(full for full, _ in combination), tuple(at for _, at in combination)
+            full, place, picked = zip(*combination, strict=True)
+            has_all = all(
+                p.size == len(range(f.start, f.stop, f.step))
+                for f, p in zip(full, picked, strict=True)
+            )
+            yield full, place, None if has_all else picked
 
     def region(self, full: Region) -> Region:
         """Return the region of the image that a region of all pixels fills, maybe an empty one."""
@@ -111,6 +128,33 @@ def _runs(positions: Positions, part: slice) -> Iterator[tuple[slice, slice]]:
             full = slice(found[0], found[-1] + 1, found.step)
             yield full, slice(n_before, n_before + len(found), 1)
             n_before += len(found)
+
+
+def _spans(
+    runs: Iterator[tuple[slice, slice]], segment: int
+) -> Iterator[tuple[slice, slice, npt.NDArray[np.int64]]]:
+    """Yield runs that are read as one, where they belong, and which of the positions are wanted."""
+    group: list[tuple[slice, slice]] = []
+    for full, place in runs:
+        if group:
+            first, before = group[0][0].start, group[-1]
+            n_wanted = place.stop - group[0][1].start
+            is_near = full.start - before[0].stop < segment
+            if not (is_near and full.stop - first <= 2 * n_wanted + _SLACK):
+                yield _span(group)
+                group = []
+        group.append((full, place))
+    if group:
+        yield _span(group)
+
+
+def _span(group: Sequence[tuple[slice, slice]]) -> tuple[slice, slice, npt.NDArray[np.int64]]:
+    (full, place), last = group[0], group[-1]
+    if len(group) == 1:
+        return full, place, np.arange(place.stop - place.start)
+    numbers = [np.arange(f.start, f.stop, f.step, dtype=np.int64) for f, _ in group]
+    picked = np.concatenate(numbers) - full.start
+    return slice(full.start, last[0].stop, 1), slice(place.start, last[1].stop, 1), picked
 
 
 def _before(positions: Positions, bound: int) -> int:

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from cloudimg.tiff.fill_values import declared_nodata
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.own_decoder import Array, OwnDecoder
 
-_NODATA = 42113
-"""Tag GDAL_NODATA."""
 _UNASSOCIATED_ALPHA = 2
 """Value of ExtraSamples (TIFF 6.0, section 18)."""
 _MAGIC_2, _MAGIC_1, _MAGIC_ZSTD = b"Lerc2 ", b"CntZImage ", b"\x28\xb5\x2f\xfd"
@@ -63,7 +62,7 @@ class LercDecoder(OwnDecoder):
             and self._dtype == np.uint8
             and tuple(keyframe.extrasamples)[-1:] == (_UNASSOCIATED_ALPHA,)
         )
-        self._invalid = np.nan if self._dtype.kind == "f" else _declared_nodata(keyframe)
+        self._invalid = np.nan if self._dtype.kind == "f" else declared_nodata(keyframe)
 
     def _pixels(self, data: Any, index: int, shape: tuple[int, int, int, int]) -> Array:
         """See `OwnDecoder`.
@@ -193,13 +192,3 @@ def _unpacked(data: Any, segment_bytes: int) -> Any:
     if bytes(data[: len(_MAGIC_ZSTD)]) == _MAGIC_ZSTD:
         return imagecodecs.zstd_decode(data, out=most)
     return imagecodecs.zlib_decode(data, out=most)
-
-
-def _declared_nodata(keyframe: Any) -> Any:
-    """The nodata value of a file, None if it has none that its pixels can take."""
-    text = keyframe.tags.valueof(_NODATA)
-    try:
-        # tifffile takes 0 where it cannot read the text.
-        return keyframe.nodata if float(text) == keyframe.nodata else None
-    except (TypeError, ValueError):
-        return None

@@ -14,6 +14,7 @@ from cloudimg.errors import CorruptFileError
 from cloudimg.tiff.compressions import ANY_JPEG
 from cloudimg.tiff.decoding import EncodedSegment, SegmentDecoder, truncated
 from cloudimg.tiff.extent import Beyond, find_beyond
+from cloudimg.tiff.fill_values import fill_value
 from cloudimg.tiff.geometry import Geometry, Region
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.limits import DecodeLimits
@@ -58,6 +59,7 @@ class Level:
         self._url = url
         self._keyframe = keyframe
         self._variants: dict[int, Level] = {}
+        self._fill_value = fill_value(keyframe)
         self._layout = PageLayout.of(keyframe, geometry.plane_shape)
         n_pixels = math.prod(self._layout.segment_shape)
         segment_bytes = n_pixels * geometry.plane_shape[4] * dtype.itemsize
@@ -177,7 +179,7 @@ class Level:
         match piece:
             case FillPiece():
                 self._decode.check(self._url, limits.segment_bytes)
-                target[...] = self._keyframe.nodata
+                target[...] = self._fill_value
             case RowsPiece():
                 if len(data) < piece.stop_bytes - piece.start_bytes:
                     byte_range = piece.start_bytes, piece.stop_bytes

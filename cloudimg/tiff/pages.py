@@ -11,6 +11,7 @@ from cloudimg.tiff.byte_counts import known_counts
 from cloudimg.tiff.ccitt import t4_options
 from cloudimg.tiff.decoders import find_decoder, ignore_meaningless_tags, refusal
 from cloudimg.tiff.extent import Beyond
+from cloudimg.tiff.fill_values import fill_value
 from cloudimg.tiff.frames import Frames
 from cloudimg.tiff.geometry import Geometry, PlaneShape, find_geometry
 from cloudimg.tiff.level import Level
@@ -124,7 +125,7 @@ def _level(
 
 def _decoding_key(page: Any) -> tuple[Any, ...]:
     """Equal for pages with the same decoder and the same fill value."""
-    return page.hash, page.nodata, page.subsampling, t4_options(page)
+    return page.hash, str(fill_value(page)), page.subsampling, t4_options(page)
 
 
 def _check_alike(page: Any, own: Any, keyframe: Any, url: str) -> None:
@@ -173,9 +174,8 @@ def check_decodable(keyframe: Any, shape: tuple[int, ...], url: str) -> None:
             f"{url} cannot be decoded: {refused} are not supported", url=url
         )
     check_layout(keyframe, url)
-    # tifffile computes the decoder and the fill value on first access; do it while header errors
-    # are handled.
-    _ = find_decoder(keyframe), keyframe.nodata
+    # tifffile computes the decoder on first access; do it while header errors are handled.
+    find_decoder(keyframe)
 
 
 def _pages(

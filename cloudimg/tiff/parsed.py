@@ -105,7 +105,7 @@ class ParsedImage:
     identify files."""
     planes: Mapping[str, PlaneValues] = field(default_factory=dict)
     """What differs between the planes of the image, by name of the fact, see
-    `cloudimg.discovery.fact_columns.FACTS`."""
+    `cloudimg.discovery.fact_kinds.FACTS`."""
     membership: DatasetMembership | None = None
     """Set if the file holds only a part of its image; the other fields are empty then."""
     others: tuple[tuple[AnyLevel, ...], ...] = ()

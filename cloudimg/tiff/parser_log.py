@@ -26,6 +26,9 @@ _PLANES = re.compile(
 )
 """Records about planes and pages in unequal numbers, of which `images` and tables of planes say
 more."""
+_NODATA = re.compile(r"parsing GDAL_NODATA tag raised ValueError: .* is not castable to")
+"""Records about nodata values that are outside the type of the pixels, which tifffile also says of
+some that are not; see `fill_values`."""
 _REPLACEMENTS = (
     # The text of an exception instead of its representation, which may be cut off at its end.
     (re.compile(r"[\s,]*\braised \w+\((['\"])(.*?)(?:\1,?\)?)?$"), r": \2"),
@@ -81,7 +84,9 @@ class ParserLog:
         texts = (
             text
             for text in self._texts
-            if (with_chain or not _CHAIN.search(text)) and (with_planes or not _PLANES.search(text))
+            if (with_chain or not _CHAIN.search(text))
+            and (with_planes or not _PLANES.search(text))
+            and not _NODATA.search(text)
         )
         plain = dict.fromkeys(map(plain_text, texts))
         return tuple(Remark("parser-log", text) for text in plain if text)

@@ -186,7 +186,8 @@ def test_every_argument_is_documented() -> None:
     """In the docstring of the function, or in that of the function that it refers to."""
     for function in (
         cloudimg.open, cloudimg.imread, cloudimg.info, cloudimg.preview, cloudimg.to_zarr,
-        cloudimg.migrate, cloudimg.dry_run, cloudimg.index, cloudimg.verify, cloudimg.export, cloudimg.repair,
+        cloudimg.migrate, cloudimg.dry_run, cloudimg.index, cloudimg.verify, cloudimg.export,
+        cloudimg.repair,
     ):  # fmt: skip
         doc = inspect.getdoc(function)
         assert doc is not None

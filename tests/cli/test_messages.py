@@ -232,7 +232,8 @@ def test_each_option_that_sets_an_argument_is_known() -> None:
     """Options whose names are those of public arguments; the others are not in messages."""
     functions: list[Any] = [
         cloudimg.open, cloudimg.preview, cloudimg.index, cloudimg.migrate, cloudimg.dry_run,
-        cloudimg.verify, cloudimg.export, cloudimg.retire, cloudimg.cluster.start, cloudimg.cluster.connect,
+        cloudimg.verify, cloudimg.export, cloudimg.retire, cloudimg.cluster.start,
+        cloudimg.cluster.connect,
     ]  # fmt: skip
     arguments = {name for each in functions for name in inspect.signature(each).parameters}
     dests = {name for words in COMMANDS.values() for name in vars(parse(words))}

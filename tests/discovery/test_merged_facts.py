@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloudimg.discovery.fact_columns import FACTS, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.discovery.merged_facts import merge_facts
 from cloudimg.errors.notes import Note
 from cloudimg.tiff.parsed import PlaneValues

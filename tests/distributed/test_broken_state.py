@@ -24,6 +24,7 @@ from cloudimg.errors.arrival import Unusable
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.histogram import measure
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.reading.canvas import Canvas
 from cloudimg.pattern import compile_pattern
 from cloudimg.storage import Store, split_url
 from tests.distributed.test_parcels import source_of
@@ -74,6 +75,7 @@ def samples(image: cloudimg.Image) -> dict[str, Any]:
         Note("a text", kind="kind", n_files=1, urls=["a.tif"]),
         Store(split_url("memory://a/b.tif")[0]),
         compile_pattern("a_{z}.tif"),
+        Canvas.unknown((0,), (3,)),
         AxesMapping(("z", "y", "x"), (3, 8, 8)),
         measure(PIXELS, None)[0],
         errors.CloudimgError("a message", url="s3://lab/a.tif", byte_range=(0, 7)),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from PIL import Image as Pillow
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 import cloudimg
@@ -112,6 +113,20 @@ def test_bands_of_one_file(
     assert bright_columns(picture(path, tmp_path), n_bands) == colours
     write(path, scene(n_bands), names, crs=None, transform=None, **options)
     assert bright_columns(picture(path, tmp_path), n_bands) != colours  # not a map
+
+
+def test_opacity_is_not_a_band(tmp_path: Path) -> None:
+    bands = scene(4)
+    bands[3] = 2**16 - 1
+    write(tmp_path / "map.tif", bands, photometric="MINISBLACK", alpha="unspecified")
+    with rasterio.open(tmp_path / "map.tif", "r+") as file:
+        file.colorinterp = (*[ColorInterp.gray] * 3, ColorInterp.alpha)
+    assert cloudimg.open(tmp_path / "map.tif").attrs["samples"][3] == "alpha: unassociated"
+    shown = picture(tmp_path / "map.tif", tmp_path)
+    assert len({tuple(shown[5, x]) for x in (5, SIZE // 4 + 5, SIZE // 2 + 5)}) == 3
+    write(tmp_path / "map.tif", bands[:3], photometric="MINISBLACK", alpha="unspecified")
+    without = picture(tmp_path / "map.tif", tmp_path)
+    np.testing.assert_array_equal(shown, without)
 
 
 def test_names_go_before_colours_of_the_header(tmp_path: Path) -> None:

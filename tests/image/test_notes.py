@@ -16,7 +16,8 @@ import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import CloudimgError
 from cloudimg.errors.notes import Note, NoteSums, Remark
-from cloudimg.reading.headers import HeaderReader, ReadContext
+from cloudimg.reading.headers import HeaderReader
+from cloudimg.reading.read_context import ReadContext
 from cloudimg.storage import Store, split_url
 from tests.support.clusters import local_client
 from tests.support.noted import COMPANION, write_noted, write_plain

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+import zarr
 from dask.base import tokenize
 
 import cloudimg
-from cloudimg.errors import ArgumentError, MissingFilesError, NoMatchError
+from cloudimg.errors import ArgumentError, GridError, MissingFilesError, NoMatchError
 from tests.support import seed, staged
 from tests.support.differing import geotiff, moved
 from tests.support.metering import Meter
@@ -350,6 +351,22 @@ def test_a_part_of_a_map_stays_where_it_is(tmp_path: Path) -> None:
             assert ("transform" in geo) == (part != {"x": [1, 2, 30]})
 
 
+@pytest.mark.parametrize("options", [{}, {"align": "outer"}], ids=["by name", "by transform"])
+def test_a_map_of_which_one_tile_is_left_stays_where_it_is(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    for t, y in ((0, 0), (0, 1), (1, 1)):
+        pixels = np.full((12, 20), 10 * t + y + 1, np.uint8)
+        geotiff(tmp_path / f"t{t}_y{y}.tif", moved(0, 12 * y), pixels=pixels)
+    url = str(tmp_path / "t{t}_y{y}.tif")
+    expected = cloudimg.open(url, missing="fill", **options).to_xarray().isel(t=1)
+    chosen = cloudimg.open(url, missing="fill", select={"t": 1}, **options)
+    array = chosen.to_xarray()
+    np.testing.assert_array_equal(array, expected)
+    np.testing.assert_array_equal(array.y, expected.y)
+    assert chosen.attrs["geo"]["transform"] == list(moved(0, 0))[:6]
+
+
 def test_fields_on_a_canvas(tmp_path: Path) -> None:
     fields = {}
     for t in range(2):
@@ -366,6 +383,53 @@ def test_fields_on_a_canvas(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.sel(part).read(), expected)
         chosen = cloudimg.open(url, place="stage", select=part)
         np.testing.assert_array_equal(chosen.read(), expected)
+
+
+@pytest.mark.parametrize("options", [{"allow_differences": "origin"}, {"align": "outer"}], ids=str)
+@pytest.mark.parametrize("part", [{"t": 2}, {"t": slice(0, 2)}, {"y": slice(2, 5)}], ids=str)
+def test_a_copy_of_a_part_has_the_files_of_the_part(
+    tmp_path: Path, options: dict[str, Any], part: dict[str, Any]
+) -> None:
+    """Files that came since the image was opened do not take the place of others."""
+    for t in (0, 2, 4):
+        geotiff(tmp_path / f"t{t}.tif", moved(t, t), pixels=np.full((12, 20), t + 1, np.uint8))
+    url, out = str(tmp_path / "t{t}.tif"), tmp_path / "copy.zarr"
+    image = cloudimg.open(url, **options).sel(part)
+    geotiff(tmp_path / "t1.tif", moved(1, 1), pixels=np.full((12, 20), 2, np.uint8))
+    image.to_zarr(out)
+    copied = zarr.open_group(out, mode="r")["0"]
+    np.testing.assert_array_equal(copied[:], image.read())
+    assert cloudimg.verify(out, against_source=True)
+
+
+def test_a_copy_of_a_part_refuses_files_that_it_cannot_tell_from_its_own(tmp_path: Path) -> None:
+    for name in ("t0_z0_c0", "t0_z1_c0", "t1_z1_c0", "t0_z0_c1"):
+        put(tmp_path, f"{name}.tif", np.full((4, 5), 7, np.uint8))
+    part = cloudimg.open(tmp_path / "t{t}_z{z}_c{c}.tif", missing="fill").sel(c=1)
+    put(tmp_path, "t1_z0_c1.tif", np.full((4, 5), 9, np.uint8))
+    with pytest.raises(GridError, match=r"1 file added \(.*t1_z0_c1.*open it again"):
+        part.to_zarr(tmp_path / "copy.zarr")
+
+
+def test_a_copy_of_a_part_of_a_table_is_complete(tmp_path: Path) -> None:
+    table = cloudimg.open(put_all(tmp_path)).table()
+    part = cloudimg.open(table).sel(t=[0, 4], z=slice(1, 3))
+    for n_objects in (True, False):
+        done = part.to_zarr(tmp_path / "copy.zarr")
+        assert bool(done.n_objects) == n_objects
+        assert "newer-files" not in {note.kind for note in done.notes}
+    copied = zarr.open_group(tmp_path / "copy.zarr", mode="r")["0"]
+    np.testing.assert_array_equal(copied[:], PIXELS[::2, :, 1:3])
+
+
+def test_a_copy_of_one_label_on_a_canvas_is_not_that_of_another(tmp_path: Path) -> None:
+    for t in (0, 2):
+        geotiff(tmp_path / f"t{t}.tif", moved(t, t), pixels=np.full((12, 20), t + 1, np.uint8))
+    url, out = str(tmp_path / "t{t}.tif"), str(tmp_path / "copy.zarr")
+    cloudimg.migrate(url, out, align="outer", select={"t": 2})
+    geotiff(tmp_path / "t1.tif", moved(1, 1), pixels=np.full((12, 20), 2, np.uint8))
+    with pytest.raises(ArgumentError, match="another part of the image"):
+        cloudimg.migrate(url, out, align="outer", select={"t": 1})
 
 
 def test_lists_tables_and_imread(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.discovery.fact_columns import FACTS, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.discovery.grid import FileGrid, Keys
 from cloudimg.opening.fact_coordinates import fact_coordinates
 from cloudimg.tiff.parsed import PlaneValues

@@ -17,7 +17,8 @@ import pytest
 import tifffile
 
 import cloudimg
-from cloudimg.discovery.fact_columns import FACTS, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.table import FileTable
 from tests.support.clusters import local_client

@@ -119,7 +119,7 @@ def test_metaxpress_names_channels_and_what_has_no_files(acquisitions: Path) -> 
     size = plane["spatial-calibration-x"]
     assert image.attrs["pixel_size"] == {"x": size, "y": size}
     text = note(image, "index-file")
-    assert "9987.HTD: it plans more than there are files of: channel 4 (Cy5)" in text
+    assert "9987.HTD: it plans more than the files have: channel 4 (Cy5)" in text
     assert "1 plane along z of 3" in text
 
 

@@ -515,8 +515,35 @@ def test_a_table_says_in_which_direction_its_positions_grow(tmp_path: Path) -> N
     image = cloudimg.open(table, place="stage")
     np.testing.assert_array_equal(image.read(), on_canvas(THREE, fields))
     unknown = table.set_column(5, "stage_flip", [["y", "upwards", "y"]])
-    with pytest.raises(GridError, match="stage_flip 'upwards', which is none of x, y and xy"):
+    with pytest.raises(GridError, match="stage_flip 'upwards', which is not x, y or xy"):
         cloudimg.open(unknown, place="stage")
+
+
+def test_fields_that_moved_between_times_are_told(tmp_path: Path) -> None:
+    """All fields moved by 50 columns, which changes nothing; then one moved by itself."""
+    fields = [pixels_of(n) for n in range(4)]
+    for n, pixels in enumerate(fields):
+        (tmp_path / f"t{n // 2}_f{n % 2}.tif").write_bytes(staged.encode(pixels, None, None))
+
+    def opened(*columns: float) -> Any:
+        table = pa.table(
+            {
+                "url": [f"{tmp_path}/t{n // 2}_f{n % 2}.tif" for n in range(4)],
+                "t": [0, 0, 1, 1],
+                "field": [0, 1, 0, 1],
+                "stage_y": [0.0] * 4,
+                "stage_x": columns,
+                "stage_unit": ["pixel"] * 4,
+            }
+        )
+        return cloudimg.open(table, place="stage")
+
+    assert opened(0.0, 8.0, 50.0, 58.0).notes == ()
+    image = opened(0.0, 8.0, 0.0, 19.0)
+    (note,) = image.notes
+    assert note.kind == "fields-moved"
+    assert "along t, fields lie up to 0 rows and 11 columns elsewhere" in note
+    np.testing.assert_array_equal(image.read()[1], np.hstack(fields[2:]))
 
 
 def harmony(folder: Path, places: Mapping[int, tuple[int, int]]) -> None:

@@ -510,7 +510,6 @@ class Fault:
             self.times -= 1
         return True
 
-
     def _is_within_rate(self, per_second: float) -> bool:
         now = time.monotonic()
         gained = per_second * (now - self.allowed_at)

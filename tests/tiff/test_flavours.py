@@ -7,6 +7,7 @@ bit for bit with tifffile's reading of the whole file.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -604,6 +605,35 @@ def test_cloud_optimized_geotiff_with_holes(shelves: Shelves, nodata: int | None
     image = shelves.check(data)
     assert len(image.levels) >= 3
     np.testing.assert_array_equal(image.read(), np.moveaxis(pixels, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("f4", -3.4028234663852886e38),
+        ("f4", -9999),
+        ("f4", math.nan),
+        ("i1", 127),
+        ("i2", 32767),
+        ("i2", -32768),
+        ("i4", 2**31 - 1),
+        ("u1", 255),
+    ],
+)
+def test_what_is_not_stored_is_nodata(tmp_path: Path, dtype: str, nodata: float) -> None:
+    """tifffile takes 0 for some of these, which GDAL does not."""
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype=np.dtype(dtype).name, nodata=nodata, width=64, height=64,
+        count=1, transform=PLACE, tiled=True, blockxsize=32, blockysize=32, SPARSE_OK=True,
+    ) as target:  # fmt: skip
+        target.write(np.full((1, 32, 32), 5, dtype), window=((0, 32), (0, 32)))
+    with rasterio.open(path) as stored:
+        expected = stored.read(1)
+    assert expected[40, 40] == nodata or math.isnan(nodata)
+    image = cloudimg.open(path)
+    np.testing.assert_array_equal(image.read(), expected)
+    assert not any("GDAL_NODATA" in str(note) for note in image.notes)
 
 
 def test_complex_integers(shelves: Shelves) -> None:

@@ -1,6 +1,6 @@
 """What is known of each file besides its pixels, as columns of the table of originals.
 
-The columns are those of `cloudimg.discovery.fact_columns.FACTS`; every part of the table has all of
+The columns are those of `cloudimg.discovery.fact_kinds.FACTS`; every part of the table has all of
 them. For the planes of a multi-file dataset they are null: the table of files beside the plan has
 what its metadata say of each plane.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.discovery.fact_columns import FACTS, NUMBER, TIME, Fact, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TIME, Fact
 from cloudimg.discovery.facts_of_attributes import facts_in, time_facts
 from cloudimg.tiff.flavours.facts import iso_time
 

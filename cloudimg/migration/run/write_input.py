@@ -103,6 +103,7 @@ def write_input_of_image(
         },
     }
     ome_xml = _ome_xml(opened)
+    first = opened.inspection.headers[0].attrs
     labels = image_coordinates(opened, source, with_facts=False)
     selection = opened.selection
     channels, source_notes = channels_of_files(opened)
@@ -131,7 +132,9 @@ def write_input_of_image(
         axes_mapping=axes_mapping,
         dtype=source.dtype,
         fill_value=source.fill_value,
-        nodata=nodata_of(opened.inspection.attrs.get("nodata"), source.dtype),
+        # Where the files may differ in it, no attribute says it: it is the first one's, like
+        # `fill_value`.
+        nodata=nodata_of(first.get("nodata"), source.dtype),
         reduction=reduction_of(
             opened.inspection.attrs, facts.channel_names, source.dtype, axes_mapping.n_samples
         ),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import Fact, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.errors.notes import N_EXAMPLES
 from cloudimg.opening.index_files.places import ABSENT, OTHER, Places
 from cloudimg.tiff.flavours.facts import MICROMETRE, number, positive

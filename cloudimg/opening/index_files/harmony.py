@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudimg.discovery.fact_columns import Fact
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.discovery.facts_of_attributes import time_facts
 from cloudimg.opening.index_files.content import (
     Content,

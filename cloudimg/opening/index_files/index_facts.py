@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.discovery.fact_columns import FACTS, TEXT, FactColumns
+from cloudimg.discovery.fact_columns import FactColumns
+from cloudimg.discovery.fact_kinds import FACTS, TEXT
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import GridError, counted
 from cloudimg.errors.notes import Note
@@ -100,7 +101,7 @@ class IndexFacts:
 
     @classmethod
     def unused(cls, notes: Sequence[Note]) -> Self:
-        """Nothing but the notes that say why."""
+        """No facts, and the notes that say why the index files are not used."""
         return cls(facts=FactColumns(), notes=tuple(notes))
 
     def narrowed(self, grid: FileGrid, rows: npt.NDArray[np.int64]) -> Self:

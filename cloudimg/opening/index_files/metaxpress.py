@@ -124,7 +124,7 @@ def differences(
             parts.append(f"{counted(n - len(found[axis]), titles[axis])} of {n}")
     if not parts:
         return []
-    return [f"it plans more than there are files of: {'; '.join(parts)}"]
+    return [f"it plans more than the files have: {'; '.join(parts)}"]
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cloudimg.discovery.fact_columns import Fact
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.opening.index_files.content import Content, size_of_pixels
 from cloudimg.opening.index_files.objects import IndexObject

@@ -1,4 +1,4 @@
-"""Where in the grid the files are that an index file names."""
+"""Places in the grid of the files that an index file names."""
 
 from __future__ import annotations
 

@@ -11,10 +11,8 @@ import numpy.typing as npt
 from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError
-from cloudimg.opening.place_by_stage import axes_of_fields
+from cloudimg.opening.place_by_stage import REPEATED, axes_of_fields
 
-_REPEATED = ("t", "c", "z", "band", "channel", "time")
-"""Names of axes along which a field is taken again."""
 _LEAST_UM = 0.1
 """Distance of fields in micrometres where the size of a pixel is not known."""
 
@@ -45,7 +43,7 @@ def impossible_positions(grid: FileGrid, facts: FactColumns, pixel_um: float | N
     rows, stage = (each[..., np.isfinite(stage[:2]).all(axis=0)] for each in (rows, stage))
     index = np.array(np.unravel_index(rows, grid.shape)).reshape(len(grid.shape), -1)
     apart = [
-        axis for axis, name in enumerate(grid.fields) if axis not in axes and name not in _REPEATED
+        axis for axis, name in enumerate(grid.fields) if axis not in axes and name not in REPEATED
     ]
     # Positions within half a cell of each other share a cell of one of these grids.
     for shift in product((0, 0.5), repeat=2):
@@ -68,7 +66,7 @@ def _first_files(grid: FileGrid) -> npt.NDArray[np.int64]:
     index = np.unravel_index(rows, grid.shape)
     places = np.zeros(rows.size, np.int64)
     for n, name, each in zip(grid.shape, grid.fields, index, strict=True):
-        if name not in _REPEATED:
+        if name not in REPEATED:
             places = places * n + each
     return rows[np.unique(places, return_index=True)[1]]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cloudimg.discovery.fact_columns import Fact
+from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.discovery.facts_of_attributes import time_facts
 from cloudimg.errors import CloudimgError, NotFoundError
 from cloudimg.opening.index_files.content import (

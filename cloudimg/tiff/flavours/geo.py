@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import unescape
 
+from cloudimg.tiff.fill_values import nodata_number
 from cloudimg.tiff.flavours.facts import HeaderFacts, MetadataSource, number
 from cloudimg.tiff.markup import descendants, parse_xml, text_of
 
@@ -60,7 +61,8 @@ def read_geo(source: MetadataSource) -> HeaderFacts:
     if crs:
         geo["crs"] = crs
     if crs and crs != f"EPSG:{epsg}":
-        geo["keys"] = {0: int(source.tag(GEO_KEYS)[2]), **_key_values(source)}
+        values = {0: int(source.tag(GEO_KEYS)[2]), **_key_values(source)}
+        geo["keys"] = {str(key): value for key, value in values.items()}
     facts.put("geo", geo)
     unit = _unit(keys, epsg)
     if unit and transform is not None and transform[1] == transform[3] == 0:
@@ -167,7 +169,7 @@ def _key_values(source: MetadataSource) -> dict[int, Any]:
             continue
         part = pools.get(place, ())[value : value + count]
         # A "|" ends each text.
-        values[key] = part.rstrip("|\0") if isinstance(part, str) else tuple(part)
+        values[key] = part.rstrip("|\0") if isinstance(part, str) else list(part)
     return values
 
 
@@ -235,8 +237,6 @@ def read_nodata(source: MetadataSource) -> HeaderFacts:
     """Read the value of pixels without data; GDAL writes a number as text, or "nan"."""
     facts = HeaderFacts()
     text = str(source.tag(GDAL_NODATA) or "").strip(" \0")
-    # Microsoft's C library printed infinity and "not a number" like this until 2015.
-    text = text.replace("1.#INF", "inf").replace("1.#QNAN", "nan").replace("1.#IND", "nan")
     if text:
-        facts.put("nodata", int(text) if text.lstrip("+-").isdigit() else float(text))
+        facts.put("nodata", nodata_number(text))
     return facts

@@ -23,7 +23,7 @@ class PlaneColumns:
     at: Mapping[str, npt.NDArray[np.int64]]
     """Numbers of the planes along axes by letter, in upper case; -1 where there is none."""
     columns: Mapping[str, Column]
-    """Facts by name, see `cloudimg.discovery.fact_columns.FACTS`: numbers, which are NaN where they
+    """Facts by name, see `cloudimg.discovery.fact_kinds.FACTS`: numbers, which are NaN where they
     are not known, and texts, which are empty then."""
 
     def by_axis(self, steps: Mapping[str, tuple[int, int]]) -> dict[str, PlaneValues]:

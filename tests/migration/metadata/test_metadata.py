@@ -1050,8 +1050,9 @@ def test_attributes_of_every_file_are_plausible(corpus: Path) -> None:
             for dim, size in attrs.get("pixel_size", {}).items():
                 assert 0 < size < math.inf, path
                 assert attrs["pixel_size_unit"][dim], path
-            for dim, values in image.coords.items():
-                assert len(values) == image.shape[image.dims.index(dim)], path
+            sizes = dict(zip(image.dims, image.shape, strict=True))
+            for name, values in image.coords.items():
+                assert values.shape == tuple(sizes[d] for d in image.coord_dims[name]), path
             n_known += "pixel_size" in attrs
             problems += [path.name] if "metadata_problem" in attrs else []
     finally:

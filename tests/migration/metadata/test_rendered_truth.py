@@ -373,6 +373,17 @@ def test_images_of_one_value(tmp_path: Path, pixels: Array, expected: tuple[floa
     assert windows_of(tmp_path, pixels, photometric="minisblack") == [expected]
 
 
+def test_opacity_beside_several_channels_is_hidden(tmp_path: Path) -> None:
+    path = tmp_path / "channels.tif"
+    extra = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(path, NOISE, extrasamples=[0, 0, 2], **extra)
+    assert cloudimg.open(path).attrs["samples"][3] == "alpha: unassociated"
+    copy = copied(path)
+    assert [each["active"] for each in channels_of(copy)] == [True, True, True, False]
+    cloudimg.preview(path, tmp_path / "shown.png", size=128)
+    assert difference(pillow(tmp_path / "shown.png", "RGB"), rendered(copy)) <= 2
+
+
 def test_opacity_decides_nothing_about_the_colours(tmp_path: Path) -> None:
     pixels = (NOISE.astype(np.uint16) * 16)[..., :4]
     pixels[..., 3] = 65535

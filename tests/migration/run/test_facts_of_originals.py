@@ -17,7 +17,7 @@ import tifffile
 from rasterio.transform import Affine
 
 import cloudimg
-from cloudimg.discovery.fact_columns import FACTS
+from cloudimg.discovery.fact_kinds import FACTS
 from cloudimg.errors import MismatchError
 from tests.support.clusters import local_client
 from tests.support.differing import EQUAL, HEIGHT, SHARED, WIDTH, geotiff, moved

@@ -222,6 +222,16 @@ def test_nodata_that_no_pixel_can_have_is_ignored(tmp_path: Path, nodata: int) -
     assert zarr.open_array(copy / "0", mode="r").fill_value == 0
 
 
+def test_where_nodata_values_may_differ_that_of_the_first_file_counts(tmp_path: Path) -> None:
+    for number, nodata in enumerate((-9999, -9999, -1)):
+        by_gdal(tmp_path / f"a_z{number}.tif", terrain("f4", nodata), nodata=nodata)
+    copy, done = copied(tmp_path / "a_z{z}.tif", allow_differences=["nodata"])
+    for level in levels_of(copy):
+        assert level[:2][level[:2] != -9999].min() >= 100
+    assert zarr.open_array(copy / "0", mode="r").fill_value == -9999
+    assert any("nodata value other than in the first file" in note for note in done.notes)
+
+
 def test_missing_files_are_nodata(tmp_path: Path) -> None:
     for x, y in ((0, 0), (1, 0), (0, 1)):
         by_gdal(tmp_path / f"a_{x}_{y}.tif", terrain("f4", -9999)[50:, :64], nodata=-9999)
