@@ -140,6 +140,12 @@ def index(
             f"{opened.url} belongs to a multi-file dataset, which describes itself: open it by this"
             " URL. An index would have its pages, and not its metadata"
         )
+    of_files = opened.sources[0].reader.store.location
+    if of_files.is_on_this_machine and not location.is_on_this_machine:
+        raise ArgumentError(
+            f"{opened.url} is on this machine, and {location.display(key)} is not: a table in a"
+            " store may not name local files. Store the index on this machine, too"
+        )
     table = _with_versions(table_of_files(opened), opened)
     reader, headers = _headers(table, arguments)
     keys = [split_url(name)[1] for name in table["key"].to_pylist()]

@@ -25,6 +25,7 @@ _MOST_GROUPS = 2**16
 _MOST_REPEATED = 2**29
 """Bytes of the values of a column in a batch, if each repeats the largest that there can be."""
 _LEAST_BATCH = 64
+_LIMITS = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 2**20}
 _BATCHES = 1024
 
 
@@ -63,9 +64,8 @@ class BoundedParquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        limits = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 2**20}
         data = pa.BufferReader(data) if isinstance(data, bytes) else data
-        self._file = pq.ParquetFile(data, **limits)
+        self._file = pq.ParquetFile(data, **_LIMITS)
         found = self._file.metadata
         if found.num_rows > most_rows:
             raise ValueError(f"it has {found.num_rows} rows, but there can be {most_rows}")
@@ -86,12 +86,20 @@ class BoundedParquet:
         self._columns += [
             path for path in types if path not in known and path.partition(".")[0] in known
         ]
-        self._once, self._most_rows_at_once = _repeating(found, self._columns)
+        self._read_repeated_once(data)
+
+    def _read_repeated_once(self, data: Any) -> None:
+        """Open the file again if it has columns of which each value is to be read once."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found = self._file.metadata
+        once, self._most_rows_at_once = _repeating(found, self._columns)
         of_arrow = {each.name for each in self.schema if pa.types.is_dictionary(each.type)}
-        self._once = [name for name in self._once if name not in of_arrow]
+        self._once = [name for name in once if name not in of_arrow]
         if self._once:
             data.seek(0)
-            self._file = pq.ParquetFile(data, metadata=found, read_dictionary=self._once, **limits)
+            self._file = pq.ParquetFile(data, metadata=found, read_dictionary=self._once, **_LIMITS)
 
     def batches(self, batch_size: int | None = None) -> Iterator[Any]:
         """The rows, in batches whose texts have a limited size."""
@@ -107,8 +115,11 @@ class BoundedParquet:
                 batch = next(batches, None)
             if batch is None:
                 return
-            parts = ((path, pc.struct_field(batch.column(path.partition(".")[0]), path.split(".")[1:]))
-                     for path in self._once if path not in batch.schema.names)  # fmt: skip
+            heads = {path: path.split(".") for path in self._once if path not in batch.schema.names}
+            parts = (
+                (path, pc.struct_field(batch.column(head), rest))
+                for path, (head, *rest) in heads.items()
+            )
             for name, column in chain(zip(batch.schema.names, batch.columns, strict=True), parts):
                 if pa.types.is_dictionary(column.type):
                     size = _size_in_full(column)
@@ -161,19 +172,25 @@ def _repeating(found: Any, columns: Sequence[str]) -> tuple[list[str], int]:
     """
     once: dict[str, bool] = {}
     n_bytes: dict[str, int] = {}
-    for group in map(found.row_group, range(found.num_row_groups)):
-        for column in map(group.column, range(found.num_columns)):
-            path, encodings = column.path_in_schema, column.encodings
-            is_wanted = any(path == name or path.startswith(f"{name}.") for name in columns)
-            repeats = column.has_dictionary_page or "DELTA_BYTE_ARRAY" in encodings
-            if not is_wanted or column.physical_type != "BYTE_ARRAY" or not repeats:
-                continue
-            # Arrow cannot read the encodings with differences that way.
-            can_be = path in columns and not any(each.startswith("DELTA") for each in encodings)
-            once[path] = once.get(path, True) and can_be
-            n_bytes[path] = max(n_bytes.get(path, 1), column.total_uncompressed_size)
+    for column in _repeated_texts(found, columns):
+        # Arrow cannot read the encodings with differences that way.
+        path, is_plain = column.path_in_schema, "DELTA" not in "".join(column.encodings)
+        once[path] = once.get(path, True) and is_plain and path in columns
+        n_bytes[path] = max(n_bytes.get(path, 1), column.total_uncompressed_size)
     largest = max((n for path, n in n_bytes.items() if not once[path]), default=1)
     return [path for path, can_be in once.items() if can_be], _MOST_REPEATED // largest
+
+
+def _repeated_texts(found: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """What the footer says of columns of texts, by group of rows, whose values may be repeated."""
+    paths = [found.schema.column(i).path for i in range(found.num_columns)]
+    begin = tuple(f"{name}." for name in columns)
+    wanted = [i for i, path in enumerate(paths) if f"{path}.".startswith(begin)]
+    for group in map(found.row_group, range(found.num_row_groups)):
+        for column in map(group.column, wanted):
+            repeats = column.has_dictionary_page or "DELTA_BYTE_ARRAY" in column.encodings
+            if repeats and column.physical_type == "BYTE_ARRAY":
+                yield column
 
 
 @contextmanager

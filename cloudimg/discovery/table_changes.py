@@ -61,7 +61,7 @@ class TableChanges:
             )
             if n
         ]
-        return "; ".join(parts) or "no file changed"
+        return "; ".join(parts) or "none is new or gone, but places, pages or URLs differ"
 
 
 UNCHANGED = TableChanges(added=(), n_added=0, removed=(), n_removed=0, replaced=(), n_replaced=0)

@@ -21,7 +21,7 @@ from cloudimg.errors import (
     UnsupportedFormatError,
 )
 from cloudimg.errors.checked_json import damage
-from cloudimg.storage import Location, Store, engine, split_url
+from cloudimg.storage import Location, Store, engine, redact, split_url
 
 _ROWS_PER_BATCH = 2**13
 _MOST_COLUMNS = 2**12
@@ -183,8 +183,8 @@ def _open_file(store: Store, key: str) -> Callable[[], Any]:
         raise CorruptFileError(f"{url} is empty (0 bytes), and not a table", url=url)
     if size > _MOST_BYTES:
         raise CorruptFileError(
-            f"{url} has {size} bytes, but a table may have at most {_MOST_BYTES}: read it by another"
-            " library and pass the rows that are needed",
+            f"{url} has {size} bytes, but a table may have at most {_MOST_BYTES}: read it by"
+            " another library and pass the rows that are needed",
             url=url,
         )
     if len(blob.data) == size:
@@ -222,7 +222,9 @@ def _damaged(url: str) -> Iterator[None]:
     except (ArgumentError, CorruptFileError, NotFoundError):
         raise
     except _DAMAGED as exc:
-        raise CorruptFileError(f"{url} cannot be read as a table: {damage(exc)}", url=url) from exc
+        raise CorruptFileError(
+            f"{url} cannot be read as a table: {redact(damage(exc))}", url=url
+        ) from exc
 
 
 def _csv(store: Store, key: str, names: Sequence[str] | None = None) -> TableContent:

@@ -79,15 +79,20 @@ class TableURLs:
         """
         if self._folder is None:
             raise ArgumentError(
-                f"row {row} of the table, counted from 0, has the relative URL {redact(url)!r}, and"
-                " a table in memory has no folder that it could belong to: write whole URLs, or"
-                " paths that begin with a slash"
+                f"row {row} of the table, counted from 0, has the relative URL {_path_of(url)!r},"
+                " and a table in memory has no folder that it could belong to: write whole URLs,"
+                " or paths that begin with a slash"
             )
         location, folder = self._folder
         key = posixpath.normpath(posixpath.join(folder, url))
         if location.root and not key.startswith(f"{location.root}/"):
             raise ArgumentError(
-                f"row {row} of the table, counted from 0, has the relative URL {redact(url)!r},"
+                f"row {row} of the table, counted from 0, has the relative URL {_path_of(url)!r},"
                 f" which leads out of {location.display(location.root)}"
             )
         return location.url(key)
+
+
+def _path_of(url: str) -> str:
+    """A relative URL without its query, of which nothing is known."""
+    return redact(url.partition("?")[0])

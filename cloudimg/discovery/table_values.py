@@ -14,6 +14,7 @@ from cloudimg.discovery.arrow_columns import from_numbers
 from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME, null_of
 from cloudimg.errors import ArgumentError
 from cloudimg.pattern import Label
+from cloudimg.storage import redact, unsigned
 
 Rows = npt.NDArray[np.int64]
 """Numbers of the rows in the table, counted from 0."""
@@ -125,7 +126,13 @@ def labels_in(column: Any, name: str, rows: Rows) -> tuple[list[Label], npt.NDAr
 def _plain(value: Any) -> Label:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return value.astimezone(datetime.UTC)
-    return value  # type: ignore[no-any-return]
+    label: Label = _shown(value) if isinstance(value, str) else value
+    return label
+
+
+def _shown(text: str) -> str:
+    """A text without secrets, since labels and facts are shown and stored: it may be a URL."""
+    return redact(unsigned(text)) if "://" in text else text
 
 
 def facts_in_batch(batch: Any, names: Sequence[str], rows: Rows) -> dict[str, Any]:
@@ -140,7 +147,7 @@ def facts_in_batch(batch: Any, names: Sequence[str], rows: Rows) -> dict[str, An
         column = column_at(batch, name)
         kind = FACTS[name].type
         if kind == TEXT:
-            found[name] = np.array([text or "" for text in texts(column)], object)
+            found[name] = np.array([_shown(text or "") for text in texts(column)], object)
             continue
         found[name] = _fact_numbers(column, name, kind, rows)
         if kind == TIME and getattr(column.type, "tz", None) and _OFFSET not in names:
@@ -181,7 +188,7 @@ def _first_that_fails(column: Any, kind: Any) -> int:
 
 
 def _bad_value(column: Any, row: int, name: str, rows: Rows, expected: str) -> ArgumentError:
-    value = str(column[row].as_py())[:50]
+    value = redact(str(column[row].as_py()))[:50]
     return ArgumentError(
         f"row {rows[row]} of the table, counted from 0, has {value!r} in the column {name!r},"
         f" where {expected} or nothing should be"

@@ -284,7 +284,8 @@ def _system(geo: Mapping[str, Any]) -> dict[str, Any]:
             return {GRID_MAPPING: name}
     else:
         with warnings.catch_warnings(action="ignore"):  # it has no place
-            text = _wkt(rasterio.MemoryFile(_without_pixels({int(key): value for key, value in geo["keys"].items()})))
+            keys = {int(key): value for key, value in geo["keys"].items()}
+            text = _wkt(rasterio.MemoryFile(_without_pixels(keys)))
     return {GRID_MAPPING: text, "crs_wkt": text} if text else {}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.colours.channels import WHITE, PixelColours, rrggbb
+from cloudimg.colours.channels import WHITE, PixelColours, ShownChannel, rrggbb
 from cloudimg.colours.convert import Converter
 from cloudimg.colours.window import Values, Window, colour_window, own_window
 from cloudimg.image import picture
@@ -281,18 +281,25 @@ def _channels(planes: picture.Reals, image: Image, view: View) -> picture.Reals:
     stored = [] if has_one else [rrggbb(each) for each in image.attrs.get("channel_colors", ())]
     shown = pixels.channels(lengths.get(along, 1), stored)
     first = view.region[along].start if along in view.region else 0
-    channels = shown[first : first + len(planes)]
-    if any(each.is_active for each in channels):  # and not opacity alone
-        planes = planes[[each.is_active for each in channels]]
-        channels = tuple(each for each in channels if each.is_active)
-    lights = []
-    for plane, channel in zip(planes, channels, strict=True):
-        light = picture.stretch(plane, *pixels.window(channel, Values.of(plane)))
-        lights.append(1 - light if channel.is_inverted else light)
+    planes, channels = _active(planes, shown[first : first + len(planes)])
+    lights = [_light(*each, pixels) for each in zip(planes, channels, strict=True)]
     if len(lights) == 1 and (channels[0].colour == WHITE or channels[0].colour not in stored):
         return lights[0]
     colours = [tuple(byte / 255 for byte in bytes.fromhex(each.colour)) for each in channels]
     return picture.blend(np.stack(lights), colours)
+
+
+def _active(
+    planes: picture.Reals, channels: Sequence[ShownChannel]
+) -> tuple[picture.Reals, Sequence[ShownChannel]]:
+    """Return the channels that are shown together: without opacity, unless it is alone."""
+    active = [i for i, each in enumerate(channels) if each.is_active]
+    return (planes[active], [channels[i] for i in active]) if active else (planes, channels)
+
+
+def _light(plane: picture.Reals, channel: ShownChannel, pixels: PixelColours) -> picture.Reals:
+    light = picture.stretch(plane, *pixels.window(channel, Values.of(plane)))
+    return 1 - light if channel.is_inverted else light
 
 
 def _rgb(planes: picture.Reals, image: Image, view: View) -> picture.Reals:

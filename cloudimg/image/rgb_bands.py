@@ -60,8 +60,7 @@ def rgb_bands(
     if colour is not None:
         is_other = axis == "s" and found not in (None, (0, 1, 2))
         return (axis, found) if is_other and found is not None else (None, None)
-    n_opacities = sum(str(each).startswith("alpha") for each in attrs.get("samples", ()))
-    if found is None and axis == "s" and lengths["s"] - n_opacities >= max(_NUMBERS):
+    if found is None and axis == "s" and _without_opacity(lengths["s"], attrs) >= max(_NUMBERS):
         found = _UNNAMED
     return (None, None) if found is None else (axis, found)
 
@@ -77,6 +76,10 @@ def _named(names: Sequence[str]) -> tuple[int, int, int] | None:
         if red is not None and green is not None and blue is not None:
             return red, green, blue
     return None
+
+
+def _without_opacity(n_samples: int, attrs: Mapping[str, Any]) -> int:
+    return n_samples - sum(str(each).startswith("alpha") for each in attrs.get("samples", ()))
 
 
 def _only(matches: Sequence[bool]) -> int | None:

@@ -243,7 +243,8 @@ def as_texts(urls: URLs) -> list[str]:
         return [urls.recorded]
     several = [urls] if isinstance(urls, str | os.PathLike) else urls
     if not isinstance(several, Sequence) or isinstance(several, bytes):
-        raise ArgumentError(f"expected a URL, a path or a sequence of them, not {urls!r}")
+        shown = f"a {type(urls).__name__}" if hasattr(urls, "__arrow_c_stream__") else repr(urls)
+        raise ArgumentError(f"expected a URL, a path or a sequence of them, not {shown}")
     texts = [os.fspath(url) if isinstance(url, os.PathLike) else url for url in several]
     for text in texts:
         if not isinstance(text, str):

@@ -106,13 +106,7 @@ def _part_along(
 ) -> AxisPart:
     """The part along one axis, of which positions among those of the present files are chosen."""
     if axis.field is None or opened.sources[0].layout.canvas is not None:
-        is_whole = len(among_files) == axis.length
-        part = replace(part, positions=None if is_whole else as_positions(among_files))
-        if axis.field is None or not axis.is_stacked:
-            return part
-        # All files stay, and labels tell this part from that of other files.
-        of_axis = opened.grid.labels[axis.field]
-        return replace(part, labels=tuple(of_axis[i] for i in among_files.tolist()))
+        return _part_of_files(opened, axis, part, among_files)
     field, labels = opened.grid.fields[axis.field], opened.grid.labels[axis.field]
     if axis.is_stacked:
         # A list of labels stays one: between its ends there are others.
@@ -134,6 +128,19 @@ def _part_along(
         part = replace(part, grid_axis=field, labels=tuple(labels[first : last + 1]))
     start = int(stops[first]) - axis.extents[first]
     return replace(part, positions=as_positions(among_files - start))
+
+
+def _part_of_files(
+    opened: Opened, axis: Axis, part: AxisPart, positions: npt.NDArray[np.int64]
+) -> AxisPart:
+    """The part along an axis of which all files stay."""
+    is_whole = len(positions) == axis.length
+    part = replace(part, positions=None if is_whole else as_positions(positions))
+    if axis.field is None or not axis.is_stacked:
+        return part
+    labels = opened.grid.labels[axis.field]
+    # They tell this part from that of other files.
+    return replace(part, labels=tuple(labels[i] for i in positions.tolist()))
 
 
 def part_of(opened: Opened, selection: Selection, *, has_its_files: bool = False) -> Opened:

@@ -224,7 +224,8 @@ class Source:
         for full, place, picked in self.window.parts(region, segment):
             target = whole[place]
             if picked is not None:
-                target = allocate([len(range(s.start, s.stop, s.step)) for s in full], self.dtype)
+                lengths = (len(range(s.start, s.stop, s.step)) for s in full)
+                target = allocate(tuple(lengths), self.dtype)
             self._read(full, target, on_open, None if on_bad is None else on_bad_once)
             if picked is not None:
                 whole[place] = target[np.ix_(*picked)]

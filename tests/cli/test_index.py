@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from cloudimg.errors import ArgumentError, ChangedError
 from tests.support import seed
 from tests.support.metering import Meter, Traffic
 from tests.support.ome_set import write_dataset
+from tests.support.servers import FileHandler
 
 
 def put(folder: Path, n: int = 6) -> pa.Table:
@@ -136,6 +140,36 @@ def test_segments_save_the_requests_for_headers(meter: Meter, bucket: str, tmp_p
         image.read(region)
 
 
+class _WithoutVersions(FileHandler):
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "ETag":
+            super().send_header(keyword, value)
+
+
+def test_segments_are_not_used_where_no_version_tells_that_they_are_old(tmp_path: Path) -> None:
+    old, new = (np.random.default_rng(i).integers(0, 2**16, (512, 512), np.uint16) for i in (0, 1))
+    data = seed.encode(new, tile=(64, 64))
+    before = seed.encode(old, tile=(64, 64), description=b"x" * 900, metadata=None)
+    data += b"\0" * (len(before) - len(data))
+    files = tmp_path / "files"
+    files.mkdir()
+    for t in range(2):
+        (files / f"{t}.tif").write_bytes(before)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_WithoutVersions, files))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        urls = [f"http://127.0.0.1:{server.server_port}/{t}.tif" for t in range(2)]
+        index = tmp_path / "files.parquet"
+        cloudimg.index(pa.table({"url": urls, "t": [0, 1]}), index, segments=True)
+        assert len(data) == len(before)
+        (files / "1.tif").write_bytes(data)
+        region = {"t": 1, "y": slice(64, 128), "x": slice(128, 192)}
+        assert np.array_equal(cloudimg.open(index).read(region), new[64:128, 128:192])
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_edges_of_a_mosaic_are_among_the_headers(tmp_path: Path) -> None:
     whole = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
     for y, x in np.ndindex(2, 3):
@@ -181,6 +215,24 @@ def test_a_copy_of_a_table_resumes_and_is_verified(tmp_path: Path, kind: str) ->
     assert again.n_done_before == 6
     (tmp_path / "img_3.ome.tif").write_bytes(plane(77))
     assert not cloudimg.verify(copy, against_source=True)
+
+
+def test_a_copy_is_not_continued_from_files_at_other_places(tmp_path: Path) -> None:
+    source = put(tmp_path)
+    copy = tmp_path / "copy.ome.zarr"
+    cloudimg.migrate(source, copy)
+    swapped = source.set_column(0, "url", source["url"].take(pa.array([1, 0, 2, 3, 4, 5])))
+    for given in (tmp_path / "files.parquet", swapped):
+        pq.write_table(swapped, tmp_path / "files.parquet")
+        with pytest.raises(ArgumentError, match="other arguments"):
+            cloudimg.migrate(given, copy)
+    index, other = tmp_path / "files.parquet", tmp_path / "other.ome.zarr"
+    pq.write_table(source, index)
+    cloudimg.migrate(index, other)
+    pq.write_table(swapped, index)
+    with pytest.raises(ArgumentError, match="none is new or gone, but places, pages or URLs"):
+        cloudimg.migrate(index, other)
+    assert not cloudimg.verify(other, against_source=True)
 
 
 def test_a_copy_of_stale_files_is_refused(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from cloudimg.errors.arrival import Unusable
 from cloudimg.errors.notes import Note
 from cloudimg.migration.encode.histogram import measure
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.reading.canvas import Canvas
 from cloudimg.pattern import compile_pattern
+from cloudimg.reading.canvas import Canvas
 from cloudimg.storage import Store, split_url
 from tests.distributed.test_parcels import source_of
 from tests.support import seed

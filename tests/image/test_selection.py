@@ -305,6 +305,21 @@ def test_selecting_asks_the_store_for_nothing(meter: Meter, bucket: str) -> None
     assert {request.key for request in traffic.requests} == {"z1.tif", "z4.tif"}
 
 
+def test_pixels_of_one_segment_are_read_at_once(meter: Meter, bucket: str) -> None:
+    whole = np.random.default_rng(0).integers(0, 2**16, (3, 64, 96), np.uint16)
+    meter.put(bucket, "z.tif", seed.encode(whole, tile=(32, 32), photometric="minisblack"))
+    image = cloudimg.open(f"s3://{bucket}/z.tif", storage_options=meter.storage_options)
+    first = image.dims[0]
+    with meter.measure() as traffic:
+        image.isel({first: slice(0, 3, 2), "y": slice(0, 32), "x": slice(32, 64)}).read()
+    n_plain = traffic.gets
+    rows, columns = [1, 3, 4, 9, 30], [33, 34, 37, 41, 42, 50, 63]
+    with meter.measure() as traffic:
+        found = image.isel({first: [0, 2], "y": rows, "x": columns}).read()
+    np.testing.assert_array_equal(found, whole[[0, 2]][:, rows][:, :, columns])
+    assert traffic.gets <= n_plain
+
+
 def test_a_part_opens_with_one_listing(meter: Meter, bucket: str) -> None:
     whole = np.arange(6 * 8 * 9, dtype=np.uint16).reshape(6, 8, 9)
     for z in range(6):

@@ -275,6 +275,31 @@ def test_signatures_are_not_in_tables(local: Place) -> None:
     assert "verysecret" not in message(error)
 
 
+def test_secrets_of_tables_are_not_shown(local: Place) -> None:
+    rows = put(local)
+    thumb = "https://host/{}.jpg?X-Amz-Signature=verysecret&code=verysecret"
+    image = cloudimg.open(
+        table([{"url": r["url"], "thumb": thumb.format(r["z"])} for r in rows[:2]])
+    )
+    assert "verysecret" not in repr(image) + repr(image.coords)
+    signed = [{**row, "url": thumb.format("x")} for row in rows]
+    lines = ["url,t", *(thumb.format("x") for _ in rows)]
+    torn = local.put("torn.csv", "\n".join(lines).encode())
+    for given in (
+        table([{"url": row["url"], "thumb": thumb.format(0)} for row in rows]),
+        table([{**row, "url": "x.tif?code=verysecret"} for row in rows]),
+        table([{**row, "size": "s3://user:verysecret@b/x.tif"} for row in rows]),
+        torn,
+    ):
+        with pytest.raises(cloudimg.CloudimgError) as error:
+            cloudimg.open(given)
+        assert "verysecret" not in message(error)
+    cloudimg.migrate(table(rows), f"{local.url}/copy.zarr")
+    with pytest.raises(ArgumentError) as error:
+        cloudimg.verify(f"{local.url}/copy.zarr", against_source=True, source=table(signed))
+    assert "verysecret" not in message(error)
+
+
 # ------------------------------------------------------------------------------------------ facts
 
 
@@ -547,6 +572,74 @@ def test_bad_columns_are_named(
     given = table(put(local), **more).drop_columns(drops)
     with pytest.raises(ArgumentError, match=expected):
         cloudimg.open(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("url", ["/x.tif"]), ("etag", [1]), ("size", [1]), ("page", {"a": 1}), ("axis.q", [1]),
+     ("channel", [1]), ("stage_x", [1]), ("acquired", {"a": 1}), ("size", True)],
+)  # fmt: skip
+def test_columns_of_other_types_are_named(local: Place, name: str, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"the column '{name}'"):
+        cloudimg.open(table([{**row, name: value} for row in put(local)]))
+
+
+@pytest.mark.parametrize("name", ["axis.t", "size", "page"])
+def test_whole_numbers_may_be_texts_with_a_point(local: Place, name: str) -> None:
+    rows = put(local)
+    exact = [{"t": row["t"], "size": row["size"], "page": 0}[name.removeprefix("axis.")]
+             for row in rows]  # fmt: skip
+    rows = [{"url": row["url"], "t": row["t"], "z": row["z"]} for row in rows]
+    given = [{**row, name: f"{number}.0"} for row, number in zip(rows, exact, strict=True)]
+    if name == "axis.t":
+        for row in given:
+            del row["t"]
+    assert pixels(cloudimg.open(table(given).sort_by("url"))) in (
+        EXPECTED,
+        np.transpose(EXPECTED).tolist(),
+    )
+    for bad in ("9" * 20, "\u0663"):
+        with pytest.raises(ArgumentError, match=f"row 0 .* has '{bad}' in the column '{name}'"):
+            cloudimg.open(table([{**row, name: bad} for row in given]))
+
+
+def test_labels_may_be_views_of_texts(local: Place) -> None:
+    given = table(put(local))
+    views = pa.array([f"t{t}" for t in given["t"].to_pylist()], pa.string_view())
+    assert pixels(cloudimg.open(given.set_column(1, "t", views))) == EXPECTED
+
+
+@pytest.mark.parametrize("prefix", ["", "file://", "simplecache::file://", "zip://x.tif::"])
+def test_a_table_in_a_store_names_no_local_files(s3: Place, tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "z.tif"
+    path.write_bytes(seed.encode(np.zeros(SHAPE, np.uint8)))
+    url = s3.put("files.parquet", encoded(pa.table({"url": [f"{prefix}{path}"]}), "parquet"))
+    with pytest.raises(ArgumentError, match=r"row 0 .* object stores"):
+        cloudimg.open(url, storage_options=s3.storage_options)
+    with pytest.raises(ArgumentError, match="Store the index on this machine"):
+        cloudimg.index(path, url, target_options=s3.storage_options)
+
+
+@pytest.mark.parametrize(
+    "kind", ["url", "label", "structure", pytest.param("header", marks=pytest.mark.slow)]
+)
+def test_values_that_are_repeated_take_no_memory_each(tmp_path: Path, kind: str) -> None:
+    n = 2**14
+    same = pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array(["/x" + "a" * 2**20]))
+    columns: dict[str, Any] = {"url": [f"/x/{i}.tif" for i in range(n)], "t": np.arange(n)}
+    if kind == "header":
+        part = pa.StructArray.from_arrays([np.zeros(n, np.int64), same], ["start", "data"])
+        parts = pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), part)
+        columns["header"] = pa.StructArray.from_arrays([parts], ["parts"])
+    elif kind == "structure":
+        columns["url"] = pa.StructArray.from_arrays([same], ["href"])
+    else:
+        columns[{"url": "url", "label": "t"}[kind]] = same
+    bomb = tmp_path / "files.parquet"
+    pq.write_table(pa.table(columns), bomb, store_schema=False, dictionary_pagesize_limit=2**26)
+    with pytest.raises(CorruptFileError, match="bytes of"):
+        cloudimg.open(bomb, url="url.href" if kind == "structure" else None)
+    assert pa.default_memory_pool().max_memory() < 2**31  # the values have 16 GiB
 
 
 def test_what_is_not_an_axis_is_named() -> None:

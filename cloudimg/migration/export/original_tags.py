@@ -41,6 +41,9 @@ _GENERAL = {
 Photoshop, Exif, GPS, GDAL."""
 _PLACE = {33550, 33922, 34264}
 """Codes of tags that say where pixels lie on Earth."""
+_OF_SAMPLES = {301, 332, 333, 334, 336, 433, 529, 532, 34675, 42113}
+"""Codes of tags that describe colours as they were stored, among them the ICC profile and GDAL's
+nodata value."""
 _YCBCR, _PALETTE, _RGB = 6, 3, 2
 _DECODED_TO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
 """Compressions whose decoders convert YCbCr: JPEG, WebP, JPEG XL."""
@@ -156,7 +159,9 @@ def lost_pages(row: Mapping[str, Any], n_pages: int, n_levels: int) -> set[Lost]
     return lost
 
 
-def page_tags(tags: Tags, order: str, plane: tuple[int, int] | None = None) -> PageTags:
+def page_tags(
+    tags: Tags, order: str, plane: tuple[int, int] | None = None, *, is_converted: bool = False
+) -> PageTags:
     """The tags of a page that can be written as they were, and the others.
 
     Parameters
@@ -165,6 +170,8 @@ def page_tags(tags: Tags, order: str, plane: tuple[int, int] | None = None) -> P
     order : str
     plane : tuple of int, optional
         Height and width of the page as it is written, if they may differ from the original's.
+    is_converted : bool
+        Whether other colours are written than the original has.
     """
     own = {
         name: tag
@@ -172,10 +179,13 @@ def page_tags(tags: Tags, order: str, plane: tuple[int, int] | None = None) -> P
         if tag["code"] not in _STORAGE and tag["code"] != _SUBIFDS
     }
     page = _tags_of_ifd(own, order, _OFFSETS_WITHIN)
+    names = {tag["code"]: name for name, tag in own.items()}
+    if is_converted:
+        page = without(page, _OF_SAMPLES, names, _CONVERTED)
     stored = (_value(tags, "ImageLength"), _value(tags, "ImageWidth"))
     if plane is None or None in stored or plane == stored:
         return page
-    return without(page, _PLACE, {tag["code"]: name for name, tag in own.items()}, _OF_WHOLE)
+    return without(page, _PLACE, names, _OF_WHOLE)
 
 
 def _tags_of_ifd(
@@ -296,14 +306,20 @@ def colour_tags(tags: Tags, samples: Samples, bits: int, order: str) -> tuple[li
     if meaning == _YCBCR:
         found.append(short_tag(_SUBSAMPLING, [1, 1], order))  # every pixel has its own chroma
     if is_kept:
-        extra = _same(tags.get("ExtraSamples"), order)
-        return [*found, *([] if extra is None else [extra])], lost
-    n_extra = samples.count - _LEAST_SAMPLES.get(meaning, 1)
-    if n_extra > 0:
-        found.append(short_tag(_EXTRA, [0] * n_extra, order))
+        same = _same(tags.get("ExtraSamples"), order)
+        return [*found, *([] if same is None else [same])], lost
+    if extra := _extra_samples(tags, samples, samples.count - _LEAST_SAMPLES.get(meaning, 1)):
+        found.append(short_tag(_EXTRA, extra, order))
     if "ExtraSamples" in tags:
         lost.add(("ExtraSamples", _CONVERTED))
     return found, lost
+
+
+def _extra_samples(tags: Tags, samples: Samples, n: int) -> list[int]:
+    """ExtraSamples beside colours that are not the original's, of which only opacity is kept."""
+    kinds = _value(tags, "ExtraSamples", 0) if n == 1 and samples.is_converted(tags) else 0
+    opacity = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind in (1, 2)]
+    return opacity[:1] or [0] * n
 
 
 def _means_the_same(tags: Tags, samples: Samples, bits: int, palette: Tag | None) -> bool:

@@ -238,7 +238,10 @@ class _Pages:
         self.tags: list[PageTags] = []
         for each in tags:  # many pages share one set of tags
             if id(each) not in known:
-                known[id(each)] = page_tags(each, storage.dialect.order, original.plane)
+                known[id(each)] = page_tags(
+                    each, storage.dialect.order, original.plane,
+                    is_converted=original.samples.is_converted(each),
+                )  # fmt: skip
             self.tags.append(known[id(each)])
         self.names = {tag["code"]: name for each in tags for name, tag in each.items()}
 

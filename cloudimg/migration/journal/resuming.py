@@ -157,7 +157,8 @@ def _source_differences(
 
 def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any], changes: str) -> str:
     was, is_now = (each.get("arrangement") for each in (before, now))
-    if was and was != is_now and not changes:  # of the same files, or the shape or an option would differ
+    # The files are the same, or the shape or an option would differ.
+    if was and was != is_now and not changes:
         return (
             "the source's files lie at other places in the image than when the migration began:"
             " their positions, as an index file or a table has them, changed"

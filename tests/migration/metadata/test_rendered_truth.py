@@ -528,6 +528,30 @@ def test_opacity_is_kept(tmp_path: Path) -> None:
     assert difference(found[..., :3], expected) <= 1
 
 
+def test_an_export_of_converted_pixels_has_no_tags_of_others(tmp_path: Path) -> None:
+    """The nodata value of a palette is an index, and a profile of inks is none of RGB."""
+    tags = [(42113, "s", 0, "0", True), (34675, 7, 4, b"CMYK", True)]
+    written(
+        tmp_path / "palette.tif", NOISE[..., 0], photometric="palette", extratags=tags,
+        colormap=RNG.integers(0, 2**16, (3, 256), np.uint16),
+    )  # fmt: skip
+    written(
+        tmp_path / "inks.tif", np.concatenate([NOISE, NOISE[..., :1]], -1),
+        photometric="separated", extrasamples=["unassalpha"], extratags=tags,
+    )  # fmt: skip
+    for name in ("palette", "inks"):
+        copy = copied(tmp_path / f"{name}.tif", rgb=True)
+        done = cloudimg.export(copy, tmp_path / name)
+        assert "GDAL_NODATA" in str(done)
+        image = cloudimg.open(tmp_path / name / f"{name}.tif")
+        assert "nodata" not in image.attrs
+        source = cloudimg.open(tmp_path / f"{name}.tif", rgb=True)
+        assert image.attrs.get("samples") == source.attrs.get("samples")
+        np.testing.assert_array_equal(image.read(), source.read())
+        with tifffile.TiffFile(tmp_path / name / f"{name}.tif") as tiff:
+            assert 34675 not in tiff.pages.first.tags
+
+
 def test_a_photograph_in_another_format(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(SMOOTH, mode="CMYK").save(path, quality=98)
