@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cloudimg.discovery.table_changes import UNCHANGED
 from cloudimg.errors import ArgumentError, DamagedCopyError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import DestinationContents, is_being_cleared
@@ -158,7 +159,7 @@ def _source_differences(
 def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any], changes: str) -> str:
     was, is_now = (each.get("arrangement") for each in (before, now))
     # The files are the same, or the shape or an option would differ.
-    if was and was != is_now and not changes:
+    if was and was != is_now and changes in ("", str(UNCHANGED)):
         return (
             "the source's files lie at other places in the image than when the migration began:"
             " their positions, as an index file or a table has them, changed"
