@@ -266,10 +266,10 @@ class Image(SelectableImage):
         """
         from cloudimg.migration.run.write_input import write_input_of_image
 
-        opened, purpose = self._opened, self._arguments.purpose
+        opened, purpose = self._opened, None
         if earlier is not None:
             purpose = earlier.purpose(self._urls, self._arguments)
-        if purpose.files is not None:
+        if purpose is not None and purpose.files is not None:
             opened = open_sources(self._urls, replace(self._arguments, purpose=purpose))
         elif self._is_derived:
             opened = open_again(opened, self._urls, self._arguments)

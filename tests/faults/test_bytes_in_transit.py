@@ -84,7 +84,7 @@ def test_a_file_that_changes_once_is_read_again(
     np.testing.assert_array_equal(pixels(copy), SIZES[size])
     meter.faults([flip])
     proof = cloudimg.verify(copy, against_source=True, **options(meter, way))
-    assert proof
+    assert proof, str(proof)
     assert proof.notes == ()
 
 
@@ -148,7 +148,7 @@ def test_etags_that_are_no_md5s_are_noted(
     np.testing.assert_array_equal(pixels(copy), SIZES[size])
     assert kinds(cloudimg.verify(copy).notes) == kinds(done.notes)
     proof = cloudimg.verify(copy, against_source=True, source_options=meter.storage_options)
-    assert proof
+    assert proof, str(proof)
     assert proof.notes == done.notes
     # From then on, this process knows that the bucket's ETags are no MD5s.
     with meter.measure() as second:
@@ -203,7 +203,7 @@ def test_files_that_are_read_by_ranges_are_noted(
     assert kinds(done.notes) == ({} if way == "local" else {"read-by-ranges": 1})
     assert cloudimg.verify(copy).notes == done.notes
     proof = cloudimg.verify(copy, against_source=True, **given)
-    assert proof
+    assert proof, str(proof)
     assert proof.notes == done.notes
 
 

@@ -281,7 +281,7 @@ def test_one_ome_tiff_with_all_levels(tmp_path: Path, compression: str | None) -
     out = tmp_path / "back"
     options: dict[str, Any] = {"layout": "ome-tiff", "compression": compression}
     assert cloudimg.export(tmp_path / "copy.zarr", out, **options).n_files == 1
-    steps = [(1, 1, 1, 2, 2), (1, 1, 1, 2, 2)]
+    steps = [(1, 1, 1, 2, 1), (1, 1, 1, 2, 2)]  # of x only where its pixels are not larger
     with tifffile.TiffFile(out / "image.ome.tif") as tiff:
         (series,) = tiff.series
         assert (series.axes, series.kind) == ("TCZYX", "ome")

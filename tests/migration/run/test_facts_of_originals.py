@@ -71,7 +71,9 @@ def test_an_odd_file_in_the_middle(tmp_path: Path, name: str, cells: dict[str, A
     assert f'"{fact}"' in named
     allowed = json.loads(named)
     done = cloudimg.migrate(pattern, out, **cells, allow_differences=allowed)
-    assert f"facts-differ-{fact.replace('_', '-')}" in {note.kind for note in done.notes}  # type: ignore[attr-defined]
+    assert f"facts-differ-{fact.replace('_', '-')}" in {
+        getattr(note, "kind", note) for note in done.notes
+    }
     assert cloudimg.verify(out, against_source=True)
     assert fact not in said_of(out)
 
@@ -83,7 +85,8 @@ def test_files_that_say_the_same_are_copied(tmp_path: Path, name: str) -> None:
         (write_other if t == 1 else write_first)(tmp_path / f"a_{t}.tif")
     done = cloudimg.migrate(f"{tmp_path}/a_{{t}}.tif", tmp_path / "copy.zarr", **EACH)
     kinds = {getattr(note, "kind", note) for note in done.notes}
-    assert kinds <= {"facts-differ-compression"}
+    told = {kind for kind in kinds if kind.startswith("the pixels are indices into a palette")}
+    assert kinds - told <= {"facts-differ-compression"}
 
 
 def test_large_headers_are_compared_too(tmp_path: Path) -> None:
