@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -51,8 +52,19 @@ def find_ragged(grid: FileGrid) -> Ragged | None:
         if (has != grid.present.all(axis=rest)).any():
             continue
         has = has if axis < other else has.T
+        if math.prod(grid.shape) == has.size and not _end_early(has):
+            continue
         return _described(name, grid.labels[axis], of, grid.labels[other], has)
     return None
+
+
+def _end_early(has: npt.NDArray[np.bool_]) -> bool:
+    """Whether several places are empty, and only at the ends of rows.
+
+    Without further axes, two axes explain any holes, also those of files that were lost.
+    """
+    has_gap = (has[:, 1:] & ~has[:, :-1]).any()
+    return bool(np.count_nonzero(~has) > 1 and not has_gap)
 
 
 def _rank(name: str) -> int:

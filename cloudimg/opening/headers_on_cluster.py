@@ -49,7 +49,7 @@ class Block:
     """What was noticed about the files, without the first file, whose header the client has read.
     """
     facts: FactColumns
-    """What the headers say of each file, by position in the block."""
+    """What headers say of files, by position in the block; without files that say nothing."""
 
     def __iter__(self) -> Iterator[tuple[SummaryOrError, int]]:
         sizes = np.frombuffer(self.sizes, np.int64)
@@ -113,7 +113,11 @@ def read_on_cluster(
             block = blocks.pop(number)
             sums.add_notes(block.notes)
             if facts is not None:
-                facts.extend(block.facts, positions[number * FILES_PER_BLOCK :])
+                rows = positions[number * FILES_PER_BLOCK :]
+                facts.extend(block.facts, rows)
+                is_read = np.frombuffer(block.sizes, np.int64) >= 0
+                is_silent = is_read & ~np.isin(np.arange(is_read.size), block.facts.rows)
+                facts.add_columns(rows[np.flatnonzero(is_silent)], {})
             yield from block
 
     for index, (summary, size) in zip(grid.files(), headers(), strict=True):
@@ -172,7 +176,7 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
     sums, facts = NoteSums(), FactColumns()
     for i, (summary, size, remarks, found, planes) in enumerate(headers):
         sizes[i] = size
-        if size >= 0:  # its header was read
+        if found or planes:
             facts.add(i, found, planes)
         if remarks and (number, i) != divmod(first, FILES_PER_BLOCK):
             sums.add(remarks, reader.store.location.display(keys[i]))
