@@ -171,6 +171,13 @@ class FileGrid:
         """Return the index of the first file."""
         return next(self.files())
 
+    def last(self) -> tuple[int, ...]:
+        """Return the index of the last file."""
+        if self.present is None:
+            return tuple(n - 1 for n in self.shape)
+        flat = np.flatnonzero(self.present)[-1]
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape))
+
     def files(self) -> Iterator[tuple[int, ...]]:
         """Yield the indices with a file, in C order."""
         if self.present is None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
-import numpy as np
-
 from cloudimg.discovery.listing import FILE_AXIS
 from cloudimg.errors import ArgumentError, counted
 from cloudimg.opening.opened import Opened
@@ -87,10 +85,9 @@ def common_name(opened: Opened) -> str:
     It is the same whoever named the files: a pattern, or a table. Files without axes of their own
     have no name in common.
     """
-    grid, positions = opened.grid, opened.grid.positions
+    grid = opened.grid
     location = opened.sources[0].reader.store.location
-    ends = (np.unravel_index(positions[i], grid.shape) if grid.shape else () for i in (0, -1))
-    first, last = (grid.keys(tuple(int(i) for i in index)) for index in ends)
+    first, last = grid.keys(grid.first()), grid.keys(grid.last())
     if first != last and grid.fields != (FILE_AXIS,):
         folder, _, name = first.rpartition("/")
         pairs = zip(name, last.rpartition("/")[2], strict=False)
