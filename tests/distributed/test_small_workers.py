@@ -167,7 +167,7 @@ def test_bytes_in_flight_are_a_tenth_of_the_memory(meter: Meter, bucket: str) ->
     url = f"s3://{bucket}/flight/z{{z}}.tif"
     meter.latency(100)
     with local_client(1, 2, memory_limit=str(LIMIT)):
-        array = cloudimg.imread(url, storage_options=meter.storage_options, chunks=(10, -1, -1))
+        array = cloudimg.imread(url, storage_options=meter.storage_options, chunks=(5, -1, -1))
         with meter.measure() as traffic:
             assert int(array.max().compute()) == 4000
     meter.latency(0)
@@ -200,7 +200,7 @@ def test_a_reader_that_reads_larger_images_than_are_allowed_at_once(tmp_path: Pa
         tifffile.imwrite(tmp_path / f"inner{z}.tif", pixels)
     with local_client(1, 2, memory_limit="1GB"):
         array = cloudimg.imread(
-            f"{tmp_path}/outer{{z}}.raw", imread=read_as_image, chunks=(2, -1, -1)
+            f"{tmp_path}/outer{{z}}.raw", imread=read_as_image, chunks=(1, -1, -1)
         )
         np.testing.assert_allclose(array.mean().compute(), pixels.mean())
 
