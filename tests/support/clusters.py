@@ -264,8 +264,11 @@ class Cluster:
         return address()
 
     @contextlib.contextmanager
-    def client(self, *, timeout_s: float = HANG_S) -> Iterator[Any]:
-        """A client, when all workers are there."""
+    def client(self, *, timeout_s: float = 20) -> Iterator[Any]:
+        """A client, when all workers are there.
+
+        It looks for a lost scheduler for as long as `timeout_s`.
+        """
         from distributed import Client
 
         make: Any = Client
