@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -25,8 +23,6 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
-_REFUSALS = 3
-"""Times as long as an answer may take, a request may be refused while others are accepted."""
 _OF_THIS_MACHINE = ("file", "memory")
 """Protocols whose requests need no pace."""
 
@@ -103,7 +99,7 @@ class Attempts:
         ------
         StorageError
         """
-        pace, attempt, refused_until = self.pace(), 0, math.inf
+        pace, attempt, n_refused, since = self.pace(), 0, 0, (0, 0)
         while True:
             try:
                 return self._attempt(request, before_attempt)
@@ -118,9 +114,10 @@ class Attempts:
                 pause(failure, attempt, byte_range)
                 attempt += 1
                 continue
-            now = time.monotonic()
-            refused_until = min(refused_until, now + _REFUSALS * settings().timeout_s)
-            if pace.is_stuck(failure) or now > refused_until or engine().is_ending.is_set():
+            since = since if n_refused else pace.counts
+            n_refused += 1
+            is_its_own = n_refused >= settings().attempts and pace.accepts_others(n_refused, since)
+            if pace.is_stuck(failure) or is_its_own or engine().is_ending.is_set():
                 raise _given_up(failure, "while the store refuses requests", byte_range)
 
     def _attempt(

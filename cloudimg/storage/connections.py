@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.operating_system import run_after_fork
 from cloudimg.settings import settings
+from cloudimg.settings.operating_system import run_after_fork
 from cloudimg.storage.base import Backend, Blob, Data, Entry, Mover, NotMappableError, Stored
 from cloudimg.storage.endpoints import fsspec_configuration
 from cloudimg.storage.failures import cause_text, hide_secrets

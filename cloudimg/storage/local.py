@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, StorageError
-from cloudimg.operating_system import BINARY, NONBLOCK, read_at
+from cloudimg.settings.operating_system import BINARY, NONBLOCK, read_at
 from cloudimg.storage.base import (
     DANGLING,
     UNREADABLE,

@@ -7,7 +7,7 @@ import errno
 import os
 import uuid
 
-from cloudimg.operating_system import BINARY
+from cloudimg.settings.operating_system import BINARY
 from cloudimg.storage.base import Data, Stored
 from cloudimg.storage.local_errors import translate
 from cloudimg.storage.versions import version_of_file

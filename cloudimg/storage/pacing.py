@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cloudimg.errors import ServerError
-from cloudimg.operating_system import run_after_fork
+from cloudimg.settings import settings
+from cloudimg.settings.operating_system import run_after_fork
 from cloudimg.storage.threads import engine
 
 _FIRST_WINDOW, _LEAST_WINDOW = 64, 2.0
@@ -30,14 +31,19 @@ _FEW = 4
 _SMALL_SHARE = 1 / 8
 """Fewer refusals than `_FEW`, or a smaller share of all answers, are tried again and change
 nothing: large stores refuse some requests now and then."""
+_LATEST, _MANY = 16, 6
+"""So many refusals among so many latest answers are not chance, whatever was accepted before."""
 _LEAST_RATE = 10.0
-"""Requests a second to begin with where a store accepted fewer in the first second."""
-_SEARCH, _WALK, _CREEP = 2.0, 1.1, 1.03
+"""Requests a second to begin with where a store accepted fewer in the first second. Below it a
+rate is not crept up to: that would take minutes."""
+_SEARCH, _WALK, _CREEP = 1.5, 1.1, 1.03
 """Factors by which the rate grows with every quarter of a second's worth of accepted requests:
-before it was once found to be too high; after; and after, if requests were refused just now."""
-_CAUTION = 0.97
+while it is known to be low only; else; and else, if requests were refused just now."""
+_CAUTION, _LEAST_FACTOR = 0.97, 0.25
+"""Of what was accepted at a rate, how much is asked from then on; and the most that it drops."""
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 0.1, 2.0
 """How long nothing is requested after a store accepted nothing at all."""
+_CHANCE = 1e-6
 _JITTER = 0.2
 """Part of the time between two requests that is random: workers must not ask in step."""
 
@@ -71,7 +77,9 @@ class Pace:
         self._hold_s = _FIRST_HOLD_S
         self._accepted: deque[float] = deque()
         self._refused: deque[float] = deque()
-        self._n_accepted = 0
+        self._latest: deque[bool] = deque(maxlen=_LATEST)
+        """Whether each of the latest answers was a refusal."""
+        self._n_accepted = self._n_refused = 0
         self._stuck_at = math.inf
         """When no answer but refusals will have come for as long as an answer may take."""
 
@@ -99,6 +107,24 @@ class Pace:
         While this is so, a refusal is no reason to give up: others were accepted in its place.
         """
         return failure.is_throttled and self._rate is not None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many requests were accepted and refused so far."""
+        return self._n_accepted, self._n_refused
+
+    def accepts_others(self, n_refused: int, since: tuple[int, int]) -> bool:
+        """Whether it cannot be chance that a request was refused each time.
+
+        Parameters
+        ----------
+        n_refused : int
+            How often it was refused.
+        since : tuple of int
+            `counts` at the first time.
+        """
+        n_accepted, n_all = self._n_accepted - since[0], sum(self.counts) - sum(since)
+        return n_accepted > 0 and (1 - n_accepted / n_all) ** n_refused < _CHANCE
 
     def is_stuck(self, failure: ServerError) -> bool:
         """Whether the store has accepted nothing for long, so that waiting is of no use."""
@@ -137,6 +163,7 @@ class Pace:
         self._n_accepted += 1
         self._stuck_at = math.inf
         self._accepted.append(now)
+        self._latest.append(False)
         _forget(self._accepted, now)
         if not self._is_doubling:
             self._window = min(self._most, self._window + 1 / self._window)
@@ -146,19 +173,21 @@ class Pace:
             self._hold_s = _FIRST_HOLD_S
             self._n_at_rate += 1
             if self._n_at_rate >= max(_FEW, self._rate / 4):
-                self._set_rate(self._rate * self._growth(now), now)
+                self._set_rate(self._rate * self._growth(self._rate, now), now)
 
-    def _growth(self, now: float) -> float:
-        if self._is_searching:
+    def _growth(self, rate: float, now: float) -> float:
+        if self._is_searching or rate < _LEAST_RATE:
             return _SEARCH
         _forget(self._refused, now)
         return _CREEP if self._refused else _WALK
 
     def _was_refused(self, started: float, now: float) -> None:
-        patience_s = engine().settings.timeout_s
+        self._n_refused += 1
+        patience_s = settings().timeout_s
         if not self._refused or now - self._refused[-1] > patience_s:  # others gave up long ago
             self._stuck_at = math.inf
         self._refused.append(now)
+        self._latest.append(True)
         self._stuck_at = min(self._stuck_at, now + patience_s)
         if self._rate is not None:
             if started >= self._rate_set_at:
@@ -167,8 +196,12 @@ class Pace:
         for times in (self._accepted, self._refused):
             _forget(times, now)
         n_accepted = len(self._accepted)
-        if not _are_few(len(self._refused), n_accepted):
+        self._is_doubling = False
+        if len(self._refused) == 1:  # is it the first of many?
+            self._next_at = now + min(now - started, _FIRST_HOLD_S)
+        if sum(self._latest) >= _MANY or not _are_few(len(self._refused), n_accepted):
             self._narrow(now)
+            self._is_searching = n_accepted < _FIRST_WINDOW
             self._set_rate(max(_LEAST_RATE, n_accepted / _MEMORY_S), now)
 
     def _was_refused_at_rate(self, rate: float, now: float) -> None:
@@ -183,7 +216,7 @@ class Pace:
         else:
             self._is_searching = False
             accepted_share = n_accepted / (n_accepted + n_refused)
-            self._set_rate(rate * max(0.5, _CAUTION * accepted_share), now)
+            self._set_rate(rate * max(_LEAST_FACTOR, _CAUTION * accepted_share), now)
 
     def _narrow(self, now: float) -> None:
         self._is_doubling = False

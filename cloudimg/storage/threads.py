@@ -16,8 +16,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
-from cloudimg.operating_system import open_files_limit, run_after_fork
 from cloudimg.settings import Settings, process_memory_bytes, settings
+from cloudimg.settings.operating_system import open_files_limit, run_after_fork
 from cloudimg.storage.pool import ThreadPool
 from cloudimg.storage.threading_private import run_before_threads_are_joined
 

@@ -130,7 +130,10 @@ def requests_to(store: Store, key: str) -> dict[str, Callable[[], Any]]:
     ("status", "kind"),
     [(403, AccessDeniedError), (400, StorageError), (507, NoRoomError), (503, ServerError)],
 )
-def test_refused_and_failing_requests(status: int, kind: type[StorageError]) -> None:
+def test_refused_and_failing_requests(
+    status: int, kind: type[StorageError], set_variable: Callable[[str, str], None]
+) -> None:
+    set_variable("CLOUDIMG_TIMEOUT_S", "2")  # so long a store that refuses everything is asked
     location, key = split_url("s3://bucket/key")
     with server(status) as endpoint:
         options = {"key": "k" + SECRET, "secret": SECRET, "endpoint_url": endpoint}

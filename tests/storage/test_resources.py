@@ -310,6 +310,7 @@ def test_descriptors_are_left_for_the_program(meter: Meter, bucket: str) -> None
     assert int(result.stdout) == 1500 * int(pixels.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_renewed_keys_do_not_add_up(moto: str, bucket: str) -> None:
     client = S3Account(moto).client()
@@ -477,6 +478,7 @@ def test_credentials_that_no_request_can_carry(options: dict[str, str], name: st
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_credentials_of_the_environment_that_no_request_can_carry() -> None:
     code = "import cloudimg; cloudimg.open('s3://bucket/a.tif')"
     result = run(

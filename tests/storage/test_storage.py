@@ -709,6 +709,7 @@ def test_reading_after_a_fork(meter: Meter, bucket: str, way: str) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.slow
 def test_a_replaced_file_stays_refused_here_and_elsewhere(meter: Meter, bucket: str) -> None:
     import pickle
 
@@ -876,10 +877,17 @@ def test_fsspec_configuration_is_respected(meter: Meter, public_file: str) -> No
     assert answer.stdout.strip() == str(PIXELS.sum()), answer.stderr
 
 
+ENDPOINTS = [
+    (way, endpoint)
+    for way in ("environment", "profile", "services", "ignored")
+    for endpoint in ("http://h:9000", "https://b.vpce.amazonaws.com")
+]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["auto", "path", "virtual"])
-@pytest.mark.parametrize("endpoint", [None, "http://h:9000", "https://b.vpce.amazonaws.com"])
 @pytest.mark.parametrize("region", ["us-west-2", "cn-north-1", "us-gov-west-1", None])
-@pytest.mark.parametrize("way", ["environment", "profile", "services", "ignored"])
+@pytest.mark.parametrize(("way", "endpoint"), [("nowhere", None), *ENDPOINTS])
 def test_addresses_are_those_of_botocore(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
