@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from cloudimg import operating_system
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.run.memory import default_max_bytes
+from cloudimg.settings import operating_system
 
 HIDE = """
 import asyncio, contextlib, multiprocessing, os, signal, subprocess, sys
@@ -33,7 +33,7 @@ for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCHLD"):
 
 flag = os.O_NONBLOCK
 del os.O_NONBLOCK
-import cloudimg.operating_system
+import cloudimg.settings.operating_system
 
 os.O_NONBLOCK = flag  # without it Python 3.13 deletes no folder here
 """

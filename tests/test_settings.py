@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cloudimg.errors import ArgumentError
-from cloudimg.operating_system import available_cpus, control_group_memory_bytes
 from cloudimg.settings import LONGEST_LEASE_TTL_S, Settings, parse_bytes, settings
+from cloudimg.settings.operating_system import available_cpus, control_group_memory_bytes
 from tests.support.clusters import local_client
 
 SIZES = ("max_bytes_in_flight", "max_header_bytes", "max_segment_bytes")

@@ -15,7 +15,7 @@ from typing import Any
 from cloudimg.cluster.launcher import Launcher
 from cloudimg.errors import ArgumentError
 from cloudimg.errors.checked_json import checked_list, checked_text, damage
-from cloudimg.operating_system import require_posix
+from cloudimg.settings.operating_system import require_posix
 from cloudimg.storage.failures import cause_text, hide_secrets
 
 OUTPUT = "cloudimg_cluster"

@@ -29,7 +29,7 @@ from typing import Any
 
 from cloudimg.cluster.launcher import DEATH_TIMEOUT_S, SCHEDULER_PORT
 from cloudimg.cluster.tls import Tls, decrypt
-from cloudimg.operating_system import require_posix
+from cloudimg.settings.operating_system import require_posix
 
 _ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 """Answers with the public address of the caller, which a task on Fargate cannot see itself."""

@@ -32,7 +32,7 @@ from cloudimg.distributed.run import (
 )
 from cloudimg.distributed.workers import SCHEDULER_LOST, Workers
 from cloudimg.errors import ArgumentError, CloudimgError, ClusterError
-from cloudimg.operating_system import raise_in_thread
+from cloudimg.settings.operating_system import raise_in_thread
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Queue, Worker

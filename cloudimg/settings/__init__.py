@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from cloudimg.errors import ArgumentError
-from cloudimg.operating_system import available_cpus, control_group_memory_bytes
+from cloudimg.settings.operating_system import available_cpus, control_group_memory_bytes
 
 LONGEST_LEASE_TTL_S = 60.0
 SIZE = 'a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'

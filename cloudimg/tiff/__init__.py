@@ -4,7 +4,13 @@ from cloudimg.tiff.dataset_metadata import describe_ome
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.extent import ENDS_EARLY
 from cloudimg.tiff.geometry import Region, overlap
-from cloudimg.tiff.images import place_among, remarks_on, surplus_remark
+from cloudimg.tiff.images import (
+    FURTHER_IMAGES,
+    SLIDES,
+    place_among,
+    remarks_on,
+    surplus_remark,
+)
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.limits import DecodeLimits, check_description, check_ome
 from cloudimg.tiff.members import Offsets
@@ -20,9 +26,11 @@ from cloudimg.tiff.template import Template
 
 __all__ = [
     "ENDS_EARLY",
+    "FURTHER_IMAGES",
     "IMAGE",
     "NDTIFF_INDEX",
     "ROW_GAP_BYTES",
+    "SLIDES",
     "AnyLevel",
     "DecodeLimits",
     "Derived",

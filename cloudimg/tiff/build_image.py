@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.colours.convert import eight_bits
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
 from cloudimg.errors.notes import Remark
+from cloudimg.tiff.colours.convert import eight_bits
 from cloudimg.tiff.derived import PALETTE, Coloured, Derived, Reshaped, Transformed
 from cloudimg.tiff.frames import Frames
 from cloudimg.tiff.in_rgb import in_rgb

@@ -19,7 +19,7 @@ from cloudimg.tiff.parsed import IMAGE, FileImage
 
 SURPLUS = "surplus-pages"
 """Kind of the remark about pages that are in no image."""
-_SLIDES = {"svs", "ndpi", "avs", "philips", "bif", "qpi"}
+SLIDES = {"svs", "ndpi", "avs", "philips", "bif", "qpi"}
 """Kinds of files whose images tifffile names by their role."""
 _SLIDE_ROLES = {name.title(): name for name in ("thumbnail", "label", "macro", "map")}
 _OME_ROLE = re.compile(
@@ -29,8 +29,10 @@ _OME_ROLE = re.compile(
 _NAMES = {role: (role, None) for role in ("thumbnail", "label", "macro", "map", "mask")} | {
     "empty": ("image without pixels", "images without pixels")
 }
+FURTHER_IMAGES = ("further-images", *_NAMES)
+"""Kinds of the remarks about other images of a file."""
 _REDUCED, _MASK = 1, 4
-_CHOOSING = {"generic", "ome", "scn", "lsm", "mdgel", "eer", *_SLIDES}
+_CHOOSING = {"generic", "ome", "scn", "lsm", "mdgel", "eer", *SLIDES}
 """Kinds of files of which tifffile reads all pages, but may use only some."""
 
 
@@ -64,7 +66,7 @@ def _role(series: Any, largest: int) -> str:
         return "empty"
     if series.keyframe.subfiletype & _MASK:
         return "mask"
-    if series.kind in _SLIDES and series.name in _SLIDE_ROLES:
+    if series.kind in SLIDES and series.name in _SLIDE_ROLES:
         return _SLIDE_ROLES[series.name]
     if series.keyframe.subfiletype & _REDUCED:
         return "thumbnail"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.colours.convert import Converter, converter_of
 from cloudimg.errors import UnsupportedFormatError
+from cloudimg.tiff.colours.convert import Converter, converter_of
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.geometry import Region
 from cloudimg.tiff.level import Level

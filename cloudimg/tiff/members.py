@@ -8,8 +8,8 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from cloudimg.colours.convert import eight_bits
 from cloudimg.errors import CorruptFileError, UnsupportedFormatError
+from cloudimg.tiff.colours.convert import eight_bits
 from cloudimg.tiff.derived import PALETTE, Coloured
 from cloudimg.tiff.geometry import PlaneShape, find_geometry
 from cloudimg.tiff.in_rgb import in_rgb

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cloudimg.colours.convert import attributes_in_rgb
 from cloudimg.errors import CloudimgError
 from cloudimg.errors.notes import Remark
+from cloudimg.tiff.colours.convert import attributes_in_rgb
 from cloudimg.tiff.flavours import (
     baseline,
     colour,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.colours.convert import N_COLOURS
-from cloudimg.colours.window import Values, Window, apart, colour_window, own_window
+from cloudimg.tiff.colours.convert import N_COLOURS
+from cloudimg.tiff.colours.window import Values, Window, apart, colour_window, own_window
 
 WHITE = "FFFFFF"
 DEFAULT_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import unescape
@@ -23,6 +24,8 @@ _PROJECTED, _GEOGRAPHIC, _PIXEL_IS_POINT = 1, 2, 2
 _DEFINING = {2050, 2056, 2057, 3074, 3075}
 """Keys of datum, ellipsoid, its axis, projection and its method: parameters define the system."""
 _USER_DEFINED = 32767
+_LEAST_AREA = 1e-300
+"""Of a pixel: numbers that are divided by a smaller one overflow."""
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 # EPSG codes of units of measure.
 _UNITS = {9001: "m", 9002: "foot", 9003: "US survey foot", 9036: "km", 9102: "degree"}
@@ -86,11 +89,11 @@ def _transform(
 
     Computed from a scale and a tiepoint (I, J, K, X, Y, Z), as in section B.6 of the standard, or
     from the matrix. Several tiepoints without a scale are ground control points, which do not
-    define an affine transformation.
+    define an affine transformation, nor do numbers by which places cannot be computed.
     """
     if len(scale) >= 2 and scale[0] and scale[1] and len(points) >= 6:
         across, down = scale[0], -abs(scale[1])
-        return [
+        found = [
             across,
             0.0,
             points[3] - points[0] * across,
@@ -98,10 +101,13 @@ def _transform(
             down,
             points[4] - points[1] * down,
         ]
-    if len(matrix) == 16:
-        a, b, c, d, e, f = (matrix[i] for i in (0, 1, 3, 4, 5, 7))
-        return [a, b, c, d, e, f] if a * e - b * d else None
-    return None
+    elif len(matrix) == 16:
+        found = [matrix[i] for i in (0, 1, 3, 4, 5, 7)]
+    else:
+        return None
+    area = abs(found[0] * found[4] - found[1] * found[3])
+    is_usable = _LEAST_AREA < area < math.inf and all(map(math.isfinite, found))
+    return found if is_usable else None
 
 
 def _short_keys(directory: Any) -> dict[int, int]:
