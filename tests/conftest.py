@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +31,9 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ["FSSPEC_CONFIG_DIR"] = os.devnull
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it asks emulators for gRPC, 60 s long
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# Else each of the hundreds of processes that the tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # ruff: noqa: E402, what follows must come before the imports
 import botocore.client
@@ -57,6 +61,16 @@ botocore.loaders.JSONFileLoader.load_file = lambda self, path: _load_file(path)
 # How long an example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("cloudimg", deadline=None)
 hypothesis_settings.load_profile("cloudimg")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # files are given to processes in the order below
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files without slow tests come last, so that all processes end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,6 +390,7 @@ def test_secrets_turn_up_nowhere(
             cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False,
             env={
                 **os.environ, **ENVIRONMENT, "AWS_ENDPOINT_URL": moto, "CLOUDIMG_ATTEMPTS": "1",
+                "CLOUDIMG_TIMEOUT_S": "5",
                 **({"CLOUDIMG_BACKEND": "fsspec"} if backend == "fsspec" else {}),
                 "PYTHONPATH": str(REPOSITORY), "NO_PROXY": "",
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
@@ -17,6 +18,9 @@ from cloudimg.discovery.places import Places, sorted_labels
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.errors import DuplicateIndexError
 from cloudimg.pattern import Label, Pattern
+
+_DIGITS = re.compile("[0-9a-f]{16}")
+"""Of a digest of an ETag, as tables have it."""
 
 
 class Named(Protocol):
@@ -34,7 +38,7 @@ def short_etag(etag: str | None) -> int:
     """Return a digest of eight bytes of an ETag, or of the digest as text; 0 for none."""
     if etag is None:
         return 0
-    if etag.startswith(ETAG_DIGEST):
+    if etag.startswith(ETAG_DIGEST) and _DIGITS.fullmatch(etag, len(ETAG_DIGEST)):
         return int(etag[len(ETAG_DIGEST) :], 16)
     return int.from_bytes(hashlib.blake2b(etag.strip('"').encode(), digest_size=8).digest())
 

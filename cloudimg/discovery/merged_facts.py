@@ -70,12 +70,12 @@ def merge_facts(
             notes.append(Note(text, kind=kind, n_files=len(differing), urls=urls))
     merged.add_columns(rows, columns)
     for name in FACTS:
-        said = rows[~_is_null(name, mine[name])]
+        given = rows[~_is_null(name, mine[name])]
         for axes, at, planes in _planes(name, first):
             merged.add_planes(name, axes, at, planes)
-            said = np.append(said, at)
+            given = np.append(given, at)
         for axes, at, planes in _planes(name, second):
-            is_silent = ~np.isin(at, said)
+            is_silent = ~np.isin(at, given)
             merged.add_planes(name, axes, at[is_silent], planes[is_silent])
     return merged, tuple(notes)
 

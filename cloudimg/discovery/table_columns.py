@@ -92,7 +92,7 @@ def choose_roles(
     Raises
     ------
     ArgumentError
-        If there is no such column, or nothing says which column is meant.
+        If the table lacks the column that the user names, or several columns may have the URLs.
     """
     names = _names_in(schema)
     chosen = {column: axis for column, axis in axes.items() if column in names}

@@ -33,6 +33,7 @@ _CSV_BLOCK_BYTES = 2**20
 _PARQUET = (".parquet", ".geoparquet", ".pq")
 _CSV = (".csv", ".csv.gz")
 _MANIFEST = "manifest.json"
+_MOST_MANIFEST_BYTES = 2**25
 _AS_TEXT = ("url", "key", "href", "path", "etag", "e_tag", "ETag")
 _MOST_DATA_FILES = 100_000
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError)
@@ -277,8 +278,13 @@ def _inventory(store: Store, key: str) -> TableContent:
     https://docs.aws.amazonaws.com/AmazonS3/latest/userguide/storage-inventory-location.html
     """
     url = store.location.display(key)
-    blob = engine().fetch(partial(store.get, key, 0, _AT_ONCE_BYTES)).result()
+    blob = engine().fetch(partial(store.get, key, 0, _MOST_MANIFEST_BYTES)).result()
     with _damaged(url):
+        if (blob.size_bytes or 0) > len(blob.data):
+            raise ValueError(
+                f"it has {blob.size_bytes} bytes, more than the {_MOST_MANIFEST_BYTES} that are"
+                " read of a manifest"
+            )
         manifest = json.loads(bytes(blob.data))
         kind, files = manifest["fileFormat"], [each["key"] for each in manifest["files"]]
         names = [name.strip() for name in manifest["fileSchema"].split(",")]

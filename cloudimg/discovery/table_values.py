@@ -166,7 +166,9 @@ def _fact_numbers(column: Any, name: str, kind: str, rows: Rows) -> npt.NDArray[
     try:
         if kind == NUMBER:
             return from_numbers(column.cast(pa.float64()), np.nan)  # type: ignore[arg-type]
-        times = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
+        # Nanoseconds may be cut off, but seconds must not overflow.
+        is_exact = getattr(column.type, "unit", "") in ("s", "ms")
+        times = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=is_exact)
         return from_numbers(times.view(pa.int64()), int(null_of(name)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
         row = _first_that_fails(column, pa.float64() if kind == NUMBER else pa.timestamp("us"))
@@ -188,7 +190,10 @@ def _first_that_fails(column: Any, kind: Any) -> int:
 
 
 def _bad_value(column: Any, row: int, name: str, rows: Rows, expected: str) -> ArgumentError:
-    value = redact(str(column[row].as_py()))[:50]
+    try:
+        value = redact(str(column[row].as_py()))[:50]
+    except (ValueError, OverflowError):  # a time that Python does not have
+        value = str(column.view("int64")[row].as_py())
     return ArgumentError(
         f"row {rows[row]} of the table, counted from 0, has {value!r} in the column {name!r},"
         f" where {expected} or nothing should be"

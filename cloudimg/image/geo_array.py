@@ -75,17 +75,17 @@ def geo_array(
         Whether nodata, scale and offset are applied. They are then in the encoding, as
         `rioxarray.open_rasterio` does it with ``mask_and_scale=True``.
     """
-    said: dict[str, Any] = {}
+    packing: dict[str, Any] = {}
     fill = nodata_of(attrs.get("nodata"), dtype)
     if fill is not None:
-        said["_FillValue"] = fill
+        packing["_FillValue"] = fill
     for name, plural, key in (
         ("scale_factor", "scales", "scale"),
         ("add_offset", "offsets", "offset"),
     ):
         if key in attrs:
             values = [float(value) for value in attrs[key]]
-            said |= {name: values[0]} if len(set(values)) == 1 else {plural: values}
+            packing |= {name: values[0]} if len(set(values)) == 1 else {plural: values}
     names, units = attrs.get("channel_names", ()), attrs.get("units", ())
     labels = {"long_name": names[0]} if len(names) == 1 else {}
     if len(set(units)) == 1:
@@ -98,8 +98,8 @@ def geo_array(
     )
     encoding: dict[str, Any] = {"grid_mapping": GRID_MAPPING} if GRID_MAPPING in coords else {}
     if mask:
-        return GeoArray(coords, labels, encoding | said | {"dtype": str(dtype)})
-    return GeoArray(coords, said | labels, encoding)
+        return GeoArray(coords, labels, encoding | packing | {"dtype": str(dtype)})
+    return GeoArray(coords, packing | labels, encoding)
 
 
 def nodata_of(nodata: Any, dtype: np.dtype[Any]) -> Any:
@@ -129,8 +129,8 @@ class Masking:
     offset: Any
     """One number, or one for each sample of a pixel, with the dims of the image."""
     alpha: tuple[int, int] | None = None
-    """Axis of the samples, and which of them is the opacity: as for GDAL, others are NaN where it
-    is 0 if there is no nodata value, and pixels are unsigned integers of 8 or 16 bits."""
+    """Axis of the samples, and which of them is the opacity. The other samples are NaN where the
+    opacity is 0, as in GDAL, if the file has no nodata value and 8 or 16 bits per sample."""
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any], dims: Sequence[str], dtype: np.dtype[Any]) -> Self:

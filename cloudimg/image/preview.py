@@ -1,8 +1,8 @@
 """Make a picture of one plane, read in blocks that are downscaled as they arrive.
 
 A plane may therefore be larger than memory. Colours of any space become RGB, see
-`cloudimg.colours.convert`; channels are shown in the colours and ranges of values that the metadata
-of a copy would have, see `cloudimg.colours.channels`.
+`cloudimg.tiff.colours.convert`; channels are shown in the colours and ranges of values that the
+metadata of a copy would have, see `cloudimg.tiff.colours.channels`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.colours.channels import WHITE, PixelColours, ShownChannel, rrggbb
-from cloudimg.colours.convert import Converter
-from cloudimg.colours.window import Values, Window, colour_window, own_window
 from cloudimg.image import picture
 from cloudimg.image.geo_array import nodata_of
 from cloudimg.image.image import Image
@@ -33,6 +30,9 @@ from cloudimg.image.view import (
     too_large,
 )
 from cloudimg.opening.options import CountCallback
+from cloudimg.tiff.colours.channels import WHITE, PixelColours, ShownChannel, rrggbb
+from cloudimg.tiff.colours.convert import Converter
+from cloudimg.tiff.colours.window import Values, Window, colour_window, own_window
 
 Array = npt.NDArray[Any]
 

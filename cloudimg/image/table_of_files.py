@@ -19,6 +19,9 @@ from cloudimg.discovery.table_columns import AXIS, LABEL, RESERVED
 from cloudimg.opening.opened import Opened
 from cloudimg.pattern import Label
 
+_LONG = 2**63
+"""Numbers of the names of files that no column holds; they become texts."""
+
 
 def table_of_files(opened: Opened) -> Any:
     """Return the table of `Image.table`."""
@@ -56,10 +59,10 @@ def _labels(labels: Sequence[Label]) -> Any:
         return pa.array(labels, pa.timestamp("us", zone))
     if isinstance(first, datetime.timedelta):
         return pa.array(labels, pa.duration("us"))
-    if all(isinstance(label, int) for label in labels):
-        return pa.array(labels, pa.int64())
-    if all(isinstance(label, int | float) for label in labels):
-        return pa.array(labels, pa.float64())
+    numbers = [label for label in labels if isinstance(label, int | float)]
+    if len(numbers) == len(labels) and all(abs(number) < _LONG for number in numbers):
+        is_whole = all(isinstance(number, int) for number in numbers)
+        return pa.array(numbers, pa.int64() if is_whole else pa.float64())
     return pa.array([shown_name(str(label)) for label in labels], pa.string())
 
 

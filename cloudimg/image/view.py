@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloudimg.colours.convert import N_COLOURS, find_colour
 from cloudimg.errors import ArgumentError
 from cloudimg.image.image import Image
 from cloudimg.image.parts import LevelInfo
 from cloudimg.image.rgb_bands import rgb_bands
+from cloudimg.tiff.colours.convert import N_COLOURS, find_colour
 
 PROJECTIONS: Mapping[str, np.ufunc] = {"max": np.fmax, "mean": np.add}
 """Functions that combine planes along z; `fmax` because NaN must not win."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cloudimg.distributed.on_worker import warn
 from cloudimg.errors.file_report import BadFile
-from cloudimg.operating_system import run_after_fork
+from cloudimg.settings.operating_system import run_after_fork
 
 OnBad = Callable[[tuple[int, ...], BadFile, int], None]
 """Called with the index in the grid of each file that is missing or bad, in the reading thread."""

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from cloudimg.formats import Format, ReadFunction
-from cloudimg.operating_system import run_after_fork
 from cloudimg.reading.transit import Arrival
+from cloudimg.settings.operating_system import run_after_fork
 from cloudimg.storage import engine
 from cloudimg.tiff import ParsedImage, SparseFile
 

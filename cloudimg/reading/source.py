@@ -293,13 +293,15 @@ class Source:
         assert self.expected is not None
         found = facts_of(opened.parsed.attrs, opened.parsed.coords)
         try:
-            remarks = self.expected.compare(found, index, opened.url, self.layout)
+            for remark in self.expected.compare(found, index, opened.url, self.layout):
+                if differing_facts((remark,)) & set(self.must_agree):
+                    raise MismatchError(
+                        f"{opened.url} has {remark.text}. mask=True needs one: {ONE_SCALE}",
+                        url=opened.url,
+                    )
         except MismatchError as exc:
             exc.bad_file = None  # the file is a good one of another image
             raise
-        for remark in remarks:
-            if differing_facts((remark,)) & set(self.must_agree):
-                raise _of_another_scale(opened.url, remark.text)
 
     @property
     def warning_token(self) -> str:
@@ -344,9 +346,3 @@ def _arrived(parcel: Parcel[dict[str, Any]]) -> Source:
 def make_token(*parts: Any) -> str:
     """Return a short digest of everything that determines the pixels of a source."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _of_another_scale(url: str, difference: str) -> MismatchError:
-    error = MismatchError(f"{url} has {difference}. mask=True needs one: {ONE_SCALE}", url=url)
-    error.bad_file = None
-    return error

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.colours.convert import attributes_in_rgb, converter_of
 from cloudimg.formats import Format, ReadFunction, colours_of, decode, dims_of
 from cloudimg.tiff import ParsedImage
+from cloudimg.tiff.colours.convert import attributes_in_rgb, converter_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

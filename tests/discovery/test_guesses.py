@@ -243,6 +243,7 @@ AXES = st.tuples(
 ).map(lambda lists: [axis for axes in lists for axis in axes])
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=100, deadline=None)
 def test_random_namings(data: st.DataObject) -> None:

@@ -79,10 +79,16 @@ def test_puts_that_never_arrive(
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InternalError"])
 def test_deletes_of_which_some_are_refused(
-    meter: Meter, bucket: str, target: str, code: str, backend: str
+    meter: Meter,
+    bucket: str,
+    target: str,
+    code: str,
+    backend: str,
+    set_variable: Callable[[str, str], None],
 ) -> None:
     if backend == "fsspec":
         pytest.skip("it deletes objects one by one")
+    set_variable("CLOUDIMG_LEASE_TTL_S", "5")
     url = migrate(meter, bucket, target)
     rule = faulty_store.undeleted(target, code)
     meter.faults([rule])

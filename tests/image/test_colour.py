@@ -25,7 +25,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import cloudimg
 from cloudimg.cli.main import main
-from tests.support.pictures import UPSAMPLED, by_littlecms, by_pillow, real_files
+from tests.support.pictures import REAL, UPSAMPLED, by_littlecms, by_pillow, real_files
 from tests.support.raw_tiff import ASCII, SHORT, RawTiff
 
 Array = npt.NDArray[Any]
@@ -503,17 +503,7 @@ def test_a_palette_and_opacity(path: Path, shown: Shown) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("photometric", "least"),
-    [
-        (("YCBCR",), 10),
-        (("SEPARATED",), 5),
-        (("CIELAB",), 1),
-        (("PALETTE",), 15),
-        (("MINISWHITE", "MINISWHITE(default)"), 20),
-        (("RGB",), 60),
-    ],
-)
+@pytest.mark.parametrize(("photometric", "least"), REAL)
 def test_real_files_as_pillow_shows_them(
     corpus: Path, shown: Shown, photometric: tuple[str, ...], least: int
 ) -> None:

@@ -290,6 +290,7 @@ def with_rioxarray(root: Path) -> xarray.DataArray:
     return (nir - red) / (nir + red)
 
 
+@pytest.mark.slow
 def test_a_vegetation_index_is_that_of_rioxarray(archive: Path) -> None:
     ours, theirs = with_cloudimg(archive), with_rioxarray(archive)
     assert ours.dims == ("t", "y", "x")

@@ -228,6 +228,7 @@ def test_a_tree_can_be_stored(tmp_path: Path) -> None:
     back.close()
 
 
+@pytest.mark.slow
 def test_long_axes_take_arrays_only(meter: Meter, bucket: str) -> None:
     """A hundred thousand files: coordinates are columns, not objects."""
     n_files = 100_000

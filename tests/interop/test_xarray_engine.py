@@ -146,6 +146,7 @@ def test_secrets_in_urls_stay_out_of_the_dataset(meter: Meter, bucket: str) -> N
     np.testing.assert_array_equal(dataset.image, PIXELS[0])
 
 
+@pytest.mark.slow
 def test_guessing_an_engine_imports_nothing_else() -> None:
     """xarray loads all engines to guess one."""
     code = (

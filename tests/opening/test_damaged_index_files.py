@@ -32,6 +32,22 @@ def plate(folder: Path, index: bytes | None = WHOLE, name: str = "MeasurementDat
     return f"{folder}/"
 
 
+def with_htd(folder: Path, index: bytes) -> cloudimg.Image:
+    """Two wells of two wavelengths beside an index file of MetaXpress."""
+    for well, w in itertools.product(("A01", "A02"), (1, 2)):
+        (folder / f"p_{well}_w{w}.TIF").write_bytes(made.PLANE)
+    (folder / "p.HTD").write_bytes(index)
+    return cloudimg.open(f"{folder}/")
+
+
+def with_metadata_txt(folder: Path, index: bytes) -> cloudimg.Image:
+    """Three planes beside an index file of Micro-Manager."""
+    for t in range(3):
+        (folder / f"img_{t:09d}_DAPI_000.tif").write_bytes(made.PLANE)
+    (folder / "metadata.txt").write_bytes(index)
+    return cloudimg.open(f"{folder}/")
+
+
 def notes(image: Any, kind: str) -> list[str]:
     return [str(note) for note in image.notes if note.kind == kind]
 
@@ -273,22 +289,16 @@ def test_a_damaged_mrf_leaves_positions(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_htd_is_not_used(tmp_path: Path, index: bytes, why: str) -> None:
-    for well, w in itertools.product(("A01", "A02"), (1, 2)):
-        (tmp_path / f"p_{well}_w{w}.TIF").write_bytes(made.PLANE)
-    (tmp_path / "p.HTD").write_bytes(index)
-    image = cloudimg.open(f"{tmp_path}/")
+    image = with_htd(tmp_path, index)
     (text,) = notes(image, "index-file-unused")
     assert why in text
     assert image.n_files == 4
 
 
 def test_an_htd_may_say_anything(tmp_path: Path) -> None:
-    for well, w in itertools.product(("A01", "A02"), (1, 2)):
-        (tmp_path / f"p_{well}_w{w}.TIF").write_bytes(made.PLANE)
     huge = b'"NWavelengths", 999999999\r\n"TimePoints", 1e9\r\n"ZSeries", TRUE\r\n"ZSteps", -4'
     wells = b'\r\n"WellsSelection99", TRUE\r\n"WellsSelection1", ' + b"TRUE," * 1000
-    (tmp_path / "p.HTD").write_bytes(b'"HTSInfoFile", Version 1.0\r\n' + huge + wells)
-    image = cloudimg.open(f"{tmp_path}/")
+    image = with_htd(tmp_path, b'"HTSInfoFile", Version 1.0\r\n' + huge + wells)
     assert image.n_files == 4
     assert "channel_names" not in image.attrs
 
@@ -306,18 +316,13 @@ def test_an_htd_may_say_anything(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_metadata_txt_is_not_used(tmp_path: Path, index: bytes, why: str) -> None:
-    for t in range(3):
-        (tmp_path / f"img_{t:09d}_DAPI_000.tif").write_bytes(made.PLANE)
-    (tmp_path / "metadata.txt").write_bytes(index)
-    image = cloudimg.open(f"{tmp_path}/")
+    image = with_metadata_txt(tmp_path, index)
     (text,) = notes(image, "index-file-unused")
     assert why in text
     assert image.n_files == 3
 
 
 def test_a_summary_of_other_types_says_nothing(tmp_path: Path) -> None:
-    for t in range(3):
-        (tmp_path / f"img_{t:09d}_DAPI_000.tif").write_bytes(made.PLANE)
     planes = {
         f"FrameKey-{t}-0-0": {
             "FileName": f"img_{t:09d}_DAPI_000.tif",
@@ -331,8 +336,7 @@ def test_a_summary_of_other_types_says_nothing(tmp_path: Path) -> None:
         for t in range(3)
     }
     summary = {"ChNames": 7, "z-step_um": [], "Interval_ms": "x", "PixelSize_um": None}
-    (tmp_path / "metadata.txt").write_text(json.dumps({"Summary": summary, **planes}))
-    image = cloudimg.open(f"{tmp_path}/")
+    image = with_metadata_txt(tmp_path, json.dumps({"Summary": summary, **planes}).encode())
     assert image.n_files == 3
     assert set(image.coords) <= {"t", "stage_unit"}
     assert "pixel_size" not in image.attrs

@@ -597,9 +597,9 @@ def test_positions_from_an_index_file(
         cloudimg.open(tmp_path, place="stage", index_files=False)
 
 
-def test_an_unfinished_copy_keeps_to_the_positions_with_which_it_began(tmp_path: Path) -> None:
-    """The index file was written again between two runs: fields change places, files do not."""
-    source, out = tmp_path / "in", tmp_path / "out" / "copy.zarr"
+def copied(folder: Path) -> tuple[Path, Path, dict[int, tuple[int, int]]]:
+    """An archive that its index file places, its copy, and the places of its fields."""
+    source, out = folder / "in", folder / "out" / "copy.zarr"
     source.mkdir()
     places = dict(enumerate([(0, 0), (0, 8)], 1))
     for field in places:
@@ -607,6 +607,12 @@ def test_an_unfinished_copy_keeps_to_the_positions_with_which_it_began(tmp_path:
         (source / index_files.yokogawa_name("B02", field, 1, 1)).write_bytes(data)
     yokogawa(source, places)
     cloudimg.migrate(source, out, place="stage")
+    return source, out, places
+
+
+def test_an_unfinished_copy_keeps_to_the_positions_with_which_it_began(tmp_path: Path) -> None:
+    """The index file was written again between two runs: fields change places, files do not."""
+    source, out, places = copied(tmp_path)
     (out / ".cloudimg/done.json").unlink()
     yokogawa(source, dict(enumerate(reversed(places.values()), 1)))
     with pytest.raises(ArgumentError, match="files lie at other places in the image"):
@@ -643,14 +649,7 @@ def test_a_copy_of_a_table_is_compared_by_the_positions_of_the_table(tmp_path: P
 
 def test_a_copy_is_not_mended_with_fields_at_other_places(tmp_path: Path) -> None:
     """The index file was written again since: the files are those that were copied."""
-    source, out = tmp_path / "in", tmp_path / "out" / "copy.zarr"
-    source.mkdir()
-    places = dict(enumerate([(0, 0), (0, 8)], 1))
-    for field in places:
-        data = staged.encode(pixels_of(field), None, None, pixel=PIXEL)
-        (source / index_files.yokogawa_name("B02", field, 1, 1)).write_bytes(data)
-    yokogawa(source, places)
-    cloudimg.migrate(source, out, place="stage")
+    source, out, places = copied(tmp_path)
     stored = out / "0/c/0/0"
     before = stored.read_bytes()
     stored.write_bytes(bytes(50))

@@ -69,6 +69,22 @@ def test_tiles_lie_where_their_transforms_say(
     assert image.attrs["nodata"] == 255
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-320, 1e200])
+def test_scales_by_which_no_place_can_be_computed(tmp_path: Path, scale: float) -> None:
+    for x in range(2):
+        tags = [
+            (33550, "d", 3, (scale, scale, 0.0), True),
+            (33922, "d", 6, (0.0, 0.0, 0.0, 100.0 * x, 0.0, 0.0), True),
+            (34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633), True),
+        ]
+        tifffile.imwrite(tmp_path / f"{x}.tif", pixels_of(x), extratags=tags, metadata=None)
+    image = cloudimg.open(f"{tmp_path}/{{x}}.tif")
+    assert "transform" not in image.attrs["geo"]
+    np.testing.assert_array_equal(image.read(), np.hstack([pixels_of(0), pixels_of(1)]))
+    with pytest.raises(MismatchError, match="no affine transform"):
+        cloudimg.open(f"{tmp_path}/{{x}}.tif", align="outer")
+
+
 def test_rows_that_count_northwards_with_smaller_tiles_at_the_edges(tmp_path: Path) -> None:
     whole = np.arange(30 * 50, dtype=np.uint16).reshape(30, 50)
     rows, columns = [slice(0, 12), slice(12, 24), slice(24, 30)], [slice(0, 20), slice(20, 50)]
@@ -207,6 +223,7 @@ def aligned(
     return image, (int(left), int(top))
 
 
+@pytest.mark.slow
 @given(archives())
 @settings(max_examples=60)
 def test_files_on_one_grid(archive: dict[str, Any]) -> None:

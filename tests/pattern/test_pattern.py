@@ -361,6 +361,7 @@ def test_what_wildcards_match(text: str, url: str, labels: dict[str, object] | N
     assert labels_in(compile_pattern(text), url) == labels
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(["a", "b", "/", "*", "?", "**", "[ab]", "[!b]"]), min_size=1),
     st.text("ab/", min_size=1, max_size=12),
@@ -378,6 +379,7 @@ def test_wildcards_match_what_fsspec_matches(parts: list[str], key: str) -> None
     assert (pattern.split(key) is not None) == (regex.match(key) is not None)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=500)
 def test_no_match_is_lost_among_several_wildcards(data: st.DataObject) -> None:
@@ -492,6 +494,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=20).map("".join)), st.data())
 @settings(max_examples=1500)
 @pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # re's own, about [[ in a class
@@ -608,6 +611,7 @@ LABELS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], str]]] = {
 }
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=500)
 def test_labels_survive_a_url(data: st.DataObject) -> None:
@@ -723,6 +727,7 @@ KEY = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @given(st.lists(KEY, unique=True, max_size=12))
 @settings(max_examples=500)
 def test_proposals_match_what_they_claim(keys: list[str]) -> None:

@@ -28,9 +28,9 @@ KIB = 1024
 def big() -> npt.NDArray[np.uint16]:
     """8192 x 8192: smooth enough to compress, noisy enough to weigh something."""
     rng = np.random.default_rng(1)
-    y, x = np.mgrid[:8192, :8192].astype(np.float32)
-    smooth = 2000 + 500 * np.sin(x / 300) * np.cos(y / 200)
-    return (smooth + rng.integers(0, 64, (8192, 8192))).astype(np.uint16)
+    x = np.arange(8192, dtype=np.float32)
+    smooth = 2000 + 500 * np.sin(x / 300) * np.cos(x[:, np.newaxis] / 200)
+    return (smooth + rng.integers(0, 64, (8192, 8192), np.uint8)).astype(np.uint16)
 
 
 def report(what: str, traffic: Traffic) -> None:
@@ -189,14 +189,13 @@ def test_chunks_of_a_large_file_share_its_header(
     assert sum(r.range is not None and r.range[0] == 0 for r in traffic.requests) == 1
 
 
-def test_rows_of_an_uncompressed_plane_are_fetched_not_the_plane(
-    meter: Meter, bucket: str, big: npt.NDArray[np.uint16]
-) -> None:
-    meter.put(bucket, "file.tif", seed.encode(big[:, :4096]))
+def test_rows_of_an_uncompressed_plane_are_fetched_not_the_plane(meter: Meter, bucket: str) -> None:
+    plane = np.arange(2048 * 4096, dtype=np.uint32).astype(np.uint16).reshape(2048, 4096)
+    meter.put(bucket, "file.tif", seed.encode(plane))
     image = cloudimg.open(f"s3://{bucket}/file.tif", storage_options=meter.storage_options)
     with meter.measure() as traffic:
         got = image.read((slice(1000, 1200), slice(None)))
-    np.testing.assert_array_equal(got, big[1000:1200, :4096])
+    np.testing.assert_array_equal(got, plane[1000:1200])
     assert len(traffic.requests) == 1
     assert traffic.bytes_sent == 200 * 4096 * 2
 

@@ -30,6 +30,17 @@ def by_littlecms(lab: Array) -> Array:
     return np.asarray(ImageCms.applyTransform(image, transform))
 
 
+REAL = [
+    (("YCBCR",), 10),
+    (("SEPARATED",), 5),
+    (("CIELAB",), 1),
+    (("PALETTE",), 15),
+    (("MINISWHITE", "MINISWHITE(default)"), 20),
+    (("RGB",), 60),
+]
+"""Colours of real files, and of how many files at least Pillow knows the picture."""
+
+
 def real_files(corpus: Path, *photometric: str) -> list[Path]:
     """Readable files of one page that no orientation turns, by their photometric interpretation."""
     with (corpus / "index.csv").open(newline="") as file:

@@ -455,6 +455,7 @@ def divided(draw: st.DrawFn, number: int) -> tuple[int, ...]:
     return tuple(draw(st.permutations([*factors, *([number] if number > 1 else [])])))
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(data=st.data())
 def test_any_region_of_any_reshaped_image(data: st.DataObject) -> None:

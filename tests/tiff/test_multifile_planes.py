@@ -564,6 +564,7 @@ def long_series(n_times: int) -> str:
     return ome_xml("t0.tif", image_xml(runs, T=n_times, Z=1000))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)  # a look at all planes for each element would take minutes
 def test_a_million_planes_are_read() -> None:
     planes = ome_planes(long_series(1000), "t0.tif", 0)

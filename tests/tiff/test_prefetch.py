@@ -249,6 +249,7 @@ def spaced(pixels: Array, gaps: Sequence[int]) -> list[Picture]:
     ]
 
 
+@pytest.mark.slow
 def test_distances_that_double_half_way(meter: Meter, bucket: str) -> None:
     pixels = numbered(1200, 64)
     gaps = [0] * 600 + [64 * 64 * 2] * 600

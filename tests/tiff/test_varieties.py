@@ -301,6 +301,7 @@ def test_sparse_tiles_are_fill_without_a_request(meter: Meter, bucket: str) -> N
     check(meter, bucket, bytes(data))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_region_of_any_layout(data: st.DataObject) -> None:

@@ -82,7 +82,7 @@ class CopyPixels:
             future = self._cache.get(key)
             if future is None:
                 source = LevelInput(self._plan, self._copy, level)
-                future = self._cache[key] = self._threads.submit(source.read, image, region)
+                future = self._cache[key] = self._threads.submit(source.read_image, image, region)
             self._cache.move_to_end(key)
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)

@@ -18,13 +18,15 @@ from cloudimg.errors import ArgumentError
 from cloudimg.migration.export.copy_pixels import READ_AHEAD, CopyPixels
 from cloudimg.migration.export.file_names import common_folder, path_of, unique_name
 from cloudimg.migration.export.manifest import Manifest, store
-from cloudimg.migration.export.ome_tiff import has_ome_type, write_ome
+from cloudimg.migration.export.ome_tiff import write_ome
+from cloudimg.migration.export.original_file import Level, OriginalFile
 from cloudimg.migration.export.original_pixels import OriginalPixels
-from cloudimg.migration.export.original_tiff import Level, OriginalFile, write_original
+from cloudimg.migration.export.original_tiff import write_original
 from cloudimg.migration.export.originals import read_rows, rows_by_file
 from cloudimg.migration.export.result import ExportResult, Lost, LostByKind, NotWritten
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.metadata.ome_xml import pixel_type
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.filled_files import report_of_notes
@@ -72,7 +74,7 @@ def export_ome(export: Export) -> ExportResult:
     plan, facts = export.state.plan, export.state.facts
     _refuse_folder_of_copy(export)
     dtype = np.dtype(plan.dtype)
-    is_ome = has_ome_type(dtype)
+    is_ome = pixel_type(dtype) is not None
     if not is_ome and export.state.source["kind"] == "image":
         raise ArgumentError(
             f'OME-TIFF has no pixels of type {dtype}: export with layout="originals"'
@@ -82,7 +84,7 @@ def export_ome(export: Export) -> ExportResult:
         pixels = CopyPixels(export.copy, plan, readers)
         for image in range(plan.n_images):
             suffix = "ome.tif" if is_ome else "tif"
-            name = f"{image if plan.lead_dims else 'image'}.{suffix}"
+            name = f"{plan.image_path(image).replace('/', '_') or 'image'}.{suffix}"
             reads = [partial(pixels.read, image, level) for level in range(len(plan.levels))]
             write = partial(
                 write_ome, reads=reads, plan=plan, facts=facts, compression=export.compression,
@@ -101,7 +103,8 @@ def export_originals(export: Export) -> ExportResult:
         If the copy was not made of files, or another file has the name of one to write.
     """
     _refuse_folder_of_copy(export)
-    axes_mapping = AxesMapping(export.state.source["dims"], export.state.source["shape"])
+    source, is_plate = export.state.source, export.state.plan.plate is not None
+    axes_mapping = AxesMapping(source["dims"], source["shape"], is_plate=is_plate)
     folder = common_folder(path_of(row) for row in read_rows(export.copy, export.state.source))
     progress = _Progress(export)
     taken: set[str] = set()

@@ -9,25 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.migration.export.original_tiff import BIGTIFF_BYTES, ReadRegion
+from cloudimg.migration.export.original_file import BIGTIFF_BYTES, ReadRegion
 from cloudimg.migration.export.read_back import Digest, PlaneDigest, check_levels
 from cloudimg.migration.export.result import Lost
 from cloudimg.migration.metadata.facts import ImageFacts
+from cloudimg.migration.metadata.ome_xml import pixel_type
+from cloudimg.migration.metadata.units import is_length, symbol_of
 from cloudimg.migration.plan.plan import Plan
 
 Array = npt.NDArray[Any]
 
 _TILE = 256
 """Side length of a tile in pixels."""
-_PIXEL_TYPES = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16"}
-"""NumPy types that OME-XML has,
-https://www.openmicroscopy.org/Schemas/Documentation/Generated/OME-2016-06/ome_xsd.html#PixelType"""
-_UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm"}
-
-
-def has_ome_type(dtype: np.dtype[Any]) -> bool:
-    """Whether OME-TIFF can store pixels of a type."""
-    return dtype.str[1:] in _PIXEL_TYPES
 
 
 def write_ome(
@@ -69,7 +62,7 @@ def write_ome(
     dtype = np.dtype(plan.dtype)
     nbytes = sum(int(np.prod(level.shape, dtype=np.int64)) for level in plan.levels)
     nbytes *= dtype.itemsize
-    is_ome = has_ome_type(dtype)
+    is_ome = pixel_type(dtype) is not None
     metadata = _ome_metadata(plan, facts)
     digests: list[list[Digest]] = [[] for _ in reads]
     with tifffile.TiffWriter(path, bigtiff=nbytes > BIGTIFF_BYTES, ome=is_ome) as file:
@@ -121,9 +114,9 @@ def _ome_metadata(plan: Plan, facts: ImageFacts) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": axes, "Name": facts.name or "image"}
     for dim in ("x", "y", "z"):
         size, unit = facts.scales.get(dim, (0.0, None))
-        if dim in plan.dims and unit in _UNITS:
+        if dim in plan.dims and is_length(unit):
             metadata[f"PhysicalSize{dim.upper()}"] = size
-            metadata[f"PhysicalSize{dim.upper()}Unit"] = _UNITS[unit]
+            metadata[f"PhysicalSize{dim.upper()}Unit"] = symbol_of(unit)
     step, unit = facts.scales.get("t", (0.0, None))
     if "t" in plan.dims and unit == "second":
         metadata["TimeIncrement"], metadata["TimeIncrementUnit"] = step, "s"

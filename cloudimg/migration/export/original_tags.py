@@ -7,16 +7,13 @@ What cannot be written is named, with the reason. Tags that say how the original
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cloudimg.migration.export.result import Lost
-from cloudimg.migration.export.tiff_writer import Directory, Tag, short_tag
+from cloudimg.migration.export.tiff_writer import Directory, Tag
 from cloudimg.migration.metadata.tag_bytes import SUB_IFDS, bytes_of
 from cloudimg.tiff.ifd import TYPE_BYTES
 
@@ -27,7 +24,7 @@ _STORAGE = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289
 _STORAGE |= {320, 322, 323, 324, 325, 338, 339, 347, *range(512, 522), 530}
 _STORAGE |= {32997, 32998, 50674, 65324, 65325, 65426, 65432}
 """Codes of tags that say how pixels are stored, which are written from the pixels or not at all."""
-_SUBIFDS, _PHOTOMETRIC, _EXTRA, _SUBSAMPLING = 330, 262, 338, 530
+_SUBIFDS = 330
 _OFFSETS_WITHIN = {33471, 33560, 33628, 33629, 33630, 33631, 34412}
 """Codes of tags whose values hold offsets into the original file: Olympus SIS, MetaMorph STK, Zeiss
 LSM."""
@@ -44,22 +41,13 @@ _PLACE = {33550, 33922, 34264}
 _OF_SAMPLES = {301, 332, 333, 334, 336, 433, 529, 532, 34675, 42113}
 """Codes of tags that describe colours as they were stored, among them the ICC profile and GDAL's
 nodata value."""
-_YCBCR, _PALETTE, _RGB = 6, 3, 2
-_DECODED_TO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
-"""Compressions whose decoders convert YCbCr: JPEG, WebP, JPEG XL."""
-_NOT_CONVERTED = (0, 1, 2, 4)
-"""Meanings that pixels keep where colours are converted to RGB: grey, RGB, masks."""
-_LEAST_SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3}
-"""Samples that colours need, by PhotometricInterpretation (TIFF 6.0, p. 37)."""
-_GREY = 1
-_DEFAULTS = {_GREY: "grey", _RGB: "RGB"}
 _FIRST_PRIVATE = 32768
 
 OF_ANOTHER_IMAGE = "with it the pages would make another image"
 _OF_WHOLE = "the copy has a part of the file, which begins elsewhere"
 _OFFSETS_REASON = "it holds offsets into the original file"
 _OLD_COPY = "the copy does not hold its bytes"
-_CONVERTED = "the copy holds converted pixels"
+CONVERTED = "the copy holds converted pixels"
 _UNKNOWN_PAGE = "the copy does not say which page has them"
 _FURTHER = "those after the first in an IFD: a copy keeps one tag of each number"
 
@@ -181,8 +169,8 @@ def page_tags(
     page = _tags_of_ifd(own, order, _OFFSETS_WITHIN)
     names = {tag["code"]: name for name, tag in own.items()}
     if is_converted:
-        page = without(page, _OF_SAMPLES, names, _CONVERTED)
-    stored = (_value(tags, "ImageLength"), _value(tags, "ImageWidth"))
+        page = without(page, _OF_SAMPLES, names, CONVERTED)
+    stored = (value_of(tags, "ImageLength"), value_of(tags, "ImageWidth"))
     if plane is None or None in stored or plane == stored:
         return page
     return without(page, _PLACE, names, _OF_WHOLE)
@@ -207,13 +195,14 @@ def _tags_of_ifd(
         elif code in offsets_within:
             lost.add((name, _OFFSETS_REASON))
         elif data is None or code in SUB_IFDS:
-            lost.add((name, _why_not(tag)))
+            lost.add((name, why_not(tag)))
         else:
             written.append(Tag(code, tag["type"], tag["count"], data))
     return PageTags(tags=tuple(written), subs=tuple(subs), lost=frozenset(lost))
 
 
-def _why_not(tag: Mapping[str, Any]) -> str:
+def why_not(tag: Mapping[str, Any]) -> str:
+    """Why a tag cannot be written."""
     if not TYPE_BYTES.get(tag["type"]):
         return f"its type {tag['type']} does not exist in TIFF"
     if "left_out_bytes" in tag:
@@ -246,97 +235,7 @@ def vendor_codes(pages: Iterable[PageTags]) -> set[int]:
     }
 
 
-# ------------------------------------------------------------------------------- what colours mean
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
-    """The samples of a page as they are written."""
-
-    count: int
-    """Samples of a pixel."""
-    dtype: np.dtype[Any]
-    in_rgb: bool = False
-    """Whether the copy holds colours that were converted to RGB."""
-
-    def is_converted(self, tags: Tags) -> bool:
-        """Whether the original has other colours."""
-        return self.in_rgb and _value(tags, "PhotometricInterpretation") not in _NOT_CONVERTED
-
-
-def stored_bits(tags: Tags, samples: Samples) -> int:
-    """Bits of each sample: those of the original where it has fewer than whole bytes.
-
-    A palette has as many colours as the bits of its indices allow.
-    """
-    if samples.dtype == np.bool_:
-        return 1
-    n_bits = samples.dtype.itemsize * 8
-    if samples.is_converted(tags):
-        return n_bits
-    value = _value(tags, "BitsPerSample")
-    known = set(value if isinstance(value, list) else [value])
-    if samples.dtype.kind == "u" and len(known) == 1:
-        (bits,) = known
-        if isinstance(bits, int) and (0 < bits < n_bits == 8 or 8 < bits < n_bits == 16):
-            return bits
-    return n_bits
-
-
-def colour_tags(tags: Tags, samples: Samples, bits: int, order: str) -> tuple[list[Tag], set[Lost]]:
-    """What the samples of a page mean: as in the original if the copy holds the same pixels.
-
-    Values are those of TIFF 6.0, p. 37. YCbCr that was decoded to RGB (JPEG) is written as RGB.
-    """
-    original = _value(tags, "PhotometricInterpretation")
-    palette = _same(tags.get("ColorMap"), order)
-    is_kept = _means_the_same(tags, samples, bits, palette)
-    default = _RGB if samples.count in (3, 4) and original not in (0, 1) else _GREY
-    meaning = original if is_kept else default
-    found = [short_tag(_PHOTOMETRIC, [meaning], order)]
-    lost: set[Lost] = set()
-    if original not in (None, meaning):
-        lost.add(
-            ("PhotometricInterpretation", f"{_CONVERTED}, of which it is {_DEFAULTS[meaning]}")
-        )
-    if palette is not None and (meaning == _PALETTE or original != _PALETTE):
-        found.append(palette)
-    elif "ColorMap" in tags:
-        lost.add(("ColorMap", _CONVERTED if palette else _why_not(tags["ColorMap"])))
-    if meaning == _YCBCR:
-        found.append(short_tag(_SUBSAMPLING, [1, 1], order))  # every pixel has its own chroma
-    if is_kept:
-        same = _same(tags.get("ExtraSamples"), order)
-        return [*found, *([] if same is None else [same])], lost
-    if extra := _extra_samples(tags, samples, samples.count - _LEAST_SAMPLES.get(meaning, 1)):
-        found.append(short_tag(_EXTRA, extra, order))
-    if "ExtraSamples" in tags:
-        lost.add(("ExtraSamples", _CONVERTED))
-    return found, lost
-
-
-def _extra_samples(tags: Tags, samples: Samples, n: int) -> list[int]:
-    """ExtraSamples beside colours that are not the original's, of which only opacity is kept."""
-    kinds = _value(tags, "ExtraSamples", 0) if n == 1 and samples.is_converted(tags) else 0
-    opacity = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind in (1, 2)]
-    return opacity[:1] or [0] * n
-
-
-def _means_the_same(tags: Tags, samples: Samples, bits: int, palette: Tag | None) -> bool:
-    """Whether the samples in the copy are those that the original stores."""
-    original = _value(tags, "PhotometricInterpretation")
-    if samples.is_converted(tags) or original is None:
-        return False
-    if _value(tags, "SamplesPerPixel", 1) != samples.count:
-        return False
-    if original == _PALETTE and (palette is None or palette.count != 3 * 2**bits):
-        return False
-    if original == _YCBCR and _value(tags, "Compression") in _DECODED_TO_RGB:
-        return False
-    return samples.count >= _LEAST_SAMPLES.get(original, 1)
-
-
-def _same(tag: Mapping[str, Any] | None, order: str) -> Tag | None:
+def same_tag(tag: Mapping[str, Any] | None, order: str) -> Tag | None:
     """A tag as it was stored, if the copy has its bytes."""
     data = None if tag is None else bytes_of(tag, order)
     return (
@@ -344,18 +243,8 @@ def _same(tag: Mapping[str, Any] | None, order: str) -> Tag | None:
     )
 
 
-def _value(tags: Tags, name: str, default: Any = None) -> Any:
+def value_of(tags: Tags, name: str, default: Any = None) -> Any:
+    """The value of a tag of integers."""
     value = tags.get(name, {}).get("value", default)
     items = value if isinstance(value, list) else [value]
     return value if all(each is None or isinstance(each, int) for each in items) else default
-
-
-def subfile_tags(tags: Tags, order: str) -> tuple[list[Tag], set[Lost]]:
-    """NewSubfileType, unless it says that a page belongs to another one, which is not written."""
-    tag = _same(tags.get("NewSubfileType"), order)
-    if tag is None:
-        return [], set()
-    value = struct.unpack(f"{order}I", tag.data)[0] if tag.type == 4 else None
-    if value in (0, 2):
-        return [tag], set()
-    return [], {("NewSubfileType", "the page that it refers to is not written")}

@@ -197,20 +197,30 @@ def test_large_files_appear_as_a_whole(copy: Path, monkeypatch: pytest.MonkeyPat
     """Files that are too large for one request, where the disk fails half way."""
     out = copy.parent / "back"
     monkeypatch.setattr(export_module, "_MAX_PUT_BYTES", 1000)
-    copyfile = shutil.copyfile
+    copy_bytes = shutil.copyfileobj
 
     def fail(source: Any, target: Any) -> None:
-        copyfile(source, target)
-        os.truncate(target, 1000)
+        target.write(source.read(1000))
         raise OSError("no space left")
 
-    monkeypatch.setattr(shutil, "copyfile", fail)
+    monkeypatch.setattr(shutil, "copyfileobj", fail)
     with pytest.raises(OSError, match="no space left"):
         cloudimg.export(copy, out)
     assert not files_in(out)
-    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    monkeypatch.setattr(shutil, "copyfileobj", copy_bytes)
     assert cloudimg.export(copy, out).n_present == 0
     is_right(out)
+
+
+def test_large_files_ask_nothing_of_the_bucket(
+    copy: Path, meter: Meter, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may only store objects could not, and a wrong name would make a bucket."""
+    monkeypatch.setattr(export_module, "_MAX_PUT_BYTES", 1000)
+    options = {"target_options": meter.storage_options}
+    with meter.measure() as traffic:
+        assert cloudimg.export(copy, f"s3://{bucket}/back", **options).n_files == N_FILES
+    assert {each.kind for each in traffic.requests if not each.key} == {"list"}
 
 
 # A file that is not right
