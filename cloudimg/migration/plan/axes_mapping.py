@@ -5,7 +5,8 @@ OME-Zarr 0.5 allows two to five axes: time, then channel or one axis of another 
 
 - t, c, z, y and x keep their names and are stored in this order;
 - samples (s, as in RGB) become channels: channel ``c * n_s + s``;
-- a single further axis takes the position of the channel axis if there are no channels;
+- a single further axis takes the position of the channel axis if there are no channels, unless it
+  is that of the wells of a plate;
 - otherwise the further axes are *lead dims*: each index along them is a separate image.
 """
 
@@ -35,6 +36,8 @@ class AxesMapping:
     ----------
     source_dims : sequence of str
     source_shape : sequence of int
+    is_plate : bool
+        Whether the further axes are those of a plate, see `Plan.plate`.
 
     Attributes
     ----------
@@ -51,7 +54,9 @@ class AxesMapping:
         If the source lacks y or x.
     """
 
-    def __init__(self, source_dims: Sequence[str], source_shape: Sequence[int]) -> None:
+    def __init__(
+        self, source_dims: Sequence[str], source_shape: Sequence[int], *, is_plate: bool = False
+    ) -> None:
         self.source_dims = tuple(source_dims)
         self.source_shape = tuple(int(n) for n in source_shape)
         if not {"y", "x"} <= set(self.source_dims):
@@ -61,8 +66,9 @@ class AxesMapping:
             )
         length = dict(zip(self.source_dims, self.source_shape, strict=True))
         further = tuple(dim for dim in self.source_dims if dim not in _KNOWN)
-        middle = ("c",) if "c" in length or "s" in length else ()
-        if len(further) == 1 and not middle:
+        middle = ("c",) if {"c", "s"} & set(length) else ()
+        self.is_plate = is_plate
+        if len(further) == 1 and not middle and not is_plate:
             further, middle = (), further
         self.n_samples = length.get("s", 1)
         self.lead_dims = further
@@ -73,7 +79,7 @@ class AxesMapping:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self.source_dims, self.source_shape)
+        return _arrived, (self.source_dims, self.source_shape, self.is_plate)
 
     @property
     def alignment(self) -> tuple[int, ...]:
@@ -85,25 +91,25 @@ class AxesMapping:
         """Number of images, 1 if there are no lead dims."""
         return math.prod(self.lead_shape)
 
-    def lead_index(self, image: int) -> tuple[int, ...]:
-        """Index of an image along the lead dims."""
-        return tuple(int(i) for i in np.unravel_index(image, self.lead_shape))
+    def to_source(self, lead: Region, region: Region) -> Region:
+        """Region of the source that corresponds to a region of images.
 
-    def to_source(self, image: int, region: Region) -> Region:
-        """Region of the source that corresponds to a region of an image.
+        Parameters
+        ----------
+        lead : tuple of slice
+            The images, as a region of the lead dims.
+        region : tuple of slice
+            The region of each image.
 
         Raises
         ------
         ArgumentError
             If the region would split the samples of a pixel.
         """
-        lead = dict(zip(self.lead_dims, self.lead_index(image), strict=True))
-        part = dict(zip(self.dims, region, strict=True))
+        part = dict(zip((*self.lead_dims, *self.dims), (*lead, *region), strict=True))
         source_region = []
         for dim, length in zip(self.source_dims, self.source_shape, strict=True):
-            if dim in lead:
-                source_region.append(slice(lead[dim], lead[dim] + 1, 1))
-            elif dim == "s":
+            if dim == "s":
                 source_region.append(slice(0, length, 1))
             elif dim == "c":
                 source_region.append(self._source_channels(part["c"]))
@@ -129,12 +135,13 @@ class AxesMapping:
         return order
 
     def from_source_pixels(self, pixels: Array) -> Array:
-        """Rearrange pixels of a region from `to_source` into the dims of an image.
+        """Rearrange pixels of a region from `to_source` into the dims of images.
 
         Returns
         -------
         ndarray
-            C-contiguous, little-endian. Shares memory with the input if that needs no change.
+            The images, stacked along a first axis, C-contiguous and little-endian. Shares memory
+            with the input if that needs no change.
         """
         position = {dim: i for i, dim in enumerate(self.source_dims)}
         order = self._source_order()
@@ -144,8 +151,9 @@ class AxesMapping:
             length.get("c", 1) * length.get("s", 1) if dim == "c" else length[dim]
             for dim in self.dims
         ]
+        n_images = math.prod(length[dim] for dim in self.lead_dims)
         dtype = pixels.dtype.newbyteorder("<")
-        return np.ascontiguousarray(moved, dtype).reshape(shape)
+        return np.ascontiguousarray(moved, dtype).reshape([n_images, *shape])
 
     def to_source_pixels(self, pixels: Array, source_region: Region) -> Array:
         """Rearrange pixels of images into the dims of the source.
@@ -204,5 +212,7 @@ class AxesMapping:
 
 
 @raised_where_used
-def _arrived(source_dims: tuple[str, ...], source_shape: tuple[int, ...]) -> AxesMapping:
-    return AxesMapping(source_dims, source_shape)
+def _arrived(
+    source_dims: tuple[str, ...], source_shape: tuple[int, ...], is_plate: bool
+) -> AxesMapping:
+    return AxesMapping(source_dims, source_shape, is_plate=is_plate)

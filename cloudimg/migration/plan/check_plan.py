@@ -14,13 +14,17 @@ import numpy as np
 
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plan.axes_mapping import AxesMapping
-from cloudimg.migration.plan.plan import Plan, Stage, scalar_of
+from cloudimg.migration.plan.overview import check_overview
+from cloudimg.migration.plan.plan import Plan, scalar_of
+from cloudimg.migration.plan.stage import Stage
 
 MOST_CELLS = 2**26
 """Most cells of a plan: of the usual size, they are two petabytes."""
 _MOST_SHARD_BYTES = 2**33
 """Twice the largest shard that can be requested, since shards are rounded up to whole chunks."""
 _MOST_PIXELS = 2**62
+_MOST_IMAGES = 2**12
+"""Most images of a cell; this version covers far fewer."""
 
 
 def check_plan(plan: Plan, source: Mapping[str, Any]) -> None:
@@ -46,6 +50,7 @@ def check_plan(plan: Plan, source: Mapping[str, Any]) -> None:
         _check_number(plan, "nodata")
     _check_levels(plan)
     _check_stages(plan)
+    check_overview(plan)
     if plan.total_cells > MOST_CELLS:
         raise ValueError(f"plan.stages have {plan.total_cells} cells, more than {MOST_CELLS}")
 
@@ -53,7 +58,7 @@ def check_plan(plan: Plan, source: Mapping[str, Any]) -> None:
 def _check_source(plan: Plan, source: Mapping[str, Any]) -> None:
     """The images are those into which the source is divided."""
     try:
-        mapping = AxesMapping(source["dims"], source["shape"])
+        mapping = AxesMapping(source["dims"], source["shape"], is_plate=plan.plate is not None)
     except ArgumentError as exc:
         invalid = exc.message
     else:
@@ -72,7 +77,8 @@ def _check_source(plan: Plan, source: Mapping[str, Any]) -> None:
     if math.prod(source["shape"]) > _MOST_PIXELS:
         raise ValueError(f"source.shape has more than {_MOST_PIXELS} pixels")
     expected = np.dtype(source["dtype"]).newbyteorder("<").str
-    if plan.dtype != expected:
+    # Labels of one bit are stored as bytes.
+    if plan.dtype != expected and (expected, plan.dtype) != ("|b1", "|u1"):
         raise ValueError(f"plan.dtype does not follow from that of the source, {expected}")
 
 
@@ -125,9 +131,24 @@ def _check_stages(plan: Plan) -> None:
         if stage.grid != tuple(-(-n // m) for n, m in zip(shape, stage.cell, strict=True)):
             raise ValueError(f"{where}.grid does not follow from its cell and the level's shape")
         _check_shards(plan, stage, where)
+        if stage.images:
+            _check_images(plan, stage, where)
         last = stage.last_level
     if last != len(plan.levels) - 1:
         raise ValueError(f"plan.stages write {last + 1} of {len(plan.levels)} levels")
+
+
+def _check_images(plan: Plan, stage: Stage, where: str) -> None:
+    """A cell covers several whole images, one after the other, which fit into memory."""
+    divided = next((i for i, n in enumerate(stage.images) if n > 1), len(stage.images))
+    n, *others = stage.images[divided:] or (1,)
+    if not 1 < n <= plan.lead_shape[divided] or tuple(others) != plan.lead_shape[divided + 1 :]:
+        raise ValueError(f"{where}.images are not several, one after the other")
+    if stage.input_level is not None or math.prod(stage.grid) > 1:
+        raise ValueError(f"{where}.images are not of cells with a whole image")
+    size = math.prod((*stage.images, *plan.levels[0].shape)) * np.dtype(plan.dtype).itemsize
+    if math.prod(stage.images) > _MOST_IMAGES or size > _MOST_SHARD_BYTES:
+        raise ValueError(f"{where}.images are more than {_MOST_IMAGES}, or take too much memory")
 
 
 def _check_shards(plan: Plan, stage: Stage, where: str) -> None:

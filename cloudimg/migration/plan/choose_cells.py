@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError
-from cloudimg.migration.plan.plan import Shape, Stage
+from cloudimg.migration.plan.stage import Shape, Stage
 
 Boundaries = npt.NDArray[np.int64]
 """Positions along one dim at which no segment is split: increasing, from 0 to the length."""
@@ -24,6 +24,13 @@ LEAST_BYTES = 32 * 2**20
 MOST_BYTES = 64 * 2**20
 """Decoded size of a cell's input: small enough to be stored by one PUT and to be redone within
 seconds after a failure, large enough to keep the number of objects low."""
+
+
+_MOST_IMAGES = 64
+"""Images of a cell, at most: their objects are named by one commit record."""
+_LEAST_CELLS = 16
+"""Number of cells with several images, at least, so that workers share them and little is done
+again after a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +281,33 @@ def make_stages(pyramid: Pyramid, cell: Shape) -> tuple[tuple[Stage, ...], list[
         ]
         amplification = Amplification(stored, pyramid.shapes[last])
         cell = choose_cell(pyramid, last, last + 1, amplification, {})
+
+
+def pack(stages: tuple[Stage, ...], lead_shape: Shape, image_bytes: int) -> tuple[Stage, ...]:
+    """Let each cell cover several images, if each of them is one cell and is small.
+
+    The images of a cell are one after the other, so that they are a box of the lead dims.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        With cells of one image.
+    lead_shape : tuple of int
+        Lengths of the lead dims.
+    image_bytes : int
+        Decoded size of an image.
+    """
+    if len(stages) > 1 or math.prod(stages[0].grid) > 1:
+        return stages
+    n_images = math.prod(lead_shape)
+    most = min(_MOST_IMAGES, LEAST_BYTES // image_bytes, n_images // _LEAST_CELLS)
+    images: list[int] = []
+    for length in reversed(lead_shape):
+        # As many as fit, and the same number in each cell if that is possible.
+        n = -(-length // -(-length // most)) if most > 1 else 1
+        images.insert(0, n)
+        most = most // length if n == length else 1
+    return (replace(stages[0], images=tuple(images) if math.prod(images) > 1 else ()),)
 
 
 def _shard(pyramid: Pyramid, level: int, cell: Shape, grid: Shape, factors: Sequence[int]) -> Shape:

@@ -16,9 +16,12 @@ from cloudimg.migration.plan.choose_cells import (
     Pyramid,
     choose_cell,
     make_stages,
+    pack,
 )
-from cloudimg.migration.plan.plan import Plan, PlannedLevel, Shape, fill_as_json
+from cloudimg.migration.plan.plan import Plan, fill_as_json
+from cloudimg.migration.plan.plate import Plate
 from cloudimg.migration.plan.request import WriteRequest, by_dim, factors_of
+from cloudimg.migration.plan.stage import PlannedLevel, Shape
 
 _LARGEST_SHARD_BYTES = 4 * 2**30
 _COARSER = math.sqrt(2)
@@ -44,6 +47,7 @@ def make_plan(
     codec: Mapping[str, Any],
     lead_dims: Sequence[str] = (),
     lead_shape: Sequence[int] = (),
+    plate: Plate | None = None,
     fill_value: Any = 0,
     method: str = "mean",
     nodata: Any = None,
@@ -64,6 +68,8 @@ def make_plan(
         See `codecs.Codec.spec`.
     lead_dims, lead_shape : sequences
         Axes of the source along which each index is a separate image.
+    plate : Plate, optional
+        The plate whose fields the images are.
     fill_value : number
     method : str
         How levels are downsampled if the request does not say it.
@@ -83,6 +89,7 @@ def make_plan(
         If chunks, shards, factors or levels are impossible for this image.
     """
     dims, shape, dtype = tuple(dims), tuple(map(int, shape)), np.dtype(dtype).newbyteorder("<")
+    lead_shape = tuple(map(int, lead_shape))
     if not all(n > 0 for n in (*shape, *lead_shape)):
         raise ArgumentError(f"an image of shape {(*lead_shape, *shape)} has no pixels")
     alignment = tuple(alignment) if alignment is not None else (1,) * len(dims)
@@ -108,7 +115,7 @@ def make_plan(
         zarr_format=request.zarr_format,
         dims=dims,
         lead_dims=tuple(lead_dims),
-        lead_shape=tuple(map(int, lead_shape)),
+        lead_shape=lead_shape,
         dtype=dtype.str,
         fill_value=fill_as_json(fill_value, dtype),
         chunk=pyramid.chunk,
@@ -116,10 +123,11 @@ def make_plan(
             PlannedLevel(*each)
             for each in zip(pyramid.shapes, shards, pyramid.factors, strict=True)
         ),
-        stages=stages,
+        stages=pack(stages, lead_shape, math.prod(shape) * dtype.itemsize),
         codec=dict(codec),
         method=request.downsampling or method,
         nodata=None if nodata is None else fill_as_json(nodata, dtype),
+        plate=plate,
     )
 
 

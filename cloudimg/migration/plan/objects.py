@@ -6,30 +6,32 @@ that contain only the fill value are stored, too; in copies of older versions th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import product
-
-import numpy as np
 
 from cloudimg.errors import CorruptFileError
 from cloudimg.migration.plan.plan import Cell, Output, Plan
 
 
-def objects_of(plan: Plan, cell: Cell, output: Output) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """Keys of the objects that a cell may store at a level, each with its region of the level."""
+def objects_of(
+    plan: Plan, cell: Cell, output: Output
+) -> Iterator[tuple[str, int, tuple[slice, ...]]]:
+    """Keys of the objects that a cell may store at a level.
+
+    Each with the place of its image among those of the cell, and with its region of the level.
+    """
     stored = plan.stored_shape(output.level)
     shape = plan.levels[output.level].shape
     ranges = [
         range(part.start // n, -(-part.stop // n))
         for part, n in zip(output.region, stored, strict=True)
     ]
-    for index in product(*ranges):
+    for (place, image), index in product(enumerate(cell.images), product(*ranges)):
         region = tuple(
             slice(i * n, min((i + 1) * n, length))
             for i, n, length in zip(index, stored, shape, strict=True)
         )
-        yield plan.shard_key(cell.image, output.level, index), region
+        yield plan.shard_key(image, output.level, index), place, region
 
 
 def cell_storing(plan: Plan, level: int, image: int, index: tuple[int, ...]) -> tuple[int, int]:
@@ -52,6 +54,5 @@ def cell_storing(plan: Plan, level: int, image: int, index: tuple[int, ...]) -> 
             shard = plan.levels[level].shard
             stored = plan.stored_shape(level)
             cell_index = tuple(i * s // e for i, s, e in zip(index, stored, shard, strict=True))
-            flat = int(np.ravel_multi_index(cell_index, stage.grid))
-            return number, image * math.prod(stage.grid) + flat
+            return number, plan.cell_number(number, image, cell_index)
     raise CorruptFileError(f"no stage of the plan writes level {level}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from cloudimg.migration.plan.overview import is_of_overview
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.plan.plate import is_number, is_number_below
 
+SOURCE_XML = "OME/source"
+"""Folder with the OME-XML of the source's files."""
 _JOURNAL = ".cloudimg"
 _NODES = ("zarr.json", ".zarray", ".zgroup")
 """Names by which readers tell what a folder is, in Zarr 3 and 2."""
@@ -35,12 +39,14 @@ def place_of(plan: Plan, key: str) -> Place:
     *folders, name = key.split("/")
     if folders and folders[0] == "originals":
         return Place.ORIGINALS
+    if is_of_overview(plan, key):
+        return Place.DOCUMENT
     depth = _depth(plan, folders)
     inner = folders[depth:]
-    is_array = depth == (2 if plan.lead_dims else 1)
+    is_array = depth == _depth_of_images(plan) + 1
     if is_array and _is_of_chunk(plan, [*inner, name]):
         return Place.CHUNKS
-    if folders == ["OME"] and name.endswith(".ome.xml"):
+    if "/".join(folders) in ("OME", SOURCE_XML) and name.endswith(".ome.xml"):
         return Place.DOCUMENT
     if inner and folders != ["OME"]:
         return Place.OTHER
@@ -51,7 +57,7 @@ def is_own_folder(plan: Plan, key: str) -> bool:
     """Whether objects of the copy or its journal lie, or would lie, at a key or in its folder."""
     if key.split("/")[0] in (_JOURNAL, "originals"):
         return True
-    inner = ("", "/0", "/c/0", "/zarr.json", "/.zarray", "/.zgroup")
+    inner = ("", "/0", "/c/0", "/zarr.json", "/.zarray", "/.zgroup", "/0.ome.xml")
     return any(place_of(plan, f"{key}{each}") is not Place.OTHER for each in inner)
 
 
@@ -62,7 +68,7 @@ def _of_node(plan: Plan, name: str, *, is_array: bool) -> Place:
     if plan.zarr_format == 3:
         own: tuple[str, ...] = ("zarr.json",)
     else:
-        own = (".zarray",) if is_array else (".zgroup", ".zattrs")
+        own = (".zarray" if is_array else ".zgroup", ".zattrs")
     if name in own:
         return Place.DOCUMENT
     return Place.NODE if name in _NODES else Place.OTHER
@@ -78,17 +84,20 @@ def group_of_others(plan: Plan, key: str) -> tuple[str, bool]:
 
 def _depth(plan: Plan, folders: list[str]) -> int:
     """How many folders of a path are groups or arrays of the copy."""
-    limits = [plan.n_images, len(plan.levels)] if plan.lead_dims else [len(plan.levels)]
-    depth = 0
-    for folder, limit in zip(folders, limits, strict=False):
-        if not (_is_number(folder) and str(int(folder)) == folder and int(folder) < limit):
-            break
-        depth += 1
-    return depth
+    of_image = _depth_of_images(plan)
+    if plan.plate is not None:
+        depth = plan.plate.depth(folders)
+    else:
+        depth = int(bool(of_image and folders) and is_number_below(folders[0], plan.n_images))
+    is_level = depth == of_image and len(folders) > depth
+    return depth + (is_level and is_number_below(folders[depth], len(plan.levels)))
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 20
+def _depth_of_images(plan: Plan) -> int:
+    """How many folders lie above an array and its image's."""
+    if plan.plate is not None:
+        return 3
+    return 1 if plan.lead_dims else 0
 
 
 def _is_of_chunk(plan: Plan, parts: list[str]) -> bool:
@@ -99,4 +108,4 @@ def _is_of_chunk(plan: Plan, parts: list[str]) -> bool:
     """
     if plan.zarr_format == 3:
         return parts[0] == "c"
-    return all(_is_number(number) for part in parts for number in part.split("."))
+    return all(is_number(number) for part in parts for number in part.split("."))

@@ -2,9 +2,10 @@
 
 Every plan follows these rules:
 
-- A cell is a region of one image at the input level of a stage. At each level that the stage
+- A cell is a region of an image at the input level of a stage. At each level that the stage
   writes, the cell stores exactly one shard (in Zarr 2: whole chunks), so no two cells share an
   object.
+- Of small images, each of which would be one cell, a cell covers several, one after the other.
 - Along every dim that has several cells, the extent of a cell is a multiple of the cumulative
   factors. Its shard at each level is a multiple of the chunk, so shards shrink with the level.
 - Levels for which this is impossible are written by a later stage, which reads the last level of
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,8 +34,9 @@ from cloudimg.errors.checked_json import (
     checked_texts,
 )
 from cloudimg.migration.plain_json import to_plain
+from cloudimg.migration.plan.plate import Plate
+from cloudimg.migration.plan.stage import PlannedLevel, Shape, Stage
 
-Shape = tuple[int, ...]
 Region = tuple[slice, ...]
 
 METHODS = ("mean", "nearest", "mode")
@@ -43,58 +45,34 @@ _FIELDS = (
     "zarr_format", "dims", "lead_dims", "lead_shape", "dtype", "fill_value", "chunk", "levels",
     "stages", "codec", "method",
 )  # fmt: skip
+_OPTIONAL = ("nodata", "plate", "overview")
 _MOST_DIMS = 32
 _MOST_LEVELS = 64
+_MOST_OVERVIEW = 1024
 _DTYPE = re.compile(r"[<|][biufc][0-9]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedLevel:
-    """One resolution level of each image."""
-
-    shape: Shape
-    """Shape of the array, in the plan's dims."""
-    shard: Shape
-    """Shape of what one cell stores: a shard, which is whole chunks. In Zarr 2 several chunks."""
-    factors: Shape
-    """By dim, the number of pixels of the level below that make one pixel; ones at level 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One pass over the images, which reads one level and writes one or more."""
-
-    input_level: int | None
-    """The level that is read back. None: the source is read."""
-    first_level: int
-    """First level that is written."""
-    last_level: int
-    """Last level that is written, inclusive."""
-    cell: Shape
-    """Extent of a cell in pixels of the input level."""
-    grid: Shape
-    """Number of cells of one image, by dim."""
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
-    """One unit of work: a region that is read, downsampled and stored."""
+    """One unit of work: a region of one or several images that is read, downsampled and stored."""
 
     stage: int
     """Number of the stage."""
     number: int
     """Number among all cells of the stage: image by image, in C order of the grid."""
-    image: int
-    """Number of the image."""
+    lead: Region
+    """Region of the lead dims, clipped to their lengths: that of the images."""
+    images: range
+    """Numbers of the images."""
     index: Shape
-    """Position in the grid of cells of the image."""
+    """Position in the grid of cells of an image."""
     region: Region
-    """Region of the input level that is read, clipped to the level's shape."""
+    """Region of the input level that is read of each image, clipped to the level's shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a cell stores at one level."""
+    """What a cell stores at one level of each of its images."""
 
     level: int
     """Number of the level."""
@@ -133,6 +111,11 @@ class Plan:
     nodata: Any = None
     """Value of pixels without data, in the form of `fill_value`, which with NaN have no part in
     means and histograms; None if there is none, and in plans of older versions."""
+    plate: Plate | None = None
+    """The plate whose fields the images are; None if they are none, and in plans of older
+    versions, which number them."""
+    overview: int | None = None
+    """Longest side of the small image of each image in the overview; None if there is none."""
 
     @property
     def n_images(self) -> int:
@@ -141,7 +124,16 @@ class Plan:
 
     def n_cells(self, stage: int) -> int:
         """Number of cells of a stage, in all images."""
-        return self.n_images * math.prod(self.stages[stage].grid)
+        return math.prod(self._lead_grid(stage)) * math.prod(self.stages[stage].grid)
+
+    def _lead_grid(self, stage: int) -> Shape:
+        """Number of cells of a stage by lead dim."""
+        images = self.stages[stage].images or (1,) * len(self.lead_shape)
+        return tuple(-(-n // m) for n, m in zip(self.lead_shape, images, strict=True))
+
+    def n_images_of_cells(self, stage: int) -> int:
+        """Number of images of a cell of a stage, at most."""
+        return math.prod(self.stages[stage].images)
 
     @property
     def total_cells(self) -> int:
@@ -155,13 +147,26 @@ class Plan:
     def cell(self, stage: int, number: int) -> Cell:
         """Cell of a stage by its number."""
         planned = self.stages[stage]
-        image, flat = divmod(number, math.prod(planned.grid))
-        index = tuple(int(i) for i in np.unravel_index(flat, planned.grid))
-        region = tuple(
-            slice(i * n, min((i + 1) * n, length))
-            for i, n, length in zip(index, planned.cell, self.input_shape(stage), strict=True)
+        flat_lead, flat = divmod(number, math.prod(planned.grid))
+        lead = _box(
+            _unraveled(flat_lead, self._lead_grid(stage)),
+            planned.images or (1,) * len(self.lead_shape),
+            self.lead_shape,
         )
-        return Cell(stage, number, image, index, region)
+        first = _raveled([part.start for part in lead], self.lead_shape)
+        images = range(first, first + math.prod(part.stop - part.start for part in lead))
+        index = _unraveled(flat, planned.grid)
+        region = _box(index, planned.cell, self.input_shape(stage))
+        return Cell(stage, number, lead, images, index, region)
+
+    def cell_number(self, stage: int, image: int, index: Shape) -> int:
+        """Number of the cell with an image at a position in the grid of its cells."""
+        planned = self.stages[stage]
+        at = _unraveled(image, self.lead_shape)
+        if planned.images:
+            at = tuple(i // n for i, n in zip(at, planned.images, strict=True))
+        lead = _raveled(at, self._lead_grid(stage))
+        return lead * math.prod(planned.grid) + _raveled(index, planned.grid)
 
     def outputs(self, cell: Cell) -> tuple[Output, ...]:
         """What a cell stores, level by level."""
@@ -169,20 +174,22 @@ class Plan:
         outputs = []
         for number in range(stage.first_level, stage.last_level + 1):
             level = self.levels[number]
-            region = tuple(
-                slice(i * n, min((i + 1) * n, length))
-                for i, n, length in zip(cell.index, level.shard, level.shape, strict=True)
-            )
-            outputs.append(Output(number, region, cell.index))
+            outputs.append(Output(number, _box(cell.index, level.shard, level.shape), cell.index))
         return tuple(outputs)
 
     def image_path(self, image: int) -> str:
         """Path of an image below the destination; empty if there are no lead dims."""
+        if self.plate is not None:
+            return self.plate.path(image)
         return str(image) if self.lead_dims else ""
+
+    def is_listed(self, image: int) -> bool:
+        """Whether the metadata lists an image: not those of wells of a plate without any file."""
+        return self.plate is None or self.plate.is_listed(image)
 
     def array_path(self, image: int, level: int) -> str:
         """Path of the array of a level below the destination."""
-        return f"{image}/{level}" if self.lead_dims else str(level)
+        return f"{self.image_path(image)}/{level}" if self.lead_dims else str(level)
 
     def shard_key(self, image: int, level: int, index: Shape) -> str:
         """Key of a stored object: of a shard, or in Zarr 2 of a chunk.
@@ -214,16 +221,13 @@ class Plan:
             "dtype": self.dtype,
             "fill_value": self.fill_value,
             "chunk": list(self.chunk),
-            "levels": [
-                [list(level.shape), list(level.shard), list(level.factors)] for level in self.levels
-            ],
-            "stages": [
-                [s.input_level, s.first_level, s.last_level, list(s.cell), list(s.grid)]
-                for s in self.stages
-            ],
+            "levels": [level.to_json() for level in self.levels],
+            "stages": [stage.to_json() for stage in self.stages],
             "codec": dict(self.codec),
             "method": self.method,
             **({} if self.nodata is None else {"nodata": self.nodata}),
+            **({} if self.plate is None else {"plate": self.plate.to_json()}),
+            **({} if self.overview is None else {"overview": self.overview}),
         }
 
     @classmethod
@@ -235,30 +239,34 @@ class Plan:
         ValueError
             If a field is missing or unknown, or has another type or size than it can have.
         """
-        checked_object(stored, "plan", required=_FIELDS, optional=("nodata",))
+        checked_object(stored, "plan", required=_FIELDS, optional=_OPTIONAL)
         dims = tuple(checked_texts(stored["dims"], "plan.dims", most=_MOST_DIMS, characters=256))
         lead_dims = checked_texts(
             stored["lead_dims"], "plan.lead_dims", most=_MOST_DIMS, characters=256
         )
+        lead_shape = checked_ints(
+            stored["lead_shape"], "plan.lead_shape", n=len(lead_dims), least=1
+        )
+        plate, overview = stored.get("plate"), stored.get("overview")
+        if overview is not None:
+            checked_int(overview, "plan.overview", least=1, greatest=_MOST_OVERVIEW)
         n = len(dims)
         return cls(
             zarr_format=checked_choice(stored["zarr_format"], "plan.zarr_format", FORMATS),
             dims=dims,
             lead_dims=tuple(lead_dims),
-            lead_shape=checked_ints(
-                stored["lead_shape"], "plan.lead_shape", n=len(lead_dims), least=1
-            ),
+            lead_shape=lead_shape,
             dtype=checked_text(stored["dtype"], "plan.dtype", pattern=_DTYPE),
             fill_value=stored["fill_value"],
             chunk=checked_ints(stored["chunk"], "plan.chunk", n=n, least=1),
             levels=tuple(
-                _level_from_json(each, f"plan.levels[{i}]", n)
+                PlannedLevel.from_json(each, f"plan.levels[{i}]", n)
                 for i, each in enumerate(
                     checked_list(stored["levels"], "plan.levels", most=_MOST_LEVELS)
                 )
             ),
             stages=tuple(
-                _stage_from_json(each, f"plan.stages[{i}]", n)
+                Stage.from_json(each, f"plan.stages[{i}]", n, len(lead_dims))
                 for i, each in enumerate(
                     checked_list(stored["stages"], "plan.stages", most=_MOST_LEVELS)
                 )
@@ -266,28 +274,27 @@ class Plan:
             codec=checked_mapping(stored["codec"], "plan.codec", most=1),
             method=checked_choice(stored["method"], "plan.method", METHODS),
             nodata=stored.get("nodata"),
+            plate=None if plate is None else Plate.from_json(plate, lead_dims, lead_shape),
+            overview=overview,
         )
 
 
-def _level_from_json(stored: Any, where: str, n_dims: int) -> PlannedLevel:
-    parts = checked_list(stored, where, n=3)
-    return PlannedLevel(
-        *(
-            checked_ints(part, f"{where}.{name}", n=n_dims, least=1)
-            for part, name in zip(parts, ("shape", "shard", "factors"), strict=True)
-        )
+def _box(index: Shape, extents: Shape, shape: Shape) -> Region:
+    """Region at an index of a grid of boxes, clipped to a shape."""
+    return tuple(
+        slice(i * n, min((i + 1) * n, length))
+        for i, n, length in zip(index, extents, shape, strict=True)
     )
 
 
-def _stage_from_json(stored: Any, where: str, n_dims: int) -> Stage:
-    before, first, last, cell, grid = checked_list(stored, where, n=5)
-    return Stage(
-        None if before is None else checked_int(before, f"{where}.input_level"),
-        checked_int(first, f"{where}.first_level"),
-        checked_int(last, f"{where}.last_level"),
-        checked_ints(cell, f"{where}.cell", n=n_dims, least=1),
-        checked_ints(grid, f"{where}.grid", n=n_dims, least=1),
-    )
+def _unraveled(number: int, shape: Shape) -> Shape:
+    """Index of a number in C order."""
+    return tuple(int(i) for i in np.unravel_index(number, shape))
+
+
+def _raveled(index: Sequence[int], shape: Shape) -> int:
+    """Number of an index in C order."""
+    return int(np.ravel_multi_index(tuple(index), shape)) if shape else 0
 
 
 def fill_as_json(value: Any, dtype: np.dtype[Any]) -> Any:

@@ -12,10 +12,12 @@ from cloudimg.errors.checked_json import (
     checked_int,
     checked_list,
     checked_mapping,
+    checked_number,
     checked_object,
     checked_optional_text,
     checked_plain,
     checked_text,
+    checked_texts,
 )
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.plan import FORMATS, METHODS
@@ -23,7 +25,10 @@ from cloudimg.migration.plan.plan import FORMATS, METHODS
 _MOST_OF_CODEC = 4096
 _FIELDS = (
     "zarr_format", "chunks", "shards", "levels", "factors", "downsampling", "codec", "name",
+    "pixel_size", "translation", "channel_names", "plate", "overview",
 )  # fmt: skip
+OF_METADATA = ("name", "pixel_size", "translation", "channel_names")
+"""Fields that change only documents, and maybe which axes are halved first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,16 @@ class WriteRequest:
     """The codec in JSON; see `codecs.make_codec`."""
     name: str | None = None
     """Name of the image."""
+    pixel_size: Mapping[str, str] | None = None
+    """Distance of pixels with its unit by dim, such as ``"0.325micrometer"``; either may lack."""
+    translation: Mapping[str, float] | None = None
+    """Position of the first pixel by dim, in the unit of its axis."""
+    channel_names: Sequence[str] | None = None
+    """Names of the channels, with samples as channels."""
+    plate: bool | None = None
+    """Whether the images are the fields of a plate. None: if their axes are those of one."""
+    overview: bool | None = None
+    """Whether to make a small image of each image in one array."""
 
     def __post_init__(self) -> None:
         if self.zarr_format not in FORMATS or isinstance(self.zarr_format, bool):
@@ -58,6 +73,10 @@ class WriteRequest:
             raise ArgumentError("Zarr 2 has no shards: leave out shards=, or use zarr_format=3")
         if self.name is not None and not isinstance(self.name, str):
             raise ArgumentError(f"name={self.name!r} must be a string")
+        for name in ("plate", "overview"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise ArgumentError(f"{name}={value!r} must be True or False")
         self._check_levels()
 
     def _check_levels(self) -> None:
@@ -74,7 +93,12 @@ class WriteRequest:
     def to_json(self) -> dict[str, Any]:
         """The request as JSON, as the journal stores it; equal requests give equal JSON."""
         plain: dict[str, Any] = to_plain(asdict(self))
-        return plain
+        # Without these, the plan has the bytes that versions before them gave it.
+        return {
+            name: plain[name]
+            for name in plain
+            if name in _FIELDS[:8] or plain[name] or plain[name] is False
+        }
 
     def resolved(self, dims: Sequence[str]) -> dict[str, Any]:
         """`to_json`, in a form that is equal for all ways to request the same.
@@ -108,6 +132,7 @@ class WriteRequest:
         checked_text(json.dumps(codec), "request.codec", most=_MOST_OF_CODEC)
         checked_optional_text(stored.get("downsampling"), "request.downsampling", most=256)
         checked_optional_text(stored.get("name"), "request.name")
+        _check_calibration(stored)
         invalid = ""
         try:
             return cls(**stored)
@@ -120,6 +145,18 @@ def _each_step(value: Any) -> list[Any]:
     """The items of a list of factors of several steps; other values are one."""
     has_steps = isinstance(value, list) and any(isinstance(each, list | Mapping) for each in value)
     return checked_list(value, "request.factors", most=64) if has_steps else [value]
+
+
+def _check_calibration(stored: Mapping[str, Any]) -> None:
+    for dim, size in _given(stored, "pixel_size").items():
+        checked_text(size, f"request.pixel_size.{dim}", most=256)
+    for dim, origin in _given(stored, "translation").items():
+        checked_number(origin, f"request.translation.{dim}")
+    checked_texts(stored.get("channel_names", []), "request.channel_names")
+
+
+def _given(stored: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return checked_mapping(stored.get(name, {}), f"request.{name}", most=64)
 
 
 def _check_lengths(value: Any, where: str) -> None:

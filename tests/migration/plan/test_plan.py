@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 
 from cloudimg.api.migrations import dry_run, migrate
 from cloudimg.errors import ArgumentError
+from cloudimg.migration.plan.check_plan import check_plan
 from cloudimg.migration.plan.choose_cells import LEAST_BYTES, MOST_BYTES, Amplification
 from cloudimg.migration.plan.make_plan import amplification, make_plan
+from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Output, Plan, fill_scalar
 from cloudimg.migration.plan.request import WriteRequest
 from tests.support.counting import counted
@@ -176,16 +178,29 @@ def test_every_object_and_pixel_belongs_to_one_cell(image: Any, data: st.DataObj
     requested = data.draw(requests(dims, 8)) | {"chunks": dict.fromkeys(dims, 3)}
     if requested["zarr_format"] == 3:
         requested["shards"] = {dim: 3 * data.draw(st.sampled_from([1, 2, 4, 9])) for dim in dims}
-    lead = {"lead_dims": ("well", "f"), "lead_shape": (2, 1)}
-    plan = make_plan(dims, shape, "u2", request=WriteRequest(**requested), codec={}, **lead)
+    lead_shape = data.draw(st.sampled_from([(2, 1, 1), (1, 3, 16), (5, 7, 1), (2, 2, 9)]))
+    lead = {"lead_dims": ("plate", "well", "f"), "lead_shape": lead_shape}
+    plan = make_plan(
+        dims, shape, "u2", request=WriteRequest(**requested), codec={"name": "none"}, **lead
+    )
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    source = {"dims": [*lead["lead_dims"], *dims], "shape": [*lead_shape, *shape], "dtype": "<u2"}
+    if "c" in dims:  # other images follow from the source where none of its axes is for them
+        check_plan(plan, source)
     keys: Counter[str] = Counter()
     covered = [np.zeros((plan.n_images, *level.shape), int) for level in plan.levels]
     for number in range(len(plan.stages)):
         for k in range(plan.n_cells(number)):
             cell = plan.cell(number, k)
             for output in plan.outputs(cell):
-                covered[output.level][cell.image][output.region] += 1
-                keys.update(keys_of(plan, cell.image, output))
+                of_cell = slice(cell.images.start, cell.images.stop)
+                covered[output.level][(of_cell, *output.region)] += 1
+                stored = [key for image in cell.images for key in keys_of(plan, image, output)]
+                assert [key for key, _, _ in objects_of(plan, cell, output)] == stored
+                keys.update(stored)
+            assert {plan.cell_number(number, each, cell.index) for each in cell.images} == {k}
+            of_lead = np.arange(plan.n_images).reshape(lead_shape)[cell.lead]
+            assert of_lead.ravel().tolist() == list(cell.images)
     assert all((each == 1).all() for each in covered)
     assert set(keys.values()) == {1}
     expected = {
@@ -317,6 +332,74 @@ def test_small_images_are_one_cell() -> None:
     assert plan.total_cells == 1
     assert amplification(plan, boundaries) == 1.0
     assert [level.shape[-2:] for level in plan.levels] == [(384, 384), (192, 192)]
+
+
+@MANY
+@given(
+    lead_shape=st.lists(st.integers(1, 500), min_size=1, max_size=3).map(tuple),
+    side=st.integers(1, 6000),
+)
+def test_cells_of_small_images_have_several(lead_shape: tuple[int, ...], side: int) -> None:
+    lead = {"lead_dims": ("a", "b", "d")[: len(lead_shape)], "lead_shape": lead_shape}
+    request = WriteRequest()
+    plan = make_plan("yx", (side, side), "u2", request=request, codec={}, **lead)
+    n_images, n_bytes = math.prod(lead_shape), 2 * side**2
+    n, n_cells = plan.n_images_of_cells(0), plan.n_cells(0)
+    if n == 1:
+        assert n_cells == n_images * math.prod(plan.stages[0].grid)
+        assert all(len(stage) == 5 for stage in plan.to_json()["stages"])  # as older versions do
+    else:
+        assert n * n_bytes <= LEAST_BYTES
+        assert n <= 64
+        assert 16 <= n_cells <= n_images
+        numbers = [*range(min(9, n_cells)), *range(max(0, n_cells - 9), n_cells)]
+        cells = [plan.cell(0, number) for number in numbers]
+        assert (cells[0].images.start, cells[-1].images.stop) == (0, n_images)
+        assert all(
+            a.images.stop == b.images.start for a, b in pairwise(cells) if b.number == a.number + 1
+        )
+    if len(lead_shape) == 1 and n_images >= 32 and 2 * n_bytes <= LEAST_BYTES:
+        assert n > 1
+
+
+def test_the_fields_of_whole_wells_are_in_one_cell() -> None:
+    lead = {"lead_dims": ("well", "f"), "lead_shape": (384, 9)}
+    plan = make_plan("yx", (64, 64), "u2", request=WriteRequest(), codec={}, **lead)
+    assert plan.stages[0].images == (7, 9)
+    assert [len(plan.cell(0, number).images) for number in range(plan.n_cells(0))] == [
+        *(54 * [63]), 54
+    ]  # fmt: skip
+    assert len(plan.levels) == 1
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [], [63], [7, 9, 1], [7, 8], [7, 1], [501, 9], [1, 10], [-7, 9], [0, 9], [1, 1], [7, 9.0],
+        "79", [500, 9],
+    ],
+)  # fmt: skip
+def test_other_images_of_cells_than_can_be_made_are_refused(images: Any) -> None:
+    lead = {"lead_dims": ("well", "f"), "lead_shape": (500, 9)}
+    plan = make_plan("yx", (64, 64), "u2", request=WriteRequest(), codec={"a": 1}, **lead)
+    source = {"dims": ["well", "f", "y", "x"], "shape": [500, 9, 64, 64], "dtype": "<u2"}
+    stored = plan.to_json()
+    check_plan(Plan.from_json(stored), source)
+    assert stored["stages"][0][5] == [7, 9]
+    stored["stages"][0][5] = images
+    with pytest.raises(ValueError, match=r"stages\[0\]\.images"):
+        check_plan(Plan.from_json(stored), source)
+
+
+def test_images_that_are_several_cells_are_not_joined() -> None:
+    lead = {"lead_dims": ("well", "f"), "lead_shape": (500, 9)}
+    request = WriteRequest(chunks=16, shards=32)
+    plan = make_plan("yx", (64, 64), "u2", request=request, codec={"a": 1}, **lead)
+    source = {"dims": ["well", "f", "y", "x"], "shape": [500, 9, 64, 64], "dtype": "<u2"}
+    stored = plan.to_json()
+    stored["stages"][0].append([7, 9])
+    with pytest.raises(ValueError, match=r"stages\[0\]\.images are not of cells with a whole"):
+        check_plan(Plan.from_json(stored), source)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +547,7 @@ def test_dtypes_are_little_endian_and_paths_are_those_of_ome_zarr() -> None:
     assert many.n_images == 4
     assert many.image_path(3) == "3"
     assert many.shard_key(3, 1, (0, 2)) == "3/1/0/2"
-    assert many.cell(0, 3).image == 3
+    assert many.cell(0, 3).images == range(3, 4)
 
 
 def test_requests_survive_json() -> None:
