@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloudimg.colours.channels import rrggbb
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.tiff.colours.channels import rrggbb
 
 _RGB = ("red", "green", "blue", "alpha")
 _YCBCR = {"luma": "Y", "cb": "Cb", "cr": "Cr"}
 _OPACITY = "alpha: "
+_BY_CHANNEL = ("channel_names", "channel_colors", "display_ranges")
+"""Attributes with an item for each channel."""
 
 
 def channels_of(
@@ -40,6 +42,43 @@ def channels_of(
         names if len(names) == n_channels else (),
         colors if len(colors) == n_channels else (),
     )
+
+
+def attributes_of_chosen(
+    attrs: Mapping[str, Any], names: Sequence[str], n_channels: int
+) -> dict[str, Any]:
+    """Attributes of an array of which channels were chosen, maybe in another order, or named anew.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Attributes of the image from which it was made.
+    names : sequence of str
+        Names of its channels; empty if coordinates do not have them.
+    n_channels : int
+        Length of its axis c, 1 without one.
+    """
+    known = {name: attrs[name] for name in _BY_CHANNEL if isinstance(attrs.get(name), list)}
+    kept = {name: value for name, value in attrs.items() if name not in _BY_CHANNEL}
+    before = known.get("channel_names", [])
+    positions = _positions_of_chosen(before, names)
+    if positions is None and all(len(each) == n_channels for each in known.values()):
+        positions = list(range(n_channels))
+    for name, values in known.items():
+        if positions and len(values) > max(positions):
+            kept[name] = [values[i] for i in positions]
+    return {**kept, "channel_names": list(names)} if names and before else kept
+
+
+def _positions_of_chosen(before: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Positions of channels before they were chosen; empty if that is not clear.
+
+    None if they were not chosen by these names: all are kept, have none, or were named anew.
+    """
+    if list(names) == list(before) or not set(names) & set(before):
+        return None
+    is_clear = len(set(before)) == len(before) and set(names) <= set(before)
+    return [before.index(each) for each in names] if is_clear else []
 
 
 def _names_of_samples(attrs: Mapping[str, Any], n_samples: int) -> tuple[str, ...]:

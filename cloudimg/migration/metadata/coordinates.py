@@ -38,6 +38,15 @@ def compact_coordinates(coords: Mapping[str, Any]) -> dict[str, Any]:
     return compact
 
 
+def without_long(coords: Mapping[str, Any], even: Collection[str]) -> dict[str, Any]:
+    """Coordinates without the long ones of pixels that lie where scale and origin say."""
+    return {
+        name: values
+        for name, values in coords.items()
+        if name not in even or len(json.dumps(to_plain(values))) <= MAX_CHARACTERS
+    }
+
+
 def expand_coordinates(compact: Any) -> Sequence[Any]:
     """Values of a coordinate in the form of `compact_coordinates`."""
     if isinstance(compact, list | tuple):

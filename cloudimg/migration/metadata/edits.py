@@ -12,10 +12,11 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from xml.etree.ElementTree import ParseError
 
+from cloudimg.migration.plan.places import SOURCE_XML
 from cloudimg.tiff.markup import parse_xml
 
 _MOST = 1000
@@ -36,6 +37,10 @@ class Edit:
     """Object, or folder of objects, relative to the copy."""
     what: str = ""
     """What was edited, or how many objects were added."""
+
+    def below(self, folder: str) -> Edit:
+        """The edit, of an image in a folder of a collection."""
+        return replace(self, key=f"{folder}/{self.key}")
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.key} ({self.what})" if self.what else f"{self.kind}: {self.key}"
@@ -88,8 +93,12 @@ def compare_document(key: str, expected: bytes, found: bytes) -> list[Difference
     """
     if found == expected:
         return []
+    if key.startswith(f"{SOURCE_XML}/"):
+        return [Flaw(key, "is not the OME-XML of the source as it was")]
     if key.endswith(".xml"):
         return [_compare_xml(key, found)]
+    if not is_json(key):
+        return [Flaw(key, "is not what was written")]
     content = parsed(found)
     if content is None:
         return [Flaw(key, "is not the metadata that was written: not a JSON object")]
@@ -152,6 +161,11 @@ def _provenance(data: bytes) -> Any:
     attributes = content["attributes"] if isinstance(content.get("attributes"), dict) else content
     own = attributes.get("cloudimg")
     return own.get("provenance") if isinstance(own, dict) else None
+
+
+def is_json(key: str) -> bool:
+    """Whether a document is one of Zarr; others are OME-XML and the pixels of an overview."""
+    return key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def parsed(data: bytes) -> dict[str, Any] | None:
@@ -277,15 +291,25 @@ def _pointing(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
             wrong.append(f"multiscales[0] does not name the arrays {', '.join(own)}")
         if n_axes != len(before["axes"]):
             wrong.append(f"multiscales[0] has {n_axes} axes instead of {len(before['axes'])}")
-    if "series" in expected:
-        series = found.get("series")
-        known = series if isinstance(series, list) else []
-        if not all(each in known for each in expected["series"]):
-            wrong.append("series does not name all images")
+    for what, members in (("series", "images"), ("plate", "wells"), ("well", "images")):
+        if not _paths(expected, what) <= _paths(found, what):
+            wrong.append(f"{what} does not name all {members}")
     layout = "bioformats2raw.layout"
     if found.get(layout) != expected.get(layout):
         wrong.append(layout)
     return wrong
+
+
+def _paths(attributes: dict[str, Any], what: str) -> set[str]:
+    """Paths of the images of a collection or a well, or of the wells of a plate."""
+    listed = attributes.get(what)
+    if isinstance(listed, dict):
+        listed = listed.get({"plate": "wells", "well": "images"}.get(what))
+    paths = (
+        each.get("path") if isinstance(each, dict) else each
+        for each in (listed if isinstance(listed, list) else ())
+    )
+    return {path for path in paths if isinstance(path, str)}
 
 
 # ---------------------------------------------------------------------------------------- paths

@@ -8,19 +8,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from cloudimg.colours.channels import PixelColours
 from cloudimg.errors.notes import Note, joined_notes, notes_as_json
 from cloudimg.migration.metadata.attributes import small_attributes
+from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.metadata.channels import channels_of
 from cloudimg.migration.metadata.coordinates import (
     compact_coordinates,
     expand_coordinates,
-    xarray_coordinates,
 )
 from cloudimg.migration.metadata.facts_from_json import checked_facts
 from cloudimg.migration.metadata.positions import (
     in_one_unit,
-    positions_of_coordinates,
     positions_of_headers,
 )
 from cloudimg.migration.plain_json import to_plain
@@ -32,6 +30,7 @@ from cloudimg.reading.agreement import (
     without_facts,
 )
 from cloudimg.reading.file_facts import FileFacts
+from cloudimg.tiff.colours.channels import PixelColours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,13 @@ class ImageFacts:
     """Distance between neighbouring pixels and its unit, by dim."""
     origins: Mapping[str, float] = field(default_factory=dict)
     """Position of the first pixel in the same unit, by dim."""
+    image_origins: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """The same by the position of the stage, by dim: an item for each image, None if it is not
+    known. Empty in plans of older versions."""
+    stage_starts: Mapping[str, float] = field(default_factory=dict)
+    """Where cells report the places of images: by dim, how far the first pixel is from there."""
+    stated: tuple[str, ...] = ()
+    """What the user stated: "channel_names", "scale x", "origin x" and the like."""
     channel_names: tuple[str, ...] = ()
     """Names of the channels, with samples as channels; empty if unknown."""
     channel_colors: tuple[str, ...] = ()
@@ -60,13 +66,23 @@ class ImageFacts:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     """Attributes that all headers share, as far as they were read, or of an `xarray.DataArray`."""
     ome_xml: str | None = None
-    """OME-XML of the source, unchanged."""
+    """OME-XML that describes the source and is in none of the files with its pixels; in plans of
+    older versions that of its first file."""
+    companion: str | None = None
+    """Key of the file that `ome_xml` is the text of, if it is known."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Source, options and version of the copy, without credentials."""
     notes: tuple[str, ...] = ()
     """Messages about what the source has and the copy lacks."""
     source_notes: tuple[Note, ...] = ()
     """What was noticed about the source's files."""
+    label_of: str | None = None
+    """Relative path to the image whose labels this is; None if it is not labels."""
+
+    @property
+    def is_of_older(self) -> bool:
+        """Whether they are those of an older version, whose documents follow other rules."""
+        return self.colours is None
 
     @property
     def spacing(self) -> Mapping[str, float]:
@@ -107,7 +123,9 @@ class ImageFacts:
         allowed = (self.provenance.get("options") or {}).get("allow_differences", ())
         known = {note.kind for note in self.source_notes}
         # A migration goes on by the rules that it began with.
-        kept = self if before.colours is not None else replace(self, colours=None)
+        kept = self
+        if before.is_of_older:
+            kept = replace(self, colours=None, ome_xml=before.ome_xml, companion=None)
         earlier = (n for n in before.source_notes if differing_facts([n]) and n.kind not in known)
         return kept.with_notes([*earlier, *differences_since(is_now, was, allowed)])
 
@@ -116,22 +134,38 @@ class ImageFacts:
         attrs = without_facts(self.attrs, names)
         coords = {name: self.coords[name] for name in without_coordinates(self.coords, names)}
         lost = set(self.coords) - set(coords)
-        unknown = set(lost)
-        unknown -= {*attrs.get("pixel_size", ()), *(("t",) if "time_step_s" in attrs else ())}
-        unknown |= set("xyz") if "pixel_size" in names else set()
-        unknown |= {"t"} if "time_step_s" in names else set()
+        unknown = self._unknown_sizes(names, attrs, lost)
+        stated = {dim for dim in lost if f"origin {dim}" in self.stated}
         # Channels that are samples have names that no attribute gives.
         dropped = set(self.attrs) - set(attrs)
+        has_other_names = "channel_names" in dropped and "channel_names" not in self.stated
         return replace(
             self,
             attrs=attrs,
             coords=coords,
             scales={dim: scale for dim, scale in self.scales.items() if dim not in unknown},
-            origins={dim: at for dim, at in self.origins.items() if dim not in lost},
-            channel_names=() if "channel_names" in dropped else self.channel_names,
+            origins={dim: at for dim, at in self.origins.items() if dim not in lost - stated},
+            image_origins={dim: at for dim, at in self.image_origins.items() if dim not in unknown},
+            channel_names=() if has_other_names else self.channel_names,
             channel_colors=() if "channel_colors" in dropped else self.channel_colors,
             colours=None if self.colours is None else self.colours.without(dropped),
         )
+
+    def _unknown_sizes(
+        self, names: Collection[str], attrs: Mapping[str, Any], lost: Collection[str]
+    ) -> set[str]:
+        """Dims whose pixels have no known size without some facts, and the coordinates `lost`."""
+        unknown = set(lost)
+        unknown -= {*attrs.get("pixel_size", ()), *(("t",) if "time_step_s" in attrs else ())}
+        unknown |= set("xyz") if "pixel_size" in names else set()
+        unknown |= {"t"} if "time_step_s" in names else set()
+        return {dim for dim in unknown if f"scale {dim}" not in self.stated}
+
+    def origin(self, dim: str, image: int) -> float:
+        """Position of the first pixel of an image along a dim; 0 if it is not known."""
+        own = self.image_origins.get(dim, ())
+        at = own[image] if image < len(own) else None
+        return self.origins.get(dim, 0.0) if at is None else at
 
     def coordinates(self, dim: str) -> Sequence[Any]:
         """Coordinates along a dim; empty if there are none."""
@@ -144,6 +178,13 @@ class ImageFacts:
         del plain["source_notes"]
         if self.colours is None:
             del plain["colours"]
+        for name in ("image_origins", "stage_starts", "stated"):
+            if not plain[name]:
+                del plain[name]
+        if self.label_of is None:
+            del plain["label_of"]
+        if self.companion is None:
+            del plain["companion"]
         return plain | notes_as_json("source_notes", self.source_notes)
 
     @classmethod
@@ -166,9 +207,11 @@ def facts_of_image(
     origins: Mapping[str, float],
     dtype: np.dtype[Any],
     name: str | None,
-    ome_xml: str | None,
     provenance: Mapping[str, Any],
+    ome_xml: str | None = None,
+    companion: str | None = None,
     source_notes: Iterable[Note] = (),
+    calibration: Calibration | None = None,
 ) -> ImageFacts:
     """Collect the facts of an image that is read from files.
 
@@ -181,26 +224,37 @@ def facts_of_image(
         Where a part of an image begins, by dim, unless coordinates say so.
     dtype : numpy.dtype
     name : str, optional
-    ome_xml : str, optional
     provenance : mapping
+    ome_xml, companion : str, optional
+        See `ImageFacts`.
     source_notes : iterable of Note
         See `cloudimg.Image.notes`.
+    calibration : Calibration, optional
+        What the user states, which counts before what headers say.
+
+    Raises
+    ------
+    ArgumentError
+        If the calibration does not fit the image.
     """
+    calibration = calibration or Calibration()
+    calibration.check(axes_mapping)
     positions, coord_attrs = positions_of_headers(axes_mapping, coords, attrs)
     of_channels = coords.get("c")
     if of_channels is not None and np.ndim(of_channels) == 0:
         of_channels = None  # the label of the only channel, whose axis was dropped
     names, colors = channels_of(axes_mapping, attrs, of_channels)
-    small_attrs, attribute_notes = small_attributes(attrs)
     of_part = {dim: at for dim, at in origins.items() if dim in axes_mapping.dims}
-    scales, all_origins, units = in_one_unit(
-        positions.scales, {**of_part, **positions.origins}, positions.units
-    )
+    positions.origins = {**of_part, **positions.origins}
+    calibration.applied(positions)
+    small_attrs, attribute_notes = small_attributes(calibration.without_stated(attrs))
+    scales, all_origins, units = in_one_unit(positions.scales, positions.origins, positions.units)
     return ImageFacts(
         name=name,
         scales=scales,
         origins=all_origins,
-        channel_names=names,
+        stated=calibration.stated,
+        channel_names=calibration.channel_names or names,
         channel_colors=colors,
         colours=PixelColours.of(attrs, dtype, axes_mapping.n_samples),
         coords=compact_coordinates(coords),
@@ -208,8 +262,9 @@ def facts_of_image(
         units=units,
         attrs=small_attrs,
         ome_xml=ome_xml,
+        companion=companion,
         provenance=_with_images_left_out(provenance, attrs),
-        notes=tuple(attribute_notes),
+        notes=(*positions.notes, *attribute_notes),
         source_notes=tuple(source_notes),
     )
 
@@ -227,57 +282,3 @@ def _with_images_left_out(
         series = (provenance.get("options") or {}).get("series", 0)
         plain |= {"image": series, "images_left_out": n_images - 1}
     return plain
-
-
-def facts_of_array(
-    axes_mapping: AxesMapping,
-    *,
-    dtype: np.dtype[Any],
-    name: str | None,
-    provenance: Mapping[str, Any],
-    xarray: Any = None,
-    dims: Sequence[str] | None = None,
-) -> ImageFacts:
-    """Collect the facts of an array.
-
-    Parameters
-    ----------
-    axes_mapping : AxesMapping
-    dtype : numpy.dtype
-    name : str, optional
-    provenance : mapping
-    xarray : xarray.DataArray, optional
-        The array, if it is one.
-    dims : sequence of str, optional
-        Names of its axes that replace its own.
-    """
-    attrs = {} if xarray is None else xarray.attrs
-    colours = PixelColours.of(attrs, dtype, axes_mapping.n_samples)
-    if xarray is None:
-        return ImageFacts(
-            name=name,
-            channel_names=channels_of(axes_mapping, {}, None)[0],
-            colours=colours,
-            provenance=to_plain(provenance),
-        )
-    coords, coord_attrs, coordinate_notes = xarray_coordinates(
-        xarray, dims or axes_mapping.source_dims
-    )
-    positions = positions_of_coordinates(axes_mapping, coords, coord_attrs)
-    scales, origins, units = in_one_unit(positions.scales, positions.origins, positions.units)
-    names = coords.get("c")
-    is_named = names is not None and names.ndim == 1 and names.dtype.kind in "UO"
-    small_attrs, attribute_notes = small_attributes(xarray.attrs)
-    return ImageFacts(
-        name=name or (str(xarray.name) if xarray.name is not None else None),
-        scales=scales,
-        origins=origins,
-        channel_names=tuple(map(str, names)) if is_named and names is not None else (),
-        colours=colours,
-        coords=compact_coordinates(coords),
-        coord_attrs=coord_attrs,
-        units=units,
-        attrs=small_attrs,
-        provenance=to_plain(provenance),
-        notes=(*coordinate_notes, *attribute_notes),
-    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cloudimg.colours.channels import PixelColours
 from cloudimg.errors.checked_json import (
     checked_bool,
     checked_int,
@@ -20,12 +19,22 @@ from cloudimg.errors.checked_json import (
     checked_text,
     checked_texts,
 )
+from cloudimg.tiff.colours.channels import PixelColours
 
 _REQUIRED = (
     "name", "scales", "origins", "channel_names", "channel_colors", "coords", "coord_attrs",
     "units", "attrs", "ome_xml", "provenance",
 )  # fmt: skip
-_OPTIONAL = ("colours", "notes", "source_notes")
+_OPTIONAL = (
+    "image_origins",
+    "stage_starts",
+    "stated",
+    "colours",
+    "notes",
+    "source_notes",
+    "label_of",
+    "companion",
+)
 _OF_COLOURS = ("space", "n_samples", "has_opacity", "n_bits", "ranges")
 _MOST_OME_XML = 2**28
 _COLOR = re.compile(r"[0-9A-Fa-f]{6}")
@@ -45,8 +54,16 @@ def checked_facts(stored: Any) -> dict[str, Any]:
     checked_object(stored, "facts", required=_REQUIRED, optional=_OPTIONAL)
     checked_optional_text(stored["name"], "facts.name")
     checked_optional_text(stored["ome_xml"], "facts.ome_xml", most=_MOST_OME_XML)
-    for name, origin in checked_mapping(stored["origins"], "facts.origins").items():
+    starts = checked_mapping(stored.get("stage_starts", {}), "facts.stage_starts")
+    origins = checked_mapping(stored["origins"], "facts.origins")
+    for name, origin in (*origins.items(), *starts.items()):
         checked_number(origin, f"facts.origins.{name}")
+    image_origins = {
+        name: tuple(_optional_numbers(each, f"facts.image_origins.{name}"))
+        for name, each in checked_mapping(
+            stored.get("image_origins", {}), "facts.image_origins"
+        ).items()
+    }
     for name, unit in checked_mapping(stored["units"], "facts.units").items():
         checked_text(unit, f"facts.units.{name}")
     for name, coord in checked_mapping(stored["coords"], "facts.coords").items():
@@ -64,9 +81,13 @@ def checked_facts(stored: Any) -> dict[str, Any]:
     return {
         **stored,
         "scales": _scales(stored["scales"]),
+        "image_origins": image_origins,
+        "stated": tuple(checked_texts(stored.get("stated", []), "facts.stated")),
         "channel_names": tuple(checked_texts(stored["channel_names"], "facts.channel_names")),
         "channel_colors": tuple(colors),
         "colours": _colours(stored.get("colours")),
+        "companion": checked_optional_text(stored.get("companion"), "facts.companion"),
+        "label_of": checked_optional_text(stored.get("label_of"), "facts.label_of", most=256),
         "notes": tuple(checked_texts(stored.get("notes", []), "facts.notes")),
         "source_notes": checked_notes(stored.get("source_notes", []), "facts.source_notes"),
     }
@@ -93,6 +114,11 @@ def _colours(stored: Any) -> PixelColours | None:
             for low, high in windows
         ),
     )
+
+
+def _optional_numbers(stored: Any, where: str) -> Iterator[float | None]:
+    for each in checked_list(stored, where):
+        yield None if each is None else checked_number(each, where)
 
 
 def _scales(stored: Any) -> dict[str, tuple[float, str | None]]:

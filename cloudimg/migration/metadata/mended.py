@@ -1,4 +1,4 @@
-"""A damaged document of a copy as it should be, with what others edited in it. Pure."""
+"""A document of a copy as it should be, with what others edited in the one there. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cloudimg.migration.metadata.edits import Edit, compare_document, parsed
+from cloudimg.migration.metadata.edits import Edit, Flaw, compare_document, is_json, parsed
 
-_POINTING = ("multiscales", "series", "bioformats2raw.layout")
+_NOTHING = object()
+_POINTING = ("multiscales", "series", "bioformats2raw.layout", "plate", "well")
 """Attributes that lead readers to the arrays and images of a copy."""
 
 
@@ -24,7 +25,7 @@ def mended_document(key: str, expected: bytes, found: bytes) -> bytes:
         The document as it is now; empty if it is missing.
     """
     content = parsed(found)
-    if content is None or key.endswith(".xml"):
+    if content is None or not is_json(key):
         return expected
     for candidate in _candidates(json.loads(expected), content):
         data = json.dumps(candidate).encode()
@@ -34,6 +35,56 @@ def mended_document(key: str, expected: bytes, found: bytes) -> bytes:
         if all(isinstance(each, Edit) for each in differences):
             return data
     return expected
+
+
+def renewed_document(key: str, written: bytes | None, found: bytes, new: bytes) -> bytes:
+    """A document by other rules than before, with what others edited in the one before.
+
+    Parameters
+    ----------
+    key : str
+    written : bytes, optional
+        The document as it was written before; None if there was none.
+    found : bytes
+        The document as it is now.
+    new : bytes
+        The document as it is written now.
+    """
+    if found in (written, new):
+        return new
+    content = parsed(found)
+    if key.endswith(".xml"):
+        return new if any(isinstance(e, Flaw) for e in compare_document(key, new, found)) else found
+    if content is None or not is_json(key):
+        return new
+    before = {} if written is None else json.loads(written)
+    merged = _merged(before, content, json.loads(new))
+    if merged == content:
+        return found
+    data = json.dumps(merged).encode()
+    differences = compare_document(key, new, data)
+    if not differences:
+        return new
+    if not any(isinstance(each, Flaw) for each in differences):
+        return data
+    return mended_document(key, new, data)
+
+
+def _merged(before: Any, found: Any, new: Any) -> Any:
+    """A value that both sides may have changed: that of others counts where they changed it."""
+    if found == before:
+        return new
+    if isinstance(before, dict) and isinstance(found, dict) and isinstance(new, dict):
+        names = {**new, **found}
+        merged = {
+            name: _merged(*(each.get(name, _NOTHING) for each in (before, found, new)))
+            for name in names
+        }
+        return {name: value for name, value in merged.items() if value is not _NOTHING}
+    are_lists = isinstance(before, list) and isinstance(found, list) and isinstance(new, list)
+    if are_lists and len(before) == len(found) == len(new):
+        return [_merged(*each) for each in zip(before, found, new, strict=True)]
+    return found
 
 
 def _candidates(written: dict[str, Any], found: dict[str, Any]) -> Iterator[dict[str, Any]]:

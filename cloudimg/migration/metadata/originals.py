@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from cloudimg.migration.metadata.facts_of_files import facts_of_file, with_facts
 from cloudimg.migration.metadata.tags import file_tags
-from cloudimg.operating_system import run_after_fork
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.source import Source
+from cloudimg.settings.operating_system import run_after_fork
 from cloudimg.storage.urls import Location, redact
 from cloudimg.tiff import Derived, Level, ParsedImage
 
@@ -70,7 +70,8 @@ def original_row(source: Source, index: tuple[int, ...], opened: OpenFile) -> di
     None. ``tags`` and ``further_tags`` are JSON, and bytes in them have the ``byteorder`` of the
     file (``<`` or ``>``). ``ifds`` has the number of each plane's IFD, None if it is not known.
     ``pyramid`` says where the file has the further ones of its ``n_levels`` levels: in
-    ``"subifds"`` or in ``"pages"``.
+    ``"subifds"`` or in ``"pages"``. ``ome_xml``, which the table does not have, is the description
+    as stored, if it is OME-XML.
     Neither ``key`` nor ``url`` contains credentials.
     """
     location = source.reader.store.location
@@ -110,7 +111,7 @@ def _file_columns(opened: OpenFile) -> dict[str, Any]:
     """Values of the columns that describe the whole file."""
     tags = file_tags(opened)
     if tags is None:
-        return dict.fromkeys(_FILE_COLUMNS) | {"has_all_tags": False}
+        return dict.fromkeys((*_FILE_COLUMNS, "ome_xml")) | {"has_all_tags": False}
     return {
         "description": tags.description,
         "tags": _json(tags.tags),
@@ -121,6 +122,7 @@ def _file_columns(opened: OpenFile) -> dict[str, Any]:
         "ifds": _ifds_of_planes(opened.parsed, tags.segments),
         "pyramid": _pyramid(opened.parsed, tags.segments),
         "n_levels": len(opened.parsed.levels),
+        "ome_xml": tags.ome_xml,
     }
 
 

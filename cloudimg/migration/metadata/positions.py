@@ -9,66 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.migration.metadata.units import converted, is_length, is_of_ome_zarr, unit_name
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 
 Array = npt.NDArray[Any]
 
-# Units of OME-Zarr, which are names of UDUNITS: https://ngff.openmicroscopy.org/0.5/#axes-md
-_LENGTHS = {
-    "Å": "angstrom",
-    "fm": "femtometer",
-    "pm": "picometer",
-    "nm": "nanometer",
-    "µm": "micrometer",
-    "um": "micrometer",
-    "micron": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "dm": "decimeter",
-    "m": "meter",
-    "hm": "hectometer",
-    "km": "kilometer",
-    "inch": "inch",
-    "in": "inch",
-    "ft": "foot",
-    "yd": "yard",
-    "mi": "mile",
-    "thou": "thou",
-}
-_IN_MICROMETERS = {
-    "femtometer": 1e-9,
-    "picometer": 1e-6,
-    "angstrom": 1e-4,
-    "nanometer": 1e-3,
-    "micrometer": 1.0,
-    "thou": 25.4,
-    "millimeter": 1e3,
-    "centimeter": 1e4,
-    "inch": 25400.0,
-    "decimeter": 1e5,
-    "foot": 304800.0,
-    "yard": 914400.0,
-    "meter": 1e6,
-    "hectometer": 1e8,
-    "kilometer": 1e9,
-    "mile": 1.609344e9,
-}
-_NOT_OF_OME_ZARR = ("thou",)
 _SPACE = ("x", "y", "z")
 _COMMON = "micrometer"
-_TIMES = {
-    "ns": "nanosecond",
-    "us": "microsecond",
-    "µs": "microsecond",
-    "ms": "millisecond",
-    "s": "second",
-    "sec": "second",
-    "min": "minute",
-    "h": "hour",
-    "d": "day",
-}
-_LONGEST_SYMBOL = 3
-"""Greatest length of the symbol of a unit; anything longer is a word."""
 _TOLERANCE = 1e-6
 """Share of the distance by which positions may deviate and still count as equally spaced."""
 _NEARLY_EVEN = 0.5
@@ -86,12 +33,61 @@ class PixelPositions:
         Position of the first pixel, by dim.
     units : dict
         Units of dims without a known distance, because there is only one pixel.
+    measured : set
+        Dims whose origin was measured, rather than counted in pixels.
+    even : set
+        Dims whose coordinates scale and origin say, too.
+    unknown_units : dict
+        Units of dims that are not known, as they are spelled.
     """
 
     def __init__(self, scales: dict[str, tuple[float, str | None]]) -> None:
         self.scales = scales
         self.origins: dict[str, float] = {}
         self.units: dict[str, str] = {}
+        self.measured: set[str] = set()
+        self.even: set[str] = set()
+        self.unknown_units: dict[str, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A note on units that the copy lacks."""
+        if not self.unknown_units:
+            return ()
+        units = ", ".join(f"{unit!r} of {dim}" for dim, unit in self.unknown_units.items())
+        return (f"units that OME-Zarr does not have are left out: {units}",)
+
+    def fill(self, attrs: Mapping[str, Any]) -> None:
+        """Take sizes of pixels from attributes along axes with one pixel, which tells no distance.
+
+        It is that of the pixel only if it lies at a multiple of the size: the mean of several
+        pixels lies between them.
+        """
+        stated = _scales_of_attributes(attrs)
+        for dim, origin in self.origins.items():
+            size, unit = stated.get(dim, (0.0, None))
+            if dim in self.scales or not size or unit != self.units.get(dim):
+                continue
+            if abs(math.remainder(origin, size)) < _TOLERANCE * size:
+                self.scales[dim] = (size, unit)
+
+    def true_of(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes without sizes of pixels that are no longer those of the image."""
+        stated = _scales_of_attributes(attrs)
+        kept = {
+            dim
+            for dim, (size, unit) in stated.items()
+            if dim in self.scales
+            and unit == self.scales[dim][1]
+            and math.isclose(size, self.scales[dim][0], rel_tol=_TOLERANCE)
+        }
+        true = dict(attrs)
+        for name in ("pixel_size", "pixel_size_unit"):
+            if isinstance(attrs.get(name), Mapping):
+                true[name] = {dim: each for dim, each in attrs[name].items() if dim in kept}
+        if "time_step_s" in attrs and "t" not in kept:
+            del true["time_step_s"]
+        return {name: value for name, value in true.items() if value != {} or attrs[name] == {}}
 
     def add(self, dim: str, values: Any, unit: str | None) -> None:
         """Derive scale and origin of a dim from its coordinates.
@@ -117,13 +113,20 @@ class PixelPositions:
             self.scales[dim] = (abs(step), unit)
         if step > 0:
             self.origins[dim] = start
+            self.even |= {dim} if deviation <= _TOLERANCE * step else set()
 
 
 def positions_of_headers(
     axes_mapping: AxesMapping, coords: Mapping[str, Any], attrs: Mapping[str, Any]
 ) -> tuple[PixelPositions, dict[str, dict[str, Any]]]:
     """Positions of pixels according to headers, and the units of their coordinates."""
-    positions = PixelPositions(_scales_of_headers(axes_mapping, attrs))
+    stated = _scales_of_attributes(attrs)
+    positions = PixelPositions({dim: stated[dim] for dim in axes_mapping.dims if dim in stated})
+    positions.unknown_units = {
+        dim: str(attrs["pixel_size_unit"][dim])
+        for dim, (_, unit) in positions.scales.items()
+        if unit is None and (attrs.get("pixel_size_unit") or {}).get(dim)
+    }
     coord_attrs: dict[str, dict[str, Any]] = {}
     for dim in ("t", "z"):
         # Integers are labels from file names; other numbers are positions from headers.
@@ -131,21 +134,25 @@ def positions_of_headers(
             continue
         unit = "second" if dim == "t" else positions.scales.get("z", (0, "micrometer"))[1]
         positions.add(dim, coords[dim], unit)
+        positions.measured.add(dim)
         if unit is not None and not _is_time(coords[dim]):
             coord_attrs[dim] = {"units": unit}
     return positions, coord_attrs
 
 
-def _scales_of_headers(
-    axes_mapping: AxesMapping, attrs: Mapping[str, Any]
-) -> dict[str, tuple[float, str | None]]:
-    units = attrs.get("pixel_size_unit") or {}
+def _scales_of_attributes(attrs: Mapping[str, Any]) -> dict[str, tuple[float, str | None]]:
+    """Sizes of pixels that attributes state, see `cloudimg.ImageAttributes`."""
+    sizes, units = (attrs.get(name) for name in ("pixel_size", "pixel_size_unit"))
+    if not isinstance(sizes, Mapping):
+        sizes = {}  # an array's attributes may have anything there
+    if not isinstance(units, Mapping):
+        units = {}
     scales = {
-        dim: (float(size), _udunits_name(dim, units.get(dim, "")))
-        for dim, size in (attrs.get("pixel_size") or {}).items()
-        if dim in axes_mapping.dims and _is_positive(size)
+        dim: (float(size), unit_name(dim, str(units.get(dim, ""))))
+        for dim, size in sizes.items()
+        if _is_positive(size)
     }
-    if _is_positive(attrs.get("time_step_s")) and "t" in axes_mapping.dims:
+    if _is_positive(attrs.get("time_step_s")):
         scales["t"] = (float(attrs["time_step_s"]), "second")
     return scales
 
@@ -160,8 +167,11 @@ def positions_of_coordinates(
     for dim in ("t", "z", "y", "x"):
         if dim in axes_mapping.dims and dim in coords:
             attrs = coord_attrs.get(dim, {})
-            unit = _udunits_name(dim, str(attrs.get("units", attrs.get("unit", ""))))
-            positions.add(dim, coords[dim], "second" if _is_time(coords[dim]) else unit)
+            text = str(attrs.get("units", attrs.get("unit", "")))
+            unit = "second" if _is_time(coords[dim]) else unit_name(dim, text)
+            positions.add(dim, coords[dim], unit)
+            if unit is None and text and dim in positions.scales:
+                positions.unknown_units[dim] = text
     return positions
 
 
@@ -176,26 +186,18 @@ def in_one_unit(
     that of the first of x, y and z. Axes without a known unit stay as they are.
     """
     of_space = {dim: scales[dim][1] if dim in scales else units.get(dim) for dim in _SPACE}
-    known = {dim: unit for dim, unit in of_space.items() if unit in _IN_MICROMETERS}
-    found = dict.fromkeys(unit for unit in known.values() if unit not in _NOT_OF_OME_ZARR)
+    known = {dim: unit for dim, unit in of_space.items() if unit is not None and is_length(unit)}
+    found = dict.fromkeys(filter(is_of_ome_zarr, known.values()))
     common = _COMMON if _COMMON in found or not found else next(iter(found))
     new_scales, new_origins, new_units = dict(scales), dict(origins), dict(units)
     for dim, unit in known.items():
-        if unit is None or unit == common:
-            continue
-        ratio = _IN_MICROMETERS[unit] / _IN_MICROMETERS[common]
         if dim in scales:
-            new_scales[dim] = (_short(scales[dim][0] * ratio), common)
+            new_scales[dim] = (converted(scales[dim][0], unit, common), common)
         if dim in origins:
-            new_origins[dim] = _short(origins[dim] * ratio)
+            new_origins[dim] = converted(origins[dim], unit, common)
         if dim in units:
             new_units[dim] = common
     return new_scales, new_origins, new_units
-
-
-def _short(value: float) -> float:
-    """A number without the digits that rounding added: 0.3, not 0.30000000000000004."""
-    return float(f"{value:.14g}")
 
 
 def _numbers(values: Any) -> Array | None:
@@ -214,19 +216,6 @@ def _numbers(values: Any) -> Array | None:
 
 def _is_time(values: Any) -> bool:
     return np.asarray(values).dtype.kind in "mM"
-
-
-def _udunits_name(dim: str, unit: str) -> str | None:
-    """Name of a unit in UDUNITS; None if it is unknown."""
-    names = _TIMES if dim == "t" else _LENGTHS
-    unit = unit.strip().replace("\u03bc", "\u00b5").replace("metre", "meter")
-    for text in (unit, unit.lower(), unit.lower().removesuffix("s")):
-        # Case and plural can be ignored in words only: as symbols, "mm" is not "Mm".
-        if text == unit or len(unit) > _LONGEST_SYMBOL:
-            name = text if text in names.values() else names.get(text)
-            if name is not None:
-                return name
-    return None
 
 
 def _is_positive(value: Any) -> bool:

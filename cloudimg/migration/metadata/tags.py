@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from cloudimg.migration.metadata.source_xml import is_ome_xml
 from cloudimg.migration.metadata.tag_bytes import (
     LARGEST_TAG_BYTES,
     SUB_IFDS,
@@ -37,6 +38,8 @@ class FileTags:
 
     description: str | None
     """ImageDescription of the first IFD."""
+    ome_xml: bytes | None
+    """The same as stored, if it is OME-XML."""
     tags: dict[str, Any]
     """Tags of the first IFD by name or number: code, type (of TIFF), count and value."""
     further: list[dict[str, Any]]
@@ -105,6 +108,9 @@ def _read(tiff: Any, file: _FetchedBytes) -> FileTags:
     first = tiff.pages.first
     description = first.tags.get(_DESCRIPTION)
     text = _text(description.value) if description is not None else None
+    ome_xml = None
+    if text is not None and is_ome_xml(text):
+        ome_xml = _stored_text(description, file, dialect)
     tags = _tags_of(first, file, dialect)
     segments = [_first_segment(first)]
     further: list[dict[str, Any]] = []
@@ -128,7 +134,13 @@ def _read(tiff: Any, file: _FetchedBytes) -> FileTags:
         changed |= {name: None for name in tags if name not in own}
         further.append(changed)
         segments.append(_first_segment(page))
-    return FileTags(text, tags, further, is_complete, dialect, tuple(segments))
+    return FileTags(text, ome_xml, tags, further, is_complete, dialect, tuple(segments))
+
+
+def _stored_text(tag: Any, file: _FetchedBytes, dialect: Dialect) -> bytes | None:
+    """The bytes of a text without the NUL at its end; None if they were not fetched."""
+    data = file.read_again(_position(tag, dialect), tag.valuebytecount)
+    return None if data is None else data.rstrip(b"\0")
 
 
 def _first_segment(page: Any) -> int:
@@ -253,6 +265,11 @@ class _FetchedBytes(io.RawIOBase):
             raise OSError(f"bytes {start}-{start + n_bytes} were not fetched")
         self._record(start, data)
         return bytes(data)
+
+    def read_again(self, start: int, n_bytes: int) -> bytes | None:
+        """Bytes that the parser has read, too; None if not all of them were fetched."""
+        data = self._file.have(start, start + n_bytes)
+        return None if data is None else bytes(data)
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")  # len() of an array counts items, not bytes

@@ -27,7 +27,8 @@ from cloudimg.errors import BadFilesError
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.encode.histogram import Histogram, measure
 from cloudimg.migration.metadata.documents import documents
-from cloudimg.migration.metadata.facts import ImageFacts, facts_of_array, facts_of_image
+from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
+from cloudimg.migration.metadata.facts_of_array import facts_of_array
 from cloudimg.migration.plain_json import to_plain
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.make_plan import make_plan

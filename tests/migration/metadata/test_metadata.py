@@ -1037,6 +1037,7 @@ def is_plain(value: Any) -> bool:
     return type(value) in (str, int, float, bool)
 
 
+@pytest.mark.slow
 def test_attributes_of_every_file_are_plausible(corpus: Path) -> None:
     logging.disable(logging.CRITICAL)  # tifffile logs every oddity of every hostile file
     n_known, problems = 0, []

@@ -225,6 +225,7 @@ def test_files_that_are_not_tiff_have_no_tags(tmp_path: Path) -> None:
     assert row["size_bytes"] == (tmp_path / "a.png").stat().st_size
 
 
+@pytest.mark.slow
 def test_tags_are_cheap(tmp_path: Path) -> None:
     """2600 steps for each IFD, most of them in tifffile, and no more if there are many of them."""
     n_pages = 300
@@ -303,6 +304,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(rows=st.lists(ROWS, min_size=1, max_size=5))
 def test_rows_are_restored_unchanged(rows: list[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 
 import cloudimg
 from cloudimg.cli.main import main
-from tests.support.pictures import UPSAMPLED, by_littlecms, by_pillow, real_files
+from tests.support.pictures import REAL, UPSAMPLED, by_littlecms, by_pillow, real_files
 
 Array = npt.NDArray[Any]
 RNG = np.random.default_rng(20)
@@ -269,6 +269,14 @@ def labels(path: Path) -> tuple[Array, dict[str, Any]]:
     return stretched(pixels, 0, 11), {}
 
 
+def cell_on_black(path: Path) -> tuple[Array, dict[str, Any]]:
+    """Fewer than one pixel of 1,000 is not black: contrast is that of the cell."""
+    pixels = np.zeros((300, 400), np.uint16)
+    pixels[100:108, 200:214] = RNG.integers(600, 1200, (8, 14))
+    written(path, pixels)
+    return stretched(pixels, 0, np.percentile(pixels[pixels > 0], 99.9)), {}
+
+
 def float_with_nan(path: Path) -> tuple[Array, dict[str, Any]]:
     pixels = RNG.uniform(-1, 1, (96, 128)).astype(np.float32)
     pixels[:30] = np.nan
@@ -295,8 +303,8 @@ def terrain(path: Path) -> tuple[Array, dict[str, Any]]:
 EXACT: list[Source] = [
     rgb, rgb_planar, beige_wall, stained_tissue, one_colour, rgb_16, rgb_12, rgb_float, red_disk,
     grey, grey_and_opacity, min_is_white, fax, mask, bits_12, palette_looked_up,
-    palette_of_16_bits, imagej_composite, imagej_single, fluorescence, labels, float_with_nan,
-    terrain,
+    palette_of_16_bits, imagej_composite, imagej_single, fluorescence, labels, cell_on_black,
+    float_with_nan, terrain,
 ]  # fmt: skip
 CONVERTED: list[Source] = [cmyk, cmyk_16, cmyk_planar, ycbcr, cielab]
 _NAMES = [each.__name__ for each in (*EXACT, *CONVERTED)]
@@ -431,6 +439,19 @@ def test_arrays_with_samples_are_rgb(tmp_path: Path) -> None:
     cloudimg.to_zarr(NOISE[..., :3], tmp_path / "a.zarr", dims=("y", "x", "s"))
     assert difference(rendered(tmp_path / "a.zarr"), NOISE[..., :3]) == 0
     assert [each["label"] for each in channels_of(tmp_path / "a.zarr")] == ["red", "green", "blue"]
+
+
+def test_viewers_and_gdal_know_names(tmp_path: Path) -> None:
+    """Viewers take an image's name from its rendering settings, GDAL those of axes from Zarr 2."""
+    path = tmp_path / "slide.tif"
+    pixels = written(path, NOISE[..., :3], photometric="rgb")
+    assert attributes_of(copied(path))["ome"]["omero"]["name"] == "slide"
+    cloudimg.migrate(path, tmp_path / "older", zarr_format=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has no place on Earth
+        with rasterio.open(tmp_path / "older" / "0") as file:
+            np.testing.assert_array_equal(np.moveaxis(file.read(), 0, -1), pixels)
+            assert [file.tags(band)["DIM_c_INDEX"] for band in (1, 2, 3)] == ["0", "1", "2"]
 
 
 # RGB on demand
@@ -571,17 +592,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("photometric", "least"),
-    [
-        (("YCBCR",), 10),
-        (("SEPARATED",), 5),
-        (("CIELAB",), 1),
-        (("PALETTE",), 15),
-        (("MINISWHITE", "MINISWHITE(default)"), 20),
-        (("RGB",), 60),
-    ],
-)
+@pytest.mark.parametrize(("photometric", "least"), REAL)
 def test_copies_of_real_files(
     corpus: Path, tmp_path: Path, photometric: tuple[str, ...], least: int
 ) -> None:
