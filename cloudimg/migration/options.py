@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from cloudimg.opening.options import FileOptions, StorageOptions
+from cloudimg.opening.options import URL, FileOptions, StorageOptions
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
@@ -27,9 +27,21 @@ class PlanOptions(TypedDict, total=False):
     downsampling: Literal["mean", "nearest", "mode"] | None
     codec: object
     name: str | None
+    plate: bool | None
+    overview: bool | None
 
 
-class RunKeywords(PlanOptions, total=False):
+class CalibrationOptions(TypedDict, total=False):
+    """Keyword arguments that state what an image or its files do not; see `cloudimg.to_zarr`."""
+
+    pixel_size: float | str | Mapping[str, float | str] | None
+    scale: Mapping[str, float] | None
+    units: Mapping[str, str] | None
+    translation: Mapping[str, float] | None
+    channel_names: Sequence[str] | None
+
+
+class RunKeywords(PlanOptions, CalibrationOptions, total=False):
     """Keyword arguments of every function that writes; see `cloudimg.to_zarr`."""
 
     max_mem: int | str | None
@@ -44,6 +56,7 @@ class RunKeywords(PlanOptions, total=False):
 class WriteOptions(RunKeywords, total=False):
     """Keyword arguments of `cloudimg.Image.to_zarr`; see `cloudimg.to_zarr`."""
 
+    labels_of: URL | None
     storage_options: StorageOptions | None
 
 
@@ -51,11 +64,12 @@ class MigrateOptions(FileOptions, RunKeywords, total=False):
     """Keyword arguments of `cloudimg.migrate`."""
 
     allow_unmatched: bool
+    labels_of: URL | None
     source_options: StorageOptions | None
     target_options: StorageOptions | None
 
 
-class DryRunOptions(FileOptions, PlanOptions, total=False):
+class DryRunOptions(FileOptions, PlanOptions, CalibrationOptions, total=False):
     """Keyword arguments of `cloudimg.dry_run`."""
 
     allow_unmatched: bool

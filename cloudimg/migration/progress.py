@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dask.utils import format_bytes
 
@@ -122,6 +122,31 @@ def notify_of(progress: AdvanceCallback | None, note: str) -> None:
         progress(
             Advance(what="", n_done=0, n_cells=0, n_bytes=0, bytes_left=0, elapsed_s=0.0, note=note)
         )
+
+
+def of_image(
+    progress: AdvanceCallback, number: int, n_images: int, told: set[str], known: tuple[str, ...]
+) -> AdvanceCallback:
+    """A callback that reports the progress with one of several images, counted from 0.
+
+    Parameters
+    ----------
+    progress : callable
+    number, n_images : int
+    told : set of str
+        Notes that were reported for other images; further ones are added.
+    known : tuple of str
+        Ends of notes that are not reported.
+    """
+
+    def show(advance: Advance) -> None:
+        if not advance.note:
+            progress(replace(advance, what=f"{advance.what} image {number + 1} of {n_images}"))
+        elif advance.note not in told and not advance.note.endswith(known):
+            told.add(advance.note)
+            progress(advance)
+
+    return show
 
 
 def progress_callback(progress: bool | AdvanceCallback) -> AdvanceCallback | None:

@@ -16,9 +16,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.colours.window import Values, apart
 from cloudimg.errors.arrival import raised_where_used
 from cloudimg.errors.checked_json import checked_list, checked_object, checked_text, unexpected
+from cloudimg.tiff.colours.window import Values, apart
 
 Array = npt.NDArray[Any]
 _KIND = re.compile(r"[iu][1248]|f(2|4|8|16)")
@@ -69,10 +69,11 @@ class Histogram:
         if not len(self.bins):
             return 0, 1, 0, 1
         total = np.cumsum(self.counts)
-        first = int(self.bins[np.searchsorted(total, low * total[-1], "right")])
-        last = int(self.bins[np.searchsorted(total, high * total[-1], "left")])
-        start = max(_edges(first, self.kind)[0], self.least)
-        end = min(_edges(last, self.kind)[1], self.greatest)
+        first = np.searchsorted(total, low * total[-1], "right")
+        last = np.searchsorted(total, high * total[-1], "left")
+        smallest, largest = _edges(self.bins[[first, last]], self.kind)
+        start = max(smallest[0].item(), self.least)
+        end = min(largest[1].item(), self.greatest)
         if self.kind[0] in "iu":
             # Edges of wide bins are fractions; truncating both would make 200.0 and 200.9 equal.
             start, end = math.floor(start), math.ceil(end)
@@ -84,8 +85,8 @@ class Histogram:
 
     def values(self) -> Values:
         """The values counted, each bin as narrow as is known."""
-        edges = np.array([_edges(int(number), self.kind) for number in self.bins]).reshape(-1, 2)
-        low, high = edges.clip(self.least, self.greatest).T
+        edges = _edges(self.bins, self.kind)
+        low, high = (each.clip(self.least, self.greatest) for each in edges)
         return Values(low, high, self.counts)
 
     def to_json(self) -> dict[str, Any]:
@@ -235,13 +236,13 @@ def _bin_of(values: Array) -> npt.NDArray[np.int64]:
     return np.where(bits < _BINS // 2, bits + _BINS // 2, _BINS - 1 - bits)
 
 
-def _edges(number: int, kind: str) -> tuple[float, float]:
-    """Smallest and greatest value of a bin."""
+def _edges(numbers: npt.NDArray[np.int64], kind: str) -> tuple[Array, Array]:
+    """Smallest and greatest value of bins."""
     if kind in ("u1", "u2"):
-        return number, number
+        return numbers, numbers
     if kind in ("i1", "i2"):
-        return number - _BINS // 2, number - _BINS // 2
-    is_positive = number >= _BINS // 2
-    bits = number - _BINS // 2 if is_positive else _BINS - 1 - number
-    near, far = np.array([bits << 16, (bits << 16) + 0xFFFF], "<u4").view("<f4").tolist()
-    return (near, far) if is_positive else (far, near)
+        return numbers - _BINS // 2, numbers - _BINS // 2
+    is_positive = numbers >= _BINS // 2
+    bits = np.where(is_positive, numbers - _BINS // 2, _BINS - 1 - numbers) << 16
+    near, far = np.stack((bits, bits + 0xFFFF)).astype("<u4").view("<f4").astype(np.float64)
+    return np.where(is_positive, near, far), np.where(is_positive, far, near)

@@ -28,8 +28,8 @@ from cloudimg.migration.journal.lease_view import (
     unregister,
 )
 from cloudimg.migration.journal.processes import Life, describe, is_this_process, life_of
-from cloudimg.operating_system import elapsed_s
 from cloudimg.settings import LONGEST_LEASE_TTL_S, settings
+from cloudimg.settings.operating_system import elapsed_s
 
 _MOST_HIDDEN = 3
 """How often a lease may not exist after a store refused to create it because it exists: somebody

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from cloudimg.errors import ArgumentError, LeaseError, NotFoundError
+from cloudimg.errors import ArgumentError, CorruptFileError, LeaseError, NotFoundError
 from cloudimg.migration.deletion import Deletion
-from cloudimg.migration.journal.acquiring import has_ended
+from cloudimg.migration.journal.acquiring import Notify, acquire, has_ended
+from cloudimg.migration.journal.collection import read_collection
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import DestinationContents
 from cloudimg.migration.journal.layout import (
     CLEARING,
+    COLLECTION,
+    COLLECTION_COPY,
     END_MARK,
     FORMAT,
     JOURNAL,
@@ -69,7 +73,7 @@ def refuse_beside_another(contents: DestinationContents, destination: Destinatio
     )
 
 
-def clear(destination: Destination, lease: Lease) -> None:
+def clear(destination: Destination, lease: Lease, *, notify: Notify) -> None:
     """Delete everything at a destination except leases.
 
     A mark says so until all is deleted. If this process is killed, the next migration continues.
@@ -79,13 +83,25 @@ def clear(destination: Destination, lease: Lease) -> None:
     destination : Destination
         Guarded by the lease.
     lease : Lease
+    notify : callable
+        See `acquire`.
 
     Raises
     ------
+    LeaseError
+        If another process writes to an image of a collection there.
     ArgumentError
         If the contents include the way back for originals that were retired.
     """
-    _refuse_retired(destination)
+    copies: tuple[Destination, ...] = ()
+    with suppress(CorruptFileError):
+        collection, _ = read_collection(destination)
+        copies = () if collection is None else collection.copies(destination)
+    for each in (destination, *copies):
+        _refuse_retired(each)
+    for each in copies:
+        with acquire(each, notify=notify):  # nobody writes to an image of a collection alone
+            pass
     _put_mark(destination, lease)
     if destination.is_local:
         aside = Path(destination.root, JOURNAL, f"{lease.owner}{PASSING}")
@@ -96,7 +112,7 @@ def clear(destination: Destination, lease: Lease) -> None:
             for path in (*destination.links(), *leftovers(destination)):
                 remove(path)
     # First the objects that readers look for, so that half an image is not mistaken for a whole.
-    destination.delete((PLAN, END_MARK, *ROOT_METADATA))
+    destination.delete((PLAN, COLLECTION, COLLECTION_COPY, END_MARK, *ROOT_METADATA))
     delete_all(destination, (entry.key for entry in destination.list() if not _is_kept(entry.key)))
     destination.delete([CLEARING])
 
@@ -128,7 +144,8 @@ def _paths(destination: Destination) -> Iterator[Path]:
     """What `clear` deletes from a local folder, with whole folders; the plan first."""
     root = Path(destination.root)
     journal = root / JOURNAL
-    first = [path for key in (PLAN, *ROOT_METADATA) if os.path.lexists(path := root / key)]
+    keys = (PLAN, COLLECTION, COLLECTION_COPY, *ROOT_METADATA)
+    first = [path for key in keys if os.path.lexists(path := root / key)]
     yield from first
     kept = {journal, root / LEASES, root / CLEARING, *first}
     for folder in (root, journal):
@@ -153,12 +170,15 @@ def leftovers(destination: Destination) -> list[Path]:
     """
     if not destination.is_local:
         return []
-    return [
-        Path(folder, name)
-        for folder, folders, names in os.walk(destination.root)
-        for name in sorted((*folders, *names))
-        if name.endswith(PASSING)
-    ]
+    found = []
+    for folder, folders, names in os.walk(destination.root):
+        if folder != destination.root and JOURNAL in folders:
+            folders.clear()  # another copy, which is perhaps being written: labels of this one
+            continue
+        found += [
+            Path(folder, name) for name in sorted((*folders, *names)) if name.endswith(PASSING)
+        ]
+    return found
 
 
 def remove_leftovers(destination: Destination) -> None:

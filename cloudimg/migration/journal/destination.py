@@ -37,6 +37,10 @@ class Destination:
         """Whether the folder is on a local disk."""
         return self.store.location.protocol == "file"
 
+    def below(self, folder: str) -> Destination:
+        """The destination of a folder below; it has no guard."""
+        return Destination(Store(self.store.location, self.store.options), self._key(folder))
+
     def step(self, verb: str) -> str:
         """What tasks on a cluster do here, see `step_of`."""
         return step_of(verb, self.url)

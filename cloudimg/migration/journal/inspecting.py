@@ -11,6 +11,7 @@ from typing import Any
 
 from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError, ServerError
 from cloudimg.errors.checked_json import checked_int, damage
+from cloudimg.migration.journal.collection import Collection, is_collection, read_collection
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import EndMark, read_end_mark
 from cloudimg.migration.journal.layout import (
@@ -39,6 +40,8 @@ class DestinationContents:
     """Whether an overwriting migration began to delete the contents and stored no plan since."""
     cleared_by: Mapping[str, Any] | None = None
     """The process that did that, with the number and the owner of its lease; None if not known."""
+    collection: Collection | None = None
+    """The images, of a collection of copies."""
     has_objects: bool = True
     """Whether there are objects other than leases."""
     has_leases: bool = True
@@ -95,15 +98,8 @@ def _inspect(destination: Destination, is_first_look: bool) -> DestinationConten
         if has_objects:
             content, etag = get_sealed_with_etag(destination, PLAN)
         if content is None:
-            cleared_by = _cleared_by(destination) if has_objects else None
-            if has_objects and cleared_by is None:
-                _refuse_without_plan(destination)
-            return DestinationContents(
-                is_clearing=cleared_by is not None,
-                cleared_by=cleared_by,
-                has_objects=has_objects,
-                has_leases=has_leases,
-            )
+            found = DestinationContents(has_objects=has_objects, has_leases=has_leases)
+            return _without_plan(destination, found) if has_objects else found
     try:
         if content["state"] == "clearing":  # by an older version
             return DestinationContents(is_clearing=True)
@@ -121,6 +117,18 @@ def _inspect(destination: Destination, is_first_look: bool) -> DestinationConten
             f"{url} is damaged: not the plan of a migration: {damage(exc)}", url=url
         ) from exc
     return DestinationContents(state=state)
+
+
+def _without_plan(destination: Destination, found: DestinationContents) -> DestinationContents:
+    """What a destination with objects holds, but no plan."""
+    collection, _ = read_collection(destination)
+    if collection is not None:
+        return replace(found, collection=collection)
+    cleared_by = _cleared_by(destination)
+    if cleared_by is not None:
+        return replace(found, is_clearing=True, cleared_by=cleared_by)
+    _refuse_without_plan(destination)
+    return found
 
 
 def state_of(content: Mapping[str, Any], etag: str | None) -> State:
@@ -160,8 +168,8 @@ def is_of_other_format(destination: Destination, number: Any) -> ArgumentError:
 def _cleared_by(destination: Destination) -> Mapping[str, Any] | None:
     """Who began to delete the contents; None if nobody did.
 
-    A process deletes the plan first, so its mark counts only where there is no plan. A mark beside
-    a plan comes from a process that was paused before it stored it, and has a successor since.
+    A process deletes the plan before anything else, so a mark beside a plan does not count: the
+    process that stored the mark was paused before it did so, and another migration began since.
     """
     try:
         return get_sealed(destination, CLEARING)
@@ -238,7 +246,22 @@ def load(destination: Destination) -> State:
     Raises
     ------
     ArgumentError
-        If it holds none.
+        If it holds none, or a collection of copies.
+    CorruptFileError, StorageError
+    """
+    found = load_any(destination)
+    if isinstance(found, Collection):
+        raise is_collection(destination, found)
+    return found
+
+
+def load_any(destination: Destination) -> State | Collection:
+    """Read the migration, or the list of a collection of copies, that a destination holds.
+
+    Raises
+    ------
+    ArgumentError
+        If it holds neither.
     CorruptFileError, StorageError
     """
     unreadable = ""
@@ -251,6 +274,8 @@ def load(destination: Destination) -> State:
         raise CorruptFileError(what, url=url)
     if contents.is_clearing:
         raise is_being_cleared(destination)
+    if contents.collection is not None:
+        return contents.collection
     if contents.state is None:
         url = destination.url
         what = f"{url} was not written by cloudimg: it has no journal"

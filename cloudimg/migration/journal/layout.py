@@ -17,6 +17,11 @@ PLAN = f"{JOURNAL}/plan.json"
 PLAN_COPY = f"{JOURNAL}/plan-copy.json"
 """Key of a second copy of the plan, from which a damaged or lost one is restored. Copies of older
 versions have none."""
+COLLECTION = f"{JOURNAL}/collection.json"
+"""Key of the list of the images of a collection, each of which is a copy of its own in a folder
+below: the first object of a migration of all images of a source."""
+COLLECTION_COPY = f"{JOURNAL}/collection-copy.json"
+"""Key of a second copy of that list."""
 CLEARING = f"{JOURNAL}/clearing.json"
 """Key of the mark that the contents are being deleted: the last object that is deleted."""
 END_MARK = f"{JOURNAL}/done.json"

@@ -40,7 +40,7 @@ from cloudimg.migration.journal.lease_view import (
     unregister,
 )
 from cloudimg.migration.journal.processes import this_process
-from cloudimg.operating_system import elapsed_s
+from cloudimg.settings.operating_system import elapsed_s
 from cloudimg.storage import ahead_of_others, engine
 
 _READ_BACK_S = 1.0

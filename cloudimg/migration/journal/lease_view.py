@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cloudimg.errors import CorruptFileError, LeaseError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.layout import LEASES
-from cloudimg.operating_system import elapsed_s, run_after_fork
+from cloudimg.settings.operating_system import elapsed_s, run_after_fork
 from cloudimg.storage import WriteGuard
 
 HEARTBEATS_PER_TTL = 6

@@ -21,9 +21,11 @@ from cloudimg.errors.file_report import KINDS, BadFile
 from cloudimg.migration.encode.histogram import Histogram
 from cloudimg.migration.journal.files_read import FilesRead
 from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject
+from cloudimg.migration.metadata.image_place import ImagePlace
+from cloudimg.migration.metadata.source_xml import MOST_FILES, SourceXml
 
 _REQUIRED = ("plan", "stage", "number", "levels", "histograms", "first_channel", "originals")
-_OPTIONAL = ("files", "sources", "notes", "filled", "n_missing")
+_OPTIONAL = ("files", "sources", "notes", "filled", "n_missing", "ome_xml", "places")
 PLAN_ID = re.compile(r"[0-9a-f]{32}")
 _MOST_LEVELS = 64
 _MOST_BYTES = 2**40
@@ -61,6 +63,14 @@ def checked_record(content: Any) -> dict[str, Any]:
         "originals": None if originals is None else _object(originals, "originals"),
         "notes": checked_notes(content.get("notes", []), "notes"),
         "filled": filled,
+        "ome_xml": tuple(
+            SourceXml.from_json(each)
+            for each in checked_list(content.get("ome_xml", []), "ome_xml", most=MOST_FILES)
+        ),
+        "places": tuple(
+            ImagePlace.from_json(each, f"places[{i}]")
+            for i, each in enumerate(checked_list(content.get("places", []), "places"))
+        ),
     }
 
 

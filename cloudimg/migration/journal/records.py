@@ -30,7 +30,9 @@ from cloudimg.migration.journal.layout import RECORDS
 from cloudimg.migration.journal.record_from_json import checked_record
 from cloudimg.migration.journal.sealing import get_sealed_with_etag, seal, unsealed
 from cloudimg.migration.journal.stored_objects import StoredLevel, StoredObject, create_object
+from cloudimg.migration.metadata.image_place import ImagePlace
 from cloudimg.migration.metadata.originals import part_key
+from cloudimg.migration.metadata.source_xml import SourceXml
 from cloudimg.migration.plan.objects import objects_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import Data, engine, map_ahead
@@ -52,7 +54,8 @@ class CommitRecord:
     files: FilesRead | None
     """The source files that were read; None of cells that read none."""
     histograms: tuple[Histogram, ...]
-    """Histograms of level 0, one for each channel in the cell; none in later stages."""
+    """Histograms of level 0, one for each channel in the cell, image by image; none in later
+    stages."""
     first_channel: int
     """Channel of the image that the first histogram belongs to."""
     originals: StoredObject | None
@@ -65,6 +68,10 @@ class CommitRecord:
     """Bad files in the cell, and the first missing ones whose first pixel lies in it."""
     n_missing: int = 0
     """Number of missing files whose first pixel lies in the cell."""
+    ome_xml: tuple[SourceXml, ...] = ()
+    """OME-XML of the files whose first pixel lies in the cell, as far as it is kept."""
+    places: tuple[ImagePlace, ...] = ()
+    """Where the images of a collection lie whose first pixel lies in the cell, if files say it."""
     sources: Mapping[str, str | None] | None = None
     """In records of older versions, instead of `files`: ETag by key of each file that was read."""
     etag: str | None = None
@@ -100,13 +107,15 @@ class CommitRecord:
             ),
             originals=None if self.originals is None else replace(self.originals, etag=None),
         )
-        return hashlib.sha256(as_json(unversioned._to_json(histograms))).digest()
+        texts = [[hashlib.sha256(each.text).hexdigest(), each.files] for each in self.ome_xml]
+        return hashlib.sha256(as_json(unversioned._to_json(histograms, texts))).digest()
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON for the journal."""
-        return self._to_json([each.to_json() for each in self.histograms])
+        texts = [each.to_json() for each in self.ome_xml]
+        return self._to_json([each.to_json() for each in self.histograms], texts)
 
-    def _to_json(self, histograms: list[Any]) -> dict[str, Any]:
+    def _to_json(self, histograms: list[Any], ome_xml: list[Any]) -> dict[str, Any]:
         return {
             "plan": self.plan_id,
             "stage": self.stage,
@@ -118,6 +127,8 @@ class CommitRecord:
             "originals": None if self.originals is None else self.originals.to_json(),
             **notes_as_json("notes", self.notes),
             **self._filled_json(),
+            **({"ome_xml": ome_xml} if ome_xml else {}),
+            **({"places": [each.to_json() for each in self.places]} if self.places else {}),
         }
 
     def _files_json(self) -> dict[str, Any]:
@@ -186,7 +197,7 @@ def flaws_of_lists(record: CommitRecord, plan: Plan, *, lists_all: bool) -> list
         return ["lists other levels than the plan"]
     flaws = []
     for level, output in zip(record.levels, outputs, strict=True):
-        own = {key for key, _ in objects_of(plan, cell, output)}
+        own = {key for key, _, _ in objects_of(plan, cell, output)}
         listed = [stored.key for stored in level.objects]
         if not own.issuperset(listed):
             flaws.append(f"lists objects of other cells at level {level.level}")

@@ -14,7 +14,7 @@ from cloudimg.migration.journal.inspecting import DestinationContents, is_being_
 from cloudimg.migration.journal.layout import PLAN
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.migration.plan.request import WriteRequest
+from cloudimg.migration.plan.request import OF_METADATA, WriteRequest
 from cloudimg.storage import unsigned
 
 _KINDS = {"image": "an image in files", "array": "an array"}
@@ -27,6 +27,13 @@ def refuse_foreign(contents: DestinationContents, destination: Destination) -> N
     ------
     ArgumentError
     """
+    if contents.collection is not None:
+        raise ArgumentError(
+            f"{destination.url} holds a collection of {len(contents.collection.images)} images,"
+            ' which series="all" continues: choose another destination, or pass overwrite=True to'
+            " delete all of them",
+            url=destination.url,
+        )
     if contents.state is None and contents.has_objects and not contents.is_clearing:
         raise ArgumentError(
             f"{destination.url} holds objects that cloudimg did not write: choose another"
@@ -60,6 +67,7 @@ def state_to_resume(
     source: Mapping[str, Any],
     *,
     overwrite: bool,
+    keeps_finished: bool,
     resume: bool,
     make_plan: Callable[[], Plan],
     describe_changes: Callable[[State], str],
@@ -77,7 +85,7 @@ def state_to_resume(
         The arguments of this call.
     source : mapping
         `WriteInput.source` of this call.
-    overwrite, resume : bool
+    overwrite, keeps_finished, resume : bool
     make_plan : callable
         Makes the plan of this call: arguments that give the same plan count as equal.
     describe_changes : callable
@@ -104,7 +112,7 @@ def state_to_resume(
             lambda: may_continue(state),
         ),
     ]
-    replaces_finished = overwrite and state.is_done
+    replaces_finished = overwrite and state.is_done and not keeps_finished
     if not differences and (resume or state.is_done) and not replaces_finished:
         return state
     if overwrite:
@@ -209,10 +217,10 @@ def _argument_differences(
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     try:
         resolved_before, resolved_now = state.request.resolved(dims), request.resolved(dims)
-        names = [name for name in names if resolved_before[name] != resolved_now[name]]
+        names = [n for n in names if resolved_before.get(n) != resolved_now.get(n)]
         # An argument may now be given that was left to be chosen before, with the same result.
-        # The image's name is not part of the plan.
-        if names and "name" not in names and _is_same(make_plan(), state, request):
+        # The image's name and its calibration are not part of the plan.
+        if names and not {*names} & {*OF_METADATA} and _is_same(make_plan(), state, request):
             return []
     except ArgumentError:
         pass  # arguments that are refused in any case are reported as different
@@ -225,6 +233,8 @@ def _is_same(planned: Plan, state: State, request: WriteRequest) -> bool:
     chosen_by_version = {"nodata": before.nodata, "fill_value": before.fill_value}
     if request.downsampling is None and state.request.downsampling is None:
         chosen_by_version["method"] = before.method
+    if request.plate is None and state.request.plate is None:
+        chosen_by_version["plate"] = before.plate
     return replace(planned, **chosen_by_version) == before
 
 

@@ -52,9 +52,11 @@ class StoredLevel:
     level: int
     """Number of the level."""
     pixels_sha256: str
-    """SHA-256 of the region's pixels, little-endian, in C order of the plan's dims."""
+    """SHA-256 of the region's pixels, little-endian, in C order of the plan's dims, image by image.
+    """
     empty: str
-    """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value."""
+    """Base64 of bits, one per chunk of the cell in C order: 1 if all pixels are the fill value. The
+    bits of each image begin a new byte."""
     objects: tuple[StoredObject, ...]
     """Stored objects. Empty shards are stored, too, with an index of absent chunks, and in Zarr 2
     the empty chunks; in copies of older versions they are not."""

@@ -119,7 +119,7 @@ def mend_from_source(job: Job, checks: Checks, source: OriginalSource, number: i
     of_files = None if isinstance(source.pixels, DaskInput) else source.pixels
     files = CopiedFiles(of_files, cell)
     try:
-        pixels = source.pixels.read(cell.image, cell.region, files)
+        pixels = source.pixels.read(cell, files)
         files.refuse()
     except CloudimgError as exc:
         return MendedCell(number, failure=f"its source cannot be read: {exc.message}")
@@ -150,7 +150,7 @@ def _mend_from_level_below(job: Job, checks: Checks, cell: Cell) -> MendedCell:
     assert level is not None  # only the first stage reads the source
     if not _is_whole_below(job, checks, cell, level):
         return MendedCell(cell.number, failure=f"level {level}, of which it is made, is damaged")
-    pixels = LevelInput(job.plan, job.destination, level).read(cell.image, cell.region)
+    pixels = LevelInput(job.plan, job.destination, level).read(cell)
     store_cell(_knowing(job, _record_of(job, cell)), cell, pixels)
     return MendedCell(cell.number, made_from=f"level {level}")
 

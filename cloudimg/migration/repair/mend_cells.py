@@ -115,8 +115,10 @@ class CellMender:
                 f"{dim} {part.start}:{part.stop}"
                 for dim, part in zip(self._plan.dims, output.region, strict=True)
             ]
-            image = f"image {cell.image}, " if self._plan.n_images > 1 else ""
-            what = f"beyond repair ({image}level {output.level}, {', '.join(parts)}): {why}"
+            first, last = cell.images[0], cell.images[-1]
+            images = f"image {first}" if first == last else f"images {first} to {last}"
+            which = f"{images}, " if self._plan.n_images > 1 else ""
+            what = f"beyond repair ({which}level {output.level}, {', '.join(parts)}): {why}"
             url = self.checks.destination.display(record_key(stage, number))
             problems.append(Problem(url, what, (stage, number)))
         return problems

@@ -12,11 +12,9 @@ from cloudimg.migration.journal.file_table import table_key
 from cloudimg.migration.journal.inventory import EndMark
 from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
 from cloudimg.migration.journal.plans import StoredPlans, plan_bytes
-from cloudimg.migration.journal.records import read_records
 from cloudimg.migration.journal.sealing import seal
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import restore_object
-from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Flaw
 from cloudimg.migration.metadata.mended import mended_document
 from cloudimg.migration.run.committed import CommittedCells
@@ -58,22 +56,11 @@ def mend_table(
     return key
 
 
-def committed_cells(destination: Destination, state: State) -> CommittedCells | None:
-    """What the commit records of all cells add up to; None if a cell has none."""
-    committed = CommittedCells(state.plan)
-    for stage in range(len(state.plan.stages)):
-        numbers = range(state.plan.n_cells(stage))
-        for _, record in read_records(destination, stage, numbers):
-            if record is None or record.plan_id != state.id:
-                return None
-            committed.add(record)
-    return committed
-
-
-def written_documents(state: State, committed: CommittedCells) -> dict[str, bytes]:
+def written_documents(
+    copy: Destination, state: State, committed: CommittedCells
+) -> dict[str, bytes]:
     """The metadata as the migration wrote it, by key; that of the root comes last."""
-    facts = state.facts.with_notes(committed.all_notes())
-    return dict(documents(state.plan, facts, committed.contrast.histograms()))
+    return dict(committed.documents(state.facts, copy))
 
 
 def mend_documents(
@@ -116,7 +103,8 @@ def mend_end_mark(
         plan_etag=None if is_moved else etag,
     )
     has_versions = not is_moved
-    if before is not None and _says(before, has_versions) == _says(new, has_versions):
+    earlier = None if before is None or not state.is_of(before) else _says(before, has_versions)
+    if earlier == _says(new, has_versions):
         return []
     # The new one says that there is a second plan, which copies of older versions do not have.
     restore_object(destination, PLAN_COPY, plan, fences=fences)

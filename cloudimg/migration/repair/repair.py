@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 
 from cloudimg.errors import ArgumentError, CloudimgError, GridError, NotFoundError
-from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.clearing import delete_all, remove_leftovers
 from cloudimg.migration.journal.destination import Destination
@@ -38,17 +37,22 @@ from cloudimg.migration.plan.places import is_own_folder
 from cloudimg.migration.progress import notify_of
 from cloudimg.migration.repair.mend_cells import CellMender
 from cloudimg.migration.repair.mend_rest import (
-    committed_cells,
     mend_documents,
     mend_end_mark,
     mend_plans,
     mend_table,
     written_documents,
 )
-from cloudimg.migration.repair.options import OpenOriginal, Original, RepairOptions
+from cloudimg.migration.repair.new_documents import Renewal
+from cloudimg.migration.repair.options import (
+    OpenOriginal,
+    Original,
+    RepairOptions,
+    may_delete,
+)
 from cloudimg.migration.repair.result import MOST, Repair
 from cloudimg.migration.run.cell import Job
-from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.committed import CommittedCells, committed_cells
 from cloudimg.migration.verify.damage import Damage
 from cloudimg.migration.verify.result import Problem, Verification
 from cloudimg.migration.verify.verifying import Verifying, checks_of
@@ -80,11 +84,17 @@ def repair(destination: Destination, open_original: OpenOriginal, options: Repai
     started = time.monotonic()
     plans = read_plans(destination)
     _refuse_unfinished(destination, plans)
+    if options.dry_run and options.new_documents:
+        renewal = Renewal(destination, plans, open_original, options)
+        return renewal.run(started, fences=plans.state.fences)
     if options.dry_run:
         found, _ = _find(destination, plans, options)
         return _result(found, found, started, is_dry_run=True)
     with acquire(destination, notify=partial(notify_of, options.progress)) as lease:
         plans = read_plans(destination)  # again, as the only writer
+        if options.new_documents:
+            renewal = Renewal(lease.guarded(), plans, open_original, options)
+            return renewal.run(started, fences=lease.fences)
         return _Repairing(destination, lease, plans, open_original, options).run(started)
 
 
@@ -221,12 +231,15 @@ class _Repairing:
         self._cells.mend(damage.cells)
         committed = self._proven_cells(damage)
         if committed is not None:
-            written = written_documents(self._state, committed)
+            written = written_documents(self._destination, self._state, committed)
             self._mended += mend_documents(self._destination, written, fences=fences)
             if not (self._cells.failures or self._left):
-                self._mended += mend_end_mark(
+                end_mark = mend_end_mark(
                     self._destination, self._plans, committed, written.items(), fences=fences
                 )
+                if end_mark:
+                    self._mended += end_mark
+                    self._plans = read_plans(self._destination)  # with the new end mark
         self._left += self._cells.beyond_repair()
         last, n_orphaned = self._check_again()
         return _result(
@@ -309,7 +322,7 @@ class _Repairing:
         work = _verifying(self._destination, self._plans, self._options)
         last = work.run_again(self._cells.to_check())
         foreign = work.damage.foreign
-        if foreign and self._may_delete(foreign):
+        if foreign and may_delete(self._destination, foreign, self._options):
             delete_all(self._destination, foreign)
             self._n_removed += len(foreign)
             gone = set(map(self._destination.display, foreign))
@@ -326,7 +339,7 @@ class _Repairing:
             for path in links
             if is_own_folder(self._state.plan, path.relative_to(root).as_posix())
         ]
-        if not own or not self._may_delete([str(path) for path in own]):
+        if not own or not may_delete(self._destination, [str(path) for path in own], self._options):
             return False
         with self._lease.writing():
             self._lease.check(in_store=True)
@@ -334,12 +347,3 @@ class _Repairing:
                 remove(path)
         self._n_removed += len(own)
         return True
-
-    def _may_delete(self, keys: Sequence[str]) -> bool:
-        options = self._options
-        if options.remove_orphans or options.confirm is None:
-            return options.remove_orphans
-        names = set(keys)
-        listed = (each for each in self._destination.list() if each.key in names)
-        n_bytes = sum(each.size_bytes or 0 for each in listed)
-        return options.confirm(Deletion(self._destination.url, len(keys), n_bytes))

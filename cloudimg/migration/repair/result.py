@@ -39,6 +39,12 @@ class Repair:
     """How many of these are objects that do not belong to the copy, and were not to be deleted."""
     seconds: float = 0.0
     """Duration in seconds."""
+    n_renewed: int | None = None
+    """Number of documents that were written anew, or would be; None if that was not wanted."""
+    renewed: tuple[str, ...] = ()
+    """The first thousand of them."""
+    notes: tuple[str, ...] = ()
+    """What could not be made anew, and why."""
     edits: tuple[Edit, ...] = ()
     """What others edited or added, and was kept: the first thousand."""
     n_edits: int = 0
@@ -53,10 +59,14 @@ class Repair:
         lines += _listed("mended", self.mended, self.n_mended)
         if not self.is_dry_run:
             lines += _listed("left", self.problems, self.n_problems)
+        lines += _listed("written anew", self.renewed, self.n_renewed or 0)
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join([*lines, *lines_of(self.edits, self.n_edits)])
 
     def _summary(self) -> str:
         found = counted(self.n_found, "problem")
+        if self.n_renewed is not None:
+            return f"{self.url}: {found}, {self._renewed()}"
         if self.is_dry_run:
             return f"{self.url}: {found}, nothing was changed"
         if not self.n_found:
@@ -66,6 +76,13 @@ class Repair:
         return (
             f"{self.url}: {found}, {self.n_mended} mended{removed}, {left}, in {self.seconds:.1f} s"
         )
+
+    def _renewed(self) -> str:
+        anew = counted(self.n_renewed or 0, "document")
+        if self.is_dry_run:
+            return f"{anew} would be written anew, nothing was changed"
+        left = f"{counted(self.n_problems, 'problem')} left" if self.n_problems else "none left"
+        return f"{anew} written anew, {left}, in {self.seconds:.1f} s"
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON."""

@@ -21,8 +21,8 @@ from cloudimg.migration.retire.manifest import Manifest, originals_of
 from cloudimg.migration.retire.originals import AHEAD
 from cloudimg.migration.retire.result import Outcome, Tally
 from cloudimg.migration.retire.work import Work
-from cloudimg.operating_system import elapsed_s
 from cloudimg.settings import settings
+from cloudimg.settings.operating_system import elapsed_s
 from cloudimg.storage import engine, map_ahead
 
 

@@ -101,7 +101,8 @@ def rows_of_files(work: Work, files: CopiedFiles) -> Iterator[list[Row]]:
 def _second_reading(work: Work, files: CopiedFiles) -> SecondReading:
     source, found = work.state.source, SecondReading()
     sampled = sample_of(files.n_listed)
-    axes_mapping = AxesMapping(source["dims"], source["shape"])
+    is_plate = work.state.plan.plate is not None
+    axes_mapping = AxesMapping(source["dims"], source["shape"], is_plate=is_plate)
     with ThreadPoolExecutor(READ_AHEAD, "cloudimg-retire-read") as threads:
         pixels = CopyPixels(work.copy, work.state.plan, threads)
         for number, rows in enumerate(rows_of_files(work, files)):

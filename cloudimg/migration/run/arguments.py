@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,17 +11,23 @@ from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.metadata.calibration import requested
+from cloudimg.migration.metadata.labelled import name_of_labels
 from cloudimg.migration.options import PLAN_OPTIONS
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.migration.progress import progress_callback
+from cloudimg.migration.progress import notify_of, progress_callback
+from cloudimg.migration.run.collection import OpenImage, write_collection
 from cloudimg.migration.run.earlier_source import EarlierSource
+from cloudimg.migration.run.labels import Labels, labels_of
 from cloudimg.migration.run.memory import default_max_bytes
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.result import Migration
+from cloudimg.migration.run.source_files import shown_urls
 from cloudimg.migration.run.write import write
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.opening.options import URL, StorageOptions
+from cloudimg.opening.options import URL, StorageOptions, URLs
 from cloudimg.settings import parse_bytes
+from cloudimg.tiff import FileImage
 
 OpenNamed = Callable[[str | None, EarlierSource | None], WriteInput]
 """Opens the image to write, given the name that it gets in the copy, and the source of an earlier
@@ -30,26 +37,112 @@ _UNLIMITED = 2**62
 
 def write_to_url(
     open_write_input: OpenNamed,
-    url: URL,
+    url: URL | None,
     given: Mapping[str, Any],
     storage_options: StorageOptions | None,
+    urls: URLs | None = None,
 ) -> Migration:
-    """Write an image to a URL; see `cloudimg.to_zarr`.
+    """Write an image to a URL, or as labels of another image; see `cloudimg.to_zarr`.
 
     Parameters
     ----------
     open_write_input : callable
         Called with the `name` argument, and with what the URL holds a migration of.
-    url : str or path
+    url : str or path, optional
+        None for labels.
     given : mapping
-        The arguments among `RunKeywords` that the user passed.
+        The arguments among `RunKeywords` and `labels_of` that the user passed.
     storage_options : mapping, optional
-        fsspec's options for the store of `url`.
+        fsspec's options for the store of the destination.
+    urls : str, path, sequence of them or table, optional
+        The source, from whose name labels get theirs; None for an array.
     """
+    labels = labels_of_arguments(url, given, storage_options, urls)
+    run_options = make_run_options(given)
+    if labels is None:
+        request = make_request(given)
+        assert url is not None
+        destination = open_destination(url, storage_options)
+        return write(partial(open_write_input, request.name), destination, request, run_options)
+    request = make_request(labels.request(given))
+
+    def open_labels(earlier: EarlierSource | None) -> WriteInput:
+        return labels.of(open_write_input(request.name, earlier))
+
+    done = write(open_labels, labels.destination, request, run_options)
+    return labels.listed(done, partial(notify_of, run_options.progress))
+
+
+def write_all_to_url(
+    images: Sequence[FileImage],
+    open_image: OpenImage,
+    url: URL | None,
+    given: Mapping[str, Any],
+    storage_options: StorageOptions | None,
+) -> Migration:
+    """Write all images of a source below a URL; see `write_collection` and `write_to_url`.
+
+    Raises
+    ------
+    ArgumentError
+        If the images are to be labels, or to have one name.
+    """
+    if url is None or given.get("labels_of") is not None:
+        raise ArgumentError(
+            'series="all" writes a collection of images, which cannot be labels: pass series=N with'
+            " the number of the image that has the labels"
+        )
     request = make_request(given)
+    refuse_one_name(request)
     run_options = make_run_options(given)
     destination = open_destination(url, storage_options)
-    return write(partial(open_write_input, request.name), destination, request, run_options)
+    return write_collection(images, open_image, destination, request, run_options)
+
+
+def refuse_one_name(request: WriteRequest) -> None:
+    """Refuse a name, and sizes, for the images of a collection, which have their own.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if request.name is not None:
+        raise ArgumentError(
+            f'name={request.name!r} is the name of one image: with series="all" each has the name'
+            " that the file gives it"
+        )
+    if request.pixel_size or request.translation or request.channel_names:
+        raise ArgumentError(
+            'sizes, places and channels can be stated of one image: with series="all" each has'
+            " those that the file gives it"
+        )
+
+
+def labels_of_arguments(
+    url: URL | None,
+    given: Mapping[str, Any],
+    storage_options: StorageOptions | None,
+    urls: URLs | None,
+) -> Labels | None:
+    """The labels that are to be written; None if a URL says where an image is to be written.
+
+    Raises
+    ------
+    ArgumentError
+        If both or neither are given, or there is no image that can have labels.
+    StorageError
+    """
+    labelled = given.get("labels_of")
+    if (url is None) is (labelled is None):
+        raise ArgumentError(
+            "pass either a URL for the copy or labels_of= with an image whose labels are written"
+        )
+    if labelled is None:
+        return None
+    name = given.get("name")
+    if name is None:
+        name = name_of_labels(shown_urls(urls) if isinstance(urls, str | os.PathLike) else [])
+    return labels_of(open_destination(labelled, storage_options), name)
 
 
 def make_request(given: Mapping[str, Any]) -> WriteRequest:
@@ -61,7 +154,7 @@ def make_request(given: Mapping[str, Any]) -> WriteRequest:
     """
     from cloudimg.migration.encode.codecs import make_codec
 
-    planned = {name: given[name] for name in PLAN_OPTIONS if name in given}
+    planned = {name: given[name] for name in PLAN_OPTIONS if name in given} | requested(given)
     if planned.get("codec") is not None:
         # In the plan's form, so that equal codecs compare equal however they are given. Only the
         # item size depends on the pixels: the plan adds it.

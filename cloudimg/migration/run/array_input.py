@@ -8,14 +8,19 @@ from typing import Any, cast
 import numpy as np
 
 from cloudimg.__about__ import __version__
+from cloudimg.distributed.on_worker import warn
 from cloudimg.errors import ArgumentError
-from cloudimg.migration.metadata.facts import facts_of_array
+from cloudimg.migration.metadata.calibration import Calibration
+from cloudimg.migration.metadata.facts import ImageFacts
+from cloudimg.migration.metadata.facts_of_array import facts_of_array
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.reduction import nodata_of, reduction_of
 from cloudimg.migration.run.dask_input import DaskInput, refuse_mask
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.reading.source import make_token
 
+_OF_USER = 6
+"""Frames between a warning and the call of the user."""
 _LAST_DIMS = ("t", "c", "z", "y", "x")
 
 
@@ -23,8 +28,9 @@ def write_input_of_array(
     array: Any,
     *,
     dims: Sequence[str] | None,
-    name: str | None,
+    name: str | None = None,
     identity: str | None,
+    calibration: Calibration | None = None,
 ) -> WriteInput:
     """The input for a Dask array, an `xarray.DataArray` or a NumPy array.
 
@@ -37,6 +43,8 @@ def write_input_of_array(
         Name of the image.
     identity : str, optional
         Names the content of an array whose name in Dask differs in each run.
+    calibration : Calibration, optional
+        What the user states of the array.
 
     Raises
     ------
@@ -64,6 +72,7 @@ def write_input_of_array(
         provenance={"source": "array", "cloudimg": __version__},
         xarray=array if is_xarray else None,
         dims=names,
+        calibration=calibration,
     )
     stated = _stated_nodata(array) if is_xarray else None
     boundaries = [np.cumsum((0, *lengths)).astype(np.int64) for lengths in data.chunks]
@@ -76,9 +85,22 @@ def write_input_of_array(
         reduction=reduction_of(
             facts.attrs, facts.channel_names, data.dtype, axes_mapping.n_samples
         ),
-        boundaries=axes_mapping.boundaries(boundaries),
+        source_boundaries=boundaries,
         facts=facts,
         source=description,
+    )
+
+
+def warn_of_no_scale(facts: ImageFacts) -> None:
+    """Warn if nothing says how large the pixels of an array are, and say how to state it."""
+    if "y" in facts.scales or "x" in facts.scales:
+        return
+    warn(
+        "the array has no coordinates that say how large its pixels are, so that its copy has the"
+        " scale 1 and no units: pass scale={'y': 0.325, 'x': 0.325} and units={'y': 'micrometer',"
+        " 'x': 'micrometer'} (scale={} if nobody knows it), or an array that has them, as"
+        " Image.to_xarray() returns it",
+        level=_OF_USER,
     )
 
 

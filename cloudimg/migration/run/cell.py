@@ -32,7 +32,9 @@ from cloudimg.migration.journal.stored_objects import (
     create_object,
     is_same_table,
 )
+from cloudimg.migration.metadata.image_place import ImagePlace
 from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
+from cloudimg.migration.metadata.source_xml import NOT_KEPT, SourceXml, is_kept, merged
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar, nodata_scalar
 from cloudimg.migration.run.cell_files import CellFiles
 from cloudimg.migration.run.inputs import Input, LevelInput, decode_object
@@ -113,7 +115,7 @@ def run_cell(
     """
     cell = job.plan.cell(stage, number)
     files = CopiedFiles(job.source, cell)
-    pixels = job.input_of(stage).read(cell.image, cell.region, files)
+    pixels = job.input_of(stage).read(cell, files)
     files.refuse()
     if after_read is not None:
         after_read()
@@ -125,7 +127,8 @@ def run_cell(
 def store_cell(
     job: Job, cell: Cell, pixels: Array, files: CopiedFiles | None = None
 ) -> CommitRecord:
-    """Store the pixels of a cell, then its commit record."""
+    """Store the pixels of a cell, as `Input.read` returns them, then its commit record."""
+    pixels = _as_planned(job.plan, pixels)
     histograms, first_channel = histograms_of(job.plan, cell, pixels)
     originals = None if files is None else files.start_put(job)
     record = CommitRecord(
@@ -140,6 +143,8 @@ def store_cell(
         notes=() if files is None else files.notes(),
         filled=() if files is None else files.filled.files(),
         n_missing=0 if files is None else files.filled.n_missing,
+        ome_xml=() if files is None else files.ome_xml(),
+        places=() if files is None else files.places(),
     )
     return write_record(job.destination, record, fences=job.lease.fences)
 
@@ -156,6 +161,7 @@ def restore_cell(job: Job, cell: Cell, pixels: Array, record: CommitRecord) -> C
     record : CommitRecord
         The commit record of the cell. What it says of the source files stays.
     """
+    pixels = _as_planned(job.plan, pixels)
     histograms, first_channel = histograms_of(job.plan, cell, pixels)
     restored = replace(
         record,
@@ -166,12 +172,17 @@ def restore_cell(job: Job, cell: Cell, pixels: Array, record: CommitRecord) -> C
     return write_record(job.destination, restored, fences=job.lease.fences)
 
 
+def _as_planned(plan: Plan, pixels: Array) -> Array:
+    """Pixels in the type of the plan: labels of one bit are stored as bytes."""
+    return pixels.view(plan.dtype) if pixels.dtype.kind == "b" else pixels
+
+
 def _store_levels(job: Job, cell: Cell, pixels: Array) -> tuple[StoredLevel, ...]:
     """Store the pixels of a cell at all of its levels."""
     levels = []
     for output in job.plan.outputs(cell):
         if output.level > 0:
-            factors = job.plan.levels[output.level].factors
+            factors = (1, *job.plan.levels[output.level].factors)
             pixels = downsample(pixels, factors, job.plan.method, nodata_scalar(job.plan))
         levels.append(_store_level(job, cell, output, pixels))
     return tuple(level.result() for level in levels)
@@ -184,13 +195,38 @@ class CopiedFiles(CellFiles):
         super().__init__(source, cell)
         self._cell = cell
         self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
+        self._ome_xml: dict[tuple[int, ...], SourceXml] = {}
 
     def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
         """Add a file that was opened. Called from many threads."""
         super().on_open(index, opened)
         # A file that several cells read gets its row from the cell with its first pixel.
-        if self.noted.input is not None and self.noted.has_first_pixel(index):
-            self._rows[index] = original_row(self.noted.input.source, index, opened)
+        if self.noted.input is None or not self.noted.has_first_pixel(index):
+            return
+        row = self._rows[index] = original_row(self.noted.input.source, index, opened)
+        text = row["ome_xml"]
+        if text is None or not self.noted.is_first_page(index):
+            return
+        position = self.position(index)
+        if is_kept(position, len(text)):
+            self._ome_xml[index] = SourceXml(text, ((position, row["key"]),))
+        else:
+            self.noted.add(index, opened.url, NOT_KEPT)
+
+    def ome_xml(self) -> tuple[SourceXml, ...]:
+        """See `CommitRecord.ome_xml`."""
+        bad = self.filled.bad_indices
+        return merged(each for index, each in self._ome_xml.items() if index not in bad)
+
+    def places(self) -> tuple[ImagePlace, ...]:
+        """See `CommitRecord.places`."""
+        found = []
+        for index in sorted(self._rows.keys() - self.filled.bad_indices):
+            assert self.noted.input is not None
+            image = self.noted.input.image_of_first(index)
+            place = None if image is None else ImagePlace.of(image, self._rows[index])
+            found += [] if place is None else [place]
+        return tuple(found)
 
     def start_put(self, job: Job) -> Future[StoredObject] | None:
         """Start to store this cell's part of the table of originals, if it has one."""
@@ -207,12 +243,12 @@ class CopiedFiles(CellFiles):
 
 
 def histograms_of(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
-    """Histograms by channel of a cell of stage 0, and the first one's channel in the image."""
+    """Histograms of a cell of stage 0 by image and channel, and the first one's channel."""
     if cell.stage > 0:
         return (), 0
-    axis = plan.dims.index("c") if "c" in plan.dims else None
-    measured = measure(pixels, axis, nodata_scalar(plan))
-    return tuple(measured), 0 if axis is None else cell.region[axis].start
+    axis, nodata = plan.dims.index("c") if "c" in plan.dims else None, nodata_scalar(plan)
+    measured = tuple(each for image in pixels for each in measure(image, axis, nodata))
+    return measured, 0 if axis is None else cell.region[axis].start
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,44 +271,50 @@ def _store_level(job: Job, cell: Cell, output: Output, pixels: Array) -> _Pendin
     bits = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     digest = hashlib.sha256(bits.data).hexdigest()
     store = _store_shard if job.plan.zarr_format == 3 else _store_chunks
-    empty, objects = store(job, cell, output, pixels)
-    return _PendingLevel(output.level, digest, empty, objects)
+    empty = bytearray()
+    objects: list[Future[StoredObject]] = []
+    for image, of_image in zip(cell.images, pixels, strict=True):
+        empty += store(job, image, output, of_image, objects)
+        if len(objects) > _PUTS_AHEAD:
+            wait([objects[-_PUTS_AHEAD - 1]])
+    return _PendingLevel(output.level, digest, bytes(empty), objects)
 
 
 def _store_shard(
-    job: Job, cell: Cell, output: Output, pixels: Array
-) -> tuple[bytes, list[Future[StoredObject]]]:
+    job: Job, image: int, output: Output, pixels: Array, objects: list[Future[StoredObject]]
+) -> bytes:
+    """Store a shard: add it to `objects`, and return the bits of its empty chunks."""
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     shard = plan.levels[output.level].shard
     encoded = encode_shard(
         pixels, shard, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
     )
-    key = plan.shard_key(cell.image, output.level, output.shard_index)
+    key = plan.shard_key(image, output.level, output.shard_index)
     is_equal = partial(_has_equal_pixels, plan, output.level, encoded.data)
-    return encoded.empty, [_start_put(job, key, encoded.data, is_equal)]
+    objects.append(_start_put(job, key, encoded.data, is_equal))
+    return encoded.empty
 
 
 def _store_chunks(
-    job: Job, cell: Cell, output: Output, pixels: Array
-) -> tuple[bytes, list[Future[StoredObject]]]:
-    """Store a group of Zarr 2 chunks, each of which is an object."""
+    job: Job, image: int, output: Output, pixels: Array, objects: list[Future[StoredObject]]
+) -> bytes:
+    """Store a group of Zarr 2 chunks, each of which is an object; see `_store_shard`."""
     plan = job.plan
     codec = codec_from_spec(plan.codec, np.dtype(plan.dtype))
     first = [s.start // n for s, n in zip(output.region, plan.chunk, strict=True)]
     empty: list[bool] = []
-    objects: list[Future[StoredObject]] = []
     for index, data, is_empty in encode_chunks(
         pixels, plan.chunk, codec, fill_scalar(plan), each=_map_in_decode_threads
     ):
         empty.append(is_empty)
         position = tuple(a + i for a, i in zip(first, index, strict=True))
-        key = plan.shard_key(cell.image, output.level, position)
+        key = plan.shard_key(image, output.level, position)
         is_equal = partial(_has_equal_pixels, plan, output.level, data)
         objects.append(_start_put(job, key, data, is_equal))
         if len(objects) > _PUTS_AHEAD:
             wait([objects[-_PUTS_AHEAD - 1]])
-    return np.packbits(np.array(empty, bool)).tobytes(), objects
+    return np.packbits(np.array(empty, bool)).tobytes()
 
 
 def _has_equal_pixels(plan: Plan, level: int, first: Data, second: Data) -> bool:

@@ -45,9 +45,13 @@ class CellFiles:
         self.filled.on_bad(index, file)
 
     def _add_version(self, index: tuple[int, ...], version: int) -> None:
+        self.versions[self.position(index)] = version
+
+    def position(self, index: tuple[int, ...]) -> int:
+        """Position in C order of the grid of the file at an index."""
         assert self.noted.input is not None
         shape = self.noted.input.source.files.grid_shape
-        self.versions[int(np.ravel_multi_index(index, shape)) if index else 0] = version
+        return int(np.ravel_multi_index(index, shape)) if index else 0
 
     def key(self, place: int) -> str:
         """Key of the file at a position in C order of the grid, without secrets."""

@@ -17,7 +17,10 @@ from cloudimg.migration.journal.inventory import Inventory
 from cloudimg.migration.journal.records import CommitRecord, record_key
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.source_xml import SourceXml
 from cloudimg.migration.plan.objects import cell_storing
+from cloudimg.migration.plan.overview import overview_keys
+from cloudimg.migration.plan.places import SOURCE_XML
 from cloudimg.migration.plan.plan import Cell, Plan
 from cloudimg.migration.run.source_rows import SourceRows
 
@@ -104,7 +107,11 @@ def forget_documents(destination: Destination, state: State, inventory: Inventor
     StorageError, LeaseError
     """
     if inventory.has_documents:
-        delete_all(destination, [key for key, _ in documents(state.plan, state.facts, {})])
+        of_sources = [entry.key for entry in destination.list(SOURCE_XML)]
+        # With any OME-XML of the source, so that the group of it is among them.
+        any_xml = [SourceXml(b"", ((0, ""),))] if of_sources else []
+        others = [key for key, _ in documents(state.plan, state.facts, {}, any_xml)]
+        delete_all(destination, [*of_sources, *overview_keys(state.plan), *others])
 
 
 def _made_from(plan: Plan, stage: int, changed: list[set[int]]) -> Iterator[int]:
@@ -123,5 +130,5 @@ def cells_below(plan: Plan, cell: Cell) -> Iterator[tuple[int, int]]:
         range(part.start // n, -(-part.stop // n))
         for part, n in zip(cell.region, plan.stored_shape(level), strict=True)
     ]
-    for index in product(*ranges):
-        yield cell_storing(plan, level, cell.image, index)
+    for image, index in product(cell.images, product(*ranges)):
+        yield cell_storing(plan, level, image, index)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from cloudimg.errors.notes import Note
+from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import RecordsDigest
-from cloudimg.migration.journal.records import CommitRecord
+from cloudimg.migration.journal.records import CommitRecord, read_records
+from cloudimg.migration.journal.state import State
+from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.metadata.facts import ImageFacts
+from cloudimg.migration.metadata.image_place import ImagePlace
+from cloudimg.migration.metadata.source_xml import SourceXml, merged
+from cloudimg.migration.metadata.stage_origins import placed
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.contrast import Contrast
 from cloudimg.migration.run.filled_files import FilledFiles
 from cloudimg.migration.run.notes_by_cell import NotesByCell
+from cloudimg.migration.run.overview import documents_of_overview
 from cloudimg.migration.run.source_rows import SeenVersions
 
 
 class CommittedCells:
-    """Contrast limits, notes, filled files and digest of all finished cells of all runs.
+    """Contrast limits, notes, OME-XML, places, filled files and digest of finished cells.
+
+    Those of all runs.
 
     Parameters
     ----------
@@ -23,15 +33,33 @@ class CommittedCells:
     """
 
     def __init__(self, plan: Plan, seen: SeenVersions | None = None) -> None:
+        self._plan = plan
         self.contrast = Contrast(plan)
         self.notes = NotesByCell()
         self.filled = FilledFiles()
+        self._ome_xml: list[SourceXml] = []
+        self._places: list[ImagePlace] = []
         self.records_digest = RecordsDigest(plan)
         self._seen = seen
 
     def all_notes(self) -> tuple[Note, ...]:
         """What the cells noticed about files, and which files they filled."""
         return (*self.notes.notes(), *self.filled.notes())
+
+    def documents(self, facts: ImageFacts, copy: Destination) -> list[tuple[str, bytes]]:
+        """The metadata of the copy, see `cloudimg.migration.metadata.documents.documents`.
+
+        Parameters
+        ----------
+        facts : ImageFacts
+            Those of the plan.
+        copy : Destination
+            The pixels of the finished cells, of which an overview is made.
+        """
+        facts = placed(facts.with_notes(self.all_notes()), self._plan, self._places)
+        histograms = self.contrast.histograms()
+        overview = documents_of_overview(copy, self._plan, facts, histograms)
+        return [*overview, *documents(self._plan, facts, histograms, merged(self._ome_xml))]
 
     def add(self, record: CommitRecord) -> None:
         """Add a finished cell."""
@@ -49,3 +77,17 @@ class CommittedCells:
         self.contrast.add(record)
         self.notes.add(record.number, record.notes)
         self.filled.add(record.number, record.filled, record.n_missing)
+        self._ome_xml += record.ome_xml
+        self._places += record.places
+
+
+def committed_cells(destination: Destination, state: State) -> CommittedCells | None:
+    """What the commit records of all cells add up to; None if a cell has none."""
+    committed = CommittedCells(state.plan)
+    for stage in range(len(state.plan.stages)):
+        numbers = range(state.plan.n_cells(stage))
+        for _, record in read_records(destination, stage, numbers):
+            if record is None or record.plan_id != state.id:
+                return None
+            committed.add(record)
+    return committed

@@ -20,6 +20,7 @@ from cloudimg.migration.metadata.edits import (
     compare_document,
     is_of_another,
 )
+from cloudimg.migration.plan.overview import is_of_overview
 from cloudimg.migration.plan.places import Place, group_of_others, place_of
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import Data, engine, map_ahead
@@ -161,7 +162,7 @@ class Listed:
 
     def add(self, key: str) -> None:
         """Add an object."""
-        if key in self._documents:
+        if key in self._documents or is_of_overview(self._plan, key):
             return
         place = place_of(self._plan, key)
         if place in (Place.CHUNKS, Place.ORIGINALS):

@@ -20,11 +20,13 @@ class Contrast:
         """Add the histograms of a cell."""
         if record.stage > 0:
             return
-        image = self._plan.cell(0, record.number).image
-        for channel, histogram in enumerate(record.histograms, record.first_channel):
-            others = self._histograms.get((image, channel))
-            merged = histogram if others is None else others.merge(histogram)
-            self._histograms[image, channel] = merged
+        images = self._plan.cell(0, record.number).images
+        n_channels = -(-len(record.histograms) // len(images))
+        for i, histogram in enumerate(record.histograms):
+            place, channel = divmod(i, n_channels)
+            at = images[place], record.first_channel + channel
+            others = self._histograms.get(at)
+            self._histograms[at] = histogram if others is None else others.merge(histogram)
 
     def histograms(self) -> Mapping[tuple[int, int], Histogram]:
         """Histograms by image and channel."""

@@ -23,7 +23,7 @@ from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.plan import Cell
 from cloudimg.migration.run.cell import Job, store_cell
-from cloudimg.migration.run.inputs import FileObserver, Region
+from cloudimg.migration.run.inputs import FileObserver
 
 Array = npt.NDArray[Any]
 
@@ -38,15 +38,15 @@ class DaskInput:
     array: Any
     axes_mapping: AxesMapping
 
-    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
-        """Compute the pixels of a region."""
-        part = self.array[self.axes_mapping.to_source(image, region)]
+    def read(self, cell: Cell, files: FileObserver | None = None) -> Array:
+        """Compute the pixels of a cell; see `Input.read`."""
+        part = self.array[self.axes_mapping.to_source(cell.lead, cell.region)]
         block = _checked_block(part.compute(), part.shape, self.array.dtype)
         return self.axes_mapping.from_source_pixels(block)
 
     def block(self, cell: Cell) -> Any:
         """Pixels of a cell in the array's own axes, as a lazy array of one chunk."""
-        region = self.axes_mapping.to_source(cell.image, cell.region)
+        region = self.axes_mapping.to_source(cell.lead, cell.region)
         return self.array[region].rechunk(-1)
 
 

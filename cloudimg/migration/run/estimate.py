@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,26 @@ from cloudimg.errors.notes import Note
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.make_plan import amplification
+from cloudimg.migration.plan.overview import overview_keys
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
+from cloudimg.migration.run.result import notes_of_images, sums
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.tiff import FileImage
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
 """US dollars for a thousand requests to S3 Standard in us-east-1, as listed on
 https://aws.amazon.com/s3/pricing/ when this was written."""
 _LISTED_AT_ONCE = 1000
+_SUMMED = (
+    "cells", "objects", "metadata_objects", "journal_objects", "bytes_read_back", "bytes_to_write",
+    "put_requests", "get_requests", "list_requests", "dollars",
+)  # fmt: skip
+"""Fields of an estimate that add up."""
+_OWN_DOCUMENTS = 3
+"""Of a collection: OME-XML, the group with the list of images, and the root."""
+_OWN_JOURNAL = 3
+"""Of a collection: two lists of its images, and the lease."""
 _SPAN_BYTES = 8 * 2**20
 """Bytes that one GET of the source reads, at most."""
 
@@ -38,7 +50,7 @@ class Estimate:
     objects: int
     """Number of shards (in Zarr 2, chunks)."""
     metadata_objects: int
-    """Number of metadata objects, such as ``zarr.json``."""
+    """Number of metadata objects, such as ``zarr.json``; at most, if the files have OME-XML."""
     journal_objects: int
     """Number of other objects, at most: commit records, parts of the table of originals, plan,
     lease and end mark."""
@@ -67,37 +79,29 @@ class Estimate:
     notes: tuple[str, ...] = ()
     """What the source contains that the copy would not, and what was noticed in the headers that
     were read: a `cloudimg.Note` for each kind."""
+    images: Mapping[str, Estimate] = field(default_factory=dict)
+    """Of a collection (``series="all"``): the estimate of each image by its folder. The other
+    fields are their sums, with the objects of the collection itself; `plan` is that of the first
+    image, and the memory is that of the image that needs most."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """All fields, with the plan, as JSON; notes about files once more, with their parts."""
-        fields = {key: value for key, value in asdict(self).items() if key != "plan"}
+        own = replace(self, images={})
+        fields = {key: value for key, value in asdict(own).items() if key != "plan"}
+        fields["images"] = {folder: each.to_json() for folder, each in self.images.items()}
         about_files = [note.to_json() for note in self.notes if isinstance(note, Note)]
         return {**fields, "source_notes": about_files, "plan": self.plan.to_json()}
 
     def lines(self) -> list[str]:
         """The report as lines of text."""
-        plan = self.plan
-        images = f" in each of {plan.n_images} images" if plan.lead_dims else ""
-        lines = [
-            f"levels{images} by {plan.method}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks"
-            f" {plan.chunk}:"
-        ]
-        stored = "shard" if plan.zarr_format == 3 else "chunk"
-        for number, level in enumerate(plan.levels):
-            n = plan.n_objects(number)
-            what = f"{counted(n, stored)} of {plan.stored_shape(number)}"
-            lines.append(f"  {number}: {level.shape}, {what}")
-        for number, stage in enumerate(plan.stages):
-            source = "the source" if stage.input_level is None else f"level {stage.input_level}"
-            first, last = stage.first_level, stage.last_level
-            written = f"level {first}" if first == last else f"levels {first} to {last}"
-            lines.append(
-                f"stage {number}: {counted(plan.n_cells(number), 'cell')} of {stage.cell}, reading"
-                f" {source} and writing {written}"
-            )
+        lines = []
+        for folder, each in self.images.items():
+            lines += [f"image {folder}:", *(f"  {line}" for line in each._lines_of_plan())]
+        lines += [] if self.images else self._lines_of_plan()
+        stored = "shard" if self.plan.zarr_format == 3 else "chunk"
         read = "unknown" if self.bytes_to_read is None else format_bytes(self.bytes_to_read)
         lines += [
             f"objects: {counted(self.objects, stored)}, {self.metadata_objects} metadata,"
@@ -112,6 +116,80 @@ class Estimate:
             *(f"note: {note}" for note in self.notes),
         ]
         return lines
+
+    def _lines_of_plan(self) -> list[str]:
+        """What would be written, and by which cells."""
+        plan = self.plan
+        images = f" in each of {plan.n_images} images" if plan.lead_dims else ""
+        if plan.plate is not None:
+            n_wells = counted(len(list(plan.plate.listed())), "well")
+            images += f" of a plate of {n_wells}"
+        lines = [
+            f"levels{images} by {plan.method}, axes {' '.join(plan.dims)}, {plan.dtype}, chunks"
+            f" {plan.chunk}:"
+        ]
+        stored = "shard" if plan.zarr_format == 3 else "chunk"
+        for number, level in enumerate(plan.levels):
+            n = plan.n_objects(number)
+            what = f"{counted(n, stored)} of {plan.stored_shape(number)}"
+            lines.append(f"  {number}: {level.shape}, {what}")
+        for number, stage in enumerate(plan.stages):
+            source = "the source" if stage.input_level is None else f"level {stage.input_level}"
+            first, last = stage.first_level, stage.last_level
+            written = f"level {first}" if first == last else f"levels {first} to {last}"
+            n_images = plan.n_images_of_cells(number)
+            of = f"{n_images} images of {stage.cell}" if n_images > 1 else stage.cell
+            lines.append(
+                f"stage {number}: {counted(plan.n_cells(number), 'cell')} of {of}, reading {source}"
+                f" and writing {written}"
+            )
+        return lines
+
+
+def estimate_of_collection(estimates: Mapping[str, Estimate]) -> Estimate:
+    """Sum up the estimates of all images of a collection, given by folder."""
+    images = list(estimates.values())
+    source_bytes = _sum_of_known([each.source_bytes for each in images])
+    bytes_to_read = _sum_of_known([each.bytes_to_read for each in images])
+    is_known = source_bytes and bytes_to_read is not None
+    summed = sums(images, *_SUMMED)
+    summed["metadata_objects"] += _OWN_DOCUMENTS
+    summed["journal_objects"] += _OWN_JOURNAL
+    summed["put_requests"] += _OWN_DOCUMENTS + _OWN_JOURNAL
+    return Estimate(
+        **summed,
+        plan=images[0].plan,
+        source_bytes=source_bytes,
+        amplification=(bytes_to_read or 0) / (source_bytes or 1) if is_known else 1.0,
+        bytes_to_read=bytes_to_read,
+        cell_memory_bytes=max(each.cell_memory_bytes for each in images),
+        cells_in_flight=min(each.cells_in_flight for each in images),
+        notes=notes_of_images({folder: each.notes for folder, each in estimates.items()}),
+        images=estimates,
+    )
+
+
+def _sum_of_known(numbers: Sequence[int | None]) -> int | None:
+    """The sum of numbers; None if one is not known."""
+    return None if None in numbers else sum(each or 0 for each in numbers)
+
+
+def part_of_files(
+    write_input: WriteInput, image: FileImage, images: Sequence[FileImage]
+) -> WriteInput:
+    """An image of a collection, with its part of the bytes of its files, by numbers of pixels.
+
+    Parameters
+    ----------
+    write_input : WriteInput
+    image : FileImage
+    images : sequence of FileImage
+        All images of the collection.
+    """
+    stored, n_pixels = write_input.stored_nbytes, sum(math.prod(each.shape) for each in images)
+    if stored is None:
+        return write_input
+    return replace(write_input, stored_nbytes=round(stored * math.prod(image.shape) / n_pixels))
 
 
 def estimate(
@@ -151,12 +229,14 @@ def estimate(
     times_read = amplification(plan, write_input.boundaries)
     bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
     objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
-    n_documents = len(documents(plan, facts, {}))
+    n_documents = len(documents(plan, facts, {}, write_input.source_xml()))
+    n_documents += len(overview_keys(plan))
     # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
     n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
     n_puts = objects + n_documents + n_journal
     n_gets = math.ceil(max(n_files, (bytes_to_read or 0) / _SPAN_BYTES) * times_read)
     n_gets += sum(plan.n_objects(level) for level in read_back)
+    n_gets += 0 if plan.overview is None else plan.n_images
     n_lists = 2 * math.ceil(n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2
     return Estimate(
         plan=plan,

@@ -17,8 +17,9 @@ from cloudimg.migration.journal.layout import END_MARK, FORMAT, journal_kind
 from cloudimg.migration.journal.records import CommitRecord, read_records, record_key
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_objects import StoredObject
-from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits, Flaw
+from cloudimg.migration.plan.places import Place, place_of
+from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.contents import (
     Listed,
@@ -101,14 +102,13 @@ def _differences(
             flaws.append(Flaw(END_MARK, "the commit records are not those that it was made from"))
         knows_all = not flaws
         yield from flaws
-    facts = state.facts.with_notes(committed.all_notes())
-    written = dict(documents(state.plan, facts, committed.contrast.histograms()))
+    written = dict(committed.documents(state.facts, destination))
     # Without all commit records, what was written into the metadata is not known.
     if knows_all:
         yield from compare_documents(destination, written)
     listed = Listed(state.plan, written)
     for entry in destination.list():
-        if journal_kind(entry.key) is None:
+        if not _is_own(state.plan, entry.key, has_all=has_all):
             listed.add(entry.key)
     yield from listed.differences(destination)
     if knows_all and listed.n_pixels != n_stored:
@@ -118,6 +118,16 @@ def _differences(
         }
         for key in keys_beyond(destination, state.plan, known):
             yield Flaw(key, "does not belong to the image")
+
+
+def _is_own(plan: Plan, key: str, *, has_all: bool) -> bool:
+    """Whether an object is of the journal, or of the metadata of a copy that is known to be whole.
+
+    If everything is there, what lies in the places of metadata is the copy's own.
+    """
+    if journal_kind(key) is not None:
+        return True
+    return has_all and place_of(plan, key) is Place.DOCUMENT
 
 
 def _read_all(destination: Destination, state: State) -> Iterator[CommitRecord | Flaw]:

@@ -22,7 +22,7 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.records import read_record
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.objects import cell_storing
-from cloudimg.migration.plan.plan import Plan, fill_scalar
+from cloudimg.migration.plan.plan import Cell, Plan, fill_scalar
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.reading.file_task import allocate
 from cloudimg.reading.header_cache import OpenFile
@@ -49,10 +49,13 @@ class FileObserver(Protocol):
 
 
 class Input(Protocol):
-    """Pixels of images, read by regions in the plan's dims."""
+    """Pixels of images, read by cells."""
 
-    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
-        """Read the pixels of a region, C-contiguous and little-endian."""
+    def read(self, cell: Cell, files: FileObserver | None = None) -> Array:
+        """Read the pixels of a cell in the plan's dims, C-contiguous and little-endian.
+
+        Its images are stacked along a first axis.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,31 @@ class ImageInput:
     series_is_chosen: bool = True
     """Whether the user chose which image of each file is copied, see `OpenArguments.series`."""
 
-    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
-        """Read the pixels of a region; see `cloudimg.reading.source.Source.read`."""
-        of_source = self.axes_mapping.to_source(image, region)
+    def read(self, cell: Cell, files: FileObserver | None = None) -> Array:
+        """Read the pixels of a cell; see `cloudimg.reading.source.Source.read`."""
+        of_source = self.axes_mapping.to_source(cell.lead, cell.region)
         if files is None:
             pixels = self.source.read(of_source)
         else:
             pixels = self.source.read(of_source, files.on_open, files.on_bad)
         return self.axes_mapping.from_source_pixels(pixels)
+
+    def image_of_first(self, index: tuple[int, ...]) -> int | None:
+        """Number of the image of a collection whose first file is at an index of the grid.
+
+        None if the file is another one, or has several images itself.
+        """
+        mapping, layout = self.axes_mapping, self.source.layout
+        lead = dict.fromkeys(mapping.lead_dims, 0)
+        for axis in layout.axes:
+            at = 0 if axis.field is None else index[axis.field]
+            if axis.name in lead and axis.file_axis is None:
+                lead[axis.name] = at
+            elif at or axis.name in lead:
+                return None
+        if not lead or layout.canvas is not None:
+            return None
+        return int(np.ravel_multi_index(tuple(lead.values()), mapping.lead_shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +104,13 @@ class LevelInput:
     destination: Destination
     level: int
 
-    def read(self, image: int, region: Region, files: FileObserver | None = None) -> Array:
-        """Read the pixels of a region.
+    def read(self, cell: Cell, files: FileObserver | None = None) -> Array:
+        """Read the pixels of a cell; see `read_image`."""
+        (image,) = cell.images  # only cells that read the source have several
+        return self.read_image(image, cell.region)[np.newaxis]
+
+    def read_image(self, image: int, region: Region) -> Array:
+        """Read the pixels of a region of an image.
 
         Raises
         ------

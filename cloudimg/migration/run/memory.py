@@ -14,7 +14,7 @@ from cloudimg.distributed.on_worker import SHARE_OF_WORKER
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.cell import MEMORY_FACTOR
-from cloudimg.operating_system import control_group_memory_bytes, memory_bytes
+from cloudimg.settings.operating_system import control_group_memory_bytes, memory_bytes
 
 if TYPE_CHECKING:
     import distributed
@@ -33,7 +33,8 @@ _SHARE_BY_DEFAULT = 0.4
 def cell_bytes(plan: Plan) -> int:
     """Peak memory of the largest cell, in bytes."""
     largest = max(
-        math.prod(min(n, m) for n, m in zip(stage.cell, plan.input_shape(number), strict=True))
+        plan.n_images_of_cells(number)
+        * math.prod(min(n, m) for n, m in zip(stage.cell, plan.input_shape(number), strict=True))
         for number, stage in enumerate(plan.stages)
     )
     return int(MEMORY_FACTOR * largest * np.dtype(plan.dtype).itemsize)
@@ -41,8 +42,7 @@ def cell_bytes(plan: Plan) -> int:
 
 def mean_cell_bytes(plan: Plan, stage: int) -> int:
     """Mean decoded size of the cells of a stage, in bytes."""
-    grid = plan.stages[stage].grid
-    size = math.prod(n / g for n, g in zip(plan.input_shape(stage), grid, strict=True))
+    size = plan.n_images * math.prod(plan.input_shape(stage)) / plan.n_cells(stage)
     return int(size * np.dtype(plan.dtype).itemsize)
 
 

@@ -39,7 +39,7 @@ class NotedFiles:
         """What the cell reads; None if it does not read files."""
         self._region: tuple[slice, ...] = ()
         if self.input is not None:
-            self._region = self.input.axes_mapping.to_source(cell.image, cell.region)
+            self._region = self.input.axes_mapping.to_source(cell.lead, cell.region)
         self._remarks: dict[tuple[int, ...], tuple[str, tuple[Remark, ...]]] = {}
         self._differing: dict[tuple[int, ...], MismatchError] = {}
         self._further: dict[tuple[int, ...], tuple[str, tuple[FileImage, ...]]] = {}
@@ -80,6 +80,10 @@ class NotedFiles:
             return
         if self.has_first_pixel(index):
             self._remarks[index] = opened.url, remarks
+
+    def add(self, index: tuple[int, ...], url: str, remark: Remark) -> None:
+        """Add a remark about a file whose first pixel lies in the cell."""
+        self._remarks[index] = url, (*self._remarks.get(index, ("", ()))[1], remark)
 
     def _unchecked(
         self, source: ImageInput, index: tuple[int, ...], opened: OpenFile

@@ -28,3 +28,5 @@ class RunOptions:
     """Client of the Dask cluster that does the cells; None for this process."""
     progress: AdvanceCallback | None
     """Called after every cell."""
+    keeps_finished: bool = False
+    """With `overwrite`: whether a finished copy of the same image stays."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,11 @@ from cloudimg.migration.journal.resuming import state_to_resume
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.journal.stored_plan import complete_plan, create_plan, replace_plan
 from cloudimg.migration.plan.make_plan import make_plan
+from cloudimg.migration.plan.overview import with_overview
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.plan.plate import Plate
 from cloudimg.migration.plan.request import WriteRequest
+from cloudimg.migration.progress import notify_of
 from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import cells_in_flight, require_worker_memory
@@ -67,7 +70,8 @@ def resume_or_plan(
     CloudimgError
         If the image cannot be opened.
     """
-    is_replaced = options.overwrite and contents.state is not None and contents.state.is_done
+    replaces_finished = options.overwrite and not options.keeps_finished
+    is_replaced = replaces_finished and contents.state is not None and contents.state.is_done
     earlier = None if is_replaced else EarlierSource.of(destination, contents.state)
     write_input = open_write_input(earlier)
 
@@ -80,6 +84,7 @@ def resume_or_plan(
         request,
         write_input.source,
         overwrite=options.overwrite,
+        keeps_finished=options.keeps_finished,
         resume=options.resume,
         make_plan=make,
         describe_changes=lambda _: _shown_changes(earlier, write_input),
@@ -90,16 +95,14 @@ def resume_or_plan(
         write_input = open_write_input(None)
     state = stored or _planned(make(), request, write_input, fences=lease.fences)
     check_memory(state.plan, options)
+    write_input = write_input.mapped(is_plate=state.plan.plate is not None)
     if stored is not None:
         state = _continued(stored, write_input, destination)
         if state.fences and not lease.fences and not state.is_done:
             state = replace_plan(destination, state.without_fence())
         return Planned(state, write_input, True, _known(state))
     if contents.has_objects:
-        if not options.yes:
-            refuse_beside_another(contents, destination)
-        _ask(destination, options)
-        clear(destination, lease)
+        clear_for(contents, destination, options, lease)
     plan_put = engine().fetch(partial(create_plan, destination, state, write_input.files))
     return Planned(state, write_input, False, plan_put)
 
@@ -131,6 +134,7 @@ def plan_again(
             f" image: {destination.url} is incomplete. Start over with overwrite=True",
             url=destination.url,
         )
+    write_input = write_input.mapped(is_plate=state.plan.plate is not None)
     state = _continued(state, write_input, destination)
     return Planned(state, write_input, True, _known(state))
 
@@ -140,6 +144,21 @@ def _known(state: State) -> Future[State]:
     future: Future[State] = Future()
     future.set_result(state)
     return future
+
+
+def clear_for(
+    contents: DestinationContents, destination: Destination, options: RunOptions, lease: Lease
+) -> None:
+    """Delete what a destination holds, if nobody else may be doing so and the user agrees.
+
+    Raises
+    ------
+    ArgumentError, LeaseError
+    """
+    if not options.yes:
+        refuse_beside_another(contents, destination)
+    _ask(destination, options)
+    clear(destination, lease, notify=partial(notify_of, options.progress))
 
 
 def _ask(destination: Destination, options: RunOptions) -> None:
@@ -175,7 +194,7 @@ def _continued(stored: State, write_input: WriteInput, destination: Destination)
         return stored
     # The identity stays, since finished cells stay finished.
     facts = facts_with_advice(write_input, stored.plan, stored.request).following(stored.facts)
-    state = stored.with_files(source, facts)
+    state = stored.with_files(source, replace(facts, name=stored.facts.name))
     if not stored.fences:
         state = state.without_fence()
     return replace_plan(destination, state, write_input.files)
@@ -238,14 +257,29 @@ def plan_for_request(write_input: WriteInput, request: WriteRequest) -> Plan:
 
 
 def plan_for(write_input: WriteInput, request: WriteRequest, codec: dict[str, Any]) -> Plan:
-    """Make the plan for an image; the same on every machine."""
+    """Make the plan for an image; the same on every machine.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    plate = None if request.plate is False else write_input.plate()
+    if request.plate and not isinstance(plate, Plate):
+        why = plate or f"its axes are {tuple(write_input.source['dims'])}"
+        raise ArgumentError(
+            f"plate=True, but the image is not a plate: {why}. A plate has an axis well, or row and"
+            " col; leave out plate=True to copy its images one by one"
+        )
+    plate = plate if isinstance(plate, Plate) else None
+    write_input = write_input.mapped(is_plate=plate is not None)
     axes_mapping = write_input.axes_mapping
-    return make_plan(
+    plan = make_plan(
         axes_mapping.dims,
         axes_mapping.shape,
         write_input.dtype.newbyteorder("<"),
         lead_dims=axes_mapping.lead_dims,
         lead_shape=axes_mapping.lead_shape,
+        plate=plate,
         fill_value=write_input.fill_value,
         method=write_input.reduction.method,
         nodata=write_input.nodata,
@@ -255,3 +289,4 @@ def plan_for(write_input: WriteInput, request: WriteRequest, codec: dict[str, An
         boundaries=write_input.boundaries,
         alignment=axes_mapping.alignment,
     )
+    return with_overview(plan) if request.overview else plan

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dask.utils import format_bytes
 
 from cloudimg.errors import counted
 from cloudimg.errors.file_report import FileReport
+from cloudimg.errors.notes import Note
 from cloudimg.migration.metadata.edits import Edit, lines_of
+from cloudimg.tiff import FURTHER_IMAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,14 @@ class Migration:
     `verify` finds all of it."""
     n_edits: int = 0
     """Number of these edits."""
+    images: tuple[Migration, ...] = ()
+    """Of a collection (``series="all"``): the result for each image. The other fields are their
+    sums, and `report` is that of the image with most of these files."""
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the copy was complete before, so that this run stored nothing."""
+        return self.n_done_before == self.n_cells and not self.only_metadata
 
     def __str__(self) -> str:
         if self.only_metadata:
@@ -47,14 +59,45 @@ class Migration:
                 f"{self.url} is complete: all cells were finished before, this run wrote the"
                 " metadata"
             )
-        elif self.n_done_before == self.n_cells:
+        elif self.is_unchanged:
             summary = f"{self.url} is complete: nothing left to do"
         else:
             before = f" ({self.n_done_before} finished before)" if self.n_done_before else ""
+            images = f"{len(self.images)} images, " if self.images else ""
             summary = (
-                f"{self.url}: {counted(self.n_cells, 'cell')}{before}, stored"
+                f"{self.url}: {images}{counted(self.n_cells, 'cell')}{before}, stored"
                 f" {counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) in"
                 f" {self.seconds:.1f} s"
             )
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([summary, *lines_of(self.edits, self.n_edits), *notes])
+
+
+def sums(results: Iterable[Any], *names: str) -> dict[str, Any]:
+    """Sums of some fields of the results for the images of a collection, by name."""
+    images = list(results)
+    return {name: sum(getattr(each, name) for each in images) for name in names}
+
+
+def longest_report(reports: Iterable[FileReport | None]) -> FileReport | None:
+    """The report with most missing and bad files: images of the same files share them."""
+    found = [each for each in reports if each is not None]
+    return max(found, key=lambda report: report.total, default=None)
+
+
+def notes_of_images(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Notes of all images of a collection, given those of each by its folder.
+
+    Those of all images, and those about files, come once. Those about further images of a file are
+    left out, since the collection has these images.
+    """
+    found: dict[str, None] = {}
+    for folder, of_image in notes.items():
+        for note in of_image:
+            is_of_all = all(note in each for each in notes.values())
+            if isinstance(note, Note):
+                if note.kind not in FURTHER_IMAGES:
+                    found.setdefault(note)
+            else:
+                found.setdefault(note if is_of_all else f"image {folder}: {note}")
+    return tuple(found)

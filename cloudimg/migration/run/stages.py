@@ -20,7 +20,6 @@ from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import create_sealed
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import Counter
@@ -288,7 +287,7 @@ class MigrationRun:
         if odd is not None:
             raise odd
         self._source_check.start()
-        found = documents(self._plan, facts, self._committed.contrast.histograms())
+        found = self._committed.documents(self._state.facts, self._destination)
         *others, root = found
         destination, digest = self._destination, self._committed.records_digest
         listing = EndListing(destination, self._plan, [key for key, _ in found])

@@ -125,7 +125,7 @@ def _delete_foreign(
     for record in foreign:
         cell = plan.cell(stage, record.number)
         planned = {
-            key for output in plan.outputs(cell) for key, _ in objects_of(plan, cell, output)
+            key for output in plan.outputs(cell) for key, _, _ in objects_of(plan, cell, output)
         }
         objects += [stored.key for stored in record.objects() if stored.key in planned]
     foreign_records = [record_key(stage, record.number) for record in foreign]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import takewhile
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,14 @@ from cloudimg.discovery.listing import Tabled
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
+from cloudimg.migration.metadata.originals import storable_key
+from cloudimg.migration.metadata.source_xml import SourceXml, is_kept
+from cloudimg.migration.metadata.stage_origins import awaiting_stage, with_stage_origins
 from cloudimg.migration.metadata.tags import file_tags
 from cloudimg.migration.plan.axes_mapping import AxesMapping
+from cloudimg.migration.plan.plate import Plate, plate_of
 from cloudimg.migration.plan.reduction import Reduction, nodata_of, reduction_of
 from cloudimg.migration.run.channels_of_files import channels_of_files
 from cloudimg.migration.run.dask_input import DaskInput
@@ -32,13 +38,16 @@ from cloudimg.migration.run.source_files import (
     stored_nbytes,
 )
 from cloudimg.migration.run.source_rows import SourceRows
-from cloudimg.opening.attributes_of_part import origins_of_part
+from cloudimg.opening.attributes_of_part import origins_of_part, pixels_before
 from cloudimg.opening.compare_members import expected_of_members
 from cloudimg.opening.image_coordinates import image_coordinates
+from cloudimg.opening.image_name import image_name
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.storage import Location, endpoint_of
+
+HasFiles = Callable[[tuple[str, ...]], npt.NDArray[np.bool_] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +63,8 @@ class WriteInput:
     """See `Plan.nodata`."""
     reduction: Reduction
     """What the headers say of how levels are made."""
-    boundaries: Sequence[npt.NDArray[np.int64]]
-    """By dim of the plan, positions where cells can be cut without reading a segment twice."""
+    source_boundaries: Sequence[npt.NDArray[np.int64]]
+    """By dim of the source, positions where it can be cut without reading a segment twice."""
     facts: ImageFacts
     source: Mapping[str, Any]
     """Description of the source, as JSON, which is stored with the plan."""
@@ -74,10 +83,38 @@ class WriteInput:
     n_files: int = 0
     stored_nbytes: int | None = None
     """Size of all files in bytes; None if unknown."""
+    source_xml: Callable[[], Sequence[SourceXml]] = tuple
+    """Supposes which OME-XML the files have: that of the first one, in different forms."""
+    has_files: HasFiles = lambda _: None
+    """By index along some axes, whether there is any file; None if that is not known."""
+
+    @property
+    def boundaries(self) -> list[npt.NDArray[np.int64]]:
+        """The same by dim of the plan."""
+        return self.axes_mapping.boundaries(self.source_boundaries)
+
+    def plate(self) -> Plate | str | None:
+        """The plate that the image is, or why it is none; see `plate_of`."""
+        mapping = AxesMapping(self.source["dims"], self.source["shape"], is_plate=True)
+        lead = dict(zip(mapping.lead_dims, mapping.lead_shape, strict=True))
+        return plate_of(lead, lambda d: self.facts.coordinates(d) or range(lead[d]), self.has_files)
+
+    def mapped(self, *, is_plate: bool) -> Self:
+        """The same with the axes of a plate, or those of a collection of images."""
+        if is_plate is self.axes_mapping.is_plate:
+            return self
+        mapping = AxesMapping(self.source["dims"], self.source["shape"], is_plate=is_plate)
+        pixels = cast(Any, self.pixels)  # any dataclass with a mapping
+        return replace(self, axes_mapping=mapping, pixels=replace(pixels, axes_mapping=mapping))
 
 
 def write_input_of_image(
-    opened: Opened, urls: URLs, arguments: OpenArguments, *, name: str | None
+    opened: Opened,
+    urls: URLs,
+    arguments: OpenArguments,
+    *,
+    name: str | None,
+    calibration: Calibration | None = None,
 ) -> WriteInput:
     """The input for an image that consists of files."""
     source = opened.sources[0]
@@ -102,9 +139,11 @@ def write_input_of_image(
             **_counts_beside(opened.unmatched),
         },
     }
-    ome_xml = _ome_xml(opened)
+    companion_key, companion_xml = opened.inspection.companion or (None, None)
     first = opened.inspection.headers[0].attrs
     labels = image_coordinates(opened, source, with_facts=False)
+    known = _facts_of_places(opened, axes_mapping)
+    located = image_coordinates(opened, source, facts=known)
     selection = opened.selection
     channels, source_notes = channels_of_files(opened)
     facts = facts_of_image(
@@ -113,15 +152,21 @@ def write_input_of_image(
         {**opened.inspection.attrs, **channels},
         origins={} if selection is None else origins_of_part(opened.inspection.attrs, selection),
         dtype=source.dtype,
-        name=name,
-        ome_xml=ome_xml,
+        name=name or image_name(opened, urls, arguments),
         provenance={
             "source": description["urls"],
             "options": description["open"],
             "cloudimg": __version__,
         },
+        ome_xml=companion_xml,
+        companion=None if companion_key is None else storable_key(location, companion_key),
         source_notes=source_notes,
+        calibration=calibration,
     )
+    before = {} if selection is None else pixels_before(selection)
+    facts = with_stage_origins(facts, axes_mapping, located, before=before, flip=arguments.flip)
+    if known is None and "stage_position" in first:
+        facts = awaiting_stage(facts, located, before)
     return WriteInput(
         pixels=ImageInput(
             replace(source, reader=source.reader.using(compares_facts=True, checks_transit=True)),
@@ -138,7 +183,7 @@ def write_input_of_image(
         reduction=reduction_of(
             opened.inspection.attrs, facts.channel_names, source.dtype, axes_mapping.n_samples
         ),
-        boundaries=axes_mapping.boundaries(source.boundaries()),
+        source_boundaries=source.boundaries(),
         facts=facts,
         source=description,
         files=partial(file_table, opened.grid, source.files.pages, _facts_beside_cells(opened)),
@@ -151,7 +196,35 @@ def write_input_of_image(
         ),
         n_files=opened.n_files,
         stored_nbytes=stored_nbytes(opened),
+        source_xml=partial(_supposed_xml, opened),
+        has_files=partial(_has_files, opened),
     )
+
+
+def _has_files(opened: Opened, dims: tuple[str, ...]) -> npt.NDArray[np.bool_] | None:
+    """By index along axes of the names of files, whether there is any file."""
+    axes = {axis.name: axis.field for axis in opened.sources[0].layout.axes if axis.is_stacked}
+    fields = [field for dim in dims if (field := axes.get(dim)) is not None]
+    present = opened.grid.present
+    if present is None or len(fields) < len(dims):
+        return None
+    others = tuple(i for i in range(present.ndim) if i not in fields)
+    found = np.asarray(present.any(axis=others))
+    return found.transpose(np.argsort(np.argsort(fields)))
+
+
+def _facts_of_places(opened: Opened, axes_mapping: AxesMapping) -> FactColumns | None:
+    """What says where the images lie; None if that is not known before all headers are read.
+
+    It is what is known of all files, if it has positions, or of some: that of an image is the place
+    of its first file, and when fields are placed by the stage, the first of each field is read.
+    """
+    images = AxesMapping(axes_mapping.source_dims, axes_mapping.source_shape, is_plate=True)
+    is_placed = opened.sources[0].layout.canvas is not None
+    facts, some = opened.inspection.facts, opened.inspection.facts_of_some
+    if some is None or (facts is not None and {"stage_x", "stage_z"} & set(facts.names)):
+        return facts
+    return some if is_placed or images.n_images == 1 else None
 
 
 def _counts_beside(unmatched: Unmatched | None) -> dict[str, Any]:
@@ -183,20 +256,14 @@ def _facts_beside_cells(opened: Opened) -> FactColumns | None:
     return None if inspection.index is None else inspection.index.facts
 
 
-def _ome_xml(opened: Opened) -> str | None:
-    """The OME-XML that describes the image; None if there is none.
-
-    That of one of several files describes this file, with its time and position, and that of files
-    of which a part was selected describes more; the table of originals has all of them.
-    """
-    is_dataset = opened.sources[0].files.pages is not None
-    if opened.n_files > 1 and not is_dataset:
-        return None
-    if opened.selection is not None and (is_dataset or opened.selection.cuts_files):
-        return None
+def _supposed_xml(opened: Opened) -> list[SourceXml]:
+    """The OME-XML of the files, as if each had a text as long as that of the first one."""
     first = opened.inspection.headers[0]
     headers = opened.sources[0].reader.headers
     # An image that another process has opened comes without its header.
     tags = file_tags(headers.cached(first.key) or headers.open(first.key))
-    text = None if tags is None else tags.description
-    return text if text is not None and "<OME" in text[:2000] else None
+    text = None if tags is None else tags.ome_xml
+    if text is None:
+        return []
+    kept = takewhile(lambda i: is_kept(i, len(text)), range(opened.n_files))
+    return [SourceXml(b"%d" % i, ((i, first.key),)) for i in kept]

@@ -167,11 +167,13 @@ def _check_downsampling(findings: Findings, cell: Cell, levels: list[Array | Non
         below = _read_level_below(findings, cell, input_level)
     for output, pixels in zip(outputs, levels, strict=True):
         if below is not None and pixels is not None:
-            factors = plan.levels[output.level].factors
+            factors = (1, *plan.levels[output.level].factors)
             expected = expected_level(below, factors, plan.method, nodata_scalar(plan))
-            if not same_bits(*(_with_one_nan(each) for each in (expected, pixels))):
-                key = plan.shard_key(cell.image, output.level, output.shard_index)
-                findings.add(key, f"level {output.level} does not follow from the level below it")
+            for image, *each in zip(cell.images, expected, pixels, strict=True):
+                if not same_bits(*map(_with_one_nan, each)):
+                    key = plan.shard_key(image, output.level, output.shard_index)
+                    what = f"level {output.level} does not follow from the level below it"
+                    findings.add(key, what)
         below = pixels
 
 
@@ -185,7 +187,7 @@ def _with_one_nan(pixels: Array) -> Array:
 def _read_level_below(findings: Findings, cell: Cell, level: int) -> Array | None:
     checks = findings.checks
     try:
-        return LevelInput(checks.plan, checks.destination, level).read(cell.image, cell.region)
+        return LevelInput(checks.plan, checks.destination, level).read(cell)
     except (CorruptFileError, NotFoundError):
         return None  # reported by the cell that stored it
 
@@ -205,7 +207,7 @@ def _compare_with_source(
         return False
     key = record_key(cell.stage, cell.number)
     try:
-        expected = checks.source.read(cell.image, cell.region, files)
+        expected = checks.source.read(cell, files)
     except CloudimgError as exc:
         findings.add(key, f"the source of this cell cannot be read: {exc}")
         return False

@@ -19,7 +19,6 @@ from cloudimg.migration.journal.inventory import EndMark, read_end_mark
 from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
 from cloudimg.migration.journal.records import read_records
 from cloudimg.migration.journal.state import State
-from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import AdvanceCallback, Counter
@@ -77,6 +76,7 @@ class Verifying:
         self.notes_now = NotesByCell()
         self.has_all_records = True
         self.damage = Damage.none(state.plan)
+        self._written: dict[str, bytes] = {}
 
     def run(self, against: Against | None, progress: AdvanceCallback | None) -> Verification:
         """Check all cells, then everything else."""
@@ -173,7 +173,7 @@ class Verifying:
 
     def _read_end_mark(self) -> EndMark | None:
         """The end mark; None, and a problem, if it is missing or of another migration."""
-        what = "there is no end mark: the migration was not finished"
+        what = "the end mark is missing: the migration was not finished"
         try:
             end_mark = read_end_mark(self.destination)
         except CorruptFileError as exc:
@@ -281,7 +281,10 @@ class Verifying:
                 self.add(self.destination.display(each.key), each.what)
 
     def _documents(self) -> dict[str, bytes]:
-        return dict(documents(self.plan, self._facts(), self.committed.contrast.histograms()))
+        """What follows from plan and commit records, once all cells were checked."""
+        if not self._written:
+            self._written = dict(self.committed.documents(self.state.facts, self.destination))
+        return self._written
 
     def _facts(self) -> ImageFacts:
         """The facts, with what the cells noticed."""

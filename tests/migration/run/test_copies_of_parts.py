@@ -133,17 +133,20 @@ def test_every_second_plane_of_a_long_list_of_files(tmp_path: Path) -> None:
     assert cloudimg.verify(tmp_path / "copy.zarr", against_source=True)
 
 
-def test_the_document_of_the_whole_does_not_describe_a_part(tmp_path: Path) -> None:
+def test_the_document_of_a_part_describes_the_part(tmp_path: Path) -> None:
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
     (tmp_path / "one.ome.tif").write_bytes(seed.encode(PIXELS[0, 0], ome=True, metadata=metadata))
-    for name, part in (("whole", {}), ("part", {"z": slice(0, 2)})):
-        out = tmp_path / f"{name}.zarr"
+    n_planes = PIXELS.shape[2]
+    for n, part in ((n_planes, {}), (2, {"z": slice(0, 2)})):
+        out = tmp_path / f"{n}.zarr"
         cloudimg.migrate(tmp_path / "one.ome.tif", out, select=part)
-        has_document = (out / "OME" / "METADATA.ome.xml").is_file()
-        assert has_document == (name == "whole")
+        assert f'SizeZ="{n}"' in (out / "OME/METADATA.ome.xml").read_text("utf-8")
         assert cloudimg.verify(out, against_source=True)
+        # What the file says is beside it, and in the table of originals.
+        whole = (out / "OME/source/0.ome.xml").read_text("utf-8")
+        assert f'SizeZ="{n_planes}"' in whole
         [row] = _rows(out)
-        assert "<OME" in row["description"]  # the table of originals has what the file says
+        assert row["description"] == whole
 
 
 def _rows(out: Path) -> list[dict[str, Any]]:

@@ -35,9 +35,9 @@ ONE: dict[str, Any] = {"levels": 1}
 
 
 def documents_of(url: Path) -> str:
-    """All metadata of a copy that readers see."""
+    """All metadata of a copy that readers see, without the OME-XML of the source's files."""
     texts = [path.read_text() for path in url.rglob("zarr.json")]
-    return "\n".join([*texts, *(path.read_text() for path in url.rglob("*.xml"))])
+    return "\n".join([*texts, *(path.read_text() for path in url.glob("OME/*.xml"))])
 
 
 def said_of(url: Path) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,7 @@ from hypothesis.extra import numpy as hnp
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.migration.encode.downsample import downsample
-from cloudimg.migration.journal.layout import END_MARK, JOURNAL, PLAN, PLAN_COPY, RECORDS
-from cloudimg.migration.journal.sealing import seal
-from cloudimg.migration.journal.state_from_json import identity_of
+from tests.support.older import begun_by_an_older_version
 
 Array = np.ndarray[Any, Any]
 PARTS: dict[str, Any] = {"chunks": 32, "shards": 64, "levels": 3}
@@ -287,25 +284,6 @@ def test_means_lie_between_the_pixels_with_data(dtype: str, data: st.DataObject)
 # Plans of older versions
 
 
-def begun_by_an_older_version(path: Path, copy: Path) -> None:
-    """Leave a plan alone, as versions before nodata and colours wrote it."""
-    cloudimg.migrate(path, copy, fill_value=0, **PARTS)
-    for each in copy.iterdir():
-        if each.is_dir() and each.name != JOURNAL:
-            shutil.rmtree(each)
-    shutil.rmtree(copy / RECORDS)
-    (copy / END_MARK).unlink()
-    (copy / "zarr.json").unlink()
-    content = json.loads((copy / PLAN).read_bytes())
-    del content["sha256"], content["facts"]["colours"]
-    content["plan"].pop("nodata", None)
-    content["plan"] |= {"method": "mean", "fill_value": 0 * content["plan"]["fill_value"]}
-    content["facts"]["notes"] = []
-    content["id"] = identity_of(content["plan"], content["request"], content["source"])
-    for key in (PLAN, PLAN_COPY):
-        (copy / key).write_bytes(seal(content))
-
-
 @pytest.mark.parametrize("kind", ["palette", "nodata"])
 def test_a_migration_goes_on_by_the_plan_that_it_began_with(tmp_path: Path, kind: str) -> None:
     path, copy = tmp_path / "a.tif", tmp_path / "copy.zarr"
@@ -314,7 +292,7 @@ def test_a_migration_goes_on_by_the_plan_that_it_began_with(tmp_path: Path, kind
         palette_file(path, pixels)
     else:
         by_gdal(path, pixels, nodata=-9999)
-    begun_by_an_older_version(path, copy)
+    begun_by_an_older_version(path, copy, fill_value=0, **PARTS)
     cloudimg.migrate(path, copy, **PARTS)
     found = levels_of(copy)
     np.testing.assert_array_equal(found[0], pixels)

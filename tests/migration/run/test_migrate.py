@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import dask.array as da
 import numpy as np
@@ -154,12 +155,14 @@ def test_metadata_is_valid(tmp_path: Path, zarr_format: int, quiet: None) -> Non
         assert channel["window"]["min"] == both.min()
         assert channel["window"]["max"] == both.max()
         assert both.min() <= channel["window"]["start"] < channel["window"]["end"] <= both.max()
-    # The OME-XML of each file describes this file.
-    assert not (out / "OME").exists()
-    cloudimg.migrate(tmp_path / "a_0.ome.tif", tmp_path / "one.zarr", zarr_format=zarr_format)
-    assert (tmp_path / "one.zarr/OME/METADATA.ome.xml").exists()
+    # The OME-XML of each file describes this file, that of the copy both.
+    (described,) = ElementTree.parse(out / "OME/METADATA.ome.xml").iter(f"{OME}Pixels")
+    assert described.get("SizeT") == "2"
+    of_files = [ElementTree.parse(path) for path in (out / "OME/source").iterdir()]
+    assert [next(each.iter(f"{OME}Pixels")).get("SizeT") for each in of_files] == ["1", "1"]
 
 
+OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 ACQUISITIONS = {
     "cv8000": "CV8000-Minimal-DataSet-2C-3W-4S-FP2-stack_{well:s}_T{t:04d}F{f:03d}L01A{c:02d}"
     "Z{z:02d}C{c:02d}.tif",

@@ -24,7 +24,7 @@ from tests.support.metering import Meter
 SHAPE = (2, 96, 160)
 ARGUMENTS: dict[str, Any] = {"chunks": 32, "levels": 3}
 """Two images of several cells; the third level comes from a second pass."""
-NOT_FINISHED = "there is no end mark: the migration was not finished"
+NOT_FINISHED = "the end mark is missing: the migration was not finished"
 SHARDS = {"z": 1, "y": 64, "x": 64}
 
 
