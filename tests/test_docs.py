@@ -164,11 +164,20 @@ def pyramid_file(pyramid: Any) -> bytes:
     return file.getvalue()
 
 
+def several_images(*images: Any) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, ome=True) as writer:
+        for number, pixels in enumerate(images):
+            writer.write(pixels, metadata={"Name": f"scan {number}"})
+    return file.getvalue()
+
+
 def small_files() -> Iterator[tuple[str, bytes]]:
     """Keys and contents of the bucket ``lab``, apart from the acquisition in ``exp/``."""
     made = pixels()
     frame = made["frame"]
     yield "slides/slide.ome.tif", pyramid_file(made["pyramid"])
+    yield "scans/case.ome.tif", several_images(made["pyramid"], frame)
     palette = {"photometric": "palette", "colormap": made["colormap"]}
     yield "slides/labels.tif", seed.encode(made["indices"], **palette)
     for t in range(3):
@@ -182,6 +191,8 @@ def small_files() -> Iterator[tuple[str, bytes]]:
     for c, field in itertools.product(range(2), range(2)):
         data = staged.encode(frame + c + 2 * field, 5.0 * field, 10.0 * field)
         yield f"fields/c{c}_f{field}.ome.tif", data
+    for well, field, c in itertools.product(("B03", "C11"), range(2), range(2)):
+        yield f"screen/{well}_f{field}_w{c}.tif", seed.encode(frame + c)
     for t, z in ((0, 0), (0, 1), (1, 0)):
         yield f"holes/t{t}_z{z}.tif", seed.encode(frame + z)
     yield from maps(frame)
@@ -364,7 +375,8 @@ import pathlib, tifffile, zarr
 def level_0(url):
     store = zarr.storage.FsspecStore.from_url(url, read_only=True)
     return zarr.open_group(store, mode="r")["0"][...]
-assert "s3://lab/exp.ome.zarr is verified: " in output("cloudimg verify")
+assert "s3://lab/exp.ome.zarr is verified: " in output("verify s3://lab/exp.ome.zarr")
+assert "s3://lab/case.ome.zarr is verified: " in output("verify s3://lab/case.ome.zarr")
 assert (level_0("s3://lab/exp.ome.zarr") == image).all()
 assert (level_0("s3://lab/cells.ome.zarr") == image).all()
 assert (level_0("s3://lab/half.ome.zarr") == image // 2).all()

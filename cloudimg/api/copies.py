@@ -15,12 +15,14 @@ from cloudimg.errors import (
     NotFoundError,
 )
 from cloudimg.migration.export.result import ExportResult
-from cloudimg.migration.journal.destination import open_destination
-from cloudimg.migration.journal.inspecting import load
+from cloudimg.migration.journal.collection import is_collection
+from cloudimg.migration.journal.destination import Destination, open_destination
+from cloudimg.migration.journal.inspecting import load, load_any
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
 from cloudimg.migration.run.arguments import memory
 from cloudimg.migration.verify.against import Against
+from cloudimg.migration.verify.collection import verify_collection
 from cloudimg.migration.verify.result import Verification
 from cloudimg.migration.verify.verify import verify as verify_copy
 from cloudimg.opening.keywords import takes_keywords
@@ -64,14 +66,16 @@ def verify(
     Parameters
     ----------
     url : str or path
-        A copy that `to_zarr` or `migrate` wrote.
+        A copy that `to_zarr` or `migrate` wrote, or a collection of copies (``series="all"``), of
+        which all images are verified.
     against_source : bool, Image or array
         Whether to compare the pixels with the source, too. True opens the source that the plan
         names, which whoever wrote the copy chose; an image or array is compared as it is.
     source : str, path or sequence of them, optional
         URL of the source, which is then compared: as the plan names it, or where it is now.
     sample : int or float, optional
-        Number or fraction of cells to compare with the source, chosen at random; by default all.
+        Number or fraction of cells to compare with the source, chosen at random, of each image of a
+        collection; by default all.
     storage_options, source_options : mapping, optional
         Options of fsspec for the store of the copy and for that of the source. Without
         `source_options`, those of the copy are used for the source only if both are in one store:
@@ -104,39 +108,63 @@ def verify(
     (True, ())
     """
     destination = open_destination(url, storage_options)
-    state = load(destination)
+    found = load_any(destination)
     client = once(client)
-    against, unreadable = None, ""
     if source is not None and not isinstance(against_source, bool):
         raise ArgumentError("source= and an image or array as against_source= exclude each other")
-    if against_source is not False or source is not None:
-        n_sampled = _n_sampled(sample, state)
-        files = files_copied(destination, state)
-        try:
-            write_input, changes = write_input_to_compare(
-                destination, state, files, against_source, source, source_options
-            )
-            is_same = (
-                files is not None
-                and write_input.files is not None
-                and has_same_rows(files, write_input.files())
-            )
-            against = Against(write_input, n_sampled, changes, compares_versions=is_same)
-        except (NotFoundError, FormatError, GridError) as exc:
-            if not isinstance(against_source, bool):
-                raise
-            unreadable = exc.message
-    elif sample is not None:
+    compares = against_source is not False or source is not None
+    if sample is not None and not compares:
         raise ArgumentError("sample= needs against_source=True")
-    return verify_copy(
-        destination,
-        state,
-        against,
-        unreadable=unreadable,
-        max_bytes=memory(max_mem, client),
-        client=client,
-        progress=progress_callback(progress),
+
+    def verify_one(
+        copy: Destination, state: State, progress: AdvanceCallback | None
+    ) -> Verification:
+        against, unreadable = None, ""
+        if compares:
+            n_sampled = _n_sampled(sample, state)
+            try:
+                against = _opened_again(
+                    copy, state, n_sampled, against_source, source, source_options
+                )
+            except (NotFoundError, FormatError, GridError) as exc:
+                if not isinstance(against_source, bool):
+                    raise
+                unreadable = exc.message
+        return verify_copy(
+            copy,
+            state,
+            against,
+            unreadable=unreadable,
+            max_bytes=memory(max_mem, client),
+            client=client,
+            progress=progress,
+        )
+
+    tell = progress_callback(progress)
+    if isinstance(found, State):
+        return verify_one(destination, found, tell)
+    if not isinstance(against_source, bool):
+        raise is_collection(destination, found)
+    return verify_collection(destination, found, verify_one, tell)
+
+
+def _opened_again(
+    copy: Destination,
+    state: State,
+    n_sampled: int | None,
+    given: bool | Pixels,
+    source: URLs | None,
+    source_options: StorageOptions | None,
+) -> Against:
+    """The source of a copy, to be compared with it."""
+    files = files_copied(copy, state)
+    write_input, changes = write_input_to_compare(copy, state, files, given, source, source_options)
+    is_same = (
+        files is not None
+        and write_input.files is not None
+        and has_same_rows(files, write_input.files())
     )
+    return Against(write_input, n_sampled, changes, compares_versions=is_same)
 
 
 @takes_keywords()

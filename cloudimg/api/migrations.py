@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cloudimg.api.images import open_image
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.image.image import Image
+from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.options import (
     WRITE_DEFAULTS,
     DryRunOptions,
     MigrateOptions,
     WriteOptions,
 )
+from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import progress_callback
 from cloudimg.migration.run.advice import facts_with_advice
-from cloudimg.migration.run.arguments import make_request, memory, write_to_url
-from cloudimg.migration.run.array_input import write_input_of_array
+from cloudimg.migration.run.arguments import (
+    OpenNamed,
+    make_request,
+    memory,
+    refuse_one_name,
+    write_all_to_url,
+    write_to_url,
+)
+from cloudimg.migration.run.array_input import warn_of_no_scale, write_input_of_array
+from cloudimg.migration.run.collection import images_to_copy
 from cloudimg.migration.run.earlier_source import EarlierSource
-from cloudimg.migration.run.estimate import Estimate, estimate
+from cloudimg.migration.run.estimate import (
+    Estimate,
+    estimate,
+    estimate_of_collection,
+    part_of_files,
+)
 from cloudimg.migration.run.planning import plan_for
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.on_cluster import on_cluster
+from cloudimg.opening.on_cluster import absolute, on_cluster
 from cloudimg.opening.options import (
+    ALL,
     FILE_OPTIONS,
     OPEN_DEFAULTS,
     URL,
@@ -36,6 +53,7 @@ from cloudimg.opening.options import (
     URLs,
 )
 from cloudimg.opening.tables import read_table
+from cloudimg.tiff import FileImage
 
 _DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
 
@@ -45,10 +63,10 @@ if TYPE_CHECKING:
 
 
 @takes_keywords(WriteOptions, WRITE_DEFAULTS)
-@on_cluster(urls=["url"], progress=progress_callback)
+@on_cluster(urls=["url", "labels_of"], progress=progress_callback)
 def to_zarr(
     x: Pixels,
-    url: URL,
+    url: URL | None = None,
     *,
     dims: Sequence[str] | None = None,
     identity: str | None = None,
@@ -66,8 +84,9 @@ def to_zarr(
     ----------
     x : Image, dask.array.Array, xarray.DataArray or ndarray
         The image to write.
-    url : str or path
+    url : str or path, optional
         Folder for the OME-Zarr: in S3 (``s3://``), Google Cloud (``gs://``), Azure, or local.
+        Left out with `labels_of`.
     dims : sequence of str, optional
         Names of the axes of an array without names; by default the last ones of t, c, z, y, x.
     identity : str, optional
@@ -94,7 +113,40 @@ def to_zarr(
         Compression, such as "zstd", "zstd:9", "blosc", "none" or
         ``{"name": ..., "configuration": ...}``.
     name : str, optional
-        Name of the image in viewers.
+        Name of the image in viewers; of labels, also that of their folder.
+    plate : bool, optional
+        Whether images along further axes are the fields of a plate, or a collection. By default a
+        plate if one of these axes is ``well``, or two are ``row`` and ``col``, whose labels look
+        like those of wells, and the others are fields (``field``, ``fov``, ``site``) and
+        acquisitions (``acquisition``, ``run``, ``cycle``).
+    overview : bool, optional
+        Whether to add a small image of each image to a plate or a collection, all in one array that
+        is one object: the image in the folder ``overview``. Images have up to 64 pixels along y and
+        x, fewer if there are many, from the middle of z and the beginning of t.
+    labels_of : str or path, optional
+        A copy, or any other image of OME-Zarr: the pixels become its labels, in its folder
+        ``labels/NAME``, instead of an image of their own. They must be integers and have the
+        shape of the image, whose axes t and c they may lack. They get its pixel size and its
+        levels, by `downsampling` "mode" (the default) or "nearest"; pixels of one bit become
+        bytes. Their group is a copy of its own, which `verify` and `repair` take; the list of
+        the image's labels names it once it is finished.
+    scale : mapping, optional
+        Distance between neighbouring pixels by dim, as in ``{"y": 0.325, "x": 0.325}``. By default,
+        and where a dim is left out, what the files say of an Image, and the coordinates of an
+        `xarray.DataArray`. An array without either has the scale 1, of which a warning tells
+        unless `scale` is given; ``{}`` if nobody knows it.
+    units : mapping, optional
+        Units by dim of `scale`, `translation` and coordinates: names or symbols of length such as
+        "micrometer", "nm" or "inch", and along t of time. All axes of space get one unit, to which
+        the numbers are converted; a unit that OME-Zarr lacks is left out, with a note.
+    translation : mapping, optional
+        Position of the centre of the first pixel by dim, in the unit of its axis. By default that
+        of the coordinates, or of an Image the position of the stage, if its files state one.
+    channel_names : sequence of str, optional
+        Names of the channels; of an array otherwise its coordinates along c.
+    pixel_size : number, str or mapping by dim, optional
+        `scale` and `units` in one: ``{"x": "325 nm", "z": 2}``; one size is for y and x. Numbers
+        without a unit are micrometers, and seconds along t.
     max_mem : int or str, optional
         Limit of memory for cells in flight, such as "2GB"; on a cluster, of each worker.
     overwrite : bool
@@ -115,7 +167,7 @@ def to_zarr(
     progress : bool or callable
         True prints a progress line; a function is called with an `Advance`.
     storage_options : mapping, optional
-        Options of fsspec for the store of `url`.
+        Options of fsspec for the store of `url`, or that of `labels_of`.
 
     Returns
     -------
@@ -138,7 +190,10 @@ def to_zarr(
     >>> import cloudimg
     >>> import numpy as np
     >>> done = cloudimg.to_zarr(
-    ...     np.zeros((10, 512, 512), np.uint16), "zeros.ome.zarr", dims=("z", "y", "x")
+    ...     np.zeros((10, 512, 512), np.uint16),
+    ...     "zeros.ome.zarr",
+    ...     dims=("z", "y", "x"),
+    ...     pixel_size={"z": 2, "y": "325 nm", "x": "325 nm"},
     ... )
     >>> bool(cloudimg.verify("zeros.ome.zarr"))
     True
@@ -148,15 +203,21 @@ def to_zarr(
             raise ArgumentError("dims= and identity= are for arrays: an Image has its own")
         return x.to_zarr(url, **options)
 
+    stated = Calibration.of(options)
+    write_input = write_input_of_array(x, dims=dims, identity=identity, calibration=stated)
+    if all(options.get(each) is None for each in ("labels_of", "pixel_size", "scale")):
+        warn_of_no_scale(write_input.facts)
+
     def array_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
-        return write_input_of_array(x, dims=dims, name=name, identity=identity)
+        facts = write_input.facts
+        return replace(write_input, facts=replace(facts, name=name or facts.name))
 
     return write_to_url(array_input, url, options, options.get("storage_options"))
 
 
 @takes_keywords(MigrateOptions, _DEFAULTS)
-@on_cluster(urls=["source", "url"], progress=progress_callback)
-def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migration:
+@on_cluster(urls=["source", "url", "labels_of"], progress=progress_callback)
+def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptions]) -> Migration:
     """Open files and write them to a sharded OME-Zarr.
 
     Unlike ``open(source).to_zarr(url)``, checks that `url` can be written before the source is
@@ -166,10 +227,13 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     ----------
     source : str, path, sequence of them, or table
         A URL pattern, a glob, a file, a list of files or a table; see `cloudimg.open`.
-    url : str or path
+    url : str or path, optional
         Folder for the OME-Zarr; see `cloudimg.to_zarr`.
+    labels_of : str or path, optional
+        Image whose labels are written, instead of `url`; see `cloudimg.to_zarr`. Without `name`
+        they are named after the files.
     source_options, target_options : mapping, optional
-        Options of fsspec for the store of `source` and for that of `url`.
+        Options of fsspec for the store of `source`, and for that of `url` or `labels_of`.
     allow_unmatched : bool
         Whether the pattern may leave out image files of its folder. All of the folder is listed,
         with up to 100,000 names in subfolders that the pattern does not reach, and a note in the
@@ -179,19 +243,31 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
         files by kind; the same call continues with the cells that are left: after the files were
         mended or replaced, or with ``bad="fill"``, which may follow "raise". With "fill", the copy
         records which files were filled, and `verify` lists them. "raise" cannot follow "fill".
-    pattern, url_column, axes, dims, series, missing, exclude, fill_value, select, validate
+    pattern, url_column, axes, dims, missing, exclude, fill_value, select, validate
         See `cloudimg.open`.
     palette, rgb, index_files
         See `cloudimg.open`.
     imread
-        See `cloudimg.open`. `series` must be given if the files have several full images.
+        See `cloudimg.open`.
+    series : int or "all", optional
+        Which image to copy if each file holds several; it must be given if several of them are
+        full images. "all" copies all images that `Image.images` lists, with thumbnails and labels
+        of slides: `url` becomes a collection (bioformats2raw.layout) of the folders ``0``, ``1``,
+        ..., each of which is a copy of its own, with the name that the file gives the image.
+        `verify` and `repair` take the collection or one of its copies. A source with one image
+        becomes an ordinary copy.
     place, blend, flip, align
         See `cloudimg.open`. The copy lacks what is hidden where fields overlap, and what lies
         outside with ``align="inner"``.
     allow_differences
         See `cloudimg.open`. All files are compared while they are copied.
+    plate, overview
+        See `cloudimg.to_zarr`.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
+    pixel_size, scale, units, translation, channel_names
+        See `cloudimg.to_zarr`. They count before what the headers say, and are of the pixels of
+        the copy. Sizes that differ from file to file are still an error; see `allow_differences`.
     max_mem, overwrite, yes, confirm, resume, client, progress
         See `cloudimg.to_zarr`.
 
@@ -220,16 +296,22 @@ def migrate(source: URLs, url: URL, **options: Unpack[MigrateOptions]) -> Migrat
     """
     # Opening and writing share one client; a function that returns one is called once.
     client = once(options.get("client"))
+    calibration = Calibration.of(options)
     given = {**options, "client": client}
     opening = _open_options(given, options.get("source_options"), client)
+    target_options = options.get("target_options")
+    if opening.get("series") != ALL:
+        image_input = _input_of(source, opening, calibration)
+        return write_to_url(image_input, url, given, target_options, source)
+    source, images = _all_images(source, opening)
+    if len(images) < 2:
+        open_only = _input_of(source, {**opening, "series": _only(images)}, calibration)
+        return write_to_url(open_only, url, given, target_options, source)
 
-    def image_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
-        if earlier is None:
-            return open_image(source, opening).write_input(name)
-        purpose = earlier.purpose(*read_table(source, OpenArguments.of(opening)))
-        return open_image(source, {**opening, "purpose": purpose}).write_input(name)
+    def open_one(series: int, earlier: EarlierSource | None) -> WriteInput:
+        return _input_of(source, {**opening, "series": series})(None, earlier)
 
-    return write_to_url(image_input, url, given, options.get("target_options"))
+    return write_all_to_url(images, open_one, url, given, target_options)
 
 
 @takes_keywords(DryRunOptions, _DEFAULTS)
@@ -247,9 +329,9 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         Dollars per thousand requests, by kind: "put", "get", "list".
     client : distributed.Client, optional
         Dask cluster of which a worker lists the files and reads headers.
-    allow_unmatched : bool
+    allow_unmatched, series
         See `migrate`.
-    pattern, url_column, axes, dims, series, missing, exclude, fill_value, select, validate
+    pattern, url_column, axes, dims, missing, exclude, fill_value, select, validate
         See `cloudimg.open`.
     palette, rgb, index_files
         See `cloudimg.open`.
@@ -257,7 +339,10 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         See `cloudimg.open`.
     place, blend, flip, align, bad, allow_differences
         See `cloudimg.open`.
+    plate, overview
+        See `cloudimg.to_zarr`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
+    pixel_size, scale, units, translation, channel_names
         See `cloudimg.to_zarr`.
 
     Returns
@@ -277,20 +362,67 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     >>> estimate.to_json()["get_requests"]
     360
     """
+    request = make_request(options)
+    calibration = Calibration.of(options)
+    opening = _open_options(options, options.get("storage_options"), None)
+    if opening.get("series") != ALL:
+        write_input = _input_of(source, opening, calibration)(request.name, None)
+        return _estimate(write_input, request, options)
+    source, images = _all_images(source, opening)
+    if len(images) < 2:
+        open_only = _input_of(source, {**opening, "series": _only(images)}, calibration)
+        return _estimate(open_only(request.name, None), request, options)
+    refuse_one_name(request)
+    estimates = {}
+    for image in images:
+        opened = open_image(source, {**opening, "series": image.series}).write_input(None)
+        of_image = part_of_files(opened, image, images)
+        estimates[str(image.series)] = _estimate(of_image, request, options)
+    return estimate_of_collection(estimates)
+
+
+def _estimate(write_input: WriteInput, request: WriteRequest, given: DryRunOptions) -> Estimate:
     from cloudimg.migration.encode.codecs import make_codec
 
-    request = make_request(options)
-    opening = _open_options(options, options.get("storage_options"), None)
-    write_input = open_image(source, opening).write_input(request.name)
     spec = make_codec(request.codec, write_input.dtype, request.zarr_format).spec
     plan = plan_for(write_input, request, spec)
+    write_input = write_input.mapped(is_plate=plan.plate is not None)
     return estimate(
         plan,
         write_input,
         facts_with_advice(write_input, plan, request),
-        max_bytes=memory(options.get("max_mem"), None),
-        prices=options.get("prices"),
+        max_bytes=memory(given.get("max_mem"), None),
+        prices=given.get("prices"),
     )
+
+
+def _input_of(
+    source: URLs, opening: Mapping[str, Any], calibration: Calibration | None = None
+) -> OpenNamed:
+    """Opens the image that is written, which keeps to the files of an earlier migration."""
+
+    def image_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
+        if earlier is None:
+            return open_image(source, opening).write_input(name, calibration=calibration)
+        purpose = earlier.purpose(*read_table(source, OpenArguments.of(opening)))
+        image = open_image(source, {**opening, "purpose": purpose})
+        return image.write_input(name, calibration=calibration)
+
+    return image_input
+
+
+def _all_images(source: URLs, opening: Mapping[str, Any]) -> tuple[URLs, tuple[FileImage, ...]]:
+    """The images with pixels of a source; none if it has only one image, which is not listed.
+
+    The source is returned, too: one that can be read several times.
+    """
+    if hasattr(source, "__arrow_c_stream__"):
+        source = absolute(source)
+    return source, images_to_copy(open_image(source, {**opening, "series": None}).images)
+
+
+def _only(images: Sequence[FileImage]) -> int | None:
+    return images[0].series if images else None
 
 
 def _open_options(

@@ -7,14 +7,15 @@ that is of one protocol at one endpoint; the plan records the endpoint of the so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.table_content import is_table
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.migration.deletion import Opening
 from cloudimg.migration.journal.destination import Destination, open_destination
-from cloudimg.migration.journal.inspecting import load
+from cloudimg.migration.journal.inspecting import load, load_any
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.run.source_files import shown_urls
 from cloudimg.opening.on_cluster import on_cluster
@@ -134,7 +135,15 @@ def unnamed_place(
     ArgumentError, CorruptFileError, StorageError
     """
     copy = open_destination(url, storage_options)
-    return place_beyond(copy.store, load(copy).source, source_options)
+    found = load_any(copy)
+    if isinstance(found, State):
+        return place_beyond(copy.store, found.source, source_options)
+    for each in found.copies(copy):  # each names a source of its own
+        with suppress(ArgumentError, CorruptFileError):
+            place = place_beyond(copy.store, load(each).source, source_options)
+            if place is not None:
+                return place
+    return None
 
 
 def place_beyond(

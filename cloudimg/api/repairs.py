@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.api.recorded_source import ask_for_source
 from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
+from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Deletion, Opening
+from cloudimg.migration.journal.collection import is_collection, read_collection
 from cloudimg.migration.journal.destination import Destination, as_json, open_destination
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
+from cloudimg.migration.repair.collection import repair_collection
 from cloudimg.migration.repair.mend_cell import OriginalSource
 from cloudimg.migration.repair.options import Original, RepairOptions
 from cloudimg.migration.repair.repair import repair as repair_copy
 from cloudimg.migration.repair.result import Repair
 from cloudimg.migration.run.arguments import memory
 from cloudimg.migration.run.source_files import options_of_plan
+from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import URL, StorageOptions, URLs
@@ -45,6 +51,8 @@ def repair(
     source: URLs | None = None,
     dry_run: bool = False,
     remove_orphans: bool = False,
+    new_documents: bool = False,
+    replace_edits: bool = False,
     confirm: Callable[[Deletion | Opening], bool] | None = None,
     storage_options: StorageOptions | None = None,
     source_options: StorageOptions | None = None,
@@ -63,7 +71,8 @@ def repair(
     Parameters
     ----------
     url : str or path
-        A finished copy that `to_zarr` or `migrate` wrote.
+        A finished copy that `to_zarr` or `migrate` wrote, or a collection of copies
+        (``series="all"``), of which all images are mended.
     from_source : bool, Image or array, optional
         Whether to open the source that the plan names. By default it is opened if it is on local
         disks or in the store of the copy, and elsewhere if `confirm` says so, since whoever wrote
@@ -76,6 +85,15 @@ def repair(
     remove_orphans : bool
         Whether to delete objects among the arrays of the copy and its journal that do not belong to
         it. By default only if `confirm` says so.
+    new_documents : bool
+        Write the metadata anew by the rules of this version, for a copy that an older one made:
+        colours, windows, names, units, OME-XML. It is made from the headers of the source, or from
+        what the copy has of them where the source is gone or is not to be opened; the result notes
+        what that leaves as it was. Pixels are neither read nor stored, and the layout of the images
+        stays. Problems are not mended, apart from those of a call that was killed.
+    replace_edits : bool
+        With `new_documents`, whether to replace what others edited in the metadata. By default it
+        stays.
     confirm : callable, optional
         Called with a `Deletion` before such objects are deleted, and with an `Opening` before a
         source elsewhere is opened.
@@ -110,29 +128,62 @@ def repair(
     """
     if source is not None and not (from_source is None or isinstance(from_source, bool)):
         raise ArgumentError("source= and an image or array as from_source= exclude each other")
+    if replace_edits and not new_documents:
+        raise ArgumentError("replace_edits=True needs new_documents=True")
     destination = open_destination(url, storage_options)
     client = once(client)
+    asked = _asked_once(confirm)
 
-    def open_original(state: State) -> Original:
+    def open_original(copy: Destination, state: State) -> Original:
         if source is None and from_source is None:
-            ask_for_source(destination, state, source_options, confirm)
+            ask_for_source(copy, state, source_options, asked)
         if source is None and from_source is False:
             raise ArgumentError("it can be made from the source only: pass source= with its URL")
         given = True if from_source is None else from_source
-        return _open_original(destination, state, given, source, source_options)
+        return _open_original(copy, state, given, source, source_options)
 
-    return repair_copy(
-        destination,
-        open_original,
-        RepairOptions(
-            dry_run=dry_run,
-            remove_orphans=remove_orphans,
-            confirm=confirm,
-            max_bytes=memory(max_mem, client),
-            client=client,
-            progress=progress_callback(progress),
-        ),
+    options = RepairOptions(
+        dry_run=dry_run,
+        remove_orphans=remove_orphans,
+        confirm=confirm,
+        max_bytes=memory(max_mem, client),
+        client=client,
+        progress=progress_callback(progress),
+        new_documents=new_documents,
+        replace_edits=replace_edits,
     )
+
+    def repair_one(copy: Destination, progress: AdvanceCallback | None) -> Repair:
+        return repair_copy(copy, partial(open_original, copy), replace(options, progress=progress))
+
+    collection = read_collection(destination)[0]
+    if collection is None:
+        return repair_one(destination, options.progress)
+    if not (from_source is None or isinstance(from_source, bool)):
+        raise is_collection(destination, collection)
+    if new_documents:
+        raise ArgumentError(
+            f"{destination.url} is a collection of copies: new_documents=True is for one of them,"
+            f" such as {destination.display(collection.paths[0])}",
+            url=destination.url,
+        )
+    return repair_collection(destination, collection, repair_one, options)
+
+
+def _asked_once(
+    confirm: Callable[[Deletion | Opening], bool] | None,
+) -> Callable[[Opening], bool] | None:
+    """Asks about the same place once, however many images of a collection name it."""
+    if confirm is None:
+        return None
+    answers: dict[str, bool] = {}
+
+    def ask(opening: Opening) -> bool:
+        if opening.place not in answers:
+            answers[opening.place] = confirm(opening)
+        return answers[opening.place]
+
+    return ask
 
 
 def _open_original(
@@ -155,7 +206,7 @@ def _open_original(
             "the copy was made with a custom reader (imread=): pass from_source=cloudimg.open(...)"
         )
     files = files_copied(destination, state)
-    write_input, _ = write_input_to_compare(
+    write_input, changes = write_input_to_compare(
         destination, state, files, given, source, source_options
     )
     now, recorded = write_input.source, state.source
@@ -165,18 +216,26 @@ def _open_original(
                 f"the source has {name} {now[name]}, but the copy was made of one with {name}"
                 f" {recorded[name]}"
             )
-    if recorded["kind"] == "array":
-        is_same = now["fingerprint"] == recorded["fingerprint"]
-    else:
-        is_same = (
-            files is not None
-            and write_input.files is not None
-            and has_same_rows(files, write_input.files())
-            and _reads_alike(now, recorded)
-            and recorded.get("arrangement", now["arrangement"]) == now["arrangement"]
-        )
+    is_same = _is_same(write_input, files, recorded)
     pixels = OriginalSource.of(write_input.pixels, files, is_same=is_same)
-    return Original(write_input, pixels)
+    is_changed = changes is not None and bool(changes.n_replaced or changes.n_removed)
+    # What the user names or gives is taken at their word, since files have other names elsewhere.
+    is_known = is_same or source is not None or not isinstance(given, bool)
+    return Original(write_input, pixels, is_unchanged=is_known and not is_changed)
+
+
+def _is_same(write_input: WriteInput, files: FileTable | None, recorded: Mapping[str, Any]) -> bool:
+    """Whether a source has the files at the places, or is the array, that was copied."""
+    now = write_input.source
+    if recorded["kind"] == "array":
+        return bool(now["fingerprint"] == recorded["fingerprint"])
+    return (
+        files is not None
+        and write_input.files is not None
+        and has_same_rows(files, write_input.files())
+        and _reads_alike(now, recorded)
+        and recorded.get("arrangement", now["arrangement"]) == now["arrangement"]
+    )
 
 
 def _reads_alike(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from cloudimg.image.image import Image
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.source_files import number_of_plan, options_of_plan
 from cloudimg.migration.run.write_input import WriteInput
@@ -39,15 +40,33 @@ def write_input_to_compare(
 
     If needed, the source is opened as the plan records it, from the files that were copied.
     """
+    write_input, changes = _opened(destination, state, files, given, source, source_options)
+    return write_input.mapped(is_plate=state.plan.plate is not None), changes
+
+
+def _opened(
+    destination: Destination,
+    state: State,
+    files: FileTable | None,
+    given: Any,
+    source: URLs | None,
+    source_options: StorageOptions | None,
+) -> tuple[WriteInput, TableChanges | None]:
     name = state.request.name
+    calibration = Calibration.of_stored(state.request.to_json())
+
+    def input_of(image: Image) -> WriteInput:
+        return image.write_input(name, is_copied=False, calibration=calibration)
+
     if isinstance(given, Image):
-        return given.write_input(name, is_copied=False), None
+        return input_of(given), None
     if not isinstance(given, bool):
         array = write_input_of_array(
             given,
             dims=state.source["dims"],
             name=name,
             identity=state.source.get("identity"),
+            calibration=calibration,
         )
         return array, None
     recorded = state.source
@@ -72,13 +91,12 @@ def write_input_to_compare(
             opening["select"] = options["select"].among_its_files()
     if is_elsewhere:
         # Only pixels can be compared: files have other names there, and often other versions.
-        return open_image(urls, opening).write_input(name, is_copied=False), UNCHANGED
+        return input_of(open_image(urls, opening)), UNCHANGED
     if files is None:
-        return open_image(urls, opening).write_input(name, is_copied=False), None
+        return input_of(open_image(urls, opening)), None
     lists_folder = recorded.get("files", {}).get("lists_folder", False)
     purpose = OpeningPurpose(files=files, whole_folder=lists_folder)
-    image = open_image(urls, {**opening, "purpose": purpose})
-    write_input = image.write_input(name, is_copied=False)
+    write_input = input_of(open_image(urls, {**opening, "purpose": purpose}))
     if write_input.changes is None and write_input.files is not None:
         return write_input, changes_between(files, write_input.files())
     return write_input, write_input.changes

@@ -26,9 +26,10 @@ from cloudimg.cli.stores import (
     file_options,
     json_object,
     target_options,
+    target_url,
     url_options,
 )
-from cloudimg.cli.values import by_axis, codec, extents, price, sample, steps
+from cloudimg.cli.values import by_axis, codec, extents, price, sample, sizes, steps
 from cloudimg.errors import ArgumentError, CloudimgError, counted
 from cloudimg.errors.notes import MARK, Note
 
@@ -42,7 +43,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
     import cloudimg
 
     planned: Any = {
-        "zarr_format": args.zarr_format,
+        **({} if args.zarr_format is None else {"zarr_format": args.zarr_format}),
         "chunks": extents(args.chunks),
         "shards": extents(args.shards),
         "levels": args.levels,
@@ -50,12 +51,17 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         "downsampling": args.downsampling,
         "codec": codec(args.codec),
         "name": args.name,
+        "pixel_size": dict(args.pixel_size) or None,
+        "plate": args.plate,
+        "overview": args.overview,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
         "rgb": args.rgb,
         **file_options(args),
     }
     if args.dry_run:
+        if args.labels_of is not None:
+            raise ArgumentError("--labels-of and --dry-run exclude each other")
         # No cluster is started for it, and one that is running is not asked for its memory.
         with client_at(args) as client:
             estimate = cloudimg.dry_run(
@@ -78,6 +84,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
             done = cloudimg.migrate(
                 args.url,
                 args.out,
+                labels_of=args.labels_of,
                 source_options=url_options(args),
                 target_options=target_options(args),
                 overwrite=args.overwrite,
@@ -200,7 +207,7 @@ def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
 
 def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     """Notes of the library in terms of the command's options."""
-    names, given = option_names(args), [args.url, getattr(args, "out", None)]
+    names, given = option_names(args), [args.url, target_url(args)]
     return tuple(
         speak_options(note, names, [*given, *(note.urls if isinstance(note, Note) else ())])
         for note in notes
@@ -227,15 +234,24 @@ def show_progress(
 # ----------------------------------------------------------------------------------------- options
 
 
-def add_migrate(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``cloudimg migrate``."""
+def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None:
+    """Arguments of ``cloudimg migrate``; a destination may be left out for labels only.
+
+    Where it may be, argparse does not find it behind options.
+    """
     parser.description = (
         "Write the image at a URL (a pattern, a file) to a sharded OME-Zarr. After an interruption,"
         " the same command continues. Refuses a destination that holds anything else."
     )
     add = parser.add_argument
     add("url", metavar="SRC", help="pattern or file, in any store that fsspec supports")
-    add("out", metavar="DST", help="folder for the copy: S3, Google Cloud, Azure or local")
+    either = parser.add_mutually_exclusive_group(required=writes_labels)
+    (either if writes_labels else parser).add_argument("out", metavar="DST",
+        nargs="?" if writes_labels else None,
+        help="folder for the copy: S3, Google Cloud, Azure or local")  # fmt: skip
+    either.add_argument("--labels-of", metavar="COPY",
+        help="instead of DST: write labels of this image of OME-Zarr, into its folder labels/NAME;"
+        " NAME is that of --name, or of the files")  # fmt: skip
     add("--dry-run", action="store_true",
         help="report planned reads, writes and cost; write nothing")  # fmt: skip
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
@@ -246,9 +262,9 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
         " if its name ends in .txt")  # fmt: skip
     add("--allow-unmatched", action="store_true",
         help="copy although the pattern leaves out image files of its folder")  # fmt: skip
-    add("--zarr-format", type=int, choices=[3, 2], default=3,
-        help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default:"
-        " %(default)s")  # fmt: skip
+    add("--zarr-format", type=int, choices=[3, 2],
+        help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default: 3, and for"
+        " labels that of their image")  # fmt: skip
     add("--chunks", metavar="AXIS=N,...", type=by_axis,
         help="shape of the chunks that viewers read; a single N is for y and x")  # fmt: skip
     add("--shards", metavar="AXIS=N,...", type=by_axis, help="shape of the stored objects")
@@ -261,7 +277,15 @@ def add_migrate(parser: argparse.ArgumentParser) -> None:
     add("--rgb", action="store_true",
         help="convert CMYK, YCbCr, CIELab and palettes to RGB of 8 bits")  # fmt: skip
     add("--codec", metavar="NAME[:LEVEL]", help="blosc, zstd, none, or a codec of Zarr 3 as JSON")
+    add("--pixel-size", metavar="AXIS=SIZE", type=sizes, action="extend", default=[],
+        help="distance of the pixels, instead of what the headers say, as in x=325nm,y=325nm,z=2um;"
+        " a single SIZE is for y and x; without a unit, micrometers, and seconds of t")  # fmt: skip
     add("--name", metavar="TEXT", help="name of the image in viewers")
+    add("--plate", action=argparse.BooleanOptionalAction,
+        help="copy the images as the fields of a plate, or one by one; default: as a plate if an"
+        " axis is well, or two are row and col")  # fmt: skip
+    add("--overview", action="store_true", default=None,
+        help="add one array with a small image of each image")  # fmt: skip
     add("--overwrite", action="store_true",
         help="delete what is at DST if it is anything else; asks first")  # fmt: skip
     add("--yes", action="store_true",

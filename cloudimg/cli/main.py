@@ -155,7 +155,8 @@ def _report(error: Exception, args: argparse.Namespace) -> None:
             print(hide(f"caused by: {error.cause}"), file=sys.stderr)
     what = hide(str(error))
     if isinstance(error, CloudimgError):
-        urls = (error.url, getattr(args, "url", None), getattr(args, "out", None))
+        given = (getattr(args, name, None) for name in ("url", "out", "labels_of"))
+        urls = (error.url, *given)
         what = speak_options(what, option_names(args), [hide(url) for url in urls if url])
     else:
         what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"

@@ -80,8 +80,9 @@ _LONG_OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 class _Parser(argparse.ArgumentParser):
-    add_later: Callable[[], None] | None = None
-    """Adds the arguments of a command once it is known to be the one."""
+    add_later: Callable[[Sequence[str]], None] | None = None
+    """Adds the arguments of a command, given the rest of the command line, once it is known to be
+    the one."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(redact(message)))
@@ -90,7 +91,7 @@ class _Parser(argparse.ArgumentParser):
         """Refuse what this command does not have: a command's parser is called by this method."""
         add, self.add_later = self.add_later, None
         if add is not None:
-            add()
+            add(args or ())
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(self._unrecognized(rest))
@@ -146,12 +147,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_arguments(
-    parser: argparse.ArgumentParser, command: _Command, debug: argparse.ArgumentParser
+    parser: argparse.ArgumentParser,
+    command: _Command,
+    debug: argparse.ArgumentParser,
+    given: Sequence[str],
 ) -> None:
     module = import_module(f"cloudimg.cli.{command.module}")
     add = getattr(module, f"add_{command.name}")
     if command.name == "cluster":
         add(parser, debug)
+    elif command.name == "migrate":
+        add(parser, writes_labels=any(text.startswith("--labels-of") for text in given))
     else:
         add(parser)
     if command.write:

@@ -36,6 +36,8 @@ def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source=args.source[0] if args.source and len(args.source) == 1 else args.source,
             dry_run=args.dry_run,
             remove_orphans=args.yes,
+            new_documents=args.new_documents,
+            replace_edits=args.replace_edits,
             confirm=partial(_may, line),
             storage_options=url_options(args),
             source_options=args.source_options,
@@ -74,8 +76,8 @@ def _may(line: Line, about: Deletion | Opening) -> bool:
         question = f"Delete {'it' if about.n_objects == 1 else 'them'}?"
     else:
         facts = (
-            f"damage can be mended from the source only, and {about.url} says that it was made of"
-            f" files in {about.place}"
+            f"only the source has what is needed, and {about.url} says that it was made of files in"
+            f" {about.place}"
         )
         question = "Open them with your rights?"
     with suppress(CloudimgError):
@@ -99,6 +101,12 @@ def add_repair(parser: argparse.ArgumentParser) -> None:
         " is now; default: the one that the copy names, which asks first if that is in another"
         " bucket or on another host than COPY, and not on a local disk")  # fmt: skip
     add("--dry-run", action="store_true", help="list the problems; change nothing")
+    add("--new-documents", action="store_true",
+        help="write the metadata of COPY anew by the rules of this version, from the source or from"
+        " what COPY has of it: colours, names, units, OME-XML; no pixels are read or stored, and"
+        " what others edited stays")  # fmt: skip
+    add("--replace-edits", action="store_true",
+        help="with --new-documents: replace what others edited, too")  # fmt: skip
     add("--yes", action="store_true",
         help="do not ask: open the source that the copy names, wherever that is, and delete objects"
         " among those of the copy that do not belong to it; edits of others stay")  # fmt: skip

@@ -40,9 +40,10 @@ def add_opening(
     )
     add("--axes", metavar="OLD=NEW", nargs="+", action="extend", type=_renaming, default=[],
         help="rename axes of the files, as in page=z")  # fmt: skip
-    add("--series", metavar="N", type=int,
+    add("--series", metavar="N", type=_series,
         help="image to open if each file holds several; default: 0, the first; migrate needs"
-        " the option if there are several full images")  # fmt: skip
+        " the option if there are several full images, and takes all for a collection of all"
+        " images")  # fmt: skip
     add("--missing", choices=["fill", "raise"], default=missing,
         help="if files are missing: raise an error, or fill with zeros; default:"
         " %(default)s")  # fmt: skip
@@ -147,6 +148,12 @@ def url_options(args: argparse.Namespace) -> dict[str, Any]:
     return {**options, protocol: inner} if len(links) > 1 and inner else inner
 
 
+def target_url(args: argparse.Namespace) -> Any:
+    """The second URL of a command: where it writes to, or whose labels it writes; None if none."""
+    out = getattr(args, "out", None)
+    return getattr(args, "labels_of", None) if out is None else out
+
+
 def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
     """Options of fsspec for the store of the second URL.
 
@@ -156,20 +163,21 @@ def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
     given: Mapping[str, Any] | None = args.target_options
     if _is_endpoint_of_target(args):
         options = dict(given or {})
-        protocol = split_url(args.out)[0].protocol
+        protocol = split_url(target_url(args))[0].protocol
         _set(options, "--endpoint-url", args.endpoint_url, protocol, "--target-options")
         return options
     if given is not None:
         return given
     # A public bucket that can be read anonymously cannot be written anonymously.
     options = {name: value for name, value in url_options(args).items() if name != "anon"}
-    first, second = (endpoint_of(split_url(each)[0], options) for each in (args.url, args.out))
+    both = (args.url, target_url(args))
+    first, second = (endpoint_of(split_url(each)[0], options) for each in both)
     return options if first is not None and first == second else {}
 
 
 def _is_endpoint_of_target(args: argparse.Namespace) -> bool:
     """Whether ``--endpoint-url`` can only be meant for the second URL, since disks have none."""
-    target = getattr(args, "out", None)
+    target = target_url(args)
     if target is None or args.endpoint_url is None or "::" in args.url or "::" in target:
         return False
     first, second = (split_url(each)[0].protocol for each in (args.url, target))
@@ -208,6 +216,14 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(problem)
     return value
+
+
+def _series(text: str) -> int | str:
+    if text == "all":
+        return text
+    if not re.fullmatch(r"-?\d+", text):
+        raise argparse.ArgumentTypeError("must be a number, or all")
+    return int(text)
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -35,6 +35,23 @@ def steps(factors: list[list[tuple[str, int]]] | None) -> Any:
     return by_level[0] if len(by_level) == 1 else by_level
 
 
+def sizes(text: str) -> list[tuple[str, str]]:
+    """A size for each axis, or one for y and x: ``x=325nm,z=2um``."""
+    pairs: list[tuple[str, str]] = []
+    for part in text.split(","):
+        axis, is_axis, size = part.partition("=")
+        if pairs and not is_axis:
+            # A decimal comma would otherwise make sizes of two numbers: of 0,325 it made 325.
+            raise argparse.ArgumentTypeError(
+                "must be AXIS=SIZE, separated by commas, as in x=0.325um,z=2um: numbers have a"
+                " decimal point"
+            )
+        pairs += [(axis.strip(), size)] if is_axis else [(dim, part) for dim in ("y", "x")]
+    if len(dict(pairs)) < len(pairs):
+        raise argparse.ArgumentTypeError("must name each axis once, as in x=0.325um,z=2um")
+    return pairs
+
+
 def codec(text: str | None) -> Any:
     """A codec by its name, or as JSON."""
     if text is None or not text.lstrip().startswith(("{", "[")):

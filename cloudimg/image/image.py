@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy.typing as npt
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import xarray
     from distributed import Client
 
+    from cloudimg.migration.metadata.calibration import Calibration
     from cloudimg.migration.run.earlier_source import EarlierSource
     from cloudimg.migration.run.result import Migration
     from cloudimg.migration.run.write_input import WriteInput
@@ -218,13 +220,13 @@ class Image(SelectableImage):
         return data_tree(self._opened, arrays)
 
     @takes_keywords(WriteOptions, WRITE_DEFAULTS)
-    @on_cluster(urls=["url"], progress=progress_callback)
-    def to_zarr(self, url: URL, **options: Unpack[WriteOptions]) -> Migration:
+    @on_cluster(urls=["url", "labels_of"], progress=progress_callback)
+    def to_zarr(self, url: URL | None = None, **options: Unpack[WriteOptions]) -> Migration:
         """Write the image to a sharded OME-Zarr, or continue an interrupted migration.
 
         Parameters
         ----------
-        url : str or path
+        url : str or path, optional
         **options
             See `cloudimg.to_zarr`.
 
@@ -240,12 +242,19 @@ class Image(SelectableImage):
         >>> done.n_objects
         2
         """
+        from cloudimg.migration.metadata.calibration import Calibration
         from cloudimg.migration.run.arguments import write_to_url
 
-        return write_to_url(self.write_input, url, options, options.get("storage_options"))
+        write_input = partial(self.write_input, calibration=Calibration.of(options))
+        return write_to_url(write_input, url, options, options.get("storage_options"), self._urls)
 
     def write_input(
-        self, name: str | None, earlier: EarlierSource | None = None, *, is_copied: bool = True
+        self,
+        name: str | None,
+        earlier: EarlierSource | None = None,
+        *,
+        is_copied: bool = True,
+        calibration: Calibration | None = None,
     ) -> WriteInput:
         """Return what a migration of the image reads.
 
@@ -258,6 +267,8 @@ class Image(SelectableImage):
             of the same ones.
         is_copied : bool
             Whether it is read to be copied, rather than compared with a copy.
+        calibration : Calibration, optional
+            What the user states of it.
 
         Raises
         ------
@@ -276,7 +287,9 @@ class Image(SelectableImage):
         if is_copied:
             refuse_further_images(opened, self._arguments)
             opened = telling_of_listing(opened)
-        return write_input_of_image(opened, self._urls, self._arguments, name=name)
+        return write_input_of_image(
+            opened, self._urls, self._arguments, name=name, calibration=calibration
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:

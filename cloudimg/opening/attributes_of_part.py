@@ -156,3 +156,19 @@ def origins_of_part(attrs: Mapping[str, Any], part: Selection) -> dict[str, floa
         if each.axis in sizes and step and each.at and each.at[0].start:
             origins[each.axis] = each.at[0].start * sizes[each.axis] / step
     return origins
+
+
+def pixels_before(part: Selection) -> dict[str, float]:
+    """Return how many pixels of a part would fit before the files of which pixels were kept.
+
+    Parameters
+    ----------
+    part : Selection
+    """
+    counts = {}
+    for each in part.parts:
+        step = step_of(each.at)
+        if step and each.at:
+            within = each.positions[0].start if each.positions else 0
+            counts[each.axis] = (each.at[0].start - within) / step
+    return counts

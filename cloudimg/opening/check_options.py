@@ -80,6 +80,11 @@ def _check_exclude(name: str, value: Any) -> None:
 def _check_series(name: str, value: Any) -> None:
     if value is None:
         return
+    if value == "all":
+        raise ArgumentError(
+            'series="all" is for cloudimg.migrate and its dry run, which copy all images of a'
+            " file: pass the number of one image"
+        )
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ArgumentError(f"{name}={value!r} must be 0 or a positive integer")
 

@@ -251,10 +251,12 @@ class AxisLabels:
         return [self._index(each) for each in values]
 
     def _not_a_position(self, value: Any) -> ArgumentError:
+        why = "isel() takes positions, and sel() labels"
+        if self._labels is None:
+            why = f"the positions along {self._axis} have no labels"
         return ArgumentError(
             f"{self._shown(value)} must be a position, an integer from 0 to {self._length - 1}:"
-            f" the positions along {self._axis} have no labels. For values in physical units, use"
-            " to_xarray().sel()"
+            f" {why}. For values in physical units, use to_xarray().sel()"
         )
 
     def _unknown(self, value: Any) -> ArgumentError:
@@ -275,8 +277,10 @@ class AxisLabels:
         return f"{self._axis} has {abridged([str(each) for each in self._labels.tolist()])}"
 
     def _shown(self, value: Any) -> str:
-        given = value if self._text is None else self._text
-        return f'{self._keyword}={{"{self._axis}": {given!r}}}'
+        given = repr(value if self._text is None else self._text)
+        if isinstance(value, list | tuple) and self._text is None:
+            given = f"[{abridged(list(map(repr, value)))}]"
+        return f'{self._keyword}={{"{self._axis}": {given}}}'
 
 
 def check_axes(given: Mapping[str, Any], dims: Sequence[str], keyword: str) -> None:

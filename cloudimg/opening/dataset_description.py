@@ -30,6 +30,13 @@ class DatasetDescription:
     planes: PlaneTable
     ome_xml: str
     """OME-XML from which the table was made, if any."""
+    companion_key: str | None = None
+    """Key of the companion file that has it; None if it is in a TIFF."""
+
+    @property
+    def companion(self) -> tuple[str, str] | None:
+        """Key and text of the companion file, if there is one."""
+        return None if self.companion_key is None else (self.companion_key, self.ome_xml)
 
 
 class DatasetNotes:
@@ -143,7 +150,7 @@ def _parse_companion(
     check_description(text, url, headers.limits)
     check_ome(text, url)
     planes = ome_planes(text, "", headers.context.series)
-    return DatasetDescription(planes, text) if planes is not None else None
+    return DatasetDescription(planes, text, key) if planes is not None else None
 
 
 def _describe_stack(

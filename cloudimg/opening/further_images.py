@@ -27,7 +27,8 @@ def refuse_further_images(opened: Opened, arguments: OpenArguments) -> None:
         if has_further_images(header.images):
             raise ArgumentError(
                 f"{header.url} has {len(header.images)} images, and a copy takes one of them: pass"
-                f" series=N to choose it ({_listed(header.images)})",
+                ' series=N to choose it, or series="all" to migrate to copy all of them as a'
+                f" collection ({_listed(header.images)})",
                 url=header.url,
             )
 

@@ -44,12 +44,16 @@ class HeaderInspection:
     """What the first file says of the whole image; None if it is the only one."""
     facts: FactColumns | None = None
     """What was read of each file, by position in C order of the grid, if it was to be kept."""
+    facts_of_some: FactColumns | None = None
+    """The same of the files whose headers were read, where these are not all."""
     attrs_of_part: Mapping[str, Any] | None = None
     """What they say of the part that was selected; None if all of the image was."""
     index: IndexFacts | None = None
     """What the index files of the instrument say, which is also among `facts`."""
     table: FactColumns | None = None
     """What the table of the files says, which is also among `facts`."""
+    companion: tuple[str, str] | None = None
+    """Key and OME-XML of the file that describes the files and has no pixels itself, if any."""
 
     @property
     def attrs(self) -> Mapping[str, Any]:

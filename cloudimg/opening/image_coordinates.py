@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.opening.fact_coordinates import Coordinate, all_coordinates
 from cloudimg.opening.opened import Opened
 from cloudimg.reading.source import Source
@@ -16,7 +17,11 @@ Array = npt.NDArray[Any]
 
 
 def image_coordinates(
-    opened: Opened, source: Source, *, with_facts: bool = True
+    opened: Opened,
+    source: Source,
+    *,
+    with_facts: bool = True,
+    facts: FactColumns | None = None,
 ) -> dict[str, Coordinate]:
     """Return coordinates of a level by name; those of an axis that was dropped have no dims.
 
@@ -27,9 +32,12 @@ def image_coordinates(
         One of its sources.
     with_facts : bool
         Whether to make coordinates of what is known of each file, too.
+    facts : FactColumns, optional
+        What is known of files, instead of what is known of all of them.
     """
     inspection = opened.inspection
-    facts = inspection.facts if with_facts else None
+    if facts is None and with_facts:
+        facts = inspection.facts
     found = all_coordinates(source.layout, opened.grid, inspection.own_coords, facts)
     if opened.selection is None:
         return found

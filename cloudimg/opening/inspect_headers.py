@@ -121,6 +121,7 @@ def inspect_headers(
                 reader, grid, known, arguments, n_excluded=n_excluded, by_transforms=True
             )
         compare_facts(expected, headers, layouts[0], sums)
+    of_all, of_some = _of_all_or_some(facts, grid, arguments)
     levels = opened.parsed.levels[: len(layouts)]
     return HeaderInspection(
         reader=reader.using(versions=_versions(headers.values())),
@@ -133,7 +134,8 @@ def inspect_headers(
         notes=sums.notes(),
         expected=expected,
         bad=tuple(errors),
-        facts=_of_all(facts, grid, arguments),
+        facts=of_all,
+        facts_of_some=of_some,
     )
 
 
@@ -160,9 +162,12 @@ def _open_first(
     return reader, first_index, opened, bad
 
 
-def _of_all(facts: FactColumns, grid: FileGrid, arguments: OpenArguments) -> FactColumns | None:
-    """Facts, if they are those of all files."""
-    return facts if arguments.validate == "all" or grid.n_files == 1 else None
+def _of_all_or_some(
+    facts: FactColumns, grid: FileGrid, arguments: OpenArguments
+) -> tuple[FactColumns | None, FactColumns | None]:
+    """Facts, first if they are those of all files, or else second."""
+    is_of_all = arguments.validate == "all" or grid.n_files == 1
+    return (facts, None) if is_of_all else (None, facts)
 
 
 def _is_on_earth(first: Header) -> bool:

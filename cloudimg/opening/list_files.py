@@ -62,7 +62,13 @@ def list_files(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError
     """
-    find = partial(_find_now, store, patterns, is_list, arguments, checks_end)
+
+    def find() -> Listing:
+        listing = _find_all(store, patterns, is_list, arguments, checks_end)
+        if not isinstance(arguments.select, Selection):
+            return listing
+        return narrow_listing(listing, arguments.select)
+
     if arguments.purpose.files is None:
         return find()
     return listed_as_before(
@@ -74,19 +80,6 @@ def list_files(
         exclude=arguments.exclude,
         pattern=arguments.pattern,
     )
-
-
-def _find_now(
-    store: Store,
-    patterns: Sequence[str],
-    is_list: bool,
-    arguments: OpenArguments,
-    checks_end: bool,
-) -> Listing:
-    listing = _find_all(store, patterns, is_list, arguments, checks_end)
-    if not isinstance(arguments.select, Selection):
-        return listing
-    return narrow_listing(listing, arguments.select)
 
 
 def _find_all(

@@ -273,11 +273,11 @@ def inspect_planes(
     if description.ome_xml:
         image_dims, shape = (*grid.fields, *file_dims), (*grid.shape, *shapes[0])
         series = reader.headers.context.series
-        more, coords, said = describe_ome(
+        more, coords, of_planes = describe_ome(
             description.ome_xml, planes.name, image_dims, shape, series
         )
         notes.add(metadata_remarks(more), url)
-        facts = facts_of_planes(planes, said, more)
+        facts = facts_of_planes(planes, of_planes, more)
     else:
         facts = FactColumns()
         if arguments.keeps_facts or len(planes.files) == 1:
@@ -303,6 +303,7 @@ def inspect_planes(
         headers=(header,),
         notes=notes.notes(),
         facts=facts,
+        companion=description.companion,
     )
 
 

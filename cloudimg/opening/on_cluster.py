@@ -33,8 +33,8 @@ def on_cluster(
     Parameters
     ----------
     urls : collection of str
-        Names of its parameters that are URLs or paths. Relative paths belong to the folder of this
-        process.
+        Names of its parameters, or keywords in ``**options``, that are URLs or paths. Relative
+        paths belong to the folder of this process.
     progress : callable
         Checks the argument `progress`, and returns a callback or None.
     """
@@ -49,15 +49,18 @@ def on_cluster(
                 return function(*args, **kwargs)
             keywords = {name: value for name, value in kwargs.items() if name != "client"}
             bound = signature.bind(*args, **keywords)
-            for name in urls:
-                if bound.arguments.get(name) is not None:
-                    bound.arguments[name] = absolute(bound.arguments[name])
+            given_urls = []
+            for arguments in (bound.arguments, bound.arguments.get("options", {})):
+                for name in urls:
+                    if arguments.get(name) is not None:
+                        arguments[name] = absolute(arguments[name])
+                        given_urls.append(arguments[name])
             shown = kwargs.get("progress")
-            given = {
+            callbacks_given = {
                 "progress": None if shown is None else progress(shown),
                 "confirm": kwargs.get("confirm"),
             }
-            callbacks = {name: each for name, each in given.items() if callable(each)}
+            callbacks = {name: each for name, each in callbacks_given.items() if callable(each)}
             call = Call(
                 function.__module__,
                 function.__qualname__,
@@ -68,7 +71,7 @@ def on_cluster(
             )
             result, error = call_on_worker(client, call, callbacks)
             if error is not None:
-                raise _told(error, [bound.arguments.get(name) for name in urls])
+                raise _told(error, given_urls)
             return cast(R, result)
 
         return run

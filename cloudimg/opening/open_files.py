@@ -83,7 +83,7 @@ def open_again(opened: Opened, urls: URLs, arguments: OpenArguments) -> Opened:
     Raises
     ------
     GridError
-        Others are there now, among which those of the part cannot be told.
+        Other files are there now, so that those of the part cannot be identified.
     """
     table = _table_of(opened)
     purpose = replace(arguments.purpose, files=table)

@@ -50,7 +50,7 @@ class FileOptions(TypedDict, total=False):
     blend: Literal["last", "mean"]
     flip: Literal["x", "y", "xy", "none"] | None
     align: Literal["outer", "inner"] | None
-    series: int | None
+    series: int | Literal["all"] | None
     missing: Literal["raise", "fill"]
     bad: Literal["raise", "fill"]
     exclude: str | Sequence[str] | None
@@ -202,6 +202,8 @@ class OpenArguments:
         return self.series_number if name == "series" else getattr(self, name)
 
 
+ALL = "all"
+"""The value of `series` with which `migrate` copies all images of a file; `open` refuses it."""
 PIXEL_OPTIONS = (
     "pattern",
     "url_column",

@@ -251,6 +251,9 @@ def _with_files_of(opened: Opened, selection: Selection) -> Opened:
             layouts=layouts,
             headers=inspection.headers[:1],
             facts=None if inspection.facts is None else inspection.facts.taken(places),
+            facts_of_some=(
+                None if inspection.facts_of_some is None else inspection.facts_of_some.taken(places)
+            ),
             table=None if inspection.table is None else inspection.table.taken(places),
             index=None if inspection.index is None else inspection.index.narrowed(grid, places),
         ),

@@ -19,7 +19,7 @@ _OF_IMAGE = ("acquired", "acquired_offset", "objective", "magnification")
 
 
 def facts_of_planes(
-    planes: PlaneTable, said: PlaneColumns | None, shared: Mapping[str, Any]
+    planes: PlaneTable, found: PlaneColumns | None, shared: Mapping[str, Any]
 ) -> FactColumns:
     """Return what OME-XML says of each plane, by position in C order of the grid.
 
@@ -28,19 +28,19 @@ def facts_of_planes(
     Parameters
     ----------
     planes : PlaneTable
-    said : PlaneColumns, optional
+    found : PlaneColumns, optional
         None if it says nothing.
     shared : mapping
         Attributes of the image.
     """
     facts = FactColumns()
-    if said is None:
+    if found is None:
         return facts
     letters, lengths = zip(*planes.numbered_by, strict=True)
-    at = np.array([said.at[letter] for letter in letters]).reshape(len(letters), -1)
+    at = np.array([found.at[letter] for letter in letters]).reshape(len(letters), -1)
     is_inside = ((at >= 0) & (at < np.array(lengths)[:, np.newaxis])).all(0)
     positions = np.ravel_multi_index(tuple(at[:, is_inside]), lengths)
-    columns = {name: column[is_inside] for name, column in said.columns.items()}
+    columns = {name: column[is_inside] for name, column in found.columns.items()}
     of_image = {name: value for name, value in facts_in(shared).items() if name in _OF_IMAGE}
     columns |= {name: np.full(len(positions), value) for name, value in of_image.items()}
     facts.add_columns(positions, columns)

@@ -28,6 +28,7 @@ def keys(typed_dict: type) -> set[str]:
 
 OPEN, FILE = keys(open_options.OpenOptions), keys(open_options.FileOptions)
 PLAN, RUN = keys(write_options.PlanOptions), keys(write_options.RunKeywords)
+CALIBRATION = keys(write_options.CalibrationOptions)
 WRITE = keys(write_options.WriteOptions)
 STORES = {"source_options", "target_options"}
 
@@ -75,7 +76,7 @@ CALLS: dict[str, Call] = {
         ("preview", "mising", "fill", "missing"),
         ("migrate", "overwritte", True, "overwrite"),
         ("migrate", "source_option", {}, "source_options"),
-        ("migrate", "plaec", "stack", "place"),
+        ("migrate", "plaace", "stack", "place"),
         ("dry_run", "price", {}, "prices"),
         ("to_zarr", "chunk", 3, "chunks"),
         ("to_zarr", "identiy", "a", "identity"),
@@ -150,9 +151,10 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.preview) == own | OPEN
     assert names(cloudimg.to_zarr) == {"x", "url", "dims", "identity"} | WRITE
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
-    assert names(cloudimg.migrate) == {"source", "url", "allow_unmatched"} | FILE | RUN | STORES
+    own = {"source", "url", "allow_unmatched", "labels_of"}
+    assert names(cloudimg.migrate) == own | FILE | RUN | STORES
     own = {"source", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
-    assert names(cloudimg.dry_run) == own | FILE | PLAN
+    assert names(cloudimg.dry_run) == own | FILE | PLAN | CALIBRATION
 
 
 def test_signatures_show_defaults() -> None:
@@ -171,13 +173,17 @@ def test_signatures_show_defaults() -> None:
 def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
     assert {each.name for each in fields(OpenArguments)} == OPEN | {"purpose"}
     assert FILE | {"storage_options", "progress", "client"} == OPEN
-    assert {each.name for each in fields(WriteRequest)} == PLAN
-    # The code takes bytes where users give a size such as "2GB".
-    accepted = {each.name for each in fields(RunOptions)} - {"max_bytes"} | {"max_mem"}
-    assert accepted == RUN - PLAN
-    assert RUN | {"storage_options"} == WRITE
-    assert keys(write_options.MigrateOptions) == FILE | RUN | STORES | {"allow_unmatched"}
-    assert keys(write_options.DryRunOptions) - FILE - PLAN == {
+    # The code joins sizes and their units.
+    assert {each.name for each in fields(WriteRequest)} == PLAN | CALIBRATION - {"scale", "units"}
+    # The code takes bytes where users give a size such as "2GB"; of a finished image that stays,
+    # the package itself tells.
+    own = {"max_bytes", "keeps_finished"}
+    accepted = {each.name for each in fields(RunOptions)} - own | {"max_mem"}
+    assert accepted == RUN - PLAN - CALIBRATION
+    assert RUN | {"labels_of", "storage_options"} == WRITE
+    own = {"allow_unmatched", "labels_of"}
+    assert keys(write_options.MigrateOptions) == own | FILE | RUN | STORES
+    assert keys(write_options.DryRunOptions) - FILE - PLAN - CALIBRATION == {
         "allow_unmatched", "client", "max_mem", "prices", "storage_options",
     }  # fmt: skip
 

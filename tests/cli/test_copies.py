@@ -164,6 +164,8 @@ def test_stores_and_secrets(
         ["verify"],
         ["verify", "b.zarr", "--sample", "0"],
         ["export", "b.zarr", "out", "--layout", "png"],
+        ["migrate", "a.tif", "b.zarr", "--labels-of", "c.zarr"],
+        ["migrate", "a.tif", "--labels-of", "c.zarr", "b.zarr"],
     ],
 )
 def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,6 +173,14 @@ def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> N
         main(words)
     assert stopped.value.code == 2
     assert SECRET not in capsys.readouterr().err
+
+
+def test_options_may_stand_before_the_destination(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(seed.encode(np.zeros((8, 8), np.uint8)))
+    a, copy = str(tmp_path / "a.tif"), str(tmp_path / "b.zarr")
+    assert main(["migrate", a, "--levels", "1", copy]) == 0
+    assert main(["migrate", a, "--labels-of", copy, "--name", "c"]) == 0
+    assert (tmp_path / "b.zarr" / "labels" / "c" / "zarr.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "migrate": ["migrate", "a.tif", "b.zarr"],
     "verify": ["verify", "b.zarr"],
     "export": ["export", "b.zarr", "out"],
+    "repair": ["repair", "b.zarr"],
     "retire": ["retire", "b.zarr", "--undo"],
 }
 
@@ -232,8 +233,8 @@ def test_each_option_that_sets_an_argument_is_known() -> None:
     """Options whose names are those of public arguments; the others are not in messages."""
     functions: list[Any] = [
         cloudimg.open, cloudimg.preview, cloudimg.index, cloudimg.migrate, cloudimg.dry_run,
-        cloudimg.verify, cloudimg.export, cloudimg.retire, cloudimg.cluster.start,
-        cloudimg.cluster.connect,
+        cloudimg.verify, cloudimg.export, cloudimg.repair, cloudimg.retire,
+        cloudimg.cluster.start, cloudimg.cluster.connect,
     ]  # fmt: skip
     arguments = {name for each in functions for name in inspect.signature(each).parameters}
     dests = {name for words in COMMANDS.values() for name in vars(parse(words))}
@@ -244,11 +245,13 @@ def test_each_option_that_sets_an_argument_is_known() -> None:
 # -------------------------------------------------------------------------- all messages
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@functools.cache
+def texts() -> list[tuple[str, str]]:
     """All string literals of the library that may be parts of messages, with where they are.
 
     A value in a message is replaced by a sample of it.
     """
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.parent.name in ("cli", "cluster", "flavours"):
             continue
@@ -267,7 +270,8 @@ def texts() -> Iterator[tuple[str, str]]:
             else:
                 continue
             if " " in text:
-                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", text
+                found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", text))
+    return found
 
 
 def _sample(part: ast.expr) -> str:

@@ -340,6 +340,7 @@ def test_times(text: str, offset: str | None) -> None:
     assert int(facts["acquired"]) / 1e6 == (own - datetime(1970, 1, 1)).total_seconds() + shift
 
 
+@pytest.mark.slow
 def test_a_file_and_fact_takes_little_memory() -> None:
     n_files = 10_000
     tracemalloc.start()

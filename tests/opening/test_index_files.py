@@ -387,6 +387,17 @@ def test_micromanager_14_has_an_index_for_each_position(tmp_path: Path) -> None:
     assert not [kind for kind in kinds(image) if kind.startswith("index-file")]
 
 
+def test_an_index_in_one_folder_of_several_is_found(tmp_path: Path) -> None:
+    put = folder_put(tmp_path)
+    planes = list(itertools.product((0, 1), ("DAPI",), (0, 1)))
+    for position in range(3):
+        for t, c, z in planes:
+            put(f"Pos{position}/img_{t:09d}_{c}_{z:03d}.tif", made.PLANE)
+    put("Pos1/metadata.txt", made.micromanager_14(planes, channels=["DAPI"], x=10.5, y=20))
+    image = cloudimg.open(f"{tmp_path}/")
+    np.testing.assert_array_equal(image.coords["stage_x"], [np.nan, 10.5, np.nan])
+
+
 def test_micromanager_2_names_its_channels(tmp_path: Path) -> None:
     put = folder_put(tmp_path)
     planes = list(itertools.product((0, 1), (0, 1), (0, 1, 2)))
@@ -415,7 +426,7 @@ def test_an_acquisition_that_was_stopped_has_the_planes_until_then(tmp_path: Pat
     image = cloudimg.open(f"{tmp_path}/Pos0/img_{{t}}_DAPI_{{z}}.tif")
     assert image.coords["stage_z"][:3].tolist() == [[100, 102]] * 3
     assert np.isnan(image.coords["stage_z"][3]).all()
-    assert "ends inside the metadata of a plane, after 6" in note(image, "index-file")
+    assert "inside the metadata of a plane, after those of 6 planes" in note(image, "index-file")
     assert "does not name 2 of the 8 files" in note(image, "index-file-incomplete")
 
 
@@ -521,7 +532,7 @@ def test_a_copy_has_channels_sizes_and_positions_of_the_index(tmp_path: Path) ->
         for group in groups
         if "multiscales" in group["attributes"].get("ome", {})
     )
-    assert len(others) == 3  # 2 wells of 2 fields
+    assert len(others) == 4  # 2 wells of 2 fields, of which the root names the first as well
     assert [each["label"] for each in image["omero"]["channels"]] == ["DAPI", "GFP"]
     axes = [each["name"] for each in image["multiscales"][0]["axes"]]
     transformations = image["multiscales"][0]["datasets"][0]["coordinateTransformations"]

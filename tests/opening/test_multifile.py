@@ -560,6 +560,14 @@ def test_two_images_of_different_shapes_in_one_set(shelf: Shelf) -> None:
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(ArgumentError, match=r"series=2.* 2 images"):
         shelf.open("t2.ome.tif", series=2)
+    copy = shelf.folder / "copy.zarr"
+    done = cloudimg.migrate(
+        shelf.url("t1.ome.tif"), copy, series="all", source_options=shelf.meter.storage_options
+    )
+    assert [each.n_objects > 0 for each in done.images] == [True, True]
+    assert cloudimg.verify(copy, against_source=True, source_options=shelf.meter.storage_options)
+    found = np.asarray(zarr.open_group(str(copy), mode="r")["1/0"])
+    np.testing.assert_array_equal(found, small[:, 0])
 
 
 def test_planes_in_any_order_of_pages(shelf: Shelf) -> None:

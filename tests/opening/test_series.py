@@ -141,7 +141,8 @@ def test_the_command_line_asks_for_its_option(
     out = tmp_path / "copy.zarr"
     assert main(["migrate", str(path), str(out)]) == 1
     error = capsys.readouterr().err
-    assert "pass --series N to choose it (--series 0: 10 x 12 uint8; --series 1: 5 x" in error
+    assert "pass --series N to choose it, or --series all to copy all of them" in error
+    assert "(--series 0: 10 x 12 uint8; --series 1: 5 x" in error
     assert main(["migrate", "--dry-run", str(path), str(out)]) == 1
     assert main(["migrate", str(path), str(out), "--series", "1"]) == 0
     np.testing.assert_array_equal(np.squeeze(read_copy(out)), stack)

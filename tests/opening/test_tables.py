@@ -435,7 +435,7 @@ def test_files_in_several_buckets_of_google_and_s3(request: pytest.FixtureReques
 # ------------------------------------------------------------------------- inventories, catalogues
 
 
-def inventory(meter: Meter, bucket: str, kind: str) -> str:
+def inventory(meter: Meter, bucket: str, kind: str, **further: str) -> str:
     """An inventory of the files of `seed`, some of them deleted, beside others."""
     keys = [f"exp/my data+{key}" for key in ("1_0.tif", "1_1.tif", "2_0.tif", "2_1.tif")]
     rows = []
@@ -469,6 +469,7 @@ def inventory(meter: Meter, bucket: str, kind: str) -> str:
         "fileFormat": kind,
         "fileSchema": ", ".join(names),
         "files": [{"key": name, "size": len(data)}],
+        **further,
     }
     meter.put(bucket, "inv/2026-11-30T00-00Z/manifest.json", json.dumps(manifest).encode())
     return f"s3://{bucket}/inv/2026-11-30T00-00Z/manifest.json"
@@ -489,6 +490,40 @@ def test_an_inventory_takes_the_place_of_a_listing(meter: Meter, bucket: str, ki
     assert Traffic(meter.log()).lists == 0
     assert pixels(image) == [[10, 11], [20, 21]]
     assert image.unmatched == (1, (f"s3://{bucket}/exp/readme.txt",))
+
+
+def test_a_manifest_of_thousands_of_data_files_is_read_whole(meter: Meter, bucket: str) -> None:
+    url = inventory(meter, bucket, "CSV", unused="x" * 5_000_000)
+    options = {"storage_options": meter.storage_options}
+    pattern = f"s3://{bucket}/exp/my data+{{t}}_{{z}}.tif"
+    assert pixels(cloudimg.open(url, pattern=pattern, **options)) == [[10, 11], [20, 21]]
+
+
+def test_numbers_too_long_for_a_column_become_texts(tmp_path: Path) -> None:
+    ids = [12345678901234567890123, 12345678901234567890124]
+    for number, value in enumerate(ids):
+        data = seed.encode(np.full((16, 16), number, np.uint8))
+        (tmp_path / f"a_{value}.tif").write_bytes(data)
+    image = cloudimg.open(f"{tmp_path}/a_{{id}}.tif")
+    again = cloudimg.open(image.table())
+    assert list(again.coords["id"]) == list(map(str, ids))
+    np.testing.assert_array_equal(again.read(), image.read())
+
+
+@pytest.mark.parametrize("etag", ["blake2b:" + "f" * 40, "blake2b:-1", "blake2b:x"])
+def test_digests_that_nobody_has_made_are_those_of_other_versions(local: Place, etag: str) -> None:
+    with pytest.raises(ChangedError):
+        cloudimg.open(table(put(local), etag=etag))
+
+
+def test_times_that_microseconds_cannot_hold_are_named(local: Place) -> None:
+    rows = put(local)
+    far = pa.array([0, 1, 2, 2**55, 4, 5], pa.timestamp("s"))
+    with pytest.raises(ArgumentError, match=f"row 3 of .* has '{2**55}' in the column 'acquired'"):
+        cloudimg.open(table(rows).append_column("acquired", far))
+    fine = pa.array([1_600_000_000 * 10**9 + 7] * 6, pa.timestamp("ns"))
+    found = cloudimg.open(table(rows).append_column("acquired", fine)).coords["acquired"]
+    assert found == np.datetime64("2020-09-13T12:26:40")
 
 
 def test_an_inventory_of_another_format_says_what_is_possible(meter: Meter, bucket: str) -> None:
@@ -698,6 +733,7 @@ def test_a_hole_in_a_table_is_a_missing_file(local: Place) -> None:
     assert pixels(image)[1] == [10, 200]
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_no_object_each() -> None:
     """At most 150 bytes a row with all optional columns, batches included."""
     from cloudimg.opening.options import OpenArguments

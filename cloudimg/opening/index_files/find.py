@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -133,7 +133,7 @@ def _names(layout: Layout, key: str, known: _Known) -> Iterator[str]:
     ]
     for name in names:
         yield from _listed_like(name, f"{root}{match['folders']}", known)
-    # Web servers answer with a page where there is no file.
+    # Many web servers answer a request for a missing file with a page and status 200.
     if known.location.protocol not in ("http", "https"):
         yield from (name for name in names if known.is_listed(name) is None)
 
@@ -150,6 +150,11 @@ def _listed_like(key: str, folder: str, known: _Known) -> Iterator[str]:
     ]
     if fitting:
         yield min(fitting, key=lambda each: (each.count("/"), each))
+
+
+def _tried(n: int) -> Iterable[int]:
+    """Indices along an axis: all of a few, because a single folder may have an index file."""
+    return range(n) if n <= MOST_FILES else (0, n - 1)
 
 
 def _groups(
@@ -178,7 +183,7 @@ def _groups(
     axes = [
         axis
         for axis, n in enumerate(grid.shape)
-        if any(names_at({axis: i}) != of_first for i in {0, n - 1})
+        if any(names_at({axis: i}) != of_first for i in _tried(n))
     ]
     lengths = [grid.shape[axis] for axis in axes]
     _check_number(int(np.prod(lengths, dtype=np.int64)))

@@ -18,6 +18,7 @@ from typing import Any
 
 from cloudimg.discovery.fact_kinds import Fact
 from cloudimg.discovery.facts_of_attributes import facts_in
+from cloudimg.errors import counted
 from cloudimg.opening.index_files.content import Content, size_of_pixels
 from cloudimg.opening.index_files.objects import IndexObject
 from cloudimg.tiff.flavours.facts import mapping
@@ -58,7 +59,10 @@ def read_metadata(content: Content, found: IndexObject) -> None:
         except _DAMAGED as exc:
             if not n_planes:
                 raise ValueError(f"it is not the JSON of Micro-Manager: {exc}") from exc
-            content.remarks.append(f"it ends inside the metadata of a plane, after {n_planes}")
+            content.remarks.append(
+                f"it ends inside the metadata of a plane, after those of"
+                f" {counted(n_planes, 'plane')}"
+            )
             break
         plane = mapping(value)
         if key == "Summary":
