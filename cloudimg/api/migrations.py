@@ -28,7 +28,11 @@ from cloudimg.migration.run.arguments import (
     write_all_to_url,
     write_to_url,
 )
-from cloudimg.migration.run.array_input import warn_of_no_scale, write_input_of_array
+from cloudimg.migration.run.array_input import (
+    warn_of_colours,
+    warn_of_no_scale,
+    write_input_of_array,
+)
 from cloudimg.migration.run.collection import images_to_copy
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.estimate import (
@@ -207,6 +211,8 @@ def to_zarr(
     write_input = write_input_of_array(x, dims=dims, identity=identity, calibration=stated)
     if all(options.get(each) is None for each in ("labels_of", "pixel_size", "scale")):
         warn_of_no_scale(write_input.facts)
+    if dims is None and not hasattr(x, "dims"):
+        warn_of_colours(write_input.axes_mapping)
 
     def array_input(name: str | None, earlier: EarlierSource | None) -> WriteInput:
         facts = write_input.facts

@@ -221,7 +221,13 @@ def _open_original(
     is_changed = changes is not None and bool(changes.n_replaced or changes.n_removed)
     # What the user names or gives is taken at their word, since files have other names elsewhere.
     is_known = is_same or source is not None or not isinstance(given, bool)
-    return Original(write_input, pixels, is_unchanged=is_known and not is_changed)
+    return Original(
+        write_input,
+        pixels,
+        is_unchanged=is_known and not is_changed,
+        has_other_sizes=_has_other_sizes(write_input, files),
+        is_recorded=is_same,
+    )
 
 
 def _is_same(write_input: WriteInput, files: FileTable | None, recorded: Mapping[str, Any]) -> bool:
@@ -236,6 +242,16 @@ def _is_same(write_input: WriteInput, files: FileTable | None, recorded: Mapping
         and _reads_alike(now, recorded)
         and recorded.get("arrangement", now["arrangement"]) == now["arrangement"]
     )
+
+
+def _has_other_sizes(write_input: WriteInput, files: FileTable | None) -> bool:
+    """Whether a file is known to have another size than the one that was copied."""
+    if files is None or write_input.files is None:
+        return False
+    was, now = files.sizes, write_input.files().sizes
+    if was.shape != now.shape:
+        return True
+    return bool(((was != now) & (was >= 0) & (now >= 0)).any())
 
 
 def _reads_alike(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:

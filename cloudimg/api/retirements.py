@@ -12,8 +12,9 @@ from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Opening
+from cloudimg.migration.journal.collection import Collection
 from cloudimg.migration.journal.destination import Destination, open_destination
-from cloudimg.migration.journal.inspecting import load
+from cloudimg.migration.journal.inspecting import load_any
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
 from cloudimg.migration.retire.action import Tag
@@ -114,7 +115,13 @@ def retire(
     if [tag is not None, move_to is not None, undo].count(True) != 1:
         raise ArgumentError("pass one of tag=, move_to= and undo=True")
     copy = open_destination(url, storage_options)
-    state = load(copy)
+    state = load_any(copy)
+    if isinstance(state, Collection):
+        raise ArgumentError(
+            f"the originals of {copy.url} cannot be retired: it holds the images of files with"
+            " several, each as a copy of its own",
+            url=copy.url,
+        )
     refuse_array(state, copy.url)
     urls, is_elsewhere = urls_of_source(state.source, source)
     if is_elsewhere:

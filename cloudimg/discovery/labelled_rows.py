@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from cloudimg.storage import redact, unsigned
 
 _MOST_LABELS = 200_000
 """Most labels of an axis: more are identifiers or measurements of the files."""
+_AXES_OF_FACTS = {"channel": "c", "well": "well"}
+"""The axes that columns with the names of facts often are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +122,13 @@ class LabelledRows:
         names = " and ".join(redact(self._names[row]) for row in twice)
         advice = "add a column in which they differ, or leave one out"
         if self._roles.facts:
-            shown = ", ".join(self._roles.facts)
+            facts = self._roles.facts
+            columns = {column: axis for axis, column in self._roles.labels.items()}
+            likely = {fact: axis for fact, axis in _AXES_OF_FACTS.items() if fact in facts}
+            axes = json.dumps({**columns, **(likely or {facts[-1]: facts[-1]})}, ensure_ascii=False)
             advice += (
-                f"; columns with the names of facts ({shown}) are not axes unless axes= names them,"
-                f' as in {{"{self._roles.facts[-1]}": "c"}} beside the other axes'
+                f"; columns with the names of facts ({', '.join(facts)}) are axes only if axes="
+                f" names them and all other axes, as in axes={axes}"
             )
         return DuplicateIndexError(
             f"{rows} are both at {places.labels_of(first)}: {names}; {advice}"

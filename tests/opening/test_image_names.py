@@ -108,6 +108,8 @@ def test_hosts_and_queries_are_not_part_of_names(httpd: WebServer, tmp_path: Pat
     for number, urls in enumerate((signed[0], signed[:1], signed)):
         cloudimg.migrate(urls, tmp_path / f"{number}.zarr")
         assert name_of(tmp_path / f"{number}.zarr") == "liver_1"
+    cloudimg.migrate(signed[0], labels_of=tmp_path / "0.zarr")
+    assert name_of(tmp_path / "0.zarr/labels/liver_1") == "liver_1"
 
 
 def test_images_of_one_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from cloudimg.migration.export.originals import read_rows, rows_by_file
 from cloudimg.migration.export.result import ExportResult, Lost, LostByKind, NotWritten
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.metadata.image_attributes import image_name
 from cloudimg.migration.metadata.ome_xml import pixel_type
 from cloudimg.migration.plan.axes_mapping import AxesMapping
 from cloudimg.migration.plan.plan import Plan
@@ -60,7 +61,7 @@ class Export:
 
 
 def export_ome(export: Export) -> ExportResult:
-    """Write one OME-TIFF per image.
+    """Write one OME-TIFF per image, except of wells of a plate without any file.
 
     Arrays with pixels of a type that OME-TIFF lacks are written as plain TIFF, because they have no
     originals to write instead.
@@ -82,12 +83,13 @@ def export_ome(export: Export) -> ExportResult:
     progress = _Progress(export)
     with _manifest(export, "ome-tiff") as manifest, _reading_threads() as readers:
         pixels = CopyPixels(export.copy, plan, readers)
-        for image in range(plan.n_images):
+        for image in filter(plan.is_listed, range(plan.n_images)):
             suffix = "ome.tif" if is_ome else "tif"
             name = f"{plan.image_path(image).replace('/', '_') or 'image'}.{suffix}"
             reads = [partial(pixels.read, image, level) for level in range(len(plan.levels))]
             write = partial(
-                write_ome, reads=reads, plan=plan, facts=facts, compression=export.compression,
+                write_ome, reads=reads, plan=plan, compression=export.compression,
+                facts=replace(facts, name=image_name(plan, facts, image)),
                 url=export.out.display(name),
             )  # fmt: skip
             progress.add(_store(export, manifest, name, write))

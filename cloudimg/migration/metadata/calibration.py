@@ -119,7 +119,7 @@ def _number(what: str, value: Any) -> float:
     is_number = isinstance(value, int | float | np.integer | np.floating)
     if not is_number or isinstance(value, bool) or not abs(value) < math.inf:
         raise ArgumentError(f"{what} must be a number")
-    if abs(value) > _GREATEST:
+    if abs(value if isinstance(value, int) else float(value)) > _GREATEST:
         raise ArgumentError(f"{what} must be a number of at most {_GREATEST:g}")
     return float(value)
 
@@ -190,8 +190,9 @@ class Calibration:
     @property
     def stated(self) -> tuple[str, ...]:
         """Names of all that is stated, see `ImageFacts.stated`."""
-        names = [f"scale {dim}" for dim, (number, _) in self.sizes.items() if number is not None]
-        names += [f"origin {dim}" for dim in self.translation]
+        sizes = sorted(self.sizes.items())  # in whichever order they were given
+        names = [f"scale {dim}" for dim, (number, _) in sizes if number is not None]
+        names += [f"origin {dim}" for dim in sorted(self.translation)]
         return (*names, *(["channel_names"] if self.channel_names else []))
 
     def applied(self, positions: PixelPositions) -> None:

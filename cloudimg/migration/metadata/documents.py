@@ -147,14 +147,16 @@ def overview_documents(
     factors = {"y": overview.factor, "x": overview.factor}
     scales = [scale[i] * factors.get(plan.dims[i], 1) for i in kept]
     transforms = [{"type": "scale", "scale": scales}]
+    name = f"{facts.name or 'image'} overview"
     multiscale = {
         **image,
-        "name": f"{facts.name or 'image'} overview",
+        "name": name,
         "axes": [image["axes"][i] for i in kept],
         "datasets": [{"path": "0", "coordinateTransformations": transforms}],
     }
     omero = ome.get("omero", {})
-    shown = {"omero": {**omero, "rdefs": {**omero["rdefs"], "defaultZ": 0}}} if omero else {}
+    rdefs = {**omero.get("rdefs", {}), "defaultZ": 0}
+    shown = {"omero": {**omero, "name": name, "rdefs": rdefs}} if omero else {}
     of_group = {
         **ome_attributes(plan, {"multiscales": [multiscale], **shown}),
         "cloudimg": {"tile": list(overview.tile)},

@@ -35,7 +35,7 @@ def image_attributes(
 ) -> dict[str, Any]:
     """Attributes of the group of an image."""
     multiscale = {
-        "name": _name(plan, facts, image),
+        "name": image_name(plan, facts, image),
         "axes": [_axis(facts, dim) for dim in plan.dims],
         "datasets": [
             {"path": str(n), "coordinateTransformations": _transforms(plan, facts, image, n)}
@@ -54,7 +54,8 @@ def image_attributes(
     return {**ome_attributes(plan, ome), "cloudimg": own_attributes(plan, facts, image)}
 
 
-def _name(plan: Plan, facts: ImageFacts, image: int) -> str:
+def image_name(plan: Plan, facts: ImageFacts, image: int) -> str:
+    """Name of an image: that of the source, and where it lies along the lead dims."""
     labels = _lead_labels(plan, facts, image)
     position = ", ".join(f"{dim}={label}" for dim, label in labels.items())
     return " ".join(part for part in (facts.name or "image", position) if part)
@@ -114,7 +115,7 @@ def _omero(plan: Plan, facts: ImageFacts, image: int, histograms: Histograms) ->
     ]
     middle = plan.levels[0].shape[plan.dims.index("z")] // 2 if "z" in plan.dims else 0
     is_grey = n_channels == 1 and (facts.colours is None or channels[0]["color"] == WHITE)
-    name = {} if facts.is_of_older else {"name": _name(plan, facts, image)}
+    name = {} if facts.is_of_older else {"name": image_name(plan, facts, image)}
     return {
         **name,
         "channels": channels,

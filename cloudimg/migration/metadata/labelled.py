@@ -202,7 +202,10 @@ def name_of_labels(urls: Sequence[str]) -> str:
     ArgumentError
         If there is none in it.
     """
-    parts = urls[0].rpartition("://")[2].split("/") if len(urls) == 1 else [""]
+    scheme, _, path = urls[0].rpartition("://") if len(urls) == 1 else ("", "", "")
+    if scheme.endswith(("http", "https")):
+        path = path.partition("?")[0]  # elsewhere, ? is part of names
+    parts = path.split("/")
     parts[-1] = _EXTENSION.sub("", parts[-1])
     for part in reversed(parts):
         stem = _SEPARATORS.sub(r"\1", _FIELD.sub("", part)).strip("_-. ")
@@ -220,7 +223,7 @@ def check_name(name: str) -> None:
         If it is not one that a group can have
         (https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html#node-names).
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ArgumentError(
             f"name={name!r} cannot be that of labels, which is the name of a folder: use letters,"
             " digits, - and _"

@@ -12,6 +12,9 @@ _NOTHING = object()
 _POINTING = ("multiscales", "series", "bioformats2raw.layout", "plate", "well")
 """Attributes that lead readers to the arrays and images of a copy."""
 
+_COORDINATES = ("axes", "datasets", "coordinateTransformations")
+"""What says where pixels lie, and only together: numbers are in the units that axes have."""
+
 
 def mended_document(key: str, expected: bytes, found: bytes) -> bytes:
     """A document without its flaws: as it was written, with what others edited in it.
@@ -75,6 +78,7 @@ def _merged(before: Any, found: Any, new: Any) -> Any:
     if found == before:
         return new
     if isinstance(before, dict) and isinstance(found, dict) and isinstance(new, dict):
+        new = {**new, **_edited_coordinates(before, found)}
         names = {**new, **found}
         merged = {
             name: _merged(*(each.get(name, _NOTHING) for each in (before, found, new)))
@@ -85,6 +89,13 @@ def _merged(before: Any, found: Any, new: Any) -> Any:
     if are_lists and len(before) == len(found) == len(new):
         return [_merged(*each) for each in zip(before, found, new, strict=True)]
     return found
+
+
+def _edited_coordinates(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What says where pixels lie, if others edited any of it."""
+    if all(before.get(name) == found.get(name) for name in _COORDINATES):
+        return {}
+    return {name: found[name] for name in _COORDINATES if name in found}
 
 
 def _candidates(written: dict[str, Any], found: dict[str, Any]) -> Iterator[dict[str, Any]]:

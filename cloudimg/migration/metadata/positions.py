@@ -39,6 +39,8 @@ class PixelPositions:
         Dims whose coordinates scale and origin say, too.
     unknown_units : dict
         Units of dims that are not known, as they are spelled.
+    uneven : list
+        Dims whose coordinates are numbers or times, but not those of equally spaced pixels.
     """
 
     def __init__(self, scales: dict[str, tuple[float, str | None]]) -> None:
@@ -48,14 +50,19 @@ class PixelPositions:
         self.measured: set[str] = set()
         self.even: set[str] = set()
         self.unknown_units: dict[str, str] = {}
+        self.uneven: list[str] = []
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A note on units that the copy lacks."""
-        if not self.unknown_units:
-            return ()
+        """Notes on units and distances that the copy lacks."""
         units = ", ".join(f"{unit!r} of {dim}" for dim, unit in self.unknown_units.items())
-        return (f"units that OME-Zarr does not have are left out: {units}",)
+        uneven = ", ".join(dim for dim in self.uneven if dim not in self.scales)
+        lacks_units = f"units that OME-Zarr does not have are left out: {units}"
+        has_no_scale = (
+            f"the coordinates along {uneven} are not equally spaced, so that the copy has the scale"
+            " 1 there and no unit"
+        )
+        return (*([lacks_units] if units else []), *([has_no_scale] if uneven else []))
 
     def fill(self, attrs: Mapping[str, Any]) -> None:
         """Take sizes of pixels from attributes along axes with one pixel, which tells no distance.
@@ -167,9 +174,12 @@ def positions_of_coordinates(
     for dim in ("t", "z", "y", "x"):
         if dim in axes_mapping.dims and dim in coords:
             attrs = coord_attrs.get(dim, {})
-            text = str(attrs.get("units", attrs.get("unit", "")))
+            text = str(attrs.get("units") or attrs.get("unit") or "")
             unit = "second" if _is_time(coords[dim]) else unit_name(dim, text)
             positions.add(dim, coords[dim], unit)
+            values = np.asarray(coords[dim])
+            if dim not in positions.scales and values.size > 1 and values.dtype.kind in "iufmM":
+                positions.uneven.append(dim)
             if unit is None and text and dim in positions.scales:
                 positions.unknown_units[dim] = text
     return positions

@@ -7,6 +7,7 @@ many. The images of a collection lie in such rows, too.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cloudimg.errors import ArgumentError
@@ -108,6 +109,19 @@ def overview_keys(plan: Plan) -> tuple[str, ...]:
         return ()
     names = ("0/zarr.json", "zarr.json") if plan.zarr_format == 3 else _NAMES_2
     return (Overview(plan).array_key, *(f"{PATH}/{name}" for name in names))
+
+
+def without_pixels_of_overview(plan: Plan, documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Documents by key, for a copy with damaged pixels: its overview may have been made of others.
+
+    Parameters
+    ----------
+    plan : Plan
+    documents : mapping
+        With an overview that is made of the pixels as they are now.
+    """
+    key = "" if plan.overview is None else Overview(plan).array_key
+    return {each: data for each, data in documents.items() if each != key}
 
 
 def with_overview(plan: Plan) -> Plan:

@@ -46,6 +46,10 @@ from cloudimg.tiff.colours.channels import PixelColours
 
 _AHEAD = 16
 """Documents that are compared and stored at once."""
+_NOT_COMPARED = (
+    "the metadata is made of the headers of the source that was named, whose pixels were not"
+    " compared with the copy: cloudimg.verify(copy, source=...) compares them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +229,20 @@ def new_facts(state: State, open_original: OpenOriginal) -> NewFacts:
         return NewFacts(state.facts)
     try:
         original = open_original(state)
-        if not original.is_unchanged:
+        if not original.is_unchanged or original.has_other_sizes:
             raise CloudimgError("it has other files than were copied, or they changed")
+        lost = sorted(state.facts.scales.keys() - original.write_input.facts.scales.keys())
+        if lost and state.source["kind"] == "array":
+            along = ", ".join(lost)
+            raise CloudimgError(
+                f"the array that was given has no coordinates along {along}, unlike the one that"
+                " was copied"
+            )
     except CloudimgError as exc:
         return _from_copy(state, exc.message)
     made = facts_with_advice(original.write_input, state.plan, state.request)
-    return NewFacts(_completed(made, state))
+    is_known = original.is_recorded or state.source["kind"] == "array"
+    return NewFacts(_completed(made, state), () if is_known else (_NOT_COMPARED,))
 
 
 def _completed(made: ImageFacts, state: State) -> ImageFacts:

@@ -23,6 +23,10 @@ class Original:
     source: OriginalSource
     is_unchanged: bool = True
     """Whether all files are those that were copied, as far as that is known."""
+    has_other_sizes: bool = False
+    """Whether a file is known to have another size, so that its headers may be those of another."""
+    is_recorded: bool = True
+    """Whether it has the files at the places that were copied, or is the array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from cloudimg.migration.journal.layout import END_MARK, PLAN, RETIRED_LIST
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.plans import StoredPlans, read_plans
 from cloudimg.migration.metadata.documents import documents
+from cloudimg.migration.plan.overview import without_pixels_of_overview
 from cloudimg.migration.plan.places import is_own_folder
 from cloudimg.migration.progress import notify_of
 from cloudimg.migration.repair.mend_cells import CellMender
@@ -232,6 +233,8 @@ class _Repairing:
         committed = self._proven_cells(damage)
         if committed is not None:
             written = written_documents(self._destination, self._state, committed)
+            if self._cells.failures:
+                written = without_pixels_of_overview(self._state.plan, written)
             self._mended += mend_documents(self._destination, written, fences=fences)
             if not (self._cells.failures or self._left):
                 end_mark = mend_end_mark(
@@ -320,6 +323,8 @@ class _Repairing:
             The verification without what was deleted, and number of objects that are left.
         """
         work = _verifying(self._destination, self._plans, self._options)
+        for stage, number in self._cells.failures:
+            work.damage.cells[stage].add(number)
         last = work.run_again(self._cells.to_check())
         foreign = work.damage.foreign
         if foreign and may_delete(self._destination, foreign, self._options):

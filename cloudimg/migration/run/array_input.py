@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from cloudimg.reading.source import make_token
 _OF_USER = 6
 """Frames between a warning and the call of the user."""
 _LAST_DIMS = ("t", "c", "z", "y", "x")
+_N_COLOURS = (3, 4)
 
 
 def write_input_of_array(
@@ -93,13 +94,28 @@ def write_input_of_array(
 
 def warn_of_no_scale(facts: ImageFacts) -> None:
     """Warn if nothing says how large the pixels of an array are, and say how to state it."""
-    if "y" in facts.scales or "x" in facts.scales:
+    unknown = [dim for dim in ("y", "x") if dim not in facts.scales]
+    if not unknown:
         return
+    along = f" along {unknown[0]}" if len(unknown) == 1 else ""
     warn(
-        "the array has no coordinates that say how large its pixels are, so that its copy has the"
-        " scale 1 and no units: pass scale={'y': 0.325, 'x': 0.325} and units={'y': 'micrometer',"
-        " 'x': 'micrometer'} (scale={} if nobody knows it), or an array that has them, as"
-        " Image.to_xarray() returns it",
+        f"the array has no coordinates that say how large its pixels are{along}, so that its copy"
+        " has the scale 1 and no units: pass scale={'y': 0.325, 'x': 0.325} and units={'y':"
+        " 'micrometer', 'x': 'micrometer'} (scale={} if nobody knows it), or an array that has"
+        " them, as Image.to_xarray() returns it",
+        level=_OF_USER,
+    )
+
+
+def warn_of_colours(axes_mapping: AxesMapping) -> None:
+    """Warn if the last axis of an array without names is taken for x, but looks like colours."""
+    names, shape = axes_mapping.source_dims, axes_mapping.source_shape
+    if len(shape) < 3 or shape[-1] not in _N_COLOURS or min(shape[-3:-1]) <= max(_N_COLOURS):
+        return
+    named = (*_LAST_DIMS[len(_LAST_DIMS) + 1 - len(shape) :], "s")
+    warn(
+        f"the axes of the array, of lengths {shape}, are taken for {', '.join(names)}: pass"
+        f" dims={named} if the last one is of colours",
         level=_OF_USER,
     )
 
@@ -146,6 +162,8 @@ def _checked_dims(dims: Sequence[str] | None, shape: Sequence[int]) -> tuple[str
                 f"an array of {len(shape)} axes needs names for them, such as dims=(..., 'y', 'x')"
             )
         return _LAST_DIMS[len(_LAST_DIMS) - len(shape) :]
+    if not isinstance(dims, Iterable):
+        raise ArgumentError(f"dims={dims!r} must be names of axes, such as dims=('z', 'y', 'x')")
     names = tuple(dims)  # "zyx" too
     if len(names) != len(shape) or len(set(names)) != len(names):
         raise ArgumentError(f"dims={names} must name each of {len(shape)} axes once")

@@ -5,7 +5,8 @@ Inputs are picklable and small, and connect to no store before they are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -103,6 +104,9 @@ class LevelInput:
     plan: Plan
     destination: Destination
     level: int
+    digest_of: Callable[[int, tuple[int, ...]], str | None] | None = None
+    """By image and position in the level's grid of objects, the SHA-256 that an object must have;
+    None where it is not known. Codecs do not notice all damage."""
 
     def read(self, cell: Cell, files: FileObserver | None = None) -> Array:
         """Read the pixels of a cell; see `read_image`."""
@@ -156,7 +160,13 @@ class LevelInput:
             if self._is_empty(image, index, key):
                 return None
             raise
+        digest = None if self.digest_of is None else self.digest_of(image, index)
         try:
+            if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+                raise CorruptFileError(
+                    "its SHA-256 is not that of its commit record; cloudimg.repair mends what can"
+                    " be mended"
+                )
             return decode_object(self.plan, self.level, data, shape)
         except CorruptFileError as exc:
             url = self.destination.display(key)

@@ -138,10 +138,15 @@ def labels_of(folder: Destination, name: str) -> Labels:
             " nor .zattrs: check the URL, or finish the copy first",
             url=folder.url,
         )
-    if not isinstance(ome, dict) or "multiscales" not in ome or _COLLECTIONS & set(ome):
+    if isinstance(ome, dict) and _COLLECTIONS & set(ome):
         raise ArgumentError(
-            f"{folder.url} is a collection of images or a plate, or has no image of OME-Zarr in its"
-            f" metadata: name the folder of one image, such as {folder.display(_first(ome))}",
+            f"{folder.url} is a collection of images or a plate: name the folder of one image, such"
+            f" as {folder.display(_first(ome))}",
+            url=folder.url,
+        )
+    if not isinstance(ome, dict) or "multiscales" not in ome:
+        raise ArgumentError(
+            f"{folder.url} is not an image of OME-Zarr, although it is a Zarr: check the URL",
             url=folder.url,
         )
     try:

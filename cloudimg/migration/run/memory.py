@@ -57,8 +57,10 @@ def cells_in_flight(plan: Plan, max_bytes: int) -> int:
     needed = cell_bytes(plan)
     reserve = min(_RESERVE_BYTES, needed)  # small cells need few connections
     if needed + reserve > max_bytes:
+        n_images = plan.n_images_of_cells(0)
+        images = f"{n_images} images of " if n_images > 1 else ""
         raise ArgumentError(
-            f"too little memory: a cell of {plan.stages[0].cell} pixels needs"
+            f"too little memory: a cell of {images}{plan.stages[0].cell} pixels needs"
             f" {format_bytes(needed + reserve)}, the limit is {format_bytes(max_bytes)}. Raise the"
             " limit with max_mem= or use smaller shards"
         )

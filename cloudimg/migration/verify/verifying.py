@@ -21,6 +21,7 @@ from cloudimg.migration.journal.records import read_records
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.edits import Difference, Edit, Edits
 from cloudimg.migration.metadata.facts import ImageFacts
+from cloudimg.migration.plan.overview import without_pixels_of_overview
 from cloudimg.migration.progress import AdvanceCallback, Counter
 from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.contents import Listed, compare_documents, keys_beyond
@@ -284,6 +285,8 @@ class Verifying:
         """What follows from plan and commit records, once all cells were checked."""
         if not self._written:
             self._written = dict(self.committed.documents(self.state.facts, self.destination))
+            if any(self.damage.cells):
+                self._written = without_pixels_of_overview(self.plan, self._written)
         return self._written
 
     def _facts(self) -> ImageFacts:

@@ -20,6 +20,7 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
+import xarray
 import zarr
 from ome_zarr_models.v05.image import Image as Image05
 
@@ -128,6 +129,28 @@ def test_without_a_source_documents_are_made_of_what_the_copy_has(
     assert "0 documents written anew" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("n", [7, 999])
+def test_files_of_another_size_are_another_source(n: int, tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8), np.uint8)
+    for folder, n_characters in (("in", 7), ("other", n)):
+        (tmp_path / folder).mkdir()
+        text, resolution = "x" * n_characters, (1, 2)[folder == "other"]
+        for z in range(2):
+            path = tmp_path / folder / f"a_{z}z.tif"
+            tifffile.imwrite(
+                path, pixels, description=text, resolution=(resolution, resolution),
+                resolutionunit="centimeter", metadata=None,
+            )  # fmt: skip
+    copy = tmp_path / "copy.zarr"
+    cloudimg.migrate(tmp_path / "in" / "a_{z}z.tif", copy)
+    sizes = (copy / "zarr.json").read_text()
+    done = cloudimg.repair(copy, new_documents=True, source=tmp_path / "other" / "a_{z}z.tif")
+    (note,) = done.notes
+    assert ("it has other files than were copied" in note) == (n == 999)
+    assert ("pixels were not compared" in note) == (n == 7)
+    assert ((copy / "zarr.json").read_text() == sizes) == (n == 999)
+
+
 @pytest.mark.parametrize("name", ["rgb", "cells"])
 def test_with_their_source_they_get_the_documents_of_new_copies(
     name: str, older: Path, sources: Path, tmp_path: Path
@@ -137,7 +160,8 @@ def test_with_their_source_they_get_the_documents_of_new_copies(
     before = pixels_of(copy)
     done = cloudimg.repair(copy, new_documents=True, source=source)
     assert done
-    assert not done.notes
+    (note,) = done.notes
+    assert "pixels were not compared" in note
     assert pixels_of(copy) == before
     zarr_format: Any = 3 if name == "rgb" else 2
     cloudimg.migrate(source, new, zarr_format=zarr_format, **PARTS)
@@ -178,6 +202,49 @@ def test_what_others_edited_stays_unless_it_is_to_be_replaced(older: Path) -> No
     assert not cloudimg.verify(copy).edits
 
 
+@pytest.mark.parametrize(
+    ("unit", "size"), [("nanometer", 650.0), ("micrometer", 500.0), ("micrometer", 0.65)]
+)
+def test_edited_sizes_of_pixels_keep_the_unit_that_they_were_edited_in(
+    older: Path, unit: str, size: float
+) -> None:
+    """The older version wrote nanometers along y, and this one writes micrometers."""
+    copy = older / "cells.zarr"
+    document = copy / ".zattrs"
+    content = json.loads(document.read_bytes())
+    multiscale = content["multiscales"][0]
+    assert multiscale["axes"][1] == {"name": "y", "type": "space", "unit": "nanometer"}
+    multiscale["axes"][1]["unit"] = unit
+    multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][1] = size
+    document.write_text(json.dumps(content))
+    cloudimg.repair(copy, new_documents=True)
+    found = json.loads(document.read_bytes())
+    for name in ("axes", "datasets"):
+        assert found["multiscales"][0][name] == multiscale[name]
+    assert found["omero"]["name"]  # new, as in other copies
+    assert [each.key for each in cloudimg.verify(copy).edits] == [".zattrs"]
+    assert cloudimg.repair(copy, new_documents=True).n_renewed == 0
+    cloudimg.repair(copy, new_documents=True, replace_edits=True)
+    assert not cloudimg.verify(copy).edits
+
+
+def test_an_array_without_its_coordinates_takes_none_from_the_copy(tmp_path: Path) -> None:
+    coords = {dim: (dim, 0.5 * np.arange(8), {"units": "um"}) for dim in ("y", "x")}
+    array = xarray.DataArray(np.zeros((8, 8), np.uint8), coords, ("y", "x"), name="a")
+    copy = tmp_path / "stated.zarr"
+    cloudimg.to_zarr(array, copy, identity="a", pixel_size={"y": 2, "x": 2})
+    plan = (copy / PLAN).read_bytes()
+    assert not cloudimg.repair(copy, new_documents=True, from_source=array).notes
+    assert (copy / PLAN).read_bytes() == plan  # sizes that are stated have no order
+    assert not cloudimg.repair(copy, new_documents=True, from_source=array.data).notes
+    copy = tmp_path / "copy.zarr"
+    cloudimg.to_zarr(array, copy, identity="a")
+    before = attributes(copy)
+    (note,) = cloudimg.repair(copy, new_documents=True, from_source=array.data).notes
+    assert "has no coordinates along x, y, unlike the one that was copied" in note
+    assert attributes(copy) == before
+
+
 def test_damaged_copies_are_to_be_mended_first(older: Path) -> None:
     copy = older / "rgb.zarr"
     (record,) = (copy / RECORDS).rglob("*.json")
@@ -203,7 +270,7 @@ def test_no_object_of_an_array_is_read_or_stored(older: Path, meter: Meter, buck
         assert {f"{name}.zarr/{each}" for each in (PLAN, PLAN_COPY, END_MARK)} <= stored
 
 
-def older_copy(folder: Path, zarr_format: int) -> tuple[Path, Path]:
+def older_copy(folder: Path, zarr_format: Any) -> tuple[Path, Path]:
     """An OME-TIFF and a copy that was finished by the plan of an older version."""
     source, copy = folder / "cells.ome.tif", folder / "copy.zarr"
     tifffile.imwrite(source, CELLS, photometric="minisblack", metadata=OME)

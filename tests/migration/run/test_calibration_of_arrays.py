@@ -238,6 +238,7 @@ def test_units_that_are_not_known_are_left_out_with_a_note(tmp_path: Path) -> No
         ({"scale": {"x": "1"}}, r"scale=\{'x': '1'\} must be a number"),
         ({"scale": {"x": True}}, "must be a number"),
         ({"scale": {"x": float("inf")}}, "must be a number"),
+        ({"scale": {"x": 10**400}}, r"0\} must be a number of at most 1e\+100"),
         ({"scale": {"q": 1}}, "sizes of pixels along q: of the axes of the copy, y, x can have"),
         ({"scale": {"c": 1}}, "sizes of pixels along c"),
         ({"units": {"x": "furlong"}}, "'furlong' is not a unit of length .* such as nanometer"),
@@ -278,6 +279,29 @@ def test_arrays_without_a_size_of_pixels_are_warned_of(tmp_path: Path) -> None:
         cloudimg.to_zarr(image.to_xarray() // 2, tmp_path / "c.zarr")
         image.to_zarr(tmp_path / "d.zarr")
     assert read(tmp_path / "c.zarr")[:3] == read(tmp_path / "d.zarr")[:3]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_last_axis_that_looks_like_colours_is_told_of(tmp_path: Path) -> None:
+    pixels = np.zeros((9, 8, 3), np.uint8)
+    with pytest.warns(CloudimgWarning, match=r"taken for z, y, x: pass dims=\('y', 'x', 's'\) if"):
+        cloudimg.to_zarr(pixels, tmp_path / "a.zarr", scale={})
+    cloudimg.to_zarr(pixels, tmp_path / "b.zarr", scale={}, dims=("y", "x", "s"))
+    cloudimg.to_zarr(pixels[:3], tmp_path / "c.zarr", scale={})
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_axis_without_equally_spaced_coordinates_is_told_of(tmp_path: Path) -> None:
+    array = image_of(tmp_path, dict.fromkeys("zyx", (0.5, MICROMETRE))).to_xarray()
+    with pytest.warns(CloudimgWarning, match="how large its pixels are along x, so that"):
+        padded = cloudimg.to_zarr(array.pad(x=2), tmp_path / "a.zarr")
+    assert padded.notes[0].startswith("the coordinates along x are not equally spaced, so that")
+    shuffled = cloudimg.to_zarr(array.isel(z=[0, 3, 1], t=[2, 0]), tmp_path / "b.zarr")
+    assert shuffled.notes[0].startswith("the coordinates along z are not equally spaced, so that")
+    stated = cloudimg.to_zarr(array.pad(x=2), tmp_path / "c.zarr", scale={"x": 0.5})
+    assert not stated.notes
+    array.x.attrs["units"] = None
+    assert not cloudimg.to_zarr(array, tmp_path / "d.zarr").notes
 
 
 def test_attributes_of_other_programs_are_not_taken_for_those_of_images(tmp_path: Path) -> None:

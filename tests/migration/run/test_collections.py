@@ -343,8 +343,9 @@ def test_what_all_images_cannot_be_combined_with(source: Path, tmp_path: Path) -
         cloudimg.verify(copy, against_source=cloudimg.open(source, series=1))
     with pytest.raises(ArgumentError, match="name one of them"):
         cloudimg.repair(copy, from_source=cloudimg.open(source, series=1))
-    with pytest.raises(ArgumentError, match="name one of them"):
-        cloudimg.retire(copy, tag={"a": "b"})
+    for each in (copy, copy / "1"):
+        with pytest.raises(ArgumentError, match="cannot be retired: it holds"):
+            cloudimg.retire(each, tag={"a": "b"})
 
 
 def test_each_image_is_asked_where_its_source_is(

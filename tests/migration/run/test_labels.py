@@ -204,10 +204,7 @@ def test_pixel_sizes_of_the_masks_give_way_to_those_of_the_image(tmp_path: Path)
         (IDS, ["--name", "zarr.json"], "--name zarr.json cannot be that of labels"),
         (IDS, ["--dry-run"], "--labels-of and --dry-run exclude each other"),
     ],
-    ids=[
-        "floats", "depth", "height", "samples", "mean", "levels", "format", "name", "document",
-        "dry run",
-    ],  # fmt: skip
+    ids=["floats", "depth", "height", "samples", "mean", "levels", "format", "a/b", "doc", "plan"],
 )
 def test_what_cannot_be_labels_is_refused_before_anything_is_stored(
     pixels: Array,
@@ -250,6 +247,7 @@ def test_where_there_is_no_image_there_are_no_labels(
     cloudimg.to_zarr(plates, tmp_path / "many.zarr", dims=("run", "site", "z", "y", "x"))
     for where, what in (
         ("nothing.zarr", "there is no finished image of OME-Zarr at"),
+        ("many.zarr/0/0", "many.zarr/0/0 is not an image of OME-Zarr, although it is a Zarr"),
         ("many.zarr", f"name the folder of one image, such as {tmp_path}/many.zarr/0"),
     ):
         assert main(["migrate", source, "--labels-of", str(tmp_path / where)]) == 1
@@ -259,8 +257,9 @@ def test_where_there_is_no_image_there_are_no_labels(
     for words in ([source], [source, "a.zarr", "--labels-of", str(tmp_path / "many.zarr/3")]):
         with pytest.raises(SystemExit):
             main(["migrate", *words])
-    with pytest.raises(cloudimg.CloudimgError, match=r"have no name.* pass name="):
-        cloudimg.to_zarr(IDS, labels_of=tmp_path / "many.zarr/2")
+    for name, problem in ((None, r"have no name.* pass name="), (5, r"name=5 cannot be that of")):
+        with pytest.raises(cloudimg.CloudimgError, match=problem):
+            cloudimg.to_zarr(IDS, labels_of=tmp_path / "many.zarr/2", name=cast(Any, name))
 
 
 def test_the_list_keeps_what_others_wrote_and_is_completed_by_the_next_run(

@@ -264,6 +264,9 @@ def test_dims_of_arrays(tmp_path: Path) -> None:
     for dims in (("y", "x"), ("y", "y", "x"), "yx", ("z", "y", "x", "c")):
         with pytest.raises(ArgumentError, match="must name each of 3 axes once"):
             cloudimg.to_zarr(pixels, tmp_path / "copy.zarr", dims=dims)
+    number: Any = 3
+    with pytest.raises(ArgumentError, match="dims=3 must be names of axes, such as"):
+        cloudimg.to_zarr(pixels, tmp_path / "copy.zarr", dims=number)
     assert files_in(tmp_path) == {}
 
 

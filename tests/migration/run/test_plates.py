@@ -103,6 +103,11 @@ def test_an_opera_plate(tmp_path: Path, zarr_format: Any) -> None:
     assert len(of_group(copy / "OME")["series"]) == 6
     assert "the plate does not list 1 well without any file: B/1" in done.notes
     assert cloudimg.verify(copy, against_source=True)
+    cloudimg.export(copy, tmp_path / "ome", layout="ome-tiff")
+    exported = {path.name for path in (tmp_path / "ome").glob("*.tif")}
+    assert exported == {f"{w}_{f}.ome.tif" for w, f in product(("A_1", "A_10", "B_10"), (0, 1))}
+    with tifffile.TiffFile(tmp_path / "ome/B_10_1.ome.tif") as file:
+        assert 'Name="screen row=2, col=10, field=2"' in str(file.ome_metadata)
 
 
 def test_wells_with_names(tmp_path: Path) -> None:
@@ -145,6 +150,21 @@ def test_a_row_or_column_has_one_name(
     assert sorted(wells_of(copy)) == wells
     for path, name in zip(wells, names, strict=True):
         np.testing.assert_array_equal(zarr.open_array(copy / path / "0/0", mode="r"), images[name])
+
+
+def test_wells_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error says which options make them axes."""
+    images, copy = files(tmp_path, "a", "b", "c", "d"), tmp_path / "copy.zarr"
+    wells = zip("abcd", ("A1", "A1", "B2", "B2"), "1212", strict=True)
+    rows = ["url,well,field", *(f"{name}.tif,{well},{field}" for name, well, field in wells)]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    command = ["migrate", str(tmp_path / "table.csv"), str(copy)]
+    assert main(command) == 1
+    advised = "--axes field=field well=well"
+    assert capsys.readouterr().err.strip().endswith(f"as in {advised}")
+    assert main([*command, *advised.split()]) == 0
+    assert wells_of(copy) == ["A/1", "B/2"]
+    np.testing.assert_array_equal(zarr.open_array(copy / "B/2/0/0", mode="r"), images["c"])
 
 
 def test_acquisitions_and_fields(tmp_path: Path) -> None:
@@ -328,6 +348,28 @@ def test_the_overview_of_a_plate(tmp_path: Path, zarr_format: Any) -> None:
     assert cloudimg.verify(copy)
 
 
+def test_an_overview_is_not_made_of_damaged_pixels(tmp_path: Path) -> None:
+    """While the source is away, the pixels of the overview are the only good ones."""
+    files(tmp_path / "in", "B03_1", "B03_2", "B04_1", "B04_2")
+    copy = tmp_path / "copy.zarr"
+    source = f"{tmp_path}/in/{{well:s}}_{{f}}.tif"
+    cloudimg.migrate(source, copy, overview=True, codec="none", zarr_format=2)
+    chunk, overview = copy / "B/04/1/0/0/0", copy / "overview/0/0/0"
+    whole, before = chunk.read_bytes(), overview.read_bytes()
+    chunk.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    (tmp_path / "in").rename(tmp_path / "away")
+    assert "overview/0" not in str(cloudimg.verify(copy))
+    left = cloudimg.repair(copy)
+    assert left.problems
+    assert "overview/0" not in str(left)
+    assert overview.read_bytes() == before
+
+    (tmp_path / "away").rename(tmp_path / "in")
+    overview.write_bytes(before[::-1])
+    assert not cloudimg.repair(copy).problems
+    assert (chunk.read_bytes(), overview.read_bytes()) == (whole, before)
+
+
 def test_the_overview_of_a_collection_is_made_of_reduced_images(tmp_path: Path) -> None:
     folder, copy = tmp_path / "in", tmp_path / "copy.zarr"
     folder.mkdir()
@@ -340,6 +382,7 @@ def test_the_overview_of_a_collection_is_made_of_reduced_images(tmp_path: Path) 
     for number in range(6):
         assert (tile(overview, *divmod(number, 3), (25, 38)) == 10 * (number + 1)).all()
     (image,) = of_group(copy / "overview")["multiscales"]
+    assert image["name"] == of_group(copy / "overview")["omero"]["name"] == "in overview"
     assert image["datasets"][0]["coordinateTransformations"][0]["scale"][0] == 5.0 * 8 * 1000
     assert cloudimg.verify(copy)
 
