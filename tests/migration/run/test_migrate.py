@@ -190,16 +190,27 @@ def test_real_acquisitions_from_s3_to_s3(
     image = cloudimg.open(source, storage_options=options)
     lead = [dim for dim in image.dims if dim not in ("t", "c", "z", "y", "x", "s")]
     group = zarr.open_group(str(folder), mode="r")
-    assert isinstance(group["0"], zarr.Group) == (len(lead) > 1)
     lengths = [image.shape[image.dims.index(dim)] for dim in lead]
     for number, index in enumerate(np.ndindex(*lengths)):
-        found = group[f"{number}/0"] if len(lead) > 1 else group["0"]
+        found = group["/".join(_path_of_image(image, lead, number, index))]
         expected = image.read(
             dict(zip(lead, map(int, index), strict=True)) if len(lead) > 1 else None
         )
         if "s" in image.dims:
             expected = np.moveaxis(expected, -1, 1)  # colours are channels: t, c, y, x
         np.testing.assert_array_equal(found[...].squeeze(), expected.squeeze())
+
+
+def _path_of_image(
+    image: cloudimg.Image, lead: list[str], number: int, index: tuple[int, ...]
+) -> Iterator[str]:
+    """The folders to level 0 of an image of a plate, of a collection, or of a single image."""
+    if lead == ["well", "f"]:
+        well = str(image.coords["well"][index[0]])
+        yield from (well[:1], well[1:], str(index[1]))
+    elif len(lead) > 1:
+        yield str(number)
+    yield "0"
 
 
 def test_objects_are_exactly_what_was_planned(meter: Meter, bucket: str) -> None:
