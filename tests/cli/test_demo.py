@@ -26,6 +26,8 @@ import tifffile
 from cloudimg.cli import demo, sample
 from cloudimg.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "cloudimg", "demo"]
 # Runs the demo and reports what it left behind in its process.
 DRIVER = """

@@ -35,6 +35,8 @@ from tests.support import seed
 from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 Where = tuple[str, int]
 """A file name and the number of a page in it."""

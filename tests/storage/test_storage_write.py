@@ -31,6 +31,8 @@ from tests.support.faulty_store import Rule, no_conditions, refused, uncondition
 from tests.support.metering import Meter
 from tests.support.servers import S3Account
 
+pytestmark = pytest.mark.slow
+
 SECRET = "verySecretKey"
 
 

@@ -28,6 +28,8 @@ from tests.conftest import REPOSITORY, Place, WebServer
 from tests.support.metering import Child, Fault, Meter, Request, Traffic, decode_chunks, list_page
 from tests.support.servers import S3Account
 
+pytestmark = pytest.mark.slow
+
 DATA = bytes(range(256)) * 4
 LATENCY_MS = 300  # long against the time in which a busy machine sends ten requests
 

@@ -35,6 +35,8 @@ from tests.support import copies, seed
 from tests.support.counting import counted
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(5)
 PALETTE = RNG.integers(0, 2**16, (3, 256), np.uint16)
 

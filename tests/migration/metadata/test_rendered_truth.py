@@ -25,6 +25,8 @@ import cloudimg
 from cloudimg.cli.main import main
 from tests.support.pictures import REAL, UPSAMPLED, by_littlecms, by_pillow, real_files
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 RNG = np.random.default_rng(20)
 _Y, _X = np.mgrid[:96, :128]

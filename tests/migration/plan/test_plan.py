@@ -171,6 +171,7 @@ def test_cells_are_of_32_to_64_mib_where_the_image_is_large_enough(
         assert min(LEAST_BYTES, 2 * math.prod(of)) <= size <= MOST_BYTES
 
 
+@pytest.mark.slow
 @MANY
 @given(image=images(SMALL), data=st.data())
 def test_every_object_and_pixel_belongs_to_one_cell(image: Any, data: st.DataObject) -> None:

@@ -28,6 +28,8 @@ from tests.support import copies, killing
 from tests.support.clusters import local_client
 from tests.support.metering import Meter
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 LISTS = (COLLECTION, COLLECTION_COPY)
 

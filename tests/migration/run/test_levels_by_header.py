@@ -27,6 +27,8 @@ from cloudimg.cli.main import main
 from cloudimg.migration.encode.downsample import downsample
 from tests.support.older import begun_by_an_older_version
 
+pytestmark = pytest.mark.slow
+
 Array = np.ndarray[Any, Any]
 PARTS: dict[str, Any] = {"chunks": 32, "shards": 64, "levels": 3}
 CLASSES = np.random.default_rng(0).choice([1, 3, 200], (150, 130)).astype(np.uint8)

@@ -29,6 +29,8 @@ from tests.conftest import WebServer
 from tests.support import copies, seed
 from tests.support.metering import Meter, Traffic
 
+pytestmark = pytest.mark.slow
+
 SECRET = "TOP-SECRET-VALUE"
 
 

@@ -23,6 +23,8 @@ from cloudimg.migration.journal.layout import PLAN, PLAN_COPY
 from cloudimg.migration.journal.sealing import seal, unsealed
 from cloudimg.migration.journal.state_from_json import identity_of
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 N = (10, 4)
 ARGUMENTS: dict[str, Any] = {"chunks": 16, "levels": 2}

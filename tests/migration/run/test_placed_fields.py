@@ -15,6 +15,8 @@ from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.layout import END_MARK, PLAN
 from tests.support import staged
 
+pytestmark = pytest.mark.slow
+
 PIXEL = 0.5
 SHAPE = (32, 48)
 PLACES = [(0, 0), (20, 30), (5, 70)]
