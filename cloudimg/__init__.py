@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from cloudimg.api.descriptions import info, preview
     from cloudimg.api.images import imread, open
     from cloudimg.api.indexes import FileIndex, index
-    from cloudimg.api.migrations import dry_run, migrate, to_zarr
+    from cloudimg.api.migrations import dry_run, migrate
     from cloudimg.api.repairs import repair
     from cloudimg.api.retirements import retire
+    from cloudimg.api.write_arrays import to_zarr
     from cloudimg.errors import CloudimgError
     from cloudimg.errors.file_report import FileReport
     from cloudimg.errors.notes import Note
@@ -72,7 +73,7 @@ _MODULES = {
     "register_format": "cloudimg.formats.registry",
     "repair": "cloudimg.api.repairs",
     "retire": "cloudimg.api.retirements",
-    "to_zarr": "cloudimg.api.migrations",
+    "to_zarr": "cloudimg.api.write_arrays",
     "verify": "cloudimg.api.copies",
 }
 """The module that defines each public name; imported on first use."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
-from cloudimg.discovery.table_changes import has_same_rows
+from cloudimg.api.source_of_copy import source_to_compare
 from cloudimg.distributed.run import once
 from cloudimg.errors import (
     ArgumentError,
@@ -21,7 +20,6 @@ from cloudimg.migration.journal.inspecting import load, load_any
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
 from cloudimg.migration.run.arguments import memory
-from cloudimg.migration.verify.against import Against
 from cloudimg.migration.verify.collection import verify_collection
 from cloudimg.migration.verify.result import Verification
 from cloudimg.migration.verify.verify import verify as verify_copy
@@ -123,8 +121,8 @@ def verify(
         if compares:
             n_sampled = _n_sampled(sample, state)
             try:
-                against = _opened_again(
-                    copy, state, n_sampled, against_source, source, source_options
+                against = source_to_compare(
+                    copy, state, against_source, source, source_options, n_sampled=n_sampled
                 )
             except (NotFoundError, FormatError, GridError) as exc:
                 if not isinstance(against_source, bool):
@@ -146,25 +144,6 @@ def verify(
     if not isinstance(against_source, bool):
         raise is_collection(destination, found)
     return verify_collection(destination, found, verify_one, tell)
-
-
-def _opened_again(
-    copy: Destination,
-    state: State,
-    n_sampled: int | None,
-    given: bool | Pixels,
-    source: URLs | None,
-    source_options: StorageOptions | None,
-) -> Against:
-    """The source of a copy, to be compared with it."""
-    files = files_copied(copy, state)
-    write_input, changes = write_input_to_compare(copy, state, files, given, source, source_options)
-    is_same = (
-        files is not None
-        and write_input.files is not None
-        and has_same_rows(files, write_input.files())
-    )
-    return Against(write_input, n_sampled, changes, compares_versions=is_same)
 
 
 @takes_keywords()

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from cloudimg.api.recorded_source import ask_for_source, options_of_source, urls_of_source
-from cloudimg.api.source_of_copy import files_copied, write_input_to_compare
+from cloudimg.api.source_of_copy import source_to_compare
 from cloudimg.discovery.find_files import locate
-from cloudimg.discovery.table_changes import has_same_rows
 from cloudimg.distributed.run import once
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.deletion import Opening
 from cloudimg.migration.journal.collection import Collection
 from cloudimg.migration.journal.destination import Destination, open_destination
 from cloudimg.migration.journal.inspecting import load_any
-from cloudimg.migration.journal.state import State
 from cloudimg.migration.progress import AdvanceCallback, progress_callback
 from cloudimg.migration.retire.action import Tag
 from cloudimg.migration.retire.refusals import refuse_array
@@ -24,7 +22,6 @@ from cloudimg.migration.retire.retire import dry_run, undo_by_list
 from cloudimg.migration.retire.retire import retire as retire_originals
 from cloudimg.migration.retire.work import Work
 from cloudimg.migration.run.arguments import memory
-from cloudimg.migration.verify.against import Against
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.options import URL, StorageOptions, URLs, as_texts
@@ -142,7 +139,7 @@ def retire(
         source=Store(location, options),
         tag=None if tag is None else _tag(tag),
         move_to=None if move_to is None else split_url(move_to),
-        against=lambda: _against(copy, state, source, source_options),
+        against=lambda: source_to_compare(copy, state, True, source, source_options),
         max_bytes=memory(max_mem, client),
         client=client,
         progress=progress_callback(progress),
@@ -170,22 +167,3 @@ def _ask_for(
         raise ArgumentError(
             f"{copy.url} says that its files were moved to {place}: confirm= must agree to that"
         )
-
-
-def _against(
-    copy: Destination, state: State, source: URLs | None, source_options: StorageOptions | None
-) -> Against:
-    """The files of a copy, opened again.
-
-    Raises
-    ------
-    CloudimgError
-    """
-    files = files_copied(copy, state)
-    write_input, changes = write_input_to_compare(copy, state, files, True, source, source_options)
-    is_same = (
-        files is not None
-        and write_input.files is not None
-        and has_same_rows(files, write_input.files())
-    )
-    return Against(write_input, None, changes, compares_versions=is_same)

@@ -8,7 +8,12 @@ from cloudimg.api.images import open_image
 from cloudimg.api.recorded_source import options_of_source, urls_of_source
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.table import FileTable
-from cloudimg.discovery.table_changes import UNCHANGED, TableChanges, changes_between
+from cloudimg.discovery.table_changes import (
+    UNCHANGED,
+    TableChanges,
+    changes_between,
+    has_same_rows,
+)
 from cloudimg.errors import ArgumentError, CorruptFileError
 from cloudimg.image.image import Image
 from cloudimg.migration.journal.destination import Destination
@@ -18,6 +23,7 @@ from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.source_files import number_of_plan, options_of_plan
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.migration.verify.against import Against
 from cloudimg.opening.options import (
     PIXEL_OPTIONS,
     OpeningPurpose,
@@ -40,23 +46,13 @@ def write_input_to_compare(
 
     If needed, the source is opened as the plan records it, from the files that were copied.
     """
-    write_input, changes = _opened(destination, state, files, given, source, source_options)
-    return write_input.mapped(is_plate=state.plan.plate is not None), changes
-
-
-def _opened(
-    destination: Destination,
-    state: State,
-    files: FileTable | None,
-    given: Any,
-    source: URLs | None,
-    source_options: StorageOptions | None,
-) -> tuple[WriteInput, TableChanges | None]:
+    is_plate = state.plan.plate is not None
     name = state.request.name
     calibration = Calibration.of_stored(state.request.to_json())
 
     def input_of(image: Image) -> WriteInput:
-        return image.write_input(name, is_copied=False, calibration=calibration)
+        opened = image.write_input(name, is_copied=False, calibration=calibration)
+        return opened.mapped(is_plate=is_plate)
 
     if isinstance(given, Image):
         return input_of(given), None
@@ -68,7 +64,7 @@ def _opened(
             identity=state.source.get("identity"),
             calibration=calibration,
         )
-        return array, None
+        return array.mapped(is_plate=is_plate), None
     recorded = state.source
     urls, is_elsewhere = urls_of_source(recorded, source)
     location, _ = locate(as_texts(urls))
@@ -100,6 +96,31 @@ def _opened(
     if write_input.changes is None and write_input.files is not None:
         return write_input, changes_between(files, write_input.files())
     return write_input, write_input.changes
+
+
+def source_to_compare(
+    copy: Destination,
+    state: State,
+    given: Any,
+    source: URLs | None,
+    source_options: StorageOptions | None,
+    *,
+    n_sampled: int | None = None,
+) -> Against:
+    """The source of a copy, opened again to be compared with it.
+
+    Raises
+    ------
+    CloudimgError
+    """
+    files = files_copied(copy, state)
+    write_input, changes = write_input_to_compare(copy, state, files, given, source, source_options)
+    is_same = (
+        files is not None
+        and write_input.files is not None
+        and has_same_rows(files, write_input.files())
+    )
+    return Against(write_input, n_sampled, changes, compares_versions=is_same)
 
 
 def files_copied(destination: Destination, state: State) -> FileTable | None:

@@ -23,9 +23,10 @@ from cloudimg.migration.journal.records import (
     read_record,
 )
 from cloudimg.migration.plan.plan import Cell
-from cloudimg.migration.run.cell import CopiedFiles, Job, restore_cell, store_cell
+from cloudimg.migration.run.cell import Job, restore_cell, store_cell
 from cloudimg.migration.run.cell_files import CellFiles
 from cloudimg.migration.run.changed_cells import cells_below
+from cloudimg.migration.run.copied_files import CopiedFiles
 from cloudimg.migration.run.dask_input import DaskInput
 from cloudimg.migration.run.inputs import Input, LevelInput
 from cloudimg.migration.verify.check_cell import check_cell

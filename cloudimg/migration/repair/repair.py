@@ -51,7 +51,7 @@ from cloudimg.migration.repair.options import (
     RepairOptions,
     may_delete,
 )
-from cloudimg.migration.repair.result import MOST, Repair
+from cloudimg.migration.repair.result import Repair
 from cloudimg.migration.run.cell import Job
 from cloudimg.migration.run.committed import CommittedCells, committed_cells
 from cloudimg.migration.verify.damage import Damage
@@ -90,7 +90,7 @@ def repair(destination: Destination, open_original: OpenOriginal, options: Repai
         return renewal.run(started, fences=plans.state.fences)
     if options.dry_run:
         found, _ = _find(destination, plans, options)
-        return _result(found, found, started, is_dry_run=True)
+        return Repair.of(found, found, started, is_dry_run=True)
     with acquire(destination, notify=partial(notify_of, options.progress)) as lease:
         plans = read_plans(destination)  # again, as the only writer
         if options.new_documents:
@@ -140,34 +140,6 @@ def _find(
 
 def _verifying(destination: Destination, plans: StoredPlans, options: RepairOptions) -> Verifying:
     return Verifying(destination, plans.state, max_bytes=options.max_bytes, client=options.client)
-
-
-def _result(
-    found: Verification,
-    last: Verification,
-    started: float,
-    *,
-    is_dry_run: bool,
-    mended: Sequence[str] = (),
-    left: Sequence[Problem] = (),
-    n_removed: int = 0,
-    n_orphaned: int = 0,
-) -> Repair:
-    return Repair(
-        url=found.url,
-        is_dry_run=is_dry_run,
-        n_found=found.n_problems,
-        found=found.problems[:MOST],
-        n_mended=len(mended),
-        mended=tuple(mended[:MOST]),
-        n_removed=n_removed,
-        n_problems=len(left) + last.n_problems,
-        problems=(*left, *last.problems)[:MOST],
-        n_orphaned=n_orphaned,
-        seconds=time.monotonic() - started,
-        edits=last.edits,
-        n_edits=last.n_edits,
-    )
 
 
 class _Repairing:
@@ -221,7 +193,7 @@ class _Repairing:
         """Mend what can be mended, and check that again."""
         found, damage = _find(self._destination, self._plans, self._options)
         if not found.n_problems:
-            return _result(found, found, started, is_dry_run=False)
+            return Repair.of(found, found, started, is_dry_run=False)
         remove_leftovers(self._destination)
         fences = self._lease.fences
         self._mended += mend_plans(self._destination, self._plans, fences=fences)
@@ -245,7 +217,7 @@ class _Repairing:
                     self._plans = read_plans(self._destination)  # with the new end mark
         self._left += self._cells.beyond_repair()
         last, n_orphaned = self._check_again()
-        return _result(
+        return Repair.of(
             found,
             last,
             started,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from cloudimg.errors import counted
 from cloudimg.migration.metadata.edits import Edit, lines_of
-from cloudimg.migration.verify.result import Problem
+from cloudimg.migration.verify.result import Problem, Verification
 
 MOST = 1000
 """What is kept of each kind; the rest is only counted."""
@@ -49,6 +51,45 @@ class Repair:
     """What others edited or added, and was kept: the first thousand."""
     n_edits: int = 0
     """Number of these edits."""
+
+    @classmethod
+    def of(
+        cls,
+        found: Verification,
+        last: Verification,
+        started: float,
+        *,
+        is_dry_run: bool,
+        mended: Sequence[str] = (),
+        left: Sequence[Problem] = (),
+        n_removed: int = 0,
+        n_orphaned: int = 0,
+    ) -> Self:
+        """The result of a repair, from what verifying found before and after it.
+
+        Parameters
+        ----------
+        found, last : Verification
+        started : float
+            `time.monotonic` at its beginning.
+        is_dry_run, mended, left, n_removed, n_orphaned
+            See `Repair`; what is left beside the problems of `last`.
+        """
+        return cls(
+            url=found.url,
+            is_dry_run=is_dry_run,
+            n_found=found.n_problems,
+            found=found.problems[:MOST],
+            n_mended=len(mended),
+            mended=tuple(mended[:MOST]),
+            n_removed=n_removed,
+            n_problems=len(left) + last.n_problems,
+            problems=(*left, *last.problems)[:MOST],
+            n_orphaned=n_orphaned,
+            seconds=time.monotonic() - started,
+            edits=last.edits,
+            n_edits=last.n_edits,
+        )
 
     def __bool__(self) -> bool:
         return self.n_problems == 0

@@ -129,7 +129,7 @@ def labels_of_arguments(
     Raises
     ------
     ArgumentError
-        If both or neither are given, or there is no image that can have labels.
+        If both or neither are given, or `labels_of` is not an image that can have labels.
     StorageError
     """
     labelled = given.get("labels_of")

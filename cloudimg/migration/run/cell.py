@@ -32,13 +32,10 @@ from cloudimg.migration.journal.stored_objects import (
     create_object,
     is_same_table,
 )
-from cloudimg.migration.metadata.image_place import ImagePlace
-from cloudimg.migration.metadata.originals import original_row, part_bytes, part_key
-from cloudimg.migration.metadata.source_xml import NOT_KEPT, SourceXml, is_kept, merged
+from cloudimg.migration.metadata.originals import part_key
 from cloudimg.migration.plan.plan import Cell, Output, Plan, fill_scalar, nodata_scalar
-from cloudimg.migration.run.cell_files import CellFiles
+from cloudimg.migration.run.copied_files import CopiedFiles
 from cloudimg.migration.run.inputs import Input, LevelInput, decode_object
-from cloudimg.reading.header_cache import OpenFile
 from cloudimg.settings import settings
 from cloudimg.storage import Data, engine, map_ahead
 
@@ -130,7 +127,8 @@ def store_cell(
     """Store the pixels of a cell, as `Input.read` returns them, then its commit record."""
     pixels = _as_planned(job.plan, pixels)
     histograms, first_channel = histograms_of(job.plan, cell, pixels)
-    originals = None if files is None else files.start_put(job)
+    part = None if files is None else files.part_of_originals()
+    originals = None if part is None else _start_put_of_part(job, cell, part)
     record = CommitRecord(
         stage=cell.stage,
         number=cell.number,
@@ -186,60 +184,6 @@ def _store_levels(job: Job, cell: Cell, pixels: Array) -> tuple[StoredLevel, ...
             pixels = downsample(pixels, factors, job.plan.method, nodata_scalar(job.plan))
         levels.append(_store_level(job, cell, output, pixels))
     return tuple(level.result() for level in levels)
-
-
-class CopiedFiles(CellFiles):
-    """The files that a cell copies, with rows for the table of originals."""
-
-    def __init__(self, source: Input | None, cell: Cell) -> None:
-        super().__init__(source, cell)
-        self._cell = cell
-        self._rows: dict[tuple[int, ...], dict[str, Any]] = {}
-        self._ome_xml: dict[tuple[int, ...], SourceXml] = {}
-
-    def on_open(self, index: tuple[int, ...], opened: OpenFile) -> None:
-        """Add a file that was opened. Called from many threads."""
-        super().on_open(index, opened)
-        # A file that several cells read gets its row from the cell with its first pixel.
-        if self.noted.input is None or not self.noted.has_first_pixel(index):
-            return
-        row = self._rows[index] = original_row(self.noted.input.source, index, opened)
-        text = row["ome_xml"]
-        if text is None or not self.noted.is_first_page(index):
-            return
-        position = self.position(index)
-        if is_kept(position, len(text)):
-            self._ome_xml[index] = SourceXml(text, ((position, row["key"]),))
-        else:
-            self.noted.add(index, opened.url, NOT_KEPT)
-
-    def ome_xml(self) -> tuple[SourceXml, ...]:
-        """See `CommitRecord.ome_xml`."""
-        bad = self.filled.bad_indices
-        return merged(each for index, each in self._ome_xml.items() if index not in bad)
-
-    def places(self) -> tuple[ImagePlace, ...]:
-        """See `CommitRecord.places`."""
-        found = []
-        for index in sorted(self._rows.keys() - self.filled.bad_indices):
-            assert self.noted.input is not None
-            image = self.noted.input.image_of_first(index)
-            place = None if image is None else ImagePlace.of(image, self._rows[index])
-            found += [] if place is None else [place]
-        return tuple(found)
-
-    def start_put(self, job: Job) -> Future[StoredObject] | None:
-        """Start to store this cell's part of the table of originals, if it has one."""
-        # The pixels of a bad file are not in the copy.
-        rows = [
-            self._rows[index]
-            for index in sorted(self._rows)
-            if index not in self.filled.bad_indices
-        ]
-        if not rows:
-            return None
-        data = part_bytes(rows)
-        return _start_put(job, part_key(self._cell.number), data, partial(is_same_table, data))
 
 
 def histograms_of(plan: Plan, cell: Cell, pixels: Array) -> tuple[tuple[Histogram, ...], int]:
@@ -336,6 +280,11 @@ def _start_put(job: Job, key: str, data: Data, is_equal: IsEqual) -> Future[Stor
         is_equal = partial(_is_recorded, job.recorded.get(key), is_equal)
     put = partial(create_object, fences=job.lease.fences, is_equal=is_equal)
     return engine().fetch(partial(put, job.destination, key, data))
+
+
+def _start_put_of_part(job: Job, cell: Cell, part: bytes) -> Future[StoredObject]:
+    """Start to store the part of the table of originals that a cell has."""
+    return _start_put(job, part_key(cell.number), part, partial(is_same_table, part))
 
 
 def _is_recorded(sha256: str | None, is_equal: IsEqual, found: Data) -> bool:

@@ -240,7 +240,7 @@ class _Writing:
         if self.options.progress is None:
             return None
         images = self.collection.images
-        # That there are other images is no news here.
+        # All images are copied, so remarks on the other ones would mislead.
         further = tuple(remark.text for remark in remarks_on(images, images[number].series))
         return of_image(self.options.progress, number, len(images), told, further)
 

@@ -122,7 +122,7 @@ def labels_of(folder: Destination, name: str) -> Labels:
     Raises
     ------
     ArgumentError
-        If there is no image, or one that can have no labels.
+        If the image is missing or unfinished, or cannot have labels.
     StorageError
     """
     check_name(name)
@@ -134,8 +134,8 @@ def labels_of(folder: Destination, name: str) -> Labels:
         ome = content or {}
     if content is None:
         raise ArgumentError(
-            f"there is no finished image of OME-Zarr at {folder.url}, which has neither zarr.json"
-            " nor .zattrs: check the URL, or finish the copy first",
+            f"{folder.url} is not a finished image of OME-Zarr, since it has neither zarr.json nor"
+            " .zattrs: check the URL, or finish the copy first",
             url=folder.url,
         )
     if isinstance(ome, dict) and _COLLECTIONS & set(ome):
@@ -199,5 +199,5 @@ def _json(folder: Destination, key: str) -> dict[str, Any] | None:
 def _shape(folder: Destination, path: str, zarr_format: int) -> list[int]:
     document = _json(folder, f"{path}/{'zarr.json' if zarr_format == 3 else '.zarray'}")
     if document is None:
-        raise ValueError(f"there is no array {path}")
+        raise ValueError(f"the array {path} is missing")
     return [int(n) for n in document["shape"]]

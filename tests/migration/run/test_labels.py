@@ -246,7 +246,7 @@ def test_where_there_is_no_image_there_are_no_labels(
     plates = np.zeros((2, 2, 3, 150, 130), np.uint8)
     cloudimg.to_zarr(plates, tmp_path / "many.zarr", dims=("run", "site", "z", "y", "x"))
     for where, what in (
-        ("nothing.zarr", "there is no finished image of OME-Zarr at"),
+        ("nothing.zarr", "nothing.zarr is not a finished image of OME-Zarr"),
         ("many.zarr/0/0", "many.zarr/0/0 is not an image of OME-Zarr, although it is a Zarr"),
         ("many.zarr", f"name the folder of one image, such as {tmp_path}/many.zarr/0"),
     ):
