@@ -1,8 +1,8 @@
 """`Pace`: how many requests a process makes of one store at once, and how many a second.
 
 No store says what it allows, and others use it, too. So the number of open requests begins low and
-grows by one with each answer, which doubles it in each round trip, until the store refuses
-requests. From then on it grows by one in a round trip and halves with refusals, as in the
+doubles in each round trip, once all of it were accepted, until the store refuses requests. Growing
+with each answer would double it, too, and meet a limit with twice as many refusals. From then on it grows by one in a round trip and halves with refusals, as in the
 congestion control of TCP (RFC 5681). What a store limits, however, is often not the number of open
 requests but their rate: after refusals, requests are also spaced as the store accepted them.
 """
@@ -67,6 +67,8 @@ class Pace:
         self._window = float(min(_FIRST_WINDOW, most))
         self._n_open = 0
         self._is_doubling = True
+        self._n_of_round = 0
+        """Requests that were accepted since the number of open ones was doubled."""
         self._narrowed_at = 0.0
         self._rate: float | None = None
         self._is_searching = True
@@ -168,7 +170,9 @@ class Pace:
         if not self._is_doubling:
             self._window = min(self._most, self._window + 1 / self._window)
         elif now - started < _SLOW_S:
-            self._window = min(self._most, self._window + 1)
+            self._n_of_round += 1
+            if self._n_of_round >= self._window:
+                self._window, self._n_of_round = min(self._most, 2 * self._window), 0
         if self._rate is not None and started >= self._rate_set_at:
             self._hold_s = _FIRST_HOLD_S
             self._n_at_rate += 1
