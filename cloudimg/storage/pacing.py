@@ -2,9 +2,10 @@
 
 No store says what it allows, and others use it, too. So the number of open requests begins low and
 doubles in each round trip, once all of it were accepted, until the store refuses requests. Growing
-with each answer would double it, too, and meet a limit with twice as many refusals. From then on it grows by one in a round trip and halves with refusals, as in the
-congestion control of TCP (RFC 5681). What a store limits, however, is often not the number of open
-requests but their rate: after refusals, requests are also spaced as the store accepted them.
+with each answer would double it, too, and meet a limit with twice as many refusals. From then on it
+grows by one in a round trip and halves with refusals, as in the congestion control of TCP (RFC
+5681). What a store limits, however, is often not the number of open requests but their rate: after
+refusals, requests are also spaced as the store accepted them.
 """
 
 from __future__ import annotations
