@@ -42,7 +42,7 @@ def _set_up_dask() -> None:
 def main() -> None:
     given = json.load(sys.stdin)
     job = Job(**given | {"keys": tuple(given["keys"]), "window": tuple(given["window"])})
-    read = find(job.case, job.contender).prepare(job)
+    read = find(job.kind, job.contender).prepare(job)
     if "dask" in sys.modules:
         _set_up_dask()
     before_s, cpu_before_s = time.perf_counter(), time.process_time()

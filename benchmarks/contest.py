@@ -27,7 +27,8 @@ CLIENT_THREADS = 64
 class Job:
     """What a child shall read, from where."""
 
-    case: str
+    kind: str
+    """What a contender registers for: files, image, window, overview, chunks or pages."""
     contender: str
     endpoint: str
     region: str
@@ -36,10 +37,14 @@ class Job:
     """URL pattern of the small files."""
     keys: tuple[str, ...]
     """Of the small files, for the contenders that cannot list."""
-    large: str
-    """Key of the large file."""
+    image: str
+    """Key of the one file."""
     window: tuple[int, int, int, int]
-    """Of the large file: first and last row, first and last column, half-open."""
+    """Of the one file: first and last row, first and last column, half-open."""
+    level: int
+    """The one that is read of a pyramid."""
+    chunk: int
+    """Extent of the chunks of Dask, where they are given."""
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -49,8 +54,8 @@ class Job:
 
     @property
     def url(self) -> str:
-        """Of the large file."""
-        return f"s3://{self.bucket}/{self.large}"
+        """Of the one file."""
+        return f"s3://{self.bucket}/{self.image}"
 
     @property
     def folder(self) -> str:
@@ -59,8 +64,8 @@ class Job:
 
     @property
     def region_slices(self) -> tuple[slice, slice]:
-        """What is to be read of the large file."""
-        if self.case == "large":
+        """What is to be read of the one file."""
+        if self.kind != "window":
             return slice(None), slice(None)
         top, bottom, left, right = self.window
         return slice(top, bottom), slice(left, right)
@@ -77,7 +82,7 @@ class Job:
 
 
 Read = Callable[[], int | Array]
-"""Makes one read and returns the sum of the small files, or the pixels of the large one."""
+"""Makes one read and returns the sum of the small files, or the pixels of the one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,34 +92,33 @@ class Contender:
     name: str
     what: str
     """For the table's legend."""
-    cases: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """Of the cases that it takes part in."""
     packages: tuple[str, ...]
     """As pip and importlib.metadata call them."""
     prepare: Callable[[Job], Read]
-    refuses: str
-    """Why it cannot do this today; its own error is shown and fails nothing."""
 
 
 CONTENDERS: list[Contender] = []
 
 
 def contender(
-    name: str, what: str, cases: str, packages: str, refuses: str = ""
+    name: str, what: str, kinds: str, packages: str
 ) -> Callable[[Callable[[Job], Read]], Callable[[Job], Read]]:
-    """Register a contender for some cases."""
+    """Register a contender for some kinds of cases."""
 
     def register(prepare: Callable[[Job], Read]) -> Callable[[Job], Read]:
         CONTENDERS.append(
-            Contender(name, what, tuple(cases.split()), tuple(packages.split()), prepare, refuses)
+            Contender(name, what, tuple(kinds.split()), tuple(packages.split()), prepare)
         )
         return prepare
 
     return register
 
 
-def find(case: str, name: str) -> Contender:
-    """The contender of that name in that case."""
-    return next(c for c in CONTENDERS if c.name == name and case in c.cases)
+def find(kind: str, name: str) -> Contender:
+    """The contender of that name in cases of that kind."""
+    return next(c for c in CONTENDERS if c.name == name and kind in c.kinds)
 
 
 def missing_packages(contender: Contender) -> list[str]:

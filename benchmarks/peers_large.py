@@ -1,8 +1,9 @@
-"""Who reads the large file, whole or a window of it."""
+"""Who reads one file: whole, a window, a level or through Dask in chunks."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +17,45 @@ _SPAN_BYTES = 8 * 2**20
 """One request of the reader by hand; of 1, 2, 4 and 8 MiB the fastest."""
 
 
-@contender("cloudimg", "cloudimg.open(url).read(region)", "large window", "cloudimg-dask")
+@contender("cloudimg", "cloudimg.open(url).read(region)", "image window pages", "cloudimg-dask")
 def _cloudimg_read(job: Job) -> Read:
     cloudimg = imported_cloudimg()
 
     def read() -> Array:
         image = cloudimg.open(job.url, storage_options=job.storage_options)
-        pixels: Array = image.read(job.region_slices)
+        pixels: Array = image.read(None if job.kind == "pages" else job.region_slices)
+        return pixels
+
+    return read
+
+
+@contender("cloudimg", "cloudimg.open(url).read(level=...)", "overview", "cloudimg-dask")
+def _cloudimg_overview(job: Job) -> Read:
+    cloudimg = imported_cloudimg()
+
+    def read() -> Array:
+        image = cloudimg.open(job.url, storage_options=job.storage_options)
+        pixels: Array = image.read(level=job.level)
+        return pixels
+
+    return read
+
+
+@contender("cloudimg", "cloudimg.imread(url, chunks=...).compute()", "chunks", "cloudimg-dask")
+def _cloudimg_chunks(job: Job) -> Read:
+    cloudimg = imported_cloudimg()
+
+    def read() -> Array:
+        chunks = (job.chunk, job.chunk)
+        image = cloudimg.imread(job.url, chunks=chunks, storage_options=job.storage_options)
+        pixels: Array = image.compute()
         return pixels
 
     return read
 
 
 @contender(
-    "cloudimg-dask", "cloudimg.imread(url)[region].compute()", "large window", "cloudimg-dask"
+    "cloudimg-dask", "cloudimg.imread(url)[region].compute()", "image window", "cloudimg-dask"
 )
 def _cloudimg_dask(job: Job) -> Read:
     cloudimg = imported_cloudimg()
@@ -45,7 +71,7 @@ def _cloudimg_dask(job: Job) -> Read:
 @contender(
     "by hand",
     "one GET for the header, tifffile parses; ranges of ~8 MB in threads, imagecodecs decodes",
-    "large window",
+    "image window",
     "obstore tifffile imagecodecs",
 )
 def _hand_large(job: Job) -> Read:
@@ -56,22 +82,28 @@ def _hand_large(job: Job) -> Read:
 
     def read() -> Array:
         store = S3Store(job.bucket, **job.obstore_arguments())
-        head = obstore.get_range(store, job.large, start=0, end=32 * 2**10)
+        head = obstore.get_range(store, job.image, start=0, end=32 * 2**10)
         page = tifffile.TiffFile(io.BytesIO(head)).pages.first
-        shape = (page.tilelength, page.tilewidth)
-        tile_bytes = shape[0] * shape[1] * page.dtype.itemsize
         rows, columns = (
             range(*part.indices(n)) for part, n in zip(job.region_slices, page.shape, strict=True)
         )
         out = np.empty((len(rows), len(columns)), page.dtype)
+        tile_bytes = math.prod(_segment_shape(page)) * page.dtype.itemsize
+        is_deflate = page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE and page.is_tiled
+        tables = page.tags.valueof("JPEGTables")
+
+        def decode(encoded: memoryview, tile: _Tile) -> Array:
+            if is_deflate:
+                decoded = imagecodecs.deflate_decode(encoded, out=tile_bytes)
+                return np.frombuffer(decoded, page.dtype).reshape(_segment_shape(page))
+            pixels: Array = page.decode(bytes(encoded), tile.index, jpegtables=tables)[0]
+            return pixels[0, :, :, 0]
 
         def fetch(tiles: list[_Tile]) -> None:
             start = tiles[0].start
-            data = memoryview(obstore.get_range(store, job.large, start=start, end=tiles[-1].stop))
+            data = memoryview(obstore.get_range(store, job.image, start=start, end=tiles[-1].stop))
             for tile in tiles:
-                encoded = data[tile.start - start : tile.stop - start]
-                decoded = imagecodecs.deflate_decode(encoded, out=tile_bytes)
-                pixels = np.frombuffer(decoded, page.dtype).reshape(shape)
+                pixels = decode(data[tile.start - start : tile.stop - start], tile)
                 _paste(out, pixels, (rows.start, columns.start), (tile.top, tile.left))
 
         with ThreadPoolExecutor(CLIENT_THREADS) as pool:
@@ -81,7 +113,12 @@ def _hand_large(job: Job) -> Read:
     return read
 
 
-@contender("s3fs whole", "tifffile.imread(BytesIO(s3fs.cat_file(url)))", "large", "s3fs tifffile")
+@contender(
+    "s3fs whole",
+    "tifffile.imread(BytesIO(s3fs.cat_file(url)))",
+    "image pages",
+    "s3fs tifffile",
+)
 def _s3fs_whole(job: Job) -> Read:
     import s3fs
     import tifffile
@@ -97,7 +134,7 @@ def _s3fs_whole(job: Job) -> Read:
 @contender(
     "aszarr+dask",
     "dask.array.from_zarr(tifffile.imread(s3fs.open(url), aszarr=True))[region]",
-    "large window",
+    "image window chunks",
     "s3fs tifffile zarr dask",
 )
 def _aszarr(job: Job) -> Read:
@@ -109,7 +146,8 @@ def _aszarr(job: Job) -> Read:
     def read() -> Array:
         fs = s3fs.S3FileSystem(**job.storage_options)
         with fs.open(job.url) as file, tifffile.imread(file, aszarr=True) as store:
-            image = da.from_zarr(zarr.open(store, mode="r"))
+            chunks = job.chunk if job.kind == "chunks" else "auto"
+            image = da.from_zarr(zarr.open(store, mode="r"), chunks=chunks)
             pixels: Array = image[job.region_slices].compute()
             return pixels
 
@@ -119,7 +157,7 @@ def _aszarr(job: Job) -> Read:
 @contender(
     "async-tiff",
     "TIFF.open, fetch_tiles a row of tiles at a time, all rows at once, decode in its thread pool",
-    "large window",
+    "image window overview",
     "async-tiff",
 )
 def _async_tiff(job: Job) -> Read:
@@ -130,14 +168,16 @@ def _async_tiff(job: Job) -> Read:
 
     async def read() -> Array:
         store = S3Store(job.bucket, **job.obstore_arguments())
-        tiff = await TIFF.open(job.large, store=store)
-        ifd = tiff.ifd(0)
+        tiff = await TIFF.open(job.image, store=store)
+        level = job.level if job.kind == "overview" else 0
+        ifd = tiff.ifd(level)
         high, wide = ifd.tile_height or 0, ifd.tile_width or 0
         rows, columns = (
             range(*part.indices(n))
             for part, n in zip(job.region_slices, (ifd.image_height, ifd.image_width), strict=True)
         )
-        out = np.empty((len(rows), len(columns)), np.uint16)
+        dtype = np.dtype(f"u{ifd.bits_per_sample[0] // 8}")
+        out = np.empty((len(rows), len(columns)), dtype)
         across = range(columns.start // wide, -(-columns.stop // wide))
 
         async def one(tile: Any) -> None:
@@ -146,7 +186,7 @@ def _async_tiff(job: Job) -> Read:
             _paste(out, pixels, (rows.start, columns.start), place)
 
         async def row(y: int) -> None:
-            tiles = await tiff.fetch_tiles([(x, y) for x in across], 0)
+            tiles = await tiff.fetch_tiles([(x, y) for x in across], level)
             await asyncio.gather(*(one(tile) for tile in tiles))
 
         await asyncio.gather(*(row(y) for y in range(rows.start // high, -(-rows.stop // high))))
@@ -158,7 +198,7 @@ def _async_tiff(job: Job) -> Read:
 @contender(
     "rasterio",
     "rasterio.open over /vsis3, read(1, window=...) with GDAL_NUM_THREADS=ALL_CPUS",
-    "large window",
+    "image window",
     "rasterio",
 )
 def _rasterio_large(job: Job) -> Read:
@@ -166,7 +206,7 @@ def _rasterio_large(job: Job) -> Read:
     from rasterio.windows import Window
 
     def read() -> Array:
-        with gdal(job), rasterio.open(f"/vsis3/{job.bucket}/{job.large}") as image:
+        with gdal(job), rasterio.open(f"/vsis3/{job.bucket}/{job.image}") as image:
             window = Window.from_slices(
                 *(
                     (part.indices(n)[0], part.indices(n)[1])
@@ -179,12 +219,24 @@ def _rasterio_large(job: Job) -> Read:
     return read
 
 
+@contender("rasterio", "rasterio.open(overview_level=...) over /vsis3", "overview", "rasterio")
+def _rasterio_overview(job: Job) -> Read:
+    import rasterio
+
+    def read() -> Array:
+        name = f"/vsis3/{job.bucket}/{job.image}"
+        with gdal(job), rasterio.open(name, overview_level=job.level - 1) as image:
+            pixels: Array = image.read(1)
+            return pixels
+
+    return read
+
+
 @contender(
     "async-geotiff",
     "GeoTIFF.open(url).read(window)",
-    "large window",
+    "image window",
     "async-geotiff async-tiff",
-    refuses="opens only files with geographic keys",
 )
 def _async_geotiff(job: Job) -> Read:
     import asyncio
@@ -194,7 +246,7 @@ def _async_geotiff(job: Job) -> Read:
 
     async def read() -> Array:
         store = S3Store(job.bucket, **job.obstore_arguments())
-        image = await GeoTIFF.open(job.large, store=store)
+        image = await GeoTIFF.open(job.image, store=store)
         pixels: Array = (await image.read()).data[0][job.region_slices]
         return pixels
 
@@ -204,9 +256,8 @@ def _async_geotiff(job: Job) -> Read:
 @contender(
     "tensorstore",
     "tensorstore's tiff driver over its s3 store",
-    "large window",
+    "image window",
     "tensorstore",
-    refuses="its tiff driver reads only uint8",
 )
 def _tensorstore(job: Job) -> Read:
     import tensorstore
@@ -215,7 +266,7 @@ def _tensorstore(job: Job) -> Read:
         place = {
             "driver": "s3",
             "bucket": job.bucket,
-            "path": job.large,
+            "path": job.image,
             "endpoint": job.endpoint,
             "aws_region": job.region,
             "aws_credentials": {"type": "environment"},
@@ -229,24 +280,33 @@ def _tensorstore(job: Job) -> Read:
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
+    index: int
     top: int
     left: int
     start: int
     stop: int
 
 
+def _segment_shape(page: Any) -> tuple[int, int]:
+    """Rows and columns of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return page.rowsperstrip, page.imagewidth
+
+
 def _tiles_in(page: Any, rows: range, columns: range) -> Iterator[_Tile]:
-    """Tiles that hold a region, in the order of the file."""
-    across = -(-page.imagewidth // page.tilewidth)
+    """Tiles or strips that hold a region, in the order of the file."""
+    high, wide = _segment_shape(page)
+    across = -(-page.imagewidth // wide)
     for i, (start, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
-        top, left = i // across * page.tilelength, i % across * page.tilewidth
+        top, left = i // across * high, i % across * wide
         if (
             top < rows.stop
-            and top + page.tilelength > rows.start
+            and top + high > rows.start
             and left < columns.stop
-            and left + page.tilewidth > columns.start
+            and left + wide > columns.start
         ):
-            yield _Tile(top, left, start, start + count)
+            yield _Tile(i, top, left, start, start + count)
 
 
 def _runs(tiles: Iterator[_Tile]) -> list[list[_Tile]]:

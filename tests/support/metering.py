@@ -55,6 +55,7 @@ REGION = "us-east-1"
 MAX_KEYS = 1000
 PIECE_BYTES = 1 << 20  # written at once: bounds what asyncio copies when the socket is full
 LINK_PIECE_BYTES = 1 << 14  # of each answer in turn, where all pass one link
+CONNECTION_PIECE_BYTES = 1 << 18  # of an answer at a time, where each connection has its limit
 JOIN_BYTES = 1 << 16  # a body up to this goes out in one write with its head
 HASH_ASIDE_BYTES = 1 << 20  # from here on md5 would stall the other connections noticeably
 
@@ -532,6 +533,7 @@ class Server:
         self.buckets = buckets
         self.latency_s = latency_s
         self.link_bytes_per_s: float | None = None
+        self.connection_bytes_per_s: float | None = None
         self._link_free_at = 0.0
         self.faults: list[Fault] = []
         self.random = random.Random(0)
@@ -751,6 +753,8 @@ class Server:
                 self.latency_s = float(message.query["ms"]) / 1000
             case "POST", "link":
                 self.link_bytes_per_s = float(message.query["bytes_per_s"]) or None
+            case "POST", "connection":
+                self.connection_bytes_per_s = float(message.query["bytes_per_s"]) or None
             case "POST", "faults":
                 self.faults = [Fault(**rule) for rule in json.loads(message.body)]
                 self.random.seed(0)
@@ -1062,6 +1066,9 @@ class Connection(asyncio.Protocol):
             self.piece_bytes, self.pause_s = len(body) // 16 + 1, fault.seconds / 16
         elif self.server.link_bytes_per_s:
             self.piece_bytes = LINK_PIECE_BYTES
+        elif self.server.connection_bytes_per_s:
+            self.piece_bytes = CONNECTION_PIECE_BYTES
+            self.pause_s = CONNECTION_PIECE_BYTES / self.server.connection_bytes_per_s
         elif len(body) <= JOIN_BYTES:
             self.entry["bytes_sent"] = len(body)
             head, body = head + body, body[:0]
@@ -1234,6 +1241,10 @@ class Meter:
     def link(self, bytes_per_s: float | None) -> None:
         """Make all bodies pass one link; None for one without a limit."""
         self._call("POST", "link?" + urlencode({"bytes_per_s": bytes_per_s or 0}))
+
+    def connection(self, bytes_per_s: float | None) -> None:
+        """Send the bodies of each connection so fast at most; None for no limit."""
+        self._call("POST", "connection?" + urlencode({"bytes_per_s": bytes_per_s or 0}))
 
     def faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rules by which requests go wrong: dicts with the fields of `Fault`."""
