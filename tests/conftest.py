@@ -23,11 +23,11 @@ from urllib.parse import quote, urlencode
 # The tests see no configuration of the user's, whose keys and endpoints would reach real stores.
 # Libraries read these when they are imported, hence before any of those below.
 for name in list(os.environ):
-    if name.startswith(("AWS_", "GOOGLE_", "GCSFS_", "FSSPEC_", "STORAGE_EMULATOR_")):
+    if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "GCSFS_", "FSSPEC_", "STORAGE_EMULATOR_")):
         del os.environ[name]
 os.environ["AWS_CONFIG_FILE"] = os.devnull
 os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
-os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+os.environ["AWS_EC2_METADATA_DISABLED"] = os.environ["NO_GCE_CHECK"] = "true"
 os.environ["FSSPEC_CONFIG_DIR"] = os.devnull
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it asks emulators for gRPC, 60 s long
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
@@ -45,7 +45,16 @@ from hypothesis import settings as hypothesis_settings
 
 from cloudimg.settings import settings
 from tests.support.metering import Meter
-from tests.support.servers import S3Account, gcs_emulator, http_server, moto_server, real_s3
+from tests.support.servers import (
+    AzureAccount,
+    S3Account,
+    azurite,
+    azurite_program,
+    gcs_emulator,
+    http_server,
+    moto_server,
+    real_s3,
+)
 
 # A shell's background jobs ignore Ctrl-C, and so would the commands that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -116,6 +125,19 @@ def gcs() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAccount]:
+    """An account of Azurite."""
+    if azurite_program() is None:
+        pytest.skip(
+            "no Azurite: run `npm install --prefix .azurite azurite`, or name its azurite-blob by"
+            " CLOUDIMG_TEST_AZURITE"
+        )
+    pytest.importorskip("adlfs", reason="no adlfs: install the extra azure")
+    with azurite(tmp_path_factory.mktemp("azurite") / "log") as account:
+        yield account
+
+
+@pytest.fixture(scope="session")
 def httpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """A web server over a folder of its own."""
     root = tmp_path_factory.mktemp("httpd")
@@ -139,6 +161,7 @@ def bucket() -> str:
 def meter(meter_server: Meter, bucket: str) -> Iterator[Meter]:
     """The metering server with an empty `bucket`, no latency, no faults and an empty log."""
     meter_server.latency(0)
+    meter_server.link(None)
     meter_server.faults([])
     meter_server.create(bucket)
     meter_server.reset()
@@ -224,6 +247,22 @@ def gcs_place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @contextmanager
+def az_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    account: AzureAccount = request.getfixturevalue("azure")
+    container = request.getfixturevalue("bucket")
+    with account.client(container) as client:
+        client.create_container()
+        yield Place(
+            "az",
+            f"az://{container}/dir",
+            {"connection_string": account.connection_string},
+            lambda key, data: client.upload_blob(f"dir/{key}", data, overwrite=True),
+            lambda key: client.delete_blob(f"dir/{key}"),
+        )
+        client.delete_container()
+
+
+@contextmanager
 def folder_place(name: str, folder: Path, url: str) -> Iterator[Place]:
     def store(key: str, data: bytes) -> None:
         path = folder / key
@@ -266,6 +305,7 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Place
     "s3-real": real_place,
     "s3-meter": meter_place,
     "gs": gcs_place,
+    "az": az_place,
     "http": http_place,
     "memory": memory_place,
     "local": local_place,

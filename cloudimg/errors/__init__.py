@@ -17,6 +17,8 @@
     │   ├── NotFoundError      no such object or bucket (also FileNotFoundError)
     │   │   └── FolderError    a folder that is not known to be one image
     │   ├── AccessDeniedError  403, 401, no credentials (also PermissionError)
+    │   ├── CertificateError   the certificate of a server is not trusted
+    │   ├── ArchivedError      the object is in an archive, from which it must be restored first
     │   ├── NoRoomError        a quota or a disk is full, or the object is too large
     │   ├── WrongRegionError   the bucket is in another region or at another endpoint
     │   ├── NotConditionalError  the store cannot create an object only if it is absent
@@ -181,6 +183,14 @@ class AccessDeniedError(StorageError, PermissionError):
     """The store refused: no credentials, wrong ones, or no permission."""
 
 
+class CertificateError(StorageError):
+    """The certificate of a server, or of a proxy in between, is not trusted."""
+
+
+class ArchivedError(StorageError):
+    """The object is in an archive, such as S3 Glacier, and can be read once it is restored."""
+
+
 class NoRoomError(StorageError):
     """The store or disk is full, a quota is used up, or the object is too large."""
 
@@ -200,6 +210,8 @@ class ServerError(StorageError):
     """Whether the server answered. What was requested without an answer may still happen."""
     is_throttled: bool = False
     """Whether the server refused the request because there were too many."""
+    came: Any = None
+    """Within the storage package: the `Blob` that came before an answer broke off."""
 
 
 class ChangedError(StorageError):

@@ -24,6 +24,8 @@ from cloudimg.settings.operating_system import available_cpus, control_group_mem
 LONGEST_LEASE_TTL_S = 60.0
 SIZE = 'a positive size in bytes, such as 1000000000, "1e9", "1GB" or "64 MiB"'
 """What `parse_bytes` accepts, for messages."""
+RATE = '"20MB/s" (bytes), "100/s" (requests), or both, as in "20MB/s, 100/s"'
+"""What `parse_rate` accepts, for messages."""
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d\d?)?", re.ASCII | re.IGNORECASE)
 _SIZE = re.compile(
     rf"(?P<number>{_NUMBER.pattern})\s*(?P<unit>(?:[kmgtp]i?)?b?)", re.ASCII | re.IGNORECASE
@@ -78,6 +80,14 @@ def _max_bytes_in_flight() -> int:
     return min(_MOST_BYTES_IN_FLIGHT, limit // _IN_FLIGHT_SHARE if limit else _MOST_BYTES_IN_FLIGHT)
 
 
+@dataclass(frozen=True, slots=True)
+class MaxRate:
+    """How much a process may ask of a store in a second; None: as much as the store allows."""
+
+    bytes_per_s: float | None = None
+    requests_per_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a process: a field for each variable, such as ``CLOUDIMG_MAX_REQUESTS``."""
@@ -94,6 +104,8 @@ class Settings:
     """Attempts for each request before a server error is raised."""
     timeout_s: float = 20
     """Seconds without a byte after which a request fails."""
+    max_rate: MaxRate | None = None
+    """Most bytes, requests or both a second that the process asks of each store."""
     max_header_bytes: int = 256 * 2**20
     """Bytes of a file that may be fetched as its header."""
     max_segment_bytes: int = 512 * 2**20
@@ -158,6 +170,38 @@ def parse_bytes(what: str, value: int | str) -> int:
     return size
 
 
+def parse_rate(what: str, value: Any) -> MaxRate:
+    """A rate from a text such as ``"20MB/s"``, ``"100/s"``, or both with a comma.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument or variable, for the message.
+    value : str
+
+    Raises
+    ------
+    ArgumentError
+    """
+    found: dict[str, Any] = {}
+    try:
+        for part in str(value).split(","):
+            number, is_rate = part.strip().removesuffix("/s"), part.rstrip().endswith("/s")
+            size = _SIZE.fullmatch(number)
+            if size is not None and size["unit"]:
+                kind, parsed = "bytes_per_s", float(parse_bytes(what, number))
+            else:  # 100 alone could be either
+                kind, parsed = "requests_per_s", _positive_number(what, number if is_rate else "")
+            if kind in found:
+                raise ArgumentError(what)
+            found[kind] = parsed
+    except ArgumentError:
+        found = {}
+    if not found:
+        raise ArgumentError(f"{what}={value!r} must be {RATE}")
+    return MaxRate(**found)
+
+
 def _exact(number: str) -> Fraction:
     try:
         return Fraction(number)
@@ -195,6 +239,7 @@ _PARSERS: Mapping[str, Any] = {
     "decode_threads": _positive_integer,
     "attempts": _positive_integer,
     "timeout_s": _positive_number,
+    "max_rate": parse_rate,
     "max_header_bytes": parse_bytes,
     "max_segment_bytes": parse_bytes,
     "lease_ttl_s": functools.partial(_positive_number, largest=LONGEST_LEASE_TTL_S),

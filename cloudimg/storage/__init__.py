@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Blob,
         Created,
         Data,
+        Entries,
         Entry,
         IncompleteListingError,
         Mover,
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     )
     from cloudimg.storage.endpoints import endpoint_of
     from cloudimg.storage.pacing import ahead_of_others
+    from cloudimg.storage.ranged_listing import UnorderedListingError
     from cloudimg.storage.several_roots import common_location
+    from cloudimg.storage.splitting import Delimiter, Outline
     from cloudimg.storage.store import Store
     from cloudimg.storage.threads import Engine, engine, map_ahead
     from cloudimg.storage.urls import Location, redact, split_url, step_of, unsigned
@@ -35,14 +38,18 @@ _MODULES = {
     "Created": "base",
     "DANGLING": "base",
     "Data": "base",
+    "Delimiter": "splitting",
     "Engine": "threads",
+    "Entries": "base",
     "Entry": "base",
     "IncompleteListingError": "base",
     "Location": "urls",
     "Mover": "base",
+    "Outline": "splitting",
     "Standing": "base",
     "Store": "store",
     "UNREADABLE": "base",
+    "UnorderedListingError": "ranged_listing",
     "WriteGuard": "base",
     "ahead_of_others": "pacing",
     "common_location": "several_roots",
@@ -64,13 +71,17 @@ __all__ = [
     "Blob",
     "Created",
     "Data",
+    "Delimiter",
     "Engine",
+    "Entries",
     "Entry",
     "IncompleteListingError",
     "Location",
     "Mover",
+    "Outline",
     "Standing",
     "Store",
+    "UnorderedListingError",
     "WriteGuard",
     "ahead_of_others",
     "common_location",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from cloudimg.errors import ServerError, StorageError
-from cloudimg.settings import settings
+from cloudimg.settings import MaxRate, settings
 from cloudimg.storage.base import Backend, NotMappableError, WriteGuard
 from cloudimg.storage.connections import shared_backends
 from cloudimg.storage.failures import cause_text
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
+_MOST_CROWDED = 20
+"""Attempts for each request that may have no answer because a link is thin."""
 _OF_THIS_MACHINE = ("file", "memory")
 """Protocols whose requests need no pace."""
 
@@ -37,12 +39,21 @@ class Attempts:
         fsspec's ``storage_options``.
     identity : str
         Digest of the options.
+    max_rate : MaxRate, optional
+        What the user allows; by default what the settings allow.
     """
 
-    def __init__(self, location: Location, options: Mapping[str, Any], identity: str) -> None:
+    def __init__(
+        self,
+        location: Location,
+        options: Mapping[str, Any],
+        identity: str,
+        max_rate: MaxRate | None = None,
+    ) -> None:
         self._location = location
         self._options = options
         self._identity = identity
+        self._max_rate = max_rate
         self._backends: list[Backend] | None = None
         self._pace: Pace | None = None
         self._pid = 0
@@ -51,7 +62,7 @@ class Attempts:
         """The backends of this process that can serve the location, fastest first."""
         if self._backends is None or self._pid != os.getpid():
             self._backends = shared_backends(self._location, self._options, self._identity)
-            self._pace = _pace_of(self._location, self._identity)
+            self._pace = self._shared_pace()
             self._pid = os.getpid()
         return self._backends
 
@@ -60,12 +71,23 @@ class Attempts:
         self.backends()
         return self._pace
 
+    def _shared_pace(self) -> Pace | None:
+        protocol, root = self._location.protocol, self._location.root
+        if protocol in _OF_THIS_MACHINE:
+            return None
+        return pace_of(f"{protocol}://{root} {self._identity}", self._max_rate)
+
     def write(
-        self, request: Callable[[Backend], T], guard: WriteGuard | None, *, deletes: bool = False
+        self,
+        request: Callable[[Backend], T],
+        guard: WriteGuard | None,
+        *,
+        deletes: bool = False,
+        n_sent: int = 0,
     ) -> T:
-        """Make a request that changes objects, if a guard allows each attempt."""
+        """Make a request that changes objects, and sends bytes, if a guard allows each attempt."""
         if guard is None:
-            return self.make(request)
+            return self.make(request, n_sent=n_sent)
 
         def attempt(backend: Backend) -> T:
             try:
@@ -75,14 +97,18 @@ class Attempts:
                     guard.has_no_answer()
                 raise
 
+        check = partial(guard.check, in_store=deletes)
         with guard.writing():
-            return self.make(attempt, before_attempt=partial(guard.check, in_store=deletes))
+            return self.make(attempt, before_attempt=check, n_sent=n_sent)
 
     def make(
         self,
         request: Callable[[Backend], T],
         byte_range: tuple[int, int] | None = None,
         before_attempt: Callable[[], None] | None = None,
+        *,
+        n_bytes: int | None = 0,
+        n_sent: int = 0,
     ) -> T:
         """Make a request, several times if need be.
 
@@ -94,15 +120,17 @@ class Attempts:
             The bytes that are requested, for messages.
         before_attempt : callable, optional
             Called before each attempt; raises if it must not be made.
+        n_bytes, n_sent : int
+            See `Pace.turn`.
 
         Raises
         ------
         StorageError
         """
-        pace, attempt, n_refused, since = self.pace(), 0, 0, (0, 0)
+        pace, attempt, n_refused, since, n_crowded = self.pace(), 0, 0, (0, 0), 0
         while True:
             try:
-                return self._attempt(request, before_attempt)
+                return self._attempt(request, before_attempt, n_bytes, n_sent)
             except ServerError as exc:
                 # Without the traceback, whose frames would keep the data of the request alive.
                 failure = exc.with_traceback(None)
@@ -111,8 +139,12 @@ class Attempts:
                     exc.byte_range = byte_range
                 raise
             if pace is None or not pace.is_spacing(failure):
+                if failure.came is not None:
+                    attempt = 0  # the next one requests the rest
                 pause(failure, attempt, byte_range)
-                attempt += 1
+                is_crowded = pace is not None and pace.is_crowded(failure)
+                n_crowded += is_crowded
+                attempt += not is_crowded or n_crowded > _MOST_CROWDED
                 continue
             since = since if n_refused else pace.counts
             n_refused += 1
@@ -121,11 +153,15 @@ class Attempts:
                 raise _given_up(failure, "while the store refuses requests", byte_range)
 
     def _attempt(
-        self, request: Callable[[Backend], T], before_attempt: Callable[[], None] | None
+        self,
+        request: Callable[[Backend], T],
+        before_attempt: Callable[[], None] | None,
+        n_bytes: int | None,
+        n_sent: int,
     ) -> T:
         def attempt() -> T:
             pace = self.pace()
-            with nullcontext() if pace is None else pace.turn():
+            with nullcontext() if pace is None else pace.turn(n_bytes, n_sent):
                 # Checked here, because a turn may come long after it was asked for.
                 if before_attempt is not None:
                     before_attempt()
@@ -154,12 +190,6 @@ class Attempts:
             raise failure
         url = self._location.display(self._location.root)
         raise StorageError(f"no backend of {url} supports this request", url=url)
-
-
-def _pace_of(location: Location, identity: str) -> Pace | None:
-    if location.protocol in _OF_THIS_MACHINE:
-        return None
-    return pace_of(f"{location.protocol}://{location.root} {identity}")
 
 
 def pause(failure: ServerError, attempt: int, byte_range: tuple[int, int] | None = None) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from itertools import compress
+from typing import Any, NamedTuple, Protocol, Self, overload
 
 from cloudimg.storage.versions import md5_of_etag
 
@@ -52,6 +53,74 @@ class Entry(NamedTuple):
     """Path of the object below ``protocol://``."""
     size_bytes: int | None
     etag: str | None
+    archive: str | None = None
+    """Storage class of an object in an archive, which may have to be restored before it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Sequence[Entry]):
+    """A part of a listing as columns, since a tuple an object takes longer than its request."""
+
+    keys: Sequence[str]
+    sizes: Sequence[int | None]
+    etags: Sequence[str | None]
+    archives: Sequence[str | None] = ()
+    """Empty where no object is in an archive."""
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """The columns of some entries."""
+        if isinstance(entries, cls):
+            return entries
+        columns = tuple(zip(*entries, strict=True)) or ((), (), (), ())
+        keys, sizes, etags, archives = columns
+        return cls(keys, sizes, etags, archives if any(archives) else ())
+
+    def are_near(self, n_parts: int | None) -> list[bool]:
+        """Whether each key has up to so many parts; empty if all have. None: any number."""
+        if n_parts is None:
+            return []
+        near = [key.count("/") < n_parts for key in self.keys]
+        return [] if all(near) else near
+
+    def kept(self, which: Iterable[object]) -> Self:
+        """The entries for which something is true."""
+        selected = list(which)
+        return type(self)(
+            list(compress(self.keys, selected)),
+            list(compress(self.sizes, selected)),
+            list(compress(self.etags, selected)),
+            list(compress(self.archives, selected)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Entry]:
+        if self.archives:
+            return map(Entry, self.keys, self.sizes, self.etags, self.archives)
+        return map(Entry, self.keys, self.sizes, self.etags)
+
+    @overload
+    def __getitem__(self, i: int) -> Entry: ...
+    @overload
+    def __getitem__(self, i: slice) -> Self: ...
+    def __getitem__(self, i: int | slice) -> Entry | Self:
+        if isinstance(i, slice):
+            return type(self)(self.keys[i], self.sizes[i], self.etags[i], self.archives[i])
+        archive = self.archives[i] if self.archives else None
+        return Entry(self.keys[i], self.sizes[i], self.etags[i], archive)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer to a request for a listing in the order of keys."""
+
+    entries: Entries
+    token: str | None
+    """Requests the next page; None for the last one."""
+    prefixes: Sequence[str] = ()
+    """What keys begin with that have a delimiter, up to its end; such keys are not listed."""
 
 
 class Stored(NamedTuple):
@@ -67,6 +136,10 @@ class Stored(NamedTuple):
     nothing. An ETag of 32 hexadecimal digits may also be something else."""
 
 
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes of S3 for objects that can be read after they were restored. Their listings do
+not tell which of them are, nor what Intelligent-Tiering has archived:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html"""
 DANGLING = "dangling link"
 """In place of the ETag of a symbolic link in a local folder that leads to nothing."""
 UNREADABLE = "unreadable folder"
@@ -180,20 +253,23 @@ class Backend(Protocol):
         """Size and ETag of one object."""
 
     def list_objects(
-        self,
-        folder: str,
-        stem: str,
-        depth: int | None,
-        *,
-        after: str = "",
-        n_below: int = 0,
-    ) -> Iterator[list[Entry]]:
+        self, folder: str, stem: str, depth: int | None, *, n_below: int = 0
+    ) -> Iterator[Sequence[Entry]]:
         """List objects whose key begins with `stem`, which begins with `folder` and a slash.
 
         `depth` limits how many levels of folders below `folder` are of interest (1: the files
-        in it); None means all. Backends with flat listings may return more. Keys up to `after`
-        may be left out, by backends that list in order. The first `n_below` of deeper objects
-        are listed, too, and perhaps more of them, but none in folders that are `aside`.
+        in it); None means all. Backends with flat listings may return more. The first `n_below` of
+        deeper objects are listed, too, and perhaps more of them, but none in folders that are
+        `aside`. Backends that list in order have `list_page` instead.
+        """
+
+    def list_page(
+        self, prefix: str, *, after: str = "", token: str | None = None, delimiter: str = ""
+    ) -> Page:
+        """Request one page of the objects whose key begins with a prefix, in the order of keys.
+
+        The page begins after the key `after` (or at it), or where the page with `token` ended. Of
+        keys that have the `delimiter` behind the prefix only what they begin with is returned.
         """
 
     def put(self, key: str, data: Data) -> Stored:
@@ -218,3 +294,7 @@ class IncompleteListingError(Exception):
 
 class NotMappableError(Exception):
     """This backend cannot express the request exactly; never leaves the storage package."""
+
+
+class UnreadableAnswerError(NotMappableError):
+    """This backend cannot read the answers of a server, which are right all the same."""

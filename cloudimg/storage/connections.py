@@ -12,16 +12,26 @@ from typing import Any
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.settings import settings
 from cloudimg.settings.operating_system import run_after_fork
-from cloudimg.storage.base import Backend, Blob, Data, Entry, Mover, NotMappableError, Stored
-from cloudimg.storage.endpoints import fsspec_configuration
+from cloudimg.storage.base import (
+    Backend,
+    Blob,
+    Data,
+    Entry,
+    Mover,
+    NotMappableError,
+    Page,
+    Stored,
+)
+from cloudimg.storage.endpoints import AZURE, fsspec_configuration
 from cloudimg.storage.failures import cause_text, hide_secrets
 from cloudimg.storage.local import LocalBackend
 from cloudimg.storage.logs import hide_secrets_in_logs
+from cloudimg.storage.network import VARIABLES as NETWORK_VARIABLES
 from cloudimg.storage.put_parameters import refuse_unknown_parameters
 from cloudimg.storage.several_roots import HAS_SEVERAL, SeveralRoots
 from cloudimg.storage.urls import Location
 
-_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_", "SSL_CERT_")
+_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_", "FSSPEC_")
 """Prefixes of the environment variables that determine endpoints and credentials."""
 
 _lock = threading.Lock()
@@ -65,7 +75,11 @@ def forget_connections() -> None:
 
 
 def _environment_digest() -> str:
-    variables = sorted(item for item in os.environ.items() if item[0].startswith(_VARIABLES))
+    variables = sorted(
+        item
+        for item in os.environ.items()
+        if item[0].startswith(_VARIABLES) or item[0].upper() in NETWORK_VARIABLES
+    )
     return hashlib.sha256(repr(variables).encode()).hexdigest()
 
 
@@ -113,6 +127,14 @@ def _fast_backend(location: Location, options: Mapping[str, Any]) -> Backend | N
         from cloudimg.storage.obstore_backend import S3Backend
 
         return S3Backend(options, location.root, location.display)
+    if location.protocol == "gs":
+        from cloudimg.storage.gcs_backend import GCSBackend
+
+        return GCSBackend(options, location.root, location.display)
+    if location.protocol in AZURE:
+        from cloudimg.storage.azure_backend import AzureBackend
+
+        return AzureBackend(options, location.root, location.display)
     if location.protocol in ("http", "https") and not options:
         from cloudimg.storage.obstore_backend import HTTPBackend
 
@@ -151,15 +173,14 @@ class _LateFsspec:
         return self._backend().checks_pages
 
     def list_objects(
-        self,
-        folder: str,
-        stem: str,
-        depth: int | None,
-        *,
-        after: str = "",
-        n_below: int = 0,
-    ) -> Iterator[list[Entry]]:
-        return self._backend().list_objects(folder, stem, depth, after=after, n_below=n_below)
+        self, folder: str, stem: str, depth: int | None, *, n_below: int = 0
+    ) -> Iterator[Sequence[Entry]]:
+        return self._backend().list_objects(folder, stem, depth, n_below=n_below)
+
+    def list_page(
+        self, prefix: str, *, after: str = "", token: str | None = None, delimiter: str = ""
+    ) -> Page:
+        return self._backend().list_page(prefix, after=after, token=token, delimiter=delimiter)
 
     def put(self, key: str, data: Data) -> Stored:
         return self._backend().put(key, data)

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cloudimg.storage.azure_options import account_of, named_by_url
+from cloudimg.storage.gcs_options import endpoint_of_gcs
 from cloudimg.storage.s3_options import configured_endpoint
 from cloudimg.storage.urls import Location
 
 _PORTS = {"http": 80, "https": 443}
-_AZURE = ("abfs", "abfss", "az")
+AZURE = ("abfs", "abfss", "az")
+"""Protocols of Azure Blob Storage, which mean the same."""
 _ACCOUNT = re.compile(r"(?i)(?:^|;)AccountName=([^;]+)")
 
 
@@ -37,7 +40,7 @@ def endpoint_of(location: Location, options: Mapping[str, Any]) -> str | None:
     """
     if location.before or location.after:
         return None
-    protocol = "az" if location.protocol in _AZURE else location.protocol
+    protocol = "az" if location.protocol in AZURE else location.protocol
     host: str | None = location.root.rpartition("@")[2].lower()
     # Broken files and options of other types than they have: the first request says what is wrong.
     with suppress(OSError, ValueError, TypeError, AttributeError, RuntimeError, configparser.Error):
@@ -47,9 +50,9 @@ def endpoint_of(location: Location, options: Mapping[str, Any]) -> str | None:
         elif protocol == "s3":
             host = _host_of_s3(given)
         elif protocol == "gs":
-            host = _host_of_gs(given)
+            host = _host(endpoint_of_gcs(given))
         elif protocol == "az":
-            host = _host_of_azure(given)
+            host = _host_of_azure(given, location.root)
         return f"{protocol}://{host}" if host is not None else None
     return None
 
@@ -78,19 +81,17 @@ def _host_of_s3(options: Mapping[str, Any]) -> str | None:
     return aws[1] if aws else host
 
 
-def _host_of_gs(options: Mapping[str, Any]) -> str:
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-    if emulator and "://" not in emulator:
-        emulator = f"http://{emulator}"
-    return _host(options.get("endpoint_url") or emulator or "https://storage.googleapis.com")
-
-
-def _host_of_azure(options: Mapping[str, Any]) -> str | None:
-    """The account, which is the first part of the host; None if no option names it."""
-    text = options.get("connection_string") or os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-    named = _ACCOUNT.search(text) if text else None
-    account = options.get("account_name") or (named and named[1])
-    return account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+def _host_of_azure(options: Mapping[str, Any], root: str) -> str | None:
+    """The account, and the server where that is another one; None if no option names it."""
+    account = named_by_url(root)[0] or options.get("account_name")
+    given = account_of(options, root)
+    if given is None:
+        text = options.get("connection_string") or os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+        named = _ACCOUNT.search(text) if text else None
+        return (named and named[1]) or account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    account, url = given["accountname"], given["blobendpoint"]
+    host = _host(url)
+    return account if host.startswith(f"{account}.blob.core.") else f"{host}/{account}"
 
 
 def _host(url: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from cloudimg.errors import (
     AccessDeniedError,
+    ArchivedError,
+    CertificateError,
     NoRoomError,
     NotConditionalError,
     NotFoundError,
@@ -27,9 +29,11 @@ Kind = type[StorageError]
 _KIND_OF_STATUS: Mapping[int, Kind] = {
     401: AccessDeniedError,
     403: AccessDeniedError,
+    407: AccessDeniedError,
     404: NotFoundError,
     413: NoRoomError,
     507: NoRoomError,
+    501: StorageError,  # what a store does not know it will not know the next time either
     # Temporary; 409: another request for the same object was in progress.
     **dict.fromkeys((408, 409, 425, 429), ServerError),
 }
@@ -51,7 +55,17 @@ _OF_TRANSFERS = {
     "xamzcontentchecksummismatch",
     "xamzcontentsha256mismatch",
 }
+_ARCHIVED = ("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated")
+"""Codes of S3 and of Azure Blob Storage for objects in an archive."""
+_OF_A_PROXY = (
+    "; the proxy asks for credentials: set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (or"
+    " HTTP_PROXY, for endpoints without TLS)"
+)
 _MESSAGES: Mapping[Kind, str] = {
+    CertificateError: "cannot {action} {url}: the certificate of the server is not trusted{detail}",
+    ArchivedError: "{url} is in an archive{detail}, from which it cannot be read directly: restore"
+    " it first (S3: `aws s3api restore-object`; Azure: set the tier to Hot or Cool), which takes"
+    " minutes to days, or leave it out",
     NoRoomError: "no room to write {url}{detail}: the store or disk is full, a quota is used up, or"
     " the object is too large; free some space and try again",
     NotFoundError: "not found: {url}{detail}",
@@ -116,6 +130,8 @@ def kind_of_response(status: int | None, code: str | None) -> Kind | None:
         return NoRoomError
     if is_of_transfer(code):
         return ServerError
+    if code in _ARCHIVED:
+        return ArchivedError
     if status is None:
         return None
     return _KIND_OF_STATUS.get(status, StorageError if 400 <= status < 500 else ServerError)
@@ -154,11 +170,79 @@ def storage_error(
         HTTP status of the response, if there was one.
     """
     text = _MESSAGES[kind].format(url=url, action=action, detail=detail)
+    text += _OF_A_PROXY if status == 407 else ""
     error = kind(text, url=url, cause=cause)
     if isinstance(error, ServerError):
         error.is_answered = status is not None and status not in _OF_GATEWAYS
         error.is_throttled = status in _TOO_MANY
     return error
+
+
+def without_answer(text: str, server: str | None) -> tuple[Kind, str] | None:
+    """The kind of error, and its detail, of a request that got no answer.
+
+    Parameters
+    ----------
+    text : str
+        Texts and types of a library's exceptions.
+    server : str, optional
+        Host and port.
+
+    Returns
+    -------
+    tuple or None
+        None if the text says nothing of the connection.
+    """
+    of_server = f": {server}" if server else ""
+    certificate = _CERTIFICATE.search(text)
+    if certificate is not None:
+        reason = (certificate[1] or certificate[2] or "").strip()
+        lowered = reason.lower()
+        advice = next((advice for mark, advice in _OF_CERTIFICATES if mark in lowered), _TRUST)
+        return CertificateError, f" ({reason}{of_server}); {advice}"
+    lowered = text.lower()
+    meaning = next((meaning for mark, meaning in _NO_ANSWER if mark in lowered), None)
+    return None if meaning is None else (ServerError, f" ({meaning}{of_server})")
+
+
+_CERTIFICATE = re.compile(
+    r"InvalidCertificate\(\s*(\w+)"
+    r"|CERTIFICATE_VERIFY_FAILED\W+(?:certificate verify failed: )?([\w ,.'-]*)"
+)
+"""As rustls and OpenSSL say that they do not trust a certificate, and why."""
+_OF_CERTIFICATES = (
+    ("expired", "it has expired, unless the clock of this machine is wrong"),
+    ("notvalidyet", "it is not valid yet, unless the clock of this machine is wrong"),
+    ("not yet valid", "it is not valid yet, unless the clock of this machine is wrong"),
+    ("notvalidforname", "it is for another host: check the endpoint"),
+    ("mismatch", "it is for another host: check the endpoint"),
+)
+_TRUST = (
+    "set the environment variable SSL_CERT_FILE or AWS_CA_BUNDLE to a PEM file with the certificate"
+    " of the authority that signed it, as networks with their own authority need it"
+)
+_NO_ANSWER = (
+    ("invalidcontenttype", "it does not answer with TLS, so the endpoint may be an http:// one"),
+    ("wrong_version_number", "it does not answer with TLS, so the endpoint may be an http:// one"),
+    ("proxyauth", "the proxy asks for credentials"),
+    ("tunnelunsuccessful", "the proxy did not connect to the server"),
+    ("proxyconnectionerror", "no connection to the proxy"),
+    ("refused", "connection refused"),
+    ("dnserror", "no such host"),
+    ("dns error", "no such host"),
+    ("gaierror", "no such host"),
+    ("failed to resolve", "no such host"),
+    ("timed out", "no response in time"),
+    ("timeout", "no response in time"),
+    ("decoding response body", "the response broke off"),
+    ("disconnected", "the response broke off"),
+    ("incomplete", "the response broke off"),
+    ("payload", "the response broke off"),
+    ("connectionreset", "the connection was reset"),
+    ("connection reset", "the connection was reset"),
+    ("connect", "no connection"),
+)
+"""Words in the types and texts of exceptions about requests without an answer."""
 
 
 def refuses_conditions(status: int | None, text: str) -> bool:

@@ -12,29 +12,26 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from cloudimg.errors import ArgumentError, NotFoundError, ServerError, StorageError
-from cloudimg.settings import settings
-from cloudimg.storage.base import Blob, Data, Entry, Mover, NotMappableError, Stored
-from cloudimg.storage.failures import (
-    cause_text,
-    hide_secrets,
-    not_conditional,
-    refuses_conditions,
+from cloudimg.errors import (
+    CloudimgError,
+    NotFoundError,
+    StorageError,
+    UnsupportedFormatError,
 )
+from cloudimg.settings import settings
+from cloudimg.storage.base import Blob, Data, Entry, Mover, NotMappableError, Page, Stored
+from cloudimg.storage.endpoints import endpoint_of
+from cloudimg.storage.failures import not_conditional, refuses_conditions
 from cloudimg.storage.fsspec_errors import status_and_code, translate
+from cloudimg.storage.fsspec_filesystem import filesystem
 from cloudimg.storage.fsspec_mover import mover_for
 from cloudimg.storage.fsspec_private import strip_protocol
-from cloudimg.storage.fsspec_reading import range_header, range_reader
+from cloudimg.storage.fsspec_reading import EncodedError, range_header, range_reader
 from cloudimg.storage.fsspec_writing import FsspecWriting, NoConditionsError
+from cloudimg.storage.lengths import RangesIgnoredError, ranges_ignored
 from cloudimg.storage.local import LocalBackend
-from cloudimg.storage.pages import (
-    LAST_CHARACTER,
-    Page,
-    is_ordered,
-    pager,
-    skipped_folder,
-)
-from cloudimg.storage.urls import Location
+from cloudimg.storage.pages import NotTheListingError, is_ordered, pager, wrong_page
+from cloudimg.storage.urls import Location, encoded_url, spelled_as
 from cloudimg.storage.versions import version_of_details
 
 F = TypeVar("F")
@@ -47,8 +44,8 @@ class FsspecBackend:
     """Requests to one fsspec filesystem."""
 
     def __init__(self, location: Location, options: Mapping[str, Any]) -> None:
-        self._location = location
-        self._fs = _filesystem(location, options)
+        self._location, self._options = location, options
+        self._fs = filesystem(location, options)
         kinds = {base.__name__ for base in type(self._fs).mro()}
         # Members of an archive share one handle of the archive and its table of contents.
         archive = "AbstractArchiveFileSystem" in kinds
@@ -68,6 +65,11 @@ class FsspecBackend:
             return self._get_plainly(path, start, stop)
         except StorageError:
             raise  # by the local backend
+        except RangesIgnoredError as exc:
+            url = self._location.display(key)
+            failure: CloudimgError = ranges_ignored(url, start, stop, exc.size_bytes)
+        except EncodedError as exc:
+            failure = _encoded(self._location.display(key), exc.encoding)
         except Exception as exc:  # noqa: BLE001
             failure = self._translate(exc, key)
         raise failure
@@ -122,16 +124,14 @@ class FsspecBackend:
         return self._pager is not None
 
     def list_objects(
-        self,
-        folder: str,
-        stem: str,
-        depth: int | None,
-        *,
-        after: str = "",
-        n_below: int = 0,
-    ) -> Iterator[list[Entry]]:
+        self, folder: str, stem: str, depth: int | None, *, n_below: int = 0
+    ) -> Iterator[Sequence[Entry]]:
         if self._pager is not None and self._location.root:
-            yield from self._listed_pages(folder, stem, depth, after, n_below=n_below)
+            prefix, token = max(stem, f"{folder.rstrip('/')}/", key=len), None
+            while (page := self.list_page(prefix, token=token)).token is not None:
+                yield page.entries
+                token = page.token
+            yield page.entries
             return
         depth = None if n_below else depth
         entries = [
@@ -141,7 +141,8 @@ class FsspecBackend:
             for name, details in sorted(
                 self._listing(folder, stem, depth).items(), key=itemgetter(0)
             )
-            if details.get("type") != "directory" and (key := self._key(name)).startswith(stem)
+            if details.get("type") != "directory"
+            and (key := spelled_as(self._key(name), stem)) is not None
         ]
         for i in range(0, len(entries), _BATCH):
             yield entries[i : i + _BATCH]
@@ -162,46 +163,20 @@ class FsspecBackend:
             raise failure
         return {}
 
-    def _listed_pages(
-        self, folder: str, stem: str, depth: int | None, after: str, *, n_below: int
-    ) -> Iterator[list[Entry]]:
-        """List by prefix; see `list_objects`."""
-        bucket = self._location.root
-        beginning = max(stem, f"{folder.rstrip('/')}/", key=len)
-        is_limited = depth is not None and self.lists_in_order
-        n_parts = folder.count("/") + 1 + (depth or 0) if is_limited else None
-        token = None
-        while True:
-            page = self._page(folder, bucket, beginning, after, token)
-            kept = page.entries
-            if n_parts is not None:
-                near = [entry for entry in kept if entry.key.count("/") < n_parts]
-                kept = kept if n_below > 0 else near
-                n_below -= len(kept) - len(near)
-            if kept:
-                yield kept
-            token = page.token
-            if token is None:
-                return
-            first, last = (page.entries[i].key for i in (0, -1)) if page.entries else ("", "")
-            deep = skipped_folder(first, last, n_parts, with_below=n_below > 0)
-            if deep is not None:
-                after, token = f"{deep}/{LAST_CHARACTER}", None
-
-    def _page(
-        self, folder: str, bucket: str, beginning: str, after: str, token: str | None
+    def list_page(
+        self, prefix: str, *, after: str = "", token: str | None = None, delimiter: str = ""
     ) -> Page:
-        assert self._pager is not None
+        if self._pager is None or not self._location.root:
+            raise NotMappableError
+        bucket = self._location.root
         n = len(bucket) + 1
+        url = self._location.display(prefix.rpartition("/")[0])
         try:
-            page = self._run(self._pager(self._fs, bucket, beginning[n:], after[n:], token))
+            return self._run(self._pager(self._fs, bucket, prefix[n:], after[n:], token, delimiter))
+        except NotTheListingError as exc:
+            failure: StorageError = wrong_page(exc, url)
         except Exception as exc:  # noqa: BLE001
-            failure: StorageError = self._translate(exc, folder)
-        else:
-            if page.problem is None:
-                return page
-            url = self._location.display(folder)
-            failure = ServerError(f"cannot list {url}: {page.problem}", url=url)
+            failure = translate(exc, url)
         raise failure
 
     def put(self, key: str, data: Data) -> Stored:
@@ -265,7 +240,7 @@ class FsspecBackend:
     def _path(self, key: str) -> str:
         location = self._location
         if location.protocol in ("http", "https"):
-            return f"{location.protocol}://{key}"
+            return encoded_url(f"{location.protocol}://{key}")
         if location.protocol in _LISTS_BY_PREFIX:
             return key
         return strip_protocol(self._fs, f"{location.protocol}://{key}")
@@ -282,63 +257,19 @@ class FsspecBackend:
         return f"{location.root}/{inside}" if location.root else inside
 
     def _translate(self, exc: BaseException, key: str, action: str = "read") -> StorageError:
-        return translate(exc, self._location.display(key), action)
+        return translate(exc, self._location.display(key), action, self._server)
+
+    def _server(self) -> str | None:
+        endpoint = endpoint_of(self._location, self._options)
+        return None if endpoint is None else endpoint.partition("://")[2]
 
 
-def _filesystem(location: Location, options: Mapping[str, Any]) -> Any:
-    import fsspec.core
-
-    chain = f"{location.before}{location.protocol}://{location.root}{location.after}"
-    failure: ArgumentError | StorageError
-    try:
-        fs, _ = fsspec.core.url_to_fs(chain, **_with_defaults(dict(options), location))
-        if hasattr(fs, "retries"):
-            fs.retries = 1  # `Store` retries, in the same way for every backend
-        return fs
-    except (ImportError, ValueError) as exc:
-        names = {location.protocol, *location.before.split("::"), *_protocols(location.after)}
-        protocols = ", ".join(sorted(name for name in names if name))
-        failure = ArgumentError(
-            f"cannot open {protocols}: {hide_secrets(str(exc))}", cause=cause_text(exc)
-        )
-    except Exception as exc:  # noqa: BLE001
-        failure = translate(exc, location.display(location.root))
-    raise failure
-
-
-def _protocols(after: str) -> list[str]:
-    return [link.split("://")[0] for link in after.split("::") if "://" in link]
-
-
-def _with_defaults(options: dict[str, Any], location: Location) -> dict[str, Any]:
-    """Options for an instance of our own: enough connections, and finite timeouts."""
-    if location.before or location.after:
-        return options
-    limits = settings()
-    if location.protocol == "s3":
-        options["config_kwargs"] = {
-            "max_pool_connections": limits.max_requests,
-            "connect_timeout": limits.timeout_s,
-            "read_timeout": limits.timeout_s,
-            "retries": {"total_max_attempts": 1},
-            **_without_trailers(),
-            **(options.get("config_kwargs") or {}),
-        }
-    if location.protocol in ("s3", "gs", "http", "https"):
-        options["skip_instance_cache"] = True
-        options.setdefault("use_listings_cache", False)
-    return options
-
-
-def _without_trailers() -> dict[str, str]:
-    """Settings of botocore that send no checksums behind the bytes, which many stores refuse.
-
-    `fsspec_writing` sends them in the headers. Older releases have neither.
-    """
-    import botocore.config
-
-    name = "request_checksum_calculation"
-    return {name: "when_required"} if name in botocore.config.Config.OPTION_DEFAULTS else {}
+def _encoded(url: str, encoding: str) -> UnsupportedFormatError:
+    return UnsupportedFormatError(
+        f"{url} is stored with Content-Encoding: {encoding}, so byte ranges of it are not ranges of"
+        " the file: store it decompressed",
+        url=url,
+    )
 
 
 async def _bounded(request: Coroutine[Any, Any, F], timeout_s: float) -> F:

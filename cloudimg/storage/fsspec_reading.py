@@ -1,4 +1,4 @@
-"""Requests for byte ranges to the fsspec filesystems of s3, gs and http.
+"""Requests for byte ranges to the fsspec filesystems of s3, gs, az and http.
 
 fsspec's own ``cat_file`` discards the headers of the response, whose size and ETag identify the
 version of the object that the bytes belong to.
@@ -6,24 +6,41 @@ version of the object that the bytes belong to.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cloudimg.storage.base import Blob, NotMappableError
 from cloudimg.storage.fsspec_errors import status_and_code
 from cloudimg.storage.gcsfs_private import call, is_zonal
+from cloudimg.storage.lengths import part_of_whole
 from cloudimg.storage.s3fs_private import call_s3
-from cloudimg.storage.versions import version_text
+from cloudimg.storage.versions import version_of_details, version_text
 
 RangeReader = Callable[[Any, str, dict[str, str]], Coroutine[Any, Any, Blob]]
 """Requests a path from a filesystem, with a Range header."""
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _GOOGLE_MD5 = re.compile(r"\bmd5=([A-Za-z0-9+/]{22}==)")
 """In the header x-goog-hash; objects that were composed of others have no MD5:
 https://cloud.google.com/storage/docs/xml-api/reference-headers#xgooghash"""
+
+
+NOT_ENCODED = {"Accept-Encoding": "identity"}
+"""A range of a compressed answer is not a range of the file (RFC 9110, section 14.2). aiohttp would
+ask for compression and undo it, which fails for all but the first range."""
+
+
+class EncodedError(Exception):
+    """An object is stored compressed, and the server undoes that; never leaves the storage
+    package."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self.encoding = encoding
 
 
 def range_header(start: int | None, stop: int | None) -> dict[str, str]:
@@ -47,8 +64,10 @@ def _blob(
     match = _CONTENT_RANGE.match(headers.get("Content-Range") or "")
     if match is None:
         return Blob(data, 0, len(data), etag, md5)
-    size = None if match.group(2) == "*" else int(match.group(2))
-    return Blob(data, int(match.group(1)), size, etag, md5)
+    start, n_stated = int(match[1]), int(match[2]) + 1 - int(match[1])
+    if len(data) < n_stated:  # HTTP/1.0, where the end of a connection ends an answer
+        raise asyncio.IncompleteReadError(data, n_stated)
+    return Blob(data, start, None if match[3] == "*" else int(match[3]), etag, md5)
 
 
 async def _read_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
@@ -60,21 +79,27 @@ async def _read_s3(fs: Any, path: str, header: dict[str, str]) -> Blob:
         if status_and_code(exc)[0] == 416:
             return Blob(b"", 0, None, None)
         raise
-    async with response["Body"] as body:
-        data = await body.read()
     version = version_text(response.get("ETag"), response.get("LastModified"))
-    return _blob(data, {"Content-Range": response.get("ContentRange", "")}, version)
+    content_range = response.get("ContentRange", "")
+    async with response["Body"] as body:
+        if header and not content_range:
+            size = response.get("ContentLength")
+            return replace(await _part(body.read, size, header), etag=version)
+        data = await body.read()
+    return _blob(data, {"Content-Range": content_range}, version)
 
 
 async def _read_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
     if await is_zonal(fs, fs.split_path(path)[0]):
         raise NotMappableError  # Rapid Storage is read by gRPC, which only cat_file supports
     try:
-        headers, data = await call(fs, "GET", fs.url(path), headers=header)
+        headers, data = await call(fs, "GET", fs.url(path), headers={**header, **NOT_ENCODED})
     except Exception as exc:
         if status_and_code(exc)[0] == 416:
             return Blob(b"", 0, None, None)
         raise
+    if headers.get("X-Goog-Stored-Content-Encoding", "identity") != "identity":
+        raise EncodedError(headers["X-Goog-Stored-Content-Encoding"])
     # There can be one such header for each kind of checksum.
     hashes = ",".join(text for name, text in headers.items() if name.lower() == "x-goog-hash")
     md5 = _GOOGLE_MD5.search(hashes)
@@ -82,20 +107,62 @@ async def _read_gcs(fs: Any, path: str, header: dict[str, str]) -> Blob:
     return _blob(data, headers, headers.get("X-Goog-Generation"), stated)
 
 
+async def _read_azure(fs: Any, path: str, header: dict[str, str]) -> Blob:
+    """By the client of azure-storage-blob, which sends a Range header of its own."""
+    container, blob, version = fs.split_path(path)
+    async with fs.service_client.get_blob_client(container, blob) as client:
+        start, stop = _numbers(header)
+        if start is not None and start < 0:  # which Azure does not know
+            start = max(0, (await client.get_blob_properties(version_id=version)).size + start)
+        length = None if start is None or stop is None else stop - start
+        try:
+            stream = await client.download_blob(start, length, version_id=version)
+        except Exception as exc:
+            if status_and_code(exc)[0] == 416:
+                return Blob(b"", 0, None, None)
+            raise
+        properties = stream.properties  # whose size is that of the range
+        size = (properties.content_range or "").rpartition("/")[2]
+        data = await stream.readall()
+    whole = int(size) if size.isdigit() else properties.size
+    return Blob(data, start or 0, whole, version_of_details(properties))
+
+
+async def _part(
+    read: Callable[[int], Awaitable[bytes]], size: int | None, header: Mapping[str, str]
+) -> Blob:
+    start, stop = _numbers(header)
+    return await part_of_whole(read, size, start or 0, stop)
+
+
+def _numbers(header: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """The range of a header that `range_header` made."""
+    first, _, last = header.get("Range", "").removeprefix("bytes=").rpartition("-")
+    if not header:
+        return None, None
+    if not first:
+        return -int(last), None
+    return int(first), int(last) + 1 if last else None
+
+
 async def _read_http(fs: Any, path: str, header: dict[str, str]) -> Blob:
     options = dict(fs.kwargs)
-    options["headers"] = {**options.get("headers", {}), **header}
+    options["headers"] = {**NOT_ENCODED, **(options.get("headers") or {}), **header}
     session = await fs.set_session()
     async with session.get(fs.encode_url(path), **options) as response:
         if response.status == 416:
             return Blob(b"", 0, None, None)
         response.raise_for_status()
         version = version_text(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        if header and response.status == 200:
+            content = response.content
+            return replace(await _part(content.read, response.content_length, header), etag=version)
         return _blob(await response.read(), response.headers, version)
 
 
 _READERS: Mapping[str, RangeReader] = {
     "S3FileSystem": _read_s3,
     "GCSFileSystem": _read_gcs,
+    "AzureBlobFileSystem": _read_azure,
     "HTTPFileSystem": _read_http,
 }

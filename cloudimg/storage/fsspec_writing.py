@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
-from cloudimg.storage import adlfs_private, gcsfs_private
+from cloudimg.storage import gcsfs_private
 from cloudimg.storage.base import Data, Stored
 from cloudimg.storage.failures import may_refuse_checksum
 from cloudimg.storage.fsspec_errors import status_and_code
@@ -224,15 +224,36 @@ async def _send_gcs(fs: Any, path: str, data: Data, before: str | None) -> Store
 
 
 async def _send_azure(fs: Any, path: str, data: Data, before: str | None) -> Stored:
-    if before:
-        raise NoConditionsError
-    try:
-        await adlfs_private.pipe_file(fs, path, bytes(data), create=before == _ABSENT)
-    except Exception as exc:
-        if before == _ABSENT and type(exc).__name__ == "ResourceExistsError":
-            raise FileExistsError(path) from exc  # which `create` handles
-        raise
-    return Stored(is_new=True)
+    """By the client of azure-storage-blob: adlfs's own method drops the answer and the condition.
+
+    Azure compares the bytes with the MD5 that is sent with them, and with conditions of HTTP:
+    https://learn.microsoft.com/en-us/rest/api/storageservices/put-blob
+    """
+    from azure.core import MatchConditions
+
+    is_replacing = {"etag": before, "match_condition": MatchConditions.IfNotModified}
+    container, blob, _ = fs.split_path(path)
+    async with fs.service_client.get_blob_client(container, blob) as client:
+        try:
+            answer = await client.upload_blob(
+                bytes(data),
+                overwrite=before != _ABSENT,
+                validate_content=True,
+                max_concurrency=1,
+                metadata={"is_directory": "false"},  # as adlfs, for accounts with folders
+                **(is_replacing if before else {}),
+            )
+        except Exception as exc:
+            code = status_and_code(exc)[1]
+            if before is not None and code in _OTHER_VERSION_AT_AZURE:
+                raise FileExistsError(path) from exc  # which the callers handle
+            raise
+    return Stored(is_new=True, etag=version_of_details(answer))
+
+
+_OTHER_VERSION_AT_AZURE = ("BlobAlreadyExists", "ConditionNotMet")
+"""Codes of answers to requests on a condition:
+https://learn.microsoft.com/en-us/rest/api/storageservices/blob-service-error-codes"""
 
 
 _SENDERS: dict[str, Sender] = {

@@ -1,6 +1,11 @@
-"""Whether all bytes of an answer have come: one that breaks off looks like the end of an object."""
+"""Whether all bytes of an answer have come: one that breaks off looks like the end of an object.
+
+Also what is taken of an answer that has more than was asked for.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from cloudimg.errors import ServerError, StorageError
 from cloudimg.storage.base import Backend, Blob
@@ -62,5 +67,78 @@ def short_transfer(url: str, blob: Blob, size_bytes: int) -> ServerError:
     end = blob.stop_bytes if blob.size_bytes is None else blob.size_bytes
     return ServerError(
         f"the transfer of {url} ended at byte {end}, but the file has {size_bytes} bytes",
+        url=url,
+    )
+
+
+_PIECE_BYTES = 2**18
+_SMALL_BYTES = 4 * 2**20
+_MOST_BYTES = 256 * 2**20
+
+
+class RangesIgnoredError(Exception):
+    """A server that ignores ranges has a file that is too large to be read whole for each of them;
+    never leaves the storage package."""
+
+    def __init__(self, size_bytes: int | None) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+
+
+async def part_of_whole(
+    read: Callable[[int], Awaitable[bytes]],
+    size_bytes: int | None,
+    start: int,
+    stop: int | None,
+) -> Blob:
+    """Take what was asked for from an answer that has the whole object: the server ignores ranges.
+
+    Reading ends where the range does, and no more is held than that; a small object is taken
+    whole, because more of it will be asked for.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the next bytes, at most as many as it is told; none at the end.
+    size_bytes : int, optional
+        Size of the object, if the answer has it.
+    start, stop
+        As of `Backend.get`.
+
+    Raises
+    ------
+    RangesIgnoredError
+    """
+    is_wanted_whole = start == 0 and stop is not None and stop >= (size_bytes or 0) > 0
+    most = size_bytes if is_wanted_whole and size_bytes else _MOST_BYTES
+    if (size_bytes or 0) > most:
+        raise RangesIgnoredError(size_bytes)
+    kept, first, n_read = bytearray(), 0, 0
+    while piece := await read(_PIECE_BYTES):
+        kept += piece
+        n_read += len(piece)
+        if n_read > most:
+            raise RangesIgnoredError(size_bytes)
+        if n_read <= _SMALL_BYTES:
+            continue
+        begin = max(first, min(start, n_read) if start >= 0 else n_read + start)
+        del kept[: begin - first]
+        first = begin
+        if stop is not None and n_read >= stop:
+            del kept[stop - first :]
+            return Blob(bytes(kept), first, size_bytes, None)
+    return Blob(bytes(kept), first, n_read, None)
+
+
+def ranges_ignored(
+    url: str, start: int | None, stop: int | None, size_bytes: int | None
+) -> StorageError:
+    """The error for a `RangesIgnoredError`."""
+    size = f"{size_bytes} bytes" if size_bytes else f"more than {_MOST_BYTES} bytes"
+    asked = f"{start}-{'' if stop is None else stop}"
+    return StorageError(
+        f"the server of {url} does not serve byte ranges: to a request for bytes {asked} it answers"
+        f" with the whole file ({size}), which is read for each range of files up to"
+        f" {_MOST_BYTES} bytes only: copy the file to a store or a server with ranges",
         url=url,
     )

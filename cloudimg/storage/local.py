@@ -16,6 +16,8 @@ from cloudimg.storage.base import (
     Data,
     Entry,
     Mover,
+    NotMappableError,
+    Page,
     Stored,
     is_aside,
 )
@@ -69,6 +71,11 @@ class LocalBackend:
         n_below: int = 0,
     ) -> Iterator[list[Entry]]:
         return _Listing(stem, n_below).batches(folder, depth)
+
+    def list_page(
+        self, prefix: str, *, after: str = "", token: str | None = None, delimiter: str = ""
+    ) -> Page:
+        raise NotMappableError  # folders are not listed in the order of keys
 
     def put(self, key: str, data: Data) -> Stored:
         return store_file(key, data, replace=True)

@@ -7,21 +7,25 @@ import re
 from obstore import exceptions
 
 from cloudimg.errors import AccessDeniedError, NotFoundError, ServerError, WrongRegionError
-from cloudimg.storage.base import NotMappableError
+from cloudimg.storage.base import NotMappableError, UnreadableAnswerError
 from cloudimg.storage.failures import (
     Kind,
     cause_text,
+    hide_secrets,
     kind_of_response,
     most_specific,
     storage_error,
+    without_answer,
 )
+from cloudimg.storage.network import way_to
 
 FOREIGN = (exceptions.BaseError, OSError, ValueError)
 """What obstore raises for a request."""
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
+_MESSAGE = re.compile(r"<Message>([^<\r\n]{1,200})(?:[\r\n][^<]*)?</Message>")
+"""Its first line: Azure adds the number of the request, and the time."""
 _UNDELETED = re.compile(
     r"DeleteObjects request failed for key (?P<path>.+?):"
     r" (?P<message>.{0,200}?) \(code: (?P<code>\w+)\)"
@@ -44,17 +48,15 @@ _WRONG_REGION_MARKS = (
     "without LOCATION",
     "IllegalLoc",
 )
-_FAILURES = (
-    ("refused", "connection refused"),
-    ("dns", "no such host"),
-    ("timed out", "no response in time"),
-    ("timeout", "no response in time"),
-    ("connect", "no connection"),
-    ("decoding response body", "the response broke off"),
-    ("incomplete", "the response broke off"),
-    ("certificate", "the server's certificate is not trusted"),
+_REQUESTED = re.compile(r"Error performing [A-Z]+ (https?://[^/?#\s]+)")
+
+
+_NOT_READABLE = re.compile(
+    r"Content-Length Header missing|value for CONTENT_RANGE header|Received non-partial response"
+    r"|Range request not supported"
 )
-"""Words of obstore's text for requests without a response, and what they mean."""
+"""Answers that are right and that obstore refuses: in chunks, without the size of the object, and
+of servers that ignore ranges."""
 
 
 def translate(exc: BaseException, url: str, action: str = "read", hint: str = "") -> Exception:
@@ -70,11 +72,15 @@ def translate(exc: BaseException, url: str, action: str = "read", hint: str = ""
     hint : str
         Appended where access is denied.
     """
+    text = str(exc)
+    if action == "read" and _NOT_READABLE.search(text):
+        return UnreadableAnswerError()
     if isinstance(exc, _NOT_MAPPABLE):
         return NotMappableError()
-    text = str(exc)
     kind = most_specific(_kinds(exc, text)) or ServerError
-    detail = _reported(text) or (_failure(text) if kind is ServerError else "")
+    detail = _reported(text)
+    if not detail and kind is ServerError:
+        kind, detail = _without_answer(text)
     if kind is AccessDeniedError:
         detail += hint
     return storage_error(kind, url, action, detail, cause_text(exc), status=status_of(exc))
@@ -116,10 +122,13 @@ def _reported(text: str) -> str:
     undeleted = _UNDELETED.search(text)
     if undeleted is not None:
         parts = [undeleted["code"], undeleted["message"]]
-    return f" ({', '.join(parts)})" if parts else ""
+    # Servers quote requests in their messages, and signed ones have the signature in the query.
+    return f" ({hide_secrets(', '.join(parts))})" if parts else ""
 
 
-def _failure(text: str) -> str:
-    lowered = text.lower().rpartition("retry_timeout")[2]  # obstore lists its settings first
-    meaning = next((meaning for mark, meaning in _FAILURES if mark in lowered), None)
-    return f" ({meaning or 'the transfer failed'})"
+def _without_answer(text: str) -> tuple[Kind, str]:
+    requested = _REQUESTED.search(text)
+    server = way_to(requested[1]) if requested else None
+    after_settings = text.rpartition("retry_timeout")[2]  # obstore lists its settings first
+    found = without_answer(after_settings, server)
+    return found or (ServerError, f" (the transfer failed{f': {server}' if server else ''})")

@@ -6,35 +6,34 @@ and a page of another bucket all become an empty last page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from cloudimg.storage.base import Entry, is_aside
+from cloudimg.errors import ServerError
+from cloudimg.storage.base import ARCHIVES, Entries, Page, is_aside
 from cloudimg.storage.gcsfs_private import call
 from cloudimg.storage.s3fs_private import call_s3
 from cloudimg.storage.versions import version_of_details, version_text
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer to a request for a listing."""
-
-    entries: list[Entry]
-    token: str | None
-    """Requests the next page; None for the last one."""
-    problem: str | None = None
-    """Why this is not the requested page."""
-
-
+MOST_KEYS = 1000
+"""Names in a page; stores return no more."""
 LAST_CHARACTER = "\U0010ffff"
 """Sorts after all other characters."""
 _UNORDERED = "--x-s3"
 """End of the names of directory buckets, which list in no order and from no key on."""
 
-Pager = Callable[[Any, str, str, str, str | None], Coroutine[Any, Any, Page]]
+Pager = Callable[[Any, str, str, str, str | None, str], Coroutine[Any, Any, Page]]
 """Requests a page from a filesystem: of a bucket, keys that begin with a prefix and come after a
-key (or at it), with the token of the page before."""
+key (or at it), with the token of the page before, and a delimiter. See `Backend.list_page`."""
+
+
+class NotTheListingError(Exception):
+    """An answer is not the page that was requested; its text says why. Never leaves storage."""
+
+
+def wrong_page(problem: NotTheListingError, url: str) -> ServerError:
+    """The error to raise for an answer that is not the page that was requested."""
+    return ServerError(f"cannot list {url}: {problem}", url=url)
 
 
 def pager(kind: type) -> Pager | None:
@@ -84,29 +83,77 @@ def _aside_folder(first: str, last: str, n_parts: int) -> str | None:
     return None
 
 
-async def _page_of_s3(fs: Any, bucket: str, prefix: str, after: str, token: str | None) -> Page:
+async def _page_of_s3(
+    fs: Any, bucket: str, prefix: str, after: str, token: str | None, delimiter: str
+) -> Page:
     more = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
-    answer = await call_s3(fs, "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+    more |= {"Delimiter": delimiter} if delimiter else {}
+    request = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": MOST_KEYS, **more}
+    answer = await call_s3(fs, "list_objects_v2", **request)
     contents = answer.get("Contents") or []
-    entries = [
-        Entry(
-            f"{bucket}/{item['Key']}",
-            item.get("Size"),
-            version_text(item.get("ETag"), item.get("LastModified")),
-        )
-        for item in contents
-    ]
-    is_truncated, next_token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
-    problem = foreign_key((entry.key for entry in entries), f"{bucket}/{prefix}")
-    if answer.get("Name") is None or is_truncated is None:
-        problem = "the answer is not a listing, although its status is 200"
-    elif not _is_name_of(bucket, answer["Name"]):
-        problem = f"the answer is a listing of {answer['Name']}"
-    elif answer.get("KeyCount", len(entries)) != len(entries):
-        problem = f"the answer has {len(entries)} keys and says that it has {answer['KeyCount']}"
-    elif is_truncated and not next_token:
+    entries = Entries(
+        [f"{bucket}/{item['Key']}" for item in contents],
+        [item.get("Size") for item in contents],
+        [version_text(item.get("ETag"), item.get("LastModified")) for item in contents],
+        archives([item.get("StorageClass") for item in contents]),
+    )
+    prefixes = [f"{bucket}/{item['Prefix']}" for item in answer.get("CommonPrefixes") or ()]
+    return checked_page(
+        Page(entries, answer.get("NextContinuationToken"), prefixes),
+        bucket,
+        prefix,
+        name=answer.get("Name"),
+        n_keys=answer.get("KeyCount"),
+        is_truncated=answer.get("IsTruncated"),
+    )
+
+
+def archives(classes: Sequence[str | None]) -> Sequence[str | None]:
+    """Storage classes of the objects in an archive; empty where none is."""
+    if ARCHIVES[0] not in classes and ARCHIVES[1] not in classes:
+        return ()
+    return [each if each in ARCHIVES else None for each in classes]
+
+
+def checked_page(
+    page: Page,
+    bucket: str,
+    prefix: str,
+    *,
+    name: str | None,
+    n_keys: int | None,
+    is_truncated: bool | None,
+) -> Page:
+    """A page of S3, if it is what was requested by what it says of itself.
+
+    Parameters
+    ----------
+    page : Page
+        As it was answered, with the token of the next one.
+    bucket, prefix : str
+        What was requested.
+    name, n_keys, is_truncated
+        ``Name``, ``KeyCount`` and ``IsTruncated`` of the answer; None where it has none. See
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+
+    Raises
+    ------
+    NotTheListingError
+    """
+    n_listed = len(page.entries) + len(page.prefixes)
+    if name is None or is_truncated is None:
+        problem: str | None = "the answer is not a listing, although its status is 200"
+    elif not _is_name_of(bucket, name):
+        problem = f"the answer is a listing of {name}"
+    elif n_keys is not None and n_keys != n_listed:
+        problem = f"the answer has {n_listed} keys and says that it has {n_keys}"
+    elif is_truncated and not page.token:
         problem = "the answer is not the last page and does not say where the next one begins"
-    return Page(entries, next_token if is_truncated else None, problem)
+    else:
+        problem = foreign_key((*page.entries.keys, *page.prefixes), f"{bucket}/{prefix}")
+    if problem is not None:
+        raise NotTheListingError(problem)
+    return page if is_truncated else Page(page.entries, None, page.prefixes)
 
 
 def _is_name_of(bucket: str, name: str) -> bool:
@@ -116,7 +163,9 @@ def _is_name_of(bucket: str, name: str) -> bool:
     return is_alias or name == bucket or name == bucket.rpartition(":")[2]
 
 
-async def _page_of_gcs(fs: Any, bucket: str, prefix: str, after: str, token: str | None) -> Page:
+async def _page_of_gcs(
+    fs: Any, bucket: str, prefix: str, after: str, token: str | None, delimiter: str
+) -> Page:
     answer = await call(
         fs,
         "GET",
@@ -124,27 +173,31 @@ async def _page_of_gcs(fs: Any, bucket: str, prefix: str, after: str, token: str
         prefix=prefix or None,
         startOffset=after or None,
         pageToken=token,
-        maxResults=1000,
+        delimiter=delimiter or None,
+        maxResults=MOST_KEYS,
+        # A tenth of what else it says of each object.
+        fields="kind,nextPageToken,prefixes,items(name,size,generation)",
         json_out=True,
     )
     if not isinstance(answer, Mapping) or answer.get("kind") != "storage#objects":
-        return Page([], None, "the answer is not a listing, although its status is 200")
-    entries = [
-        Entry(
-            f"{bucket}/{item['name']}",
-            int(item["size"]) if "size" in item else None,
-            version_of_details(item),
-        )
-        for item in answer.get("items") or []
-    ]
-    problem = foreign_key((entry.key for entry in entries), f"{bucket}/{prefix}")
-    return Page(entries, answer.get("nextPageToken"), problem)
+        raise NotTheListingError("the answer is not a listing, although its status is 200")
+    items = answer.get("items") or []
+    entries = Entries(
+        [f"{bucket}/{item['name']}" for item in items],
+        [int(item["size"]) if "size" in item else None for item in items],
+        list(map(version_of_details, items)),
+    )
+    prefixes = [f"{bucket}/{each}" for each in answer.get("prefixes") or ()]
+    problem = foreign_key((*entries.keys, *prefixes), f"{bucket}/{prefix}")
+    if problem is not None:
+        raise NotTheListingError(problem)
+    return Page(entries, answer.get("nextPageToken"), prefixes)
 
 
 def foreign_key(keys: Iterable[str], beginning: str) -> str | None:
     """The problem with a page that has keys with another beginning; None where it has none."""
-    foreign = next((key for key in keys if not key.startswith(beginning)), None)
-    return None if foreign is None else f"the answer lists {foreign}, which was not asked for"
+    foreign = [key for key in keys if not key.startswith(beginning)]
+    return f"the answer lists {foreign[0]}, which was not asked for" if foreign else None
 
 
 _PAGERS: Mapping[str, Pager] = {"S3FileSystem": _page_of_s3, "GCSFileSystem": _page_of_gcs}

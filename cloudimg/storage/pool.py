@@ -73,6 +73,11 @@ class ThreadPool:
         self._start_thread()
         return future
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a thread, perhaps one still to be started, has nothing to do."""
+        return len(self._running) + len(self._queue) < self._most
+
     @contextmanager
     def stepping_aside(self) -> Iterator[None]:
         """Let another thread take the place of this one while it may wait for the pool.

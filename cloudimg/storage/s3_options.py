@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from cloudimg.storage.network import botocore_options
 from cloudimg.storage.put_parameters import are_only_of_puts
 from cloudimg.storage.s3_credentials import credentials_of
 
@@ -67,7 +67,8 @@ class S3Settings:
     requester_pays: bool
     credentials: Callable[[], dict[str, Any]] | None = field(repr=False)
     """None: requests are not signed."""
-    ca_bundle: bytes | None = field(repr=False)
+    ca_bundle: str | None
+    """A file with authorities to trust, which a profile or the environment names."""
     looked_for_credentials: bool
     """Whether requests are unsigned only because no credentials were found."""
 
@@ -114,7 +115,7 @@ def translate(
         virtual_hosted=virtual,
         requester_pays=bool(options.get("requester_pays")),
         credentials=credentials,
-        ca_bundle=_ca_bundle(session.get_config_variable("ca_bundle")),
+        ca_bundle=session.get_config_variable("ca_bundle"),
         looked_for_credentials=looked,
     )
 
@@ -266,10 +267,6 @@ def _address(endpoint: str, bucket: str, style: str) -> tuple[str, bool]:
     return endpoint.rstrip("/"), False
 
 
-def _ca_bundle(path: str | None) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
 def bucket_region(options: Mapping[str, Any], bucket: str) -> str | None:
     """Region of a bucket according to S3, requested when a request went to the wrong region."""
     import botocore.exceptions
@@ -283,6 +280,7 @@ def bucket_region(options: Mapping[str, Any], bucket: str) -> str | None:
         region_name=client_kwargs.get("region_name") or "us-east-1",
         endpoint_url=client_kwargs.get("endpoint_url") or options.get("endpoint_url"),
         config=Config(signature_version=UNSIGNED, retries={"max_attempts": 2}),
+        **botocore_options(client_kwargs),
     )
     try:
         response = client.head_bucket(Bucket=bucket)

@@ -46,7 +46,7 @@ class Sender:
                 raise ServerError(f"the bytes of {url} changed on their way to the store", url=url)
             return stored
 
-        return self.attempts.write(send, self.guard)
+        return self.attempts.write(send, self.guard, n_sent=len(data))
 
     def standing(
         self, key: str, data: Data, stored: Stored, get: Callable[[str, int, int], Blob]

@@ -12,7 +12,16 @@ from dataclasses import replace
 from typing import TypeVar
 
 from cloudimg.errors import ArgumentError, StorageError
-from cloudimg.storage.base import Backend, Blob, Data, Entry, Mover, NotMappableError, Stored
+from cloudimg.storage.base import (
+    Backend,
+    Blob,
+    Data,
+    Entry,
+    Mover,
+    NotMappableError,
+    Page,
+    Stored,
+)
 from cloudimg.storage.urls import Location
 
 T = TypeVar("T")
@@ -90,15 +99,14 @@ class SeveralRoots:
             self._ask(of_root[0], lambda backend, of_root=of_root: backend.delete(of_root))  # type: ignore[misc]
 
     def list_objects(
-        self,
-        folder: str,
-        stem: str,
-        depth: int | None,
-        *,
-        after: str = "",
-        n_below: int = 0,
-    ) -> Iterator[list[Entry]]:
+        self, folder: str, stem: str, depth: int | None, *, n_below: int = 0
+    ) -> Iterator[Sequence[Entry]]:
         """Nothing needs a listing of files that a table or a list names."""
+        raise NotMappableError
+
+    def list_page(
+        self, prefix: str, *, after: str = "", token: str | None = None, delimiter: str = ""
+    ) -> Page:
         raise NotMappableError
 
     def mover(self) -> Mover:

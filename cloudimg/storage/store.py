@@ -16,6 +16,7 @@ from cloudimg.errors import (
     StorageError,
 )
 from cloudimg.errors.arrival import raised_where_used
+from cloudimg.settings import parse_rate
 from cloudimg.storage.attempts import Attempts, interruptible, pause
 from cloudimg.storage.base import (
     DANGLING,
@@ -26,18 +27,21 @@ from cloudimg.storage.base import (
     Entry,
     IncompleteListingError,
     Mover,
+    Page,
     Stored,
     WriteGuard,
 )
-from cloudimg.storage.complete_listing import CompleteListing
+from cloudimg.storage.complete_listing import CompleteListing, repeated
 from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
+from cloudimg.storage.resuming import ResumedGet
 from cloudimg.storage.sending import Sender
+from cloudimg.storage.splitting import Outline
 from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
 T = TypeVar("T")
 
-_FLAT = ("file", "s3", "gs", "az", "abfs", "memory", "zip", "tar")
+_FLAT = ("file", "s3", "gs", "az", "abfs", "abfss", "memory", "zip", "tar")
 """Protocols whose listings are flat or cheap."""
 
 
@@ -52,7 +56,7 @@ class Store:
     ----------
     location : Location
     options : mapping, optional
-        fsspec's ``storage_options``.
+        fsspec's ``storage_options``, and perhaps ``max_rate``, see `parse_rate`.
     """
 
     def __init__(self, location: Location, options: Mapping[str, Any] | None = None) -> None:
@@ -60,11 +64,14 @@ class Store:
         if options is not None and not isinstance(options, Mapping):
             raise ArgumentError("storage_options must be a mapping of fsspec's options")
         self.options = dict(options or {})
+        given = {name: value for name, value in self.options.items() if name != "max_rate"}
+        allowed = self.options.get("max_rate")
+        max_rate = None if allowed is None else parse_rate("max_rate", allowed)
         self.identity = hashlib.sha256(
-            repr(sorted(self.options.items(), key=lambda item: item[0])).encode()
+            repr(sorted(given.items(), key=lambda item: item[0])).encode()
         ).hexdigest()
         """Digest of the options, to distinguish stores within a process; never stored or shown."""
-        self._attempts = Attempts(location, self.options, self.identity)
+        self._attempts = Attempts(location, given, self.identity, max_rate)
         self._guard: WriteGuard | None = None
 
     def __repr__(self) -> str:
@@ -112,9 +119,10 @@ class Store:
         """
 
         url = self.location.display(key)
+        resumed = ResumedGet(key, start, stop)
 
         def request(backend: Backend) -> Blob:
-            blob = backend.get(key, start, stop)
+            blob = resumed.get(backend)
             check_length(blob, url, start, stop)
             if size_bytes is None:
                 return blob
@@ -129,7 +137,8 @@ class Store:
             )
 
         byte_range = None if start is None or stop is None else (start, stop)
-        return self._attempts.make(request, byte_range)
+        n_bytes = None if stop is None else stop - max(0, start or 0)
+        return self._attempts.make(request, byte_range, n_bytes=n_bytes)
 
     def short_answer(self, key: str, blob: Blob) -> ServerError | None:
         """Return the error of an answer that ended before the object; None if it did not.
@@ -269,7 +278,8 @@ class Store:
         n_below: int = 0,
         with_dangling: bool = False,
         believes_empty: bool = False,
-    ) -> Iterator[list[Entry]]:
+        outline: Outline | None = None,
+    ) -> Iterator[Sequence[Entry]]:
         """List objects whose key begins with `stem`, in batches.
 
         Parameters
@@ -291,9 +301,14 @@ class Store:
         believes_empty : bool
             Whether an empty answer is believed at once. Then it may be something else than a
             listing, and the caller asks again before it acts on it.
+        outline : Outline, optional
+            What is known of the keys: a long listing is then cut into ranges, whose batches come in
+            any order, and may leave out keys that the outline does not accept.
 
         Raises
         ------
+        UnorderedListingError
+            With `outline`, of a store that does not list in order: list again without it.
         StorageError
             Also if the store answers with pages that are not the listing.
         """
@@ -306,6 +321,8 @@ class Store:
             pause,
             n_below=n_below,
             believes_empty=believes_empty,
+            outline=outline,
+            make=self._attempts.make,
         )
         batches = interruptible(listing.batches())
         drops_dangling = self.location.protocol == "file" and not with_dangling
@@ -319,12 +336,41 @@ class Store:
                 return
 
     @property
+    def lists_in_order(self) -> bool:
+        """Whether names are listed in the order of keys, and up to any delimiter."""
+        return any(backend.lists_in_order for backend in self._attempts.backends())
+
+    def beginnings(self, prefix: str, delimiter: str) -> tuple[list[str], int]:
+        """What the keys with a prefix have up to a delimiter and with it; and how often it asked.
+
+        Only of a store that `lists_in_order`.
+
+        Raises
+        ------
+        StorageError
+        """
+        found: list[str] = []
+        token, n_requests = None, 0
+        while n_requests == 0 or token is not None:
+            ask = partial(_page_up_to, prefix=prefix, delimiter=delimiter, token=token)
+            page = self._attempts.make(ask)
+            if token is not None and page.token == token:
+                raise repeated(self.location.display(prefix))
+            found += page.prefixes
+            token, n_requests = page.token, n_requests + 1
+        return found, n_requests
+
+    @property
     def lists_below(self) -> bool:
         """Whether all of a folder can be listed without a request for each folder below it."""
         return self.location.protocol in _FLAT
 
 
-def _check_end(rest: Iterator[list[Entry] | None], coming: Collection[str]) -> None:
+def _page_up_to(backend: Backend, prefix: str, delimiter: str, token: str | None) -> Page:
+    return backend.list_page(prefix, delimiter=delimiter, token=token)
+
+
+def _check_end(rest: Iterator[Sequence[Entry] | None], coming: Collection[str]) -> None:
     last = max(coming, default=None)
     for batch in rest:
         if any(entry.key not in coming for entry in batch or ()):

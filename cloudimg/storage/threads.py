@@ -151,6 +151,11 @@ class Engine:
         """Run `function`, which needs CPU time, in a decoding thread."""
         return self._decoders.submit(function)
 
+    @property
+    def has_free_decoder(self) -> bool:
+        """Whether a decoding thread has nothing to do."""
+        return self._decoders.has_room
+
 
 def map_ahead(start: Callable[[S], Future[T]], items: Iterable[S], *, n_ahead: int) -> Iterator[T]:
     """Yield results in the order of `items`, while work for the next items is in progress.
@@ -189,6 +194,8 @@ _engine: Engine | None = None
 def engine() -> Engine:
     """The engine of this process, created at its first use."""
     global _engine
+    if (found := _engine) is not None:
+        return found  # each request asks several times, and threads would wait for the lock
     with _lock:
         if _engine is None:
             _engine = Engine(settings())

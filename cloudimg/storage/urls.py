@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from cloudimg.errors import ArgumentError
 
@@ -49,7 +50,8 @@ _OF_SIGNATURES = {
 _SIGNATURES = {"signature", "sig", "token", "credential", "auth"}
 """Without "key", which often names the requested object."""
 _ALIASES = {"local": "file", "s3a": "s3", "gcs": "gs"}
-_USERINFO = re.compile(r"://[^/\s]*@")
+_USERINFO = re.compile(r"(?i)(\babfss?)?://([^/\s]*)@")
+"""In URLs of Azure the container stands there; with a colon it is something else."""
 _WITHOUT_HOST = {"data", "file", "libarchive", "local", "memory", "reference", "tar", "zip"}
 """Protocols of fsspec whose URLs are paths only; all others begin with a host or bucket."""
 _LONGEST_WORDS = 40
@@ -183,11 +185,16 @@ def redact(text: str) -> str:
     These are user names and passwords, values of a query that have the name of a secret, and, in
     URLs of web servers, all values of a query whose names are not known to be harmless.
     """
-    text = _USERINFO.sub("://***@", text)
+    text = _USERINFO.sub(_hide_userinfo, text)
     if not _SEPARATOR.search(text):
         return text
     text = _SECRET_QUERY.sub(r"\1***", text)
     return _FROM_WEB_URL.sub(_with_harmless_queries, text) if "?" in text else text
+
+
+def _hide_userinfo(found: re.Match[str]) -> str:
+    is_container = found[1] and re.fullmatch(r"[\w$-]*", found[2])
+    return found[0] if is_container else f"{found[1] or ''}://***@"
 
 
 def _with_harmless_queries(line: re.Match[str]) -> str:
@@ -202,6 +209,58 @@ def _hide_unknown(part: re.Match[str]) -> str:
     if name.lower() in _HARMLESS and is_short and not _NESTED_QUERY.search(value or ""):
         return part[0]
     return f"{separator}{name}=***" if equals else f"{separator}***"
+
+
+_NOT_IN_URLS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?@!$&'()*+,;=%]+")
+"""What the path and the query of a URL cannot hold (RFC 3986), and the sign of a fragment: a file
+has none, so the sign is part of a name."""
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+
+
+def encoded_url(url: str) -> str:
+    """A URL of a web server as it is requested: what no URL can hold is encoded, the rest stays.
+
+    Signatures hold for one spelling, so ``%2F``, ``%3A`` and ``%28`` are not rewritten.
+    """
+    protocol, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{protocol}://{host}{slash}{_NOT_IN_URLS.sub(lambda found: quote(found[0]), path)}"
+
+
+def spelled_as(key: str, beginning: str) -> str | None:
+    """A key of a web server whose beginning is spelled as in a pattern; None if it is another one.
+
+    Links in pages encode characters that users write plainly, such as spaces. The rest of the key
+    is decoded where the beginning has some that no URL can hold.
+    """
+    if key.startswith(beginning):
+        return key
+    if "%" not in key and "%" not in beginning:
+        return None
+    wanted, n = unquote_to_bytes(beginning), 0
+    for match in re.finditer(r"%[0-9A-Fa-f]{2}|.", key, re.DOTALL):
+        part = unquote_to_bytes(match[0])
+        if wanted[n : n + len(part)] != part:
+            return None
+        n += len(part)
+        if n == len(wanted):
+            rest = key[match.end() :]
+            is_plain = _NOT_IN_URLS.search(beginning) is not None
+            return beginning + (_decoded(rest) if is_plain else rest)
+    return None
+
+
+def _decoded(text: str) -> str:
+    """Decode what `encoded_url` encodes again."""
+
+    def plain(encoded: re.Match[str]) -> str:
+        try:
+            characters = unquote(encoded[0], errors="strict")
+        except UnicodeDecodeError:
+            return encoded[0]
+        return "".join(c if _NOT_IN_URLS.match(c + "00") else quote(c, "") for c in characters)
+
+    return _ENCODED.sub(plain, text)
 
 
 def unsigned(text: str) -> str:

@@ -24,7 +24,7 @@ from cloudimg.storage.connections import shared_backends
 from tests.conftest import Place
 
 DATA = b"0123456789" * 20
-HAS_VERSIONS = {"s3-moto", "s3-real", "s3-meter", "gs", "http", "local"}
+HAS_VERSIONS = {"s3-moto", "s3-real", "s3-meter", "gs", "az", "http", "local"}
 
 
 def backends(url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Backend]:
@@ -32,6 +32,8 @@ def backends(url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     location, _ = split_url(url)
     identity = Store(location, options).identity
     usual = shared_backends(location, options, identity)
+    if location.protocol == "gs":  # whose emulator knows nothing of the fast one's requests
+        usual = usual[1:]
     monkeypatch.setenv("CLOUDIMG_BACKEND", "fsspec")
     cloudimg.settings.settings.cache_clear()
     slow = shared_backends(location, options, identity)

