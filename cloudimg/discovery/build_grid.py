@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,14 @@ def short_etag(etag: str | None) -> int:
     if etag.startswith(ETAG_DIGEST) and _DIGITS.fullmatch(etag, len(ETAG_DIGEST)):
         return int(etag[len(ETAG_DIGEST) :], 16)
     return int.from_bytes(hashlib.blake2b(etag.strip('"').encode(), digest_size=8).digest())
+
+
+def short_etags(etags: Sequence[str | None]) -> Iterable[int]:
+    """Return `short_etag` of each ETag, in less time for many."""
+    if not all(etag is not None and etag.startswith('"') for etag in etags):
+        return map(short_etag, etags)
+    texts = [etag.strip('"') for etag in etags if etag is not None]
+    return np.frombuffer(name_digests(texts), ">u8").tolist()  # type: ignore[no-any-return]
 
 
 class GridBuilder:
@@ -85,19 +93,41 @@ class GridBuilder:
     def add(self, files: Iterable[Named]) -> None:
         """Add a batch of a listing."""
         batch = list(files)
-        texts = self._pattern.split_all(self._plain_names(batch))
-        if None in texts:
-            matches = [text is not None for text in texts]
-            for file, match in zip(batch, matches, strict=True):
-                if not match:
-                    self._unmatched.add(file.key)
-            batch, texts = list(compress(batch, matches)), list(compress(texts, matches))
-        if batch:
-            self._add(batch, texts)
+        self.add_columns(
+            [file.key for file in batch],
+            [file.size_bytes for file in batch],
+            [file.etag for file in batch],
+        )
 
-    def _add(self, batch: list[Named], texts: list[Any]) -> None:
+    def add_columns(
+        self, names: Sequence[str], sizes: Sequence[int | None], etags: Sequence[str | None]
+    ) -> None:
+        """Add a batch of a listing by its columns, see `Named`."""
+        plain = names if self._plain is None else list(map(self._plain, names))
+        columns = self._pattern.split_columns(plain)
+        if columns is None:
+            texts = self._pattern.split_all(plain)
+            if None in texts:
+                matches = [text is not None for text in texts]
+                for name, match in zip(names, matches, strict=True):
+                    if not match:
+                        self._unmatched.add(name)
+                names, plain = list(compress(names, matches)), list(compress(plain, matches))
+                sizes, etags = list(compress(sizes, matches)), list(compress(etags, matches))
+            columns = list(zip(*filter(None, texts), strict=True))
+        if names:
+            self._add(names, columns, sizes, etags)
+            self._name_digests += name_digests(plain)
+
+    def _add(
+        self,
+        names: Sequence[str],
+        columns: Sequence[Sequence[str]],
+        sizes: Sequence[int | None],
+        etags: Sequence[str | None],
+    ) -> None:
         n_before, last_axis = len(self), -1
-        for k, column in enumerate(zip(*texts, strict=True)):
+        for k, column in enumerate(columns):
             codes = self._encoded(k, column)
             axis = self._axis_of[k]
             if axis > last_axis:  # only the first occurrence of a repeated field counts
@@ -106,18 +136,10 @@ class GridBuilder:
         if self._names is None and not self._makes_names:
             self._names = self._made_names(n_before)
         if self._names is not None:
-            for file in batch:
-                self._names.append(file.key)
-        sizes = [-1 if file.size_bytes is None else file.size_bytes for file in batch]
-        etags = [file.etag for file in batch]
-        self._sizes.extend(sizes)
+            for name in names:
+                self._names.append(name)
+        self._sizes.extend([-1 if size is None else size for size in sizes])
         self._add_etags(etags)
-        self._name_digests += name_digests(self._plain_names(batch))
-
-    def _plain_names(self, files: Sequence[Named]) -> list[str]:
-        if self._plain is None:
-            return [file.key for file in files]
-        return [self._plain(file.key) for file in files]
 
     def _encoded(self, occurrence: int, texts: Sequence[str]) -> list[int]:
         """Codes of the labels that texts stand for."""
@@ -148,13 +170,13 @@ class GridBuilder:
             )
         return names
 
-    def _add_etags(self, etags: list[str | None]) -> None:
+    def _add_etags(self, etags: Sequence[str | None]) -> None:
         if None in etags:
             self._has_versions = False
         # Where no file has an ETag, as on disks, the column stays empty.
         if self._etags or any(etags):
             self._etags.extend([0] * (len(self) - len(etags) - len(self._etags)))
-            self._etags.extend(map(short_etag, etags))
+            self._etags.extend(short_etags(etags))
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -178,11 +200,11 @@ class GridBuilder:
         self.places = Places.of(fields, labels, indices, len(self))
         twice = self.places.twice()
         if twice is not None:
-            names = self._names or self._made_names(twice[1] + 1)
+            names = self._names or self._made_names(max(twice) + 1)
+            first, second = sorted(names[row] for row in twice)
             raise DuplicateIndexError(
-                f"two files at {self.places.labels_of(twice[0])}: {names[twice[0]]} and"
-                f" {names[twice[1]]}; make the part in which they differ a field, or write it out"
-                " in the pattern"
+                f"two files at {self.places.labels_of(twice[0])}: {first} and {second}; make the"
+                " part in which they differ a field, or write it out in the pattern"
             )
         return self.places.grid(
             self._keys(labels, self.places.rows),

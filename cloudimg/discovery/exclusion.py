@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from cloudimg.discovery.names import keep_first
 from cloudimg.errors import NoMatchError, counted
 from cloudimg.errors.notes import N_EXAMPLES, Note
 
@@ -66,8 +67,7 @@ class Exclusion:
         if not (self._regex.fullmatch(name) or self._regex.fullmatch(without_query)):
             return False
         self.n_excluded += 1
-        if len(self.examples) < N_EXAMPLES:
-            self.examples.append(name)
+        keep_first(self.examples, name, N_EXAMPLES)
         return True
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 
+from cloudimg.discovery.archived import Archived
 from cloudimg.discovery.build_grid import GridBuilder, listed_grid
 from cloudimg.discovery.exclusion import Exclusion
 from cloudimg.discovery.grid import FileGrid
@@ -12,12 +14,22 @@ from cloudimg.discovery.index_names import IndexNames
 from cloudimg.discovery.listing import FILE_AXIS, Listing, on_dangling
 from cloudimg.discovery.literal import as_pattern
 from cloudimg.discovery.no_match import no_match
-from cloudimg.discovery.scope import Below, Scope, list_scope
+from cloudimg.discovery.scope import Below, Scope, list_scope, outline_of
 from cloudimg.discovery.unmatched import UnmatchedCounter
 from cloudimg.discovery.url_list import take_list
 from cloudimg.errors import ArgumentError, NoMatchError
 from cloudimg.pattern import Pattern, compile_pattern, escape, natural_key
-from cloudimg.storage import DANGLING, Entry, Location, Store, common_location, split_url, unsigned
+from cloudimg.storage import (
+    DANGLING,
+    Entries,
+    Entry,
+    Location,
+    Store,
+    UnorderedListingError,
+    common_location,
+    split_url,
+    unsigned,
+)
 
 
 def locate(urls: str | Sequence[str]) -> tuple[Location, list[str]]:
@@ -81,42 +93,51 @@ def find_files(
     if pattern is not None:
         raise ArgumentError("pattern= is for a list of URLs: write the fields in the URL itself")
     compiled = as_pattern(store, texts[0])
-    end_checks: list[Future[None]] | None = None if checks_end else []
-    return _find_by_pattern(store, compiled, Exclusion(exclude), whole_folder, progress, end_checks)
+    finder = partial(_find_by_pattern, store, compiled, exclude, whole_folder, progress)
+    try:
+        return finder(None if checks_end else [], is_ordered=True)
+    except UnorderedListingError:
+        return finder(None if checks_end else [], is_ordered=False)
 
 
 def _find_by_pattern(
     store: Store,
     pattern: Pattern,
-    exclusion: Exclusion,
+    exclude: str | Sequence[str] | None,
     whole_folder: bool,
     progress: Callable[[str, int], object] | None,
     end_checks: list[Future[None]] | None,
+    *,
+    is_ordered: bool,
 ) -> Listing:
     """Find the files of a pattern by one listing."""
-    display = store.location.display_text
+    display, exclusion = store.location.display_text, Exclusion(exclude)
     if pattern.is_literal:
         return _literal(pattern, exclusion, display)
     scope = Scope.of(store, pattern, whole_folder=whole_folder)
+    outline = outline_of(scope, pattern, store.location) if is_ordered else None
     below = Below(scope)
     unmatched = UnmatchedCounter(pattern, display)
     files: list[Entry] = []
     dangling: list[str] = []
+    archived = Archived(display)
     builder = GridBuilder(pattern, unmatched)
-    for batch in list_scope(store, pattern, below, progress, end_checks):
-        if any(file.key == pattern.text for file in batch):
+    for batch in list_scope(store, pattern, below, progress, end_checks, outline):
+        if pattern.text in batch.keys:
             return _literal(compile_pattern(escape(pattern.text)), exclusion, display)
         if exclusion:
-            batch = [file for file in batch if not exclusion.excludes(file.key)]
+            batch = batch.kept(not exclusion.excludes(key) for key in batch.keys)
+        archived.add(pattern, batch)
         dangling += _dangling(pattern, batch)
         if pattern.fields:
-            builder.add(batch)
+            builder.add_columns(batch.keys, batch.sizes, batch.etags)
         else:
             files += _matching(pattern, batch, unmatched)
     beside = unmatched.build(
         display(scope.begins_with),
         is_narrow=not scope.is_whole_folder,
         below=str(below),
+        leaves_out=outline is not None and bool(outline.left_out),
     )
     if not files and not len(builder):
         if exclusion.n_excluded and not beside.n_objects:
@@ -133,13 +154,14 @@ def _find_by_pattern(
         exclusion.note(display),
         tuple(end_checks or ()),
         on_dangling(map(display, dangling)),
+        further=archived.notes(),
         index_names=IndexNames(scope.begins_with, frozenset(unmatched.index_files), pattern),
     )
 
 
-def _dangling(pattern: Pattern, batch: Iterable[Entry]) -> Iterator[str]:
+def _dangling(pattern: Pattern, batch: Entries) -> Iterator[str]:
     """Yield names that match a pattern, but are symbolic links that lead to nothing."""
-    for file in batch:
+    for file in batch if DANGLING in batch.etags else ():
         if file.etag == DANGLING and pattern.split(file.key) is not None:
             yield file.key
 

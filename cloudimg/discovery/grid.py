@@ -206,7 +206,10 @@ class FileGrid:
 
     def position(self, index: tuple[int, ...]) -> int:
         """Return the position of an index in C order of the grid."""
-        return int(np.ravel_multi_index(index, self.shape)) if index else 0
+        position = 0
+        for i, labels in zip(index, self.labels, strict=True):
+            position = position * len(labels) + i
+        return int(position)
 
     def size_of(self, index: tuple[int, ...]) -> int | None:
         """Return the size in bytes of the file at an index, None where it is unknown."""

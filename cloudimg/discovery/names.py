@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,9 @@ ETAG_DIGEST = "blake2b:"
 
 def name_digests(names: Iterable[str]) -> bytes:
     """Return digests of names, each of eight bytes."""
-    texts = (name.encode(*ANY_NAME) for name in names)
-    return b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    blake2b = hashlib.blake2b
+    texts = [name.encode(*ANY_NAME) for name in names]
+    return b"".join([blake2b(text, digest_size=8).digest() for text in texts])
 
 
 def files_digest(columns: Iterable[npt.NDArray[Any] | None]) -> str:
@@ -42,6 +44,13 @@ def files_digest(columns: Iterable[npt.NDArray[Any] | None]) -> str:
             digest.update(f"{number}:{column.dtype.str}:".encode())
             digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
+
+
+def keep_first(names: list[str], name: str, most: int) -> None:
+    """Add a name to the first ones in alphabetical order: those of a listing come in any order."""
+    if len(names) < most or name < names[-1]:
+        insort(names, name)
+        del names[most:]
 
 
 class NameColumn:

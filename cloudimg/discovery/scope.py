@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloudimg.errors import ArgumentError, NotFoundError
-from cloudimg.pattern import Pattern
-from cloudimg.storage import UNREADABLE, Entry, Store, is_aside
+from cloudimg.pattern import Pattern, Step, steps_of
+from cloudimg.storage import (
+    UNREADABLE,
+    Delimiter,
+    Entries,
+    Entry,
+    Location,
+    Outline,
+    Store,
+    is_aside,
+)
 
 MOST_BELOW = 100_000
 """Names deeper than a pattern reaches that are listed; it should not take a bucket of another
@@ -87,17 +96,23 @@ class Below:
     n_unreadable: int = 0
     """Number of folders there that could not be listed."""
 
-    def kept(self, batch: Iterable[Entry]) -> Iterator[Entry]:
-        """Count a part of a listing; yield what may match the pattern, or is reported beside it."""
-        for entry in batch:
-            if entry.etag == UNREADABLE:
-                self.n_unreadable += 1
-            elif self.scope.reaches(entry.key):
-                yield entry
-            elif self.scope.with_below:
-                self.n_names += 1
-                if not self.scope.is_aside(entry.key):
-                    yield entry
+    def kept(self, batch: Sequence[Entry]) -> Entries:
+        """Count a part of a listing; what may match the pattern, or is reported beside it."""
+        entries = Entries.of(batch)
+        depth = self.scope.depth
+        n_parts = None if depth is None else self.scope.folder.count("/") + 1 + depth
+        if UNREADABLE in entries.etags or entries.are_near(n_parts):
+            return entries.kept(map(self._is_kept, entries))
+        return entries
+
+    def _is_kept(self, entry: Entry) -> bool:
+        if entry.etag == UNREADABLE:
+            self.n_unreadable += 1
+            return False
+        if self.scope.reaches(entry.key):
+            return True
+        self.n_names += self.scope.with_below
+        return self.scope.with_below and not self.scope.is_aside(entry.key)
 
     def __str__(self) -> str:
         """What was listed there and what was not, as text in parentheses."""
@@ -114,13 +129,36 @@ class Below:
         return f" (with subfolders{unread})"
 
 
+def outline_of(scope: Scope, pattern: Pattern, location: Location) -> Outline:
+    """What is known of the keys of a pattern before they are listed."""
+
+    def delimiter(step: Step) -> Delimiter:
+        regex = step.regex
+        if regex is None or not step.is_narrow:
+            return Delimiter(step.literal)
+
+        def accepts(key: str) -> bool:
+            text = location.pattern_text(key)
+            # A name may look like a pattern.
+            return regex.fullmatch(text) is not None or pattern.text.startswith(text)
+
+        return Delimiter(step.literal, accepts)
+
+    return Outline(
+        stem=location.key_of(pattern.stem),
+        delimiters=tuple(map(delimiter, steps_of(pattern))),
+        is_narrow=not scope.is_whole_folder,
+    )
+
+
 def list_scope(
     store: Store,
     pattern: Pattern,
     below: Below,
     progress: Callable[[str, int], object] | None,
     end_checks: list[Future[None]] | None,
-) -> Iterator[list[Entry]]:
+    outline: Outline | None,
+) -> Iterator[Entries]:
     """Yield the listing of a scope in batches, with keys as pattern texts.
 
     Parameters
@@ -134,17 +172,22 @@ def list_scope(
         Called with the kind of item counted and the count so far.
     end_checks : list of Future, optional
         See `Store.list_objects`.
+    outline : Outline, optional
+        None for a store that does not list in order.
 
     Raises
     ------
+    UnorderedListingError
+        List again without an outline.
     StorageError
     """
     location, scope = store.location, below.scope
+    beginning_of_text = location.pattern_text("")
     beginning = location.key_of(scope.begins_with)
     if pattern.split(scope.begins_with) is not None:
         # A listing that starts after a name omits an object of exactly that name.
         with contextlib.suppress(NotFoundError):
-            yield [store.info(beginning)._replace(key=scope.begins_with)]
+            yield Entries.of([store.info(beginning)._replace(key=scope.begins_with)])
     n_listed = 0
     for batch in store.list_objects(
         scope.folder,
@@ -153,12 +196,13 @@ def list_scope(
         end_checks=end_checks,
         n_below=MOST_BELOW if scope.with_below else 0,
         with_dangling=True,
+        outline=outline,
     ):
         n_listed += len(batch)
         if progress is not None:
             progress("names listed", n_listed)
-        yield [
-            entry._replace(key=location.pattern_text(entry.key))
-            for entry in below.kept(batch)
-            if entry.key != beginning
-        ]
+        kept = below.kept(batch)
+        if beginning in kept.keys:
+            kept = kept.kept(key != beginning for key in kept.keys)
+        if kept:
+            yield replace(kept, keys=[beginning_of_text + key for key in kept.keys])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudimg.discovery.index_names import INDEX_NAME, MOST_NAMES
+from cloudimg.discovery.names import keep_first
 from cloudimg.errors import UnmatchedFilesError, counted
 from cloudimg.errors.notes import Note
 from cloudimg.pattern import Pattern, advise
@@ -37,6 +38,8 @@ class Unmatched:
     """Whether only names that begin with the stem of the pattern were listed, not its folder."""
     below: str = ""
     """What was not looked at below the folder, as text in parentheses."""
+    leaves_out: bool = False
+    """Whether names that the fields of the pattern do not match were not listed, either."""
     n_objects: int = 0
     """Number of objects."""
     n_images: int = 0
@@ -52,7 +55,10 @@ class Unmatched:
     def scope(self) -> str:
         """What was listed, as text; what was not looked at is named too."""
         if self.is_narrow:
-            return f"names that begin with {self.where}; the rest of the folder was not looked at"
+            but = " but those that its fields leave out" if self.leaves_out else ""
+            return (
+                f"names that begin with {self.where}{but}; the rest of the folder was not looked at"
+            )
         return f"{self.where}{self.below}"
 
     @property
@@ -158,22 +164,23 @@ class UnmatchedCounter:
         kind = _kind(name)
         self.n_objects += 1
         self._kinds[kind] += 1
-        if INDEX_NAME.fullmatch(name) and len(self.index_files) < MOST_NAMES:
-            self.index_files.append(name)
+        if INDEX_NAME.fullmatch(name):
+            keep_first(self.index_files, name, MOST_NAMES)
         is_hidden = "/." in f"/{name.removeprefix(self._folder)}"
         is_own = kind.lower() == self._own_kind and kind.startswith(".")
         is_image = not is_hidden and (is_own or IMAGE_NAME.fullmatch(name) is not None)
         self._n_images += is_image
-        examples = self._images if is_image else self._others
-        if len(examples) < _EXAMPLES:
-            examples.append(name)
+        keep_first(self._images if is_image else self._others, name, _EXAMPLES)
 
-    def build(self, where: str, *, is_narrow: bool, below: str = "") -> Unmatched:
+    def build(
+        self, where: str, *, is_narrow: bool, below: str = "", leaves_out: bool = False
+    ) -> Unmatched:
         """Return what was counted; see `Unmatched` for the parameters."""
         return Unmatched(
             where=where,
             is_narrow=is_narrow,
             below=below,
+            leaves_out=leaves_out,
             n_objects=self.n_objects,
             n_images=self._n_images,
             kinds=tuple(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),

@@ -6,9 +6,10 @@ same result, on the client and on every worker.
 
 text -> `tokens` (literal, wildcard, field) -> `assembly` (one anchored regular expression) ->
 `language` (the Pattern that users of this package hold). `fields`, `times`, `elapsed`,
-`directives` and `regex` say what a field takes; `advice` says how to write a pattern that matches
-more. `proposal` goes the other way, from names to patterns in natural `order`: `pieces` cuts names,
-`dates` finds times in them, `roles` says which axes they are, `columns` writes the pattern.
+`directives` and `regex` say what a field takes; `steps` says what URLs begin with; `advice` says
+how to write a pattern that matches more. `proposal` goes the other way, from names to patterns in
+natural `order`: `pieces` cuts names, `dates` finds times in them, `roles` says which axes they are,
+`columns` writes the pattern.
 """
 
 from cloudimg.pattern.advice import advise
@@ -16,16 +17,19 @@ from cloudimg.pattern.fields import Field, Label
 from cloudimg.pattern.language import Pattern, compile_pattern, escape
 from cloudimg.pattern.order import natural_key
 from cloudimg.pattern.proposal import propose
+from cloudimg.pattern.steps import Step, steps_of
 from cloudimg.pattern.tokens import escape_brackets
 
 __all__ = [
     "Field",
     "Label",
     "Pattern",
+    "Step",
     "advise",
     "compile_pattern",
     "escape",
     "escape_brackets",
     "natural_key",
     "propose",
+    "steps_of",
 ]

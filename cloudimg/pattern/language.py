@@ -13,7 +13,7 @@ from cloudimg.errors import ArgumentError, PatternError
 from cloudimg.errors.arrival import raised_where_used
 from cloudimg.pattern.assembly import assemble, check_neighbours
 from cloudimg.pattern.fields import Field, Label, read_label
-from cloudimg.pattern.regex import FLAGS, MAX_URL_CHARS, REGEX_ERRORS, width_of
+from cloudimg.pattern.regex import FLAGS, MAX_URL_CHARS, REGEX_ERRORS, may_contain, width_of
 from cloudimg.pattern.tokens import Token, error_at, tokenize
 
 # What must not be shown: user and password, and the values in a query (signatures, tokens).
@@ -36,6 +36,7 @@ class Pattern:
     """Whether the pattern matches text that no field keeps."""
     _literals: tuple[str, ...] = field(compare=False)  # around the fields, one more than those
     _regex: re.Pattern[str] = field(compare=False)
+    _line: re.Pattern[str] | None = field(compare=False)  # a line; None where a match has several
     _checks: tuple[int, ...] = field(compare=False)  # occurrences whose values can refuse a match
 
     def __repr__(self) -> str:
@@ -67,6 +68,19 @@ class Pattern:
             return [self.split(url) for url in urls]
         matches = map(self._regex.fullmatch, urls)
         return [None if match is None else match.groups() for match in matches]
+
+    def split_columns(self, urls: Sequence[str]) -> list[Sequence[str]] | None:
+        """Return the texts of every occurrence by URL, in less time for thousands of URLs.
+
+        None where some do not match, or only `split` can tell.
+        """
+        text = "\n".join(urls)
+        if self._line is None or text.count("\n") != len(urls) - 1:
+            return None
+        found = self._line.findall(text)
+        if len(found) != len(urls) or max(map(len, urls)) > MAX_URL_CHARS:
+            return None
+        return list(zip(*found, strict=True)) if len(self.occurrences) > 1 else [found]
 
     def _agree(self, texts: tuple[str, ...]) -> bool:
         seen: dict[str, Label] = {}
@@ -120,6 +134,11 @@ def compile_pattern(text: str) -> Pattern:
     except REGEX_ERRORS as error:
         raise PatternError(f"the fields do not form a regular expression: {error}") from error
     counts = Counter(each.name for each in occurrences)
+    checks = tuple(
+        i
+        for i, each in enumerate(occurrences)
+        if counts[each.name] > 1 or each.kind in ("time", "elapsed") or not width_of(each.regex)[0]
+    )
     return Pattern(
         text=text,
         fields=tuple(counts),
@@ -128,14 +147,16 @@ def compile_pattern(text: str) -> Pattern:
         has_wildcards=any(token.regex and not token.field for token in tokens),
         _literals=tuple(literals),
         _regex=regex,
-        _checks=tuple(
-            i
-            for i, each in enumerate(occurrences)
-            if counts[each.name] > 1
-            or each.kind in ("time", "elapsed")
-            or not width_of(each.regex)[0]
-        ),
+        _line=_as_line(regex, tokens) if occurrences and not checks else None,
+        _checks=checks,
     )
+
+
+def _as_line(regex: re.Pattern[str], tokens: Sequence[Token]) -> re.Pattern[str] | None:
+    """The regex of a pattern for texts of many lines; None if a URL may have several lines."""
+    if any(may_contain(token.regex or re.escape(token.source), "\n") for token in tokens):
+        return None
+    return re.compile(f"^(?:{regex.pattern})$", FLAGS | re.MULTILINE)
 
 
 @raised_where_used

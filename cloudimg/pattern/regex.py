@@ -27,6 +27,18 @@ def width_of(regex: str) -> tuple[int, int]:
     return width(regex, FLAGS)
 
 
+def may_contain(regex: str, char: str) -> bool:
+    """Whether a text that a regex matches may have a character; True where that is not sure."""
+    return any(_takes(atom, char) for atom in set(ATOM.findall(regex)))
+
+
+def _takes(atom: str, char: str) -> bool:
+    try:
+        return re.fullmatch(atom, char, FLAGS | re.IGNORECASE) is not None or atom == char
+    except re.error:
+        return atom == char  # an operator, or a character
+
+
 def user_regex(spec: str, fail: Fail) -> str:
     """Return the user's regex without its groups, and without "/" where it does not name it."""
     if _FORMAT_LIKE.fullmatch(spec):
