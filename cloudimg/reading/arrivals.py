@@ -32,8 +32,8 @@ def compare_header(headers: HeaderReader, key: str, whole: Blob) -> None:
     ------
     ServerError
     """
-    opened = headers.cached(key)
-    if opened is None or not headers.transit.is_on:
+    opened = headers.cached(key) if headers.transit.is_on else None
+    if opened is None:
         return
     if opened.etag is None or opened.etag != whole.etag:
         return  # another version, or an unknown one

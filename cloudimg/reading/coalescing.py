@@ -9,6 +9,13 @@ import numpy.typing as npt
 
 Offsets = npt.NDArray[np.int64]
 
+WHOLE_FILE_BYTES = 16 * 2**20
+"""Files up to this size are fetched with one request where most of their pixels are wanted."""
+_MAX_SPAN_BYTES = 8 * 2**20
+_MIN_SPAN_BYTES = 2**20
+_SPANS_OF_FILE = 32
+"""A connection to an object store carries 60 MB/s or so: a large file needs many of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -18,6 +25,17 @@ class Span:
     stop_bytes: int
     members: tuple[int, ...]
     """Indices of the wanted ranges, by increasing start."""
+
+
+def span_bytes(file_bytes: int, wanted_bytes: int) -> int:
+    """Size up to which ranges of a file are joined into one request.
+
+    What one request can bring is not cut. More of a large file is read with many requests at once,
+    which are the smaller, the smaller the file is.
+    """
+    if file_bytes <= WHOLE_FILE_BYTES or wanted_bytes <= _MAX_SPAN_BYTES:
+        return _MAX_SPAN_BYTES
+    return min(max(file_bytes // _SPANS_OF_FILE, _MIN_SPAN_BYTES), _MAX_SPAN_BYTES)
 
 
 def coalesce(

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
 from cloudimg.formats import Format, ReadFunction
@@ -15,6 +16,8 @@ from cloudimg.storage import engine
 from cloudimg.tiff import ParsedImage, SparseFile
 
 _CACHED_BYTES = 128 * 2**20
+_OBJECTS_BYTES = 2400
+"""Memory of the objects of a header, besides the bytes of the file and tables of segments."""
 
 
 class OpenFile:
@@ -39,9 +42,13 @@ class OpenFile:
         """Decoder of the whole file; None for a TIFF."""
         self.arrival = Arrival(None)
         """What is known about the bytes of the file."""
-        self.cost_bytes = file.held_bytes + sum(level.held_bytes for level in parsed.levels)
-        self.cost_bytes += sum(each.values.nbytes for each in parsed.planes.values())
+
+    @cached_property
+    def cost_bytes(self) -> int:
         """Approximate memory that it takes in the cache."""
+        levels = sum(level.held_bytes for level in self.parsed.levels)
+        planes = sum(each.values.nbytes for each in self.parsed.planes.values())
+        return _OBJECTS_BYTES + self.file.held_bytes + levels + planes
 
 
 class HeaderCache:

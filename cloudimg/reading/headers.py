@@ -28,10 +28,11 @@ from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
 from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.transit import Arrival, Reading, TransitCheck
 from cloudimg.reading.whole_file import decode_whole
-from cloudimg.settings import settings
+from cloudimg.settings import Settings, settings
 from cloudimg.storage import Blob, Store, engine, map_ahead, pause
 from cloudimg.tiff import (
     ENDS_EARLY,
+    REQUEST_BYTES,
     DecodeLimits,
     ParsedImage,
     ParseRequest,
@@ -45,7 +46,8 @@ Buffer = bytes | memoryview
 HEAD_BYTES = 32 * 2**10
 """Size of the first request; the IFDs of 8192 x 8192 pixels in tiles of 256 fit if they are first.
 """
-_WINDOW_GAP_BYTES = 256
+_MOST_HELD_BYTES = 16 * 2**20
+"""Of headers for which more was fetched and is held, only what the parser read is kept."""
 _WINDOW_SPAN_BYTES = 4 * 2**20
 
 
@@ -239,13 +241,19 @@ class HeaderReader:
         parsed = template.matching(file, suffix, url) if template is not None else None
         if parsed is None:
             parsed = parse_tiff(file, request, url=url, name=name)
-            _templates[request] = Template(parsed, file, suffix)
+            reads = file.take_reads()
+            _templates[request] = Template(parsed, file, suffix, reads)
+            if min(file.fetched_bytes, file.held_bytes) > _MOST_HELD_BYTES:
+                file.keep_only((0, file.size_bytes), reads)
         return parsed
 
     def _request(self, *, metadata: bool) -> ParseRequest:
-        context = self.context
+        context, chosen = self.context, settings()
+        latest = _requests.get(metadata)
+        if latest is not None and latest[0] is context and latest[1] is chosen:
+            return latest[2]
         compares = context.compares_facts and not metadata
-        return ParseRequest(
+        request = ParseRequest(
             series=context.series,
             ignore_siblings=context.ignore_siblings,
             palette=context.palette,
@@ -254,6 +262,8 @@ class HeaderReader:
             member=context.member,
             limits=self.limits,
         )
+        _requests[metadata] = context, chosen, request
+        return request
 
     def to_store(self, key: str) -> StoredHeader | None:
         """Return the bytes of a file that the parser reads; None of a file that is not a TIFF.
@@ -303,8 +313,8 @@ class HeaderReader:
         spans = coalesce(
             np.array([start for start, _ in ranges], np.int64),
             np.array([stop for _, stop in ranges], np.int64),
-            max_gap_bytes=_WINDOW_GAP_BYTES,
-            free_gap_bytes=_WINDOW_GAP_BYTES,
+            max_gap_bytes=REQUEST_BYTES,
+            free_gap_bytes=REQUEST_BYTES,
             max_waste=0,
             max_span_bytes=_WINDOW_SPAN_BYTES,
         )
@@ -346,3 +356,6 @@ class HeaderReader:
 
 _templates: dict[ParseRequest, Template] = {}
 """Header parsed last, by request; one is enough because files of one archive are read together."""
+_requests: dict[bool, tuple[ReadContext, Settings, ParseRequest]] = {}
+"""What was parsed last, and what followed from: small files are parsed in less time than it takes
+to say anew what of them."""

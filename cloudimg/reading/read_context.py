@@ -40,6 +40,8 @@ class ReadContext:
     """
     is_listed: bool = field(default=True, compare=False)
     """Whether the files were listed or looked up; otherwise some may be missing."""
+    fills_missing: bool = field(default=False, compare=False)
+    """Whether the pixels of files that turn out to be missing are the fill value."""
     stored: Mapping[str, StoredHeader] = field(default_factory=dict, compare=False)
     """Headers by key that a table has, with which an image is opened. Only those of a table that
     has all are used to read pixels, whose versions are then compared with theirs."""

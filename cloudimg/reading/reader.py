@@ -5,15 +5,18 @@ The regions of many files are read together. Each file takes these steps:
 1. its header is taken from the cache of this process, or parsed from the first bytes of the object
    (all of it where it is small and mostly wanted), fetching IFDs elsewhere in the file as needed;
 2. the pieces that hold the region are planned and coalesced into few spans;
-3. each span is fetched with one request, and decoded into the output as it arrives.
+3. each span is fetched with one request, and decoded into the output as it arrives, by as many
+   threads as have nothing else to decode.
 
 Fetching waits in the many threads of `storage.Engine`, decoding runs in its few; the steps of all
-files overlap. The calling thread only waits, so the concurrency does not depend on it.
+files overlap. The calling thread only waits, and has more threads fetch where the store keeps them
+waiting, see `ReadRun`, so the concurrency does not depend on it.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,11 +29,12 @@ from cloudimg.errors import CloudimgError, ServerError
 from cloudimg.reading.arrivals import compare_header, is_settled
 from cloudimg.reading.check_listed import check_listed
 from cloudimg.reading.chunk_cost import WHOLE_FRACTION
-from cloudimg.reading.coalescing import Span, coalesce
+from cloudimg.reading.coalescing import WHOLE_FILE_BYTES, Span, coalesce, span_bytes
 from cloudimg.reading.file_task import FileTask, allocate, on_page, without_omitted_axes
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.headers import HEAD_BYTES, HeaderReader
 from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
+from cloudimg.reading.sharing import Claim, Place, SharedDecoding, Stored
 from cloudimg.reading.transit import Arrival
 from cloudimg.reading.whole_file import WholeLevel
 from cloudimg.storage import Blob, Store, engine, pause
@@ -38,9 +42,9 @@ from cloudimg.tiff import AnyLevel, Derived, Level, Piece
 
 Array = npt.NDArray[Any]
 
-WHOLE_FILE_BYTES = 16 * 2**20
-"""Files up to this size are fetched with one request where most of their pixels are wanted."""
-_MAX_SPAN_BYTES = 8 * 2**20
+_SMALL_BYTES = 128 * 2**10
+"""A file that is no longer, nor its pixels, is decoded by the thread that fetched it: to wake
+another one would take as long. More pixels would be too many for as many threads as fetch."""
 _MAX_GAP_BYTES = 2**20
 _FREE_GAP_BYTES = 512
 _MAX_WASTE = 0.2
@@ -85,11 +89,13 @@ class Reader:
             The first failure; the outputs are then undefined.
         """
         run = ReadRun(engine(), self.headers.limits, on_open, keeps_bad=keeps_bad)
-        all_steps = []
-        for task in tasks:
-            steps = FileSteps(run)
-            all_steps.append(steps)
-            steps.start(run.engine.fetch, partial(self._read_file, steps, task))
+        all_steps = [FileSteps(run) for _ in tasks]
+        run.start_each(
+            [
+                partial(steps.attempt, partial(self._read_file, steps, task))
+                for steps, task in zip(all_steps, tasks, strict=True)
+            ]
+        )
         run.wait()
         return [
             (task, steps.error)
@@ -125,21 +131,26 @@ class Reader:
         """
         if failures:
             pause(failures[-1], len(failures) - 1)
-        budget = steps.engine.budget
-        cost = budget.claim(task.size_bytes or WHOLE_FILE_BYTES)
+        claim = Claim(steps.engine, task.size_bytes or WHOLE_FILE_BYTES)
         try:
+            began_s = time.monotonic()
             # Computing an MD5 does not hold the interpreter's lock.
             blob, arrival = self.headers.transit.get(task.key)
+            steps.run.was_answered(time.monotonic() - began_s)
         except BaseException:
-            budget.release(cost)
+            claim.release()
             raise
         if self.headers.reads_whole:
             # A user's function may read with cloudimg too, so the budget is released before it.
-            budget.release(cost)
-            cost = 0
-        submit = steps.engine.decode_file if self.headers.reads_whole else steps.engine.decode
-        decode = partial(self._decode_whole, steps, task, blob, arrival, cost, failures)
-        steps.start(submit, decode)
+            claim.release()
+            submit, held = steps.engine.decode_file, None
+        else:
+            submit, held = steps.engine.decode, claim
+        decode = partial(self._decode_whole, steps, task, blob, arrival, held, failures)
+        if held is not None and max(len(blob.data), task.out.nbytes) <= _SMALL_BYTES:
+            decode()
+        else:
+            steps.start(submit, decode)
 
     def _decode_whole(
         self,
@@ -147,13 +158,13 @@ class Reader:
         task: FileTask,
         blob: Blob,
         arrival: Arrival,
-        claimed_bytes: int,
+        claim: Claim | None,
         failures: Sequence[ServerError],
     ) -> None:
-        """Parse and decode a file that was fetched whole. Runs in a decoding thread.
+        """Parse and decode a file that was fetched whole.
 
-        Parsing holds the interpreter's lock; in the many fetching threads it would delay all other
-        responses.
+        Runs in a decoding thread, because decoding takes memory and time, or for a small file in
+        the one that fetched it.
         """
         try:
             if steps.failed:
@@ -164,15 +175,19 @@ class Reader:
                 again = partial(self._fetch_whole, steps, task, (*failures, opened))
                 steps.start(steps.engine.fetch, again)
                 return
-            decode = self._start_fetches(steps, task, opened)
+            decode = self._start_fetches(steps, task, opened, claim)
             decode()
         finally:
-            steps.engine.budget.release(claimed_bytes)
+            if claim is not None:
+                claim.release()
 
     def _start_fetches(
-        self, steps: FileSteps, task: FileTask, opened: OpenFile
+        self, steps: FileSteps, task: FileTask, opened: OpenFile, claim: Claim | None = None
     ) -> Callable[[], None]:
-        """Start fetching what a region lacks; return the step that decodes what is in memory."""
+        """Start fetching what a region lacks; return the step that decodes what is in memory.
+
+        `claim` is that of the bytes in memory, if they count as in flight.
+        """
         check_listed(opened, *task.listed)
         if steps.run.on_open is not None:
             steps.run.on_open(task.index, opened)
@@ -187,72 +202,68 @@ class Reader:
             pixels = level.pixels[task.region]
             return lambda: np.copyto(task.out, pixels)
         assert isinstance(level, Level)
-        return self._start_span_fetches(steps, task, opened, level)
+        return self._start_span_fetches(steps, task, opened, level, claim)
 
     def _start_span_fetches(
-        self, steps: FileSteps, task: FileTask, opened: OpenFile, level: Level
+        self,
+        steps: FileSteps,
+        task: FileTask,
+        opened: OpenFile,
+        level: Level,
+        claim: Claim | None,
     ) -> Callable[[], None]:
         """Do what `_start_fetches` does, for a level made of segments."""
-        in_memory: list[Piece] = []
+        place = level.placer(task.region, task.out, steps.limits)
+        in_memory: list[Stored] = []
         missing: list[Piece] = []
         for piece in level.plan(task.region):
             if piece.start_bytes == piece.stop_bytes:
                 # A piece without bytes fills a plane, in which other pieces then place pixels.
-                level.place(piece, b"", task.region, task.out, steps.limits)
+                place(piece, b"")
                 continue
             stop = min(piece.stop_bytes, opened.size_bytes)
-            if piece.start_bytes >= stop or opened.file.have(piece.start_bytes, stop):
-                in_memory.append(piece)
-            else:
+            data = opened.file.have(piece.start_bytes, stop) if piece.start_bytes < stop else b""
+            if data is None:
                 missing.append(piece)
-        for span in _spans(missing, opened.size_bytes):
-            fetch = partial(self._fetch_span, steps, task, opened, level, missing, span)
+            else:
+                in_memory.append((piece, data))
+        for span in _spans(missing, opened.size_bytes) if missing else ():
+            fetch = partial(self._fetch_span, steps, task.key, opened, missing, span, place)
             steps.start(steps.engine.fetch, fetch)
 
         def decode() -> None:
-            for piece in in_memory:
-                if steps.failed:
-                    return
-                stop = max(piece.start_bytes, min(piece.stop_bytes, opened.size_bytes))
-                data = opened.file.have(piece.start_bytes, stop) or b""
-                level.place(piece, data, task.region, task.out, steps.limits)
+            if claim is not None:
+                claim.hold()
+            SharedDecoding(steps, in_memory, place, claim).decode()
 
         return decode
 
     def _fetch_span(
         self,
         steps: FileSteps,
-        task: FileTask,
+        key: str,
         opened: OpenFile,
-        level: Level,
         pieces: list[Piece],
         span: Span,
+        place: Place,
     ) -> None:
         """Fetch one span, then start decoding it. Runs in a fetching thread."""
-        cost = steps.engine.budget.claim(span.stop_bytes - span.start_bytes)
+        claim = Claim(steps.engine, span.stop_bytes - span.start_bytes)
         try:
             if steps.failed:
-                steps.engine.budget.release(cost)
+                claim.release()
                 return
-            blob = self._get_span(task.key, opened, span)
+            blob = self._get_span(key, opened, span)
         except BaseException:
-            steps.engine.budget.release(cost)
+            claim.release()
             raise
-
-        def decode() -> None:
-            try:
-                view = memoryview(blob.data)
-                for i in span.members:
-                    if steps.failed:
-                        return
-                    piece = pieces[i]
-                    start = max(0, piece.start_bytes - blob.start_bytes)
-                    stop = max(0, piece.stop_bytes - blob.start_bytes)
-                    level.place(piece, view[start:stop], task.region, task.out, steps.limits)
-            finally:
-                steps.engine.budget.release(cost)
-
-        steps.start(steps.engine.decode, decode)
+        view = memoryview(blob.data)
+        stored = []
+        for piece in (pieces[i] for i in span.members):
+            start = max(0, piece.start_bytes - blob.start_bytes)
+            stop = max(0, piece.stop_bytes - blob.start_bytes)
+            stored.append((piece, view[start:stop]))
+        steps.start(steps.engine.decode, SharedDecoding(steps, stored, place, claim).decode)
 
     def _get_span(self, key: str, opened: OpenFile, span: Span) -> Blob:
         """Get the bytes of a span; those that came with the header are not fetched again."""
@@ -301,5 +312,5 @@ def _spans(pieces: list[Piece], size_bytes: int) -> list[Span]:
         max_gap_bytes=_MAX_GAP_BYTES,
         free_gap_bytes=_FREE_GAP_BYTES,
         max_waste=_MAX_WASTE,
-        max_span_bytes=_MAX_SPAN_BYTES,
+        max_span_bytes=span_bytes(size_bytes, int((stops - starts).sum())),
     )

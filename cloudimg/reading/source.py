@@ -24,13 +24,14 @@ from cloudimg.reading.agreement import ONE_SCALE, ExpectedFacts, differing_facts
 from cloudimg.reading.averaging import Layer, average
 from cloudimg.reading.bad_files import OnBad, warn_once
 from cloudimg.reading.chunk_cost import StoredPixels
+from cloudimg.reading.coalescing import WHOLE_FILE_BYTES
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.file_facts import facts_of
 from cloudimg.reading.file_task import FileTask, allocate
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.indexing import normalize_index
 from cloudimg.reading.layout import Assignment, Layout, boundaries
-from cloudimg.reading.reader import WHOLE_FILE_BYTES, Reader
+from cloudimg.reading.reader import Reader
 from cloudimg.reading.run import OnOpen
 from cloudimg.reading.source_files import SourceFiles
 from cloudimg.reading.window import Window
@@ -256,7 +257,8 @@ class Source:
                 place = allocate(place.shape, self.dtype)
                 apart.append((assignment, place))
             tasks.append(self._file_task(assignment, place.transpose(assignment.transpose)))
-        keeps_bad = self.fills_bad or on_bad is not None
+        fills_missing = self.reader.headers.context.fills_missing
+        keeps_bad = self.fills_bad or fills_missing or on_bad is not None
         failed = self.reader.read(tasks, on_open, keeps_bad=keeps_bad)
         for task, error in failed:
             # A part of the pixels may have been written before the error.
@@ -270,6 +272,9 @@ class Source:
         if on_bad is not None:
             on_bad(task.index, self._bad(task, error), error.file_version)
         elif error.bad_file == "missing":
+            if not self.reader.headers.context.fills_missing:
+                raise error
+        elif not self.fills_bad:
             raise error
         else:
             warn_once(self.warning_token, self._bad(task, error), self.fill_value)

@@ -4,6 +4,7 @@ from cloudimg.tiff.dataset_metadata import describe_ome
 from cloudimg.tiff.derived import Derived
 from cloudimg.tiff.extent import ENDS_EARLY
 from cloudimg.tiff.geometry import Region, overlap
+from cloudimg.tiff.ifd import REQUEST_BYTES
 from cloudimg.tiff.images import (
     FURTHER_IMAGES,
     SLIDES,
@@ -29,6 +30,7 @@ __all__ = [
     "FURTHER_IMAGES",
     "IMAGE",
     "NDTIFF_INDEX",
+    "REQUEST_BYTES",
     "ROW_GAP_BYTES",
     "SLIDES",
     "AnyLevel",

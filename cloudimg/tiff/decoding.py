@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
+
+import numpy.typing as npt
 
 from cloudimg.errors import (
     CorruptFileError,
@@ -18,9 +20,13 @@ from cloudimg.tiff.compressions import ANY_JPEG
 from cloudimg.tiff.decoders import find_decoder
 from cloudimg.tiff.excess import ExcessError, SegmentSize, refuse_excess, without_excess
 from cloudimg.tiff.ifd import Buffer, Range
+from cloudimg.tiff.in_place import InPlaceDecoder, is_possible
 from cloudimg.tiff.malformed import MALFORMED, is_bug
-from cloudimg.tiff.pieces import PageLayout
+from cloudimg.tiff.pieces import PageLayout, SegmentPiece
+from cloudimg.tiff.placing import Window
 from cloudimg.tiff.stream_end import IncompleteError, decode_all
+
+Array = npt.NDArray[Any]
 
 _ROWS_PER_STRIP = 278
 _ANY_ROWS = 2**31
@@ -63,6 +69,7 @@ class SegmentDecoder:
     """
 
     def __init__(self, keyframe: Any, layout: PageLayout, segment_bytes: int) -> None:
+        self._keyframe = keyframe
         self._decode = find_decoder(keyframe)
         self._compression = keyframe.compression
         self._jpegheader = keyframe.jpegheader
@@ -110,6 +117,32 @@ class SegmentDecoder:
                 url=segment.url,
                 byte_range=segment.byte_range,
             ) from exc
+
+    def place(
+        self,
+        data: Buffer,
+        piece: SegmentPiece,
+        limit_bytes: int,
+        window: Window,
+        target: Array,
+    ) -> bool:
+        """Decode an intact segment straight into a window, see `InPlaceDecoder.place`."""
+        is_whole = len(data) == piece.stop_bytes - piece.start_bytes
+        if not is_whole or self._segment_bytes > limit_bytes or self._in_place is None:
+            return False
+        return self._in_place.place(data, piece.segment, window, target)
+
+    @cached_property
+    def _in_place(self) -> InPlaceDecoder | None:
+        """None where tifffile has more to do, or refuses the page."""
+        keyframe, layout = self._keyframe, self._layout
+        if not is_possible(keyframe, layout) or self._decode is not keyframe.decode:
+            return None
+        try:
+            self._decode(None, 0)
+        except MALFORMED:
+            return None
+        return InPlaceDecoder(keyframe, layout)
 
     def check(self, url: str, limit_bytes: int) -> None:
         """Refuse pages that could not be decoded, even where nothing is stored.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,14 @@ from cloudimg.tiff.geometry import Geometry, Region
 from cloudimg.tiff.ifd import Buffer
 from cloudimg.tiff.limits import DecodeLimits
 from cloudimg.tiff.pieces import FillPiece, Page, PageLayout, Piece, RowsPiece, SegmentPiece
-from cloudimg.tiff.placing import place_rows, place_segment, plane_of
+from cloudimg.tiff.placing import Window, place_rows, place_segment, plane_of
 from cloudimg.tiff.planning import PagePlan
 from cloudimg.tiff.surplus import Surplus, find_surplus
 
 Array = npt.NDArray[Any]
 
+_FEW_PIECES = 64
+"""A plan with no more pieces is kept for the next file, which often has an equal header."""
 _SEGMENT_BYTES = 100
 """Memory that Python needs for an offset and a byte count."""
 
@@ -64,6 +65,8 @@ class Level:
         n_pixels = math.prod(self._layout.segment_shape)
         segment_bytes = n_pixels * geometry.plane_shape[4] * dtype.itemsize
         self._decode = SegmentDecoder(keyframe, self._layout, segment_bytes)
+        self._planned: list[tuple[Region, list[Piece]]] = []
+        """The region planned last, and its pieces, of this level and those of equal headers."""
 
     @property
     def is_bound(self) -> bool:
@@ -126,7 +129,8 @@ class Level:
 
     def of(self, url: str) -> Level:
         """The same level of another file with an identical header."""
-        twin = copy.copy(self)
+        twin = object.__new__(Level)  # faster than `copy.copy`
+        twin.__dict__.update(self.__dict__)
         twin._url = url
         twin._variants = {page: other.of(url) for page, other in self._variants.items()}
         return twin
@@ -134,10 +138,11 @@ class Level:
     def with_segments(self, url: str, offsets: Sequence[int], counts: Sequence[int]) -> Level:
         """The same level of another file, whose only page has its segments elsewhere."""
         twin = self.of(url)
+        twin._planned = []
         twin.pages = [Page(offsets, counts, is_plain=False)]
         return twin
 
-    def plan(self, region: Region) -> Iterator[Piece]:
+    def plan(self, region: Region) -> Iterable[Piece]:
         """Pieces that hold a region of the image.
 
         Raises
@@ -145,6 +150,17 @@ class Level:
         CorruptFileError
             The region includes a page that the file does not contain.
         """
+        planned = self._planned[-1:]
+        if planned and planned[0][0] == region:
+            return planned[0][1]
+        if self.geometry.n_pages > 1:
+            return self._pieces(region)
+        pieces = list(self._pieces(region))
+        if len(pieces) <= _FEW_PIECES:
+            self._planned[:] = [(region, pieces)]
+        return pieces
+
+    def _pieces(self, region: Region) -> Iterator[Piece]:
         window = self.geometry.window(region)
         for number, index in self.geometry.pages(region):
             page = self.pages[number]
@@ -155,27 +171,39 @@ class Level:
             plan = PagePlan(page, number, index, window, self._url)
             yield from plan.pieces(self._variants.get(number, self)._layout)
 
-    def place(
-        self, piece: Piece, data: Buffer, region: Region, out: Array, limits: DecodeLimits
-    ) -> None:
-        """Decode a piece into the output.
+    def placer(
+        self, region: Region, out: Array, limits: DecodeLimits
+    ) -> Callable[[Piece, Buffer], None]:
+        """Return a thread-safe function that decodes a piece into the output.
+
+        It is called with a piece and its bytes; there are fewer if the file ends within the piece.
 
         Parameters
         ----------
-        piece : Piece
-        data : bytes
-            Bytes of the piece; fewer if the file ends within it.
         region : tuple of slice
             The region that was planned.
         out : ndarray
             Array with the shape of the region, any strides.
         limits : DecodeLimits
         """
-        if piece.page in self._variants:
-            self._variants[piece.page].place(piece, data, region, out, limits)
-            return
-        target = plane_of(out, self.geometry, piece.page_index)
-        window = self.geometry.window(region)
+        last: tuple[tuple[int, ...] | None, Window, Array] = None, (), out
+
+        def place(piece: Piece, data: Buffer) -> None:
+            nonlocal last
+            level = self._variants.get(piece.page, self)
+            index, window, target = last  # at once, because other threads set it too
+            if index != piece.page_index:
+                window = level.geometry.window(region)
+                target = plane_of(out, level.geometry, piece.page_index)
+                last = piece.page_index, window, target
+            level._place(piece, data, window, target, limits)
+
+        return place
+
+    def _place(
+        self, piece: Piece, data: Buffer, window: Window, target: Array, limits: DecodeLimits
+    ) -> None:
+        """Decode a piece into the pixels of the window in its page."""
         match piece:
             case FillPiece():
                 self._decode.check(self._url, limits.segment_bytes)
@@ -186,8 +214,9 @@ class Level:
                     raise truncated(self._url, byte_range, len(data))
                 place_rows(piece, data, self._layout, window, target)
             case SegmentPiece():
-                pixels, corner = self._decoded(piece, data, limits)
-                place_segment(pixels, corner, window, target)
+                if not self._decode.place(data, piece, limits.segment_bytes, window, target):
+                    pixels, corner = self._decoded(piece, data, limits)
+                    place_segment(pixels, corner, window, target)
 
     def _decoded(
         self, piece: SegmentPiece, data: Buffer, limits: DecodeLimits

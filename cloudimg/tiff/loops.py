@@ -24,7 +24,8 @@ class ChainWatch:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self._order = dialect.byteorder
+        self._count_bytes, self._entry_bytes = dialect.count_bytes, dialect.entry_bytes
         self._ifd = self._tags = self._link = 0
         self._seen: set[int] = set()
         self._ahead: dict[int, int] = {}
@@ -40,7 +41,7 @@ class ChainWatch:
 
         No value outside an IFD has this length: values as short as this are stored in the IFD.
         """
-        return n_bytes == self._dialect.count_bytes
+        return n_bytes == self._count_bytes
 
     def loop(self, start: int, data: Buffer) -> tuple[int, int] | None:
         """Take what the parser read at an offset.
@@ -51,16 +52,16 @@ class ChainWatch:
             The offsets of the last IFD of a loop and of the IFD that it leads back to, if the read
             shows one.
         """
-        if self.is_visit(len(data)):
+        if len(data) == self._count_bytes:
             self._ifd = start
             self._seen.add(start)
-            self._tags = start + self._dialect.count_bytes
-            self._link = self._tags + self._dialect.unpack_count(data) * self._dialect.entry_bytes
+            self._tags = start + self._count_bytes
+            self._link = self._tags + int.from_bytes(data, self._order) * self._entry_bytes
             return None
         link_bytes = start + len(data) - self._link
         if start not in (self._tags, self._link) or link_bytes not in _LINK_BYTES:
             return None
-        following = int.from_bytes(data[-link_bytes:], self._dialect.byteorder)
+        following = int.from_bytes(data[-link_bytes:], self._order)
         if not following or self._ifd in self._ahead:
             return None
         if self._last_from(following) == self._ifd:

@@ -1,18 +1,20 @@
-"""Headers that differ only in where the segments of a page are stored.
+"""Headers that differ only in where things are stored: the IFD, the values of its tags, segments.
 
-Files of one archive are often written by one program in one run, with the IFD before the pixels.
-Compression then makes the sizes of the segments the only difference between their headers.
+Files of one archive are often written by one program in one run. Compression then makes the sizes
+of the segments the only difference between their headers, and where the pixels come first, as
+libtiff writes them, everything else lies elsewhere in each file. IFDs are compared as one number
+with all bits masked that may differ, values wherever they are.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import add
 from typing import Any
 
-from cloudimg.tiff.ifd import Buffer, Have, Range
+from cloudimg.tiff.ifd import TYPE_BYTES, Buffer, Dialect, Have, Range, entries_of
 from cloudimg.tiff.level import Level
 from cloudimg.tiff.parsed import ParsedImage
 from cloudimg.tiff.pieces import Page
@@ -20,6 +22,10 @@ from cloudimg.tiff.tifffile_private import known_chain
 
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 """StripOffsets and TileOffsets, StripByteCounts and TileByteCounts."""
+_ROLES = {code: codes for codes in (_OFFSETS, _COUNTS) for code in codes}
+_IFDS = {34665, 34853, 40965}
+"""Offsets of the IFDs of Exif, GPS and interoperability, which a parser compares with the size of
+the file."""
 _LETTERS = {3: "H", 4: "I", 16: "Q"}
 """Formats of the types of these tags (TIFF 6.0, section 2, and BigTIFF)."""
 _LOSSLESS = {5, 8, 32773, 32946, 50000}
@@ -31,54 +37,78 @@ _MOST_UNREAD_BYTES = 48
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
-    """Values of a tag, which are at the same place in all files."""
+class _Value:
+    """The value of a tag: in its entry, or where that says."""
 
-    start_bytes: int
-    layout: struct.Struct
+    at: int
+    """Position of the entry's last field in the IFD."""
+    n_bytes: int
+    is_outside: bool
+    content: Buffer | None
+    """What it must be; None if the parser did not look at it."""
+    layout: struct.Struct | None
+    """How offsets or byte counts of segments are stored; None of other tags."""
 
     @property
-    def range(self) -> Range:
-        """The bytes of the values."""
-        return self.start_bytes, self.start_bytes + self.layout.size
+    def is_looked_at(self) -> bool:
+        """Whether anything depends on it."""
+        return self.content is not None or self.layout is not None
 
-    def read(self, have: Have) -> Sequence[int] | None:
-        """The values in a file, None if they have not been fetched."""
-        data = have(*self.range)
-        return None if data is None else self.layout.unpack(data)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """What the IFDs of files share whose headers are alike."""
+
+    dialect: Dialect
+    n_bytes: int
+    """Size of the IFD."""
+    mask: int
+    masked: int
+    values: tuple[_Value, ...]
+    """Values that are outside of the IFD, and offsets and byte counts of segments."""
+    offsets: int
+    """Which of the values has the offsets of the segments."""
+    counts: int
+    """Which of them has their byte counts."""
+    fixed: tuple[tuple[int, Buffer], ...]
+    """Offset and bytes of what else was read, which must be the same there."""
+
+    @property
+    def link(self) -> Range:
+        """Where the offset of the IFD is stored."""
+        width = self.dialect.offset_bytes
+        return width, 2 * width
+
+    def find(self, have: Have) -> tuple[int, Buffer | None]:
+        """Offset and bytes of the IFD of a file, which are None if it is not alike."""
+        for start, part in self.fixed:
+            if have(start, start + len(part)) != part:
+                return 0, None
+        link = have(*self.link)
+        at = 0 if link is None else self.dialect.unpack_offset(link)
+        ifd = have(at, at + self.n_bytes) if at else None
+        if ifd is None or int.from_bytes(ifd, "little") & self.mask != self.masked:
+            return 0, None
+        return at, ifd
 
 
 class Movable:
-    """A header with one page, for files that have segments of other sizes behind it.
+    """A header with one page, for files that have it and their segments elsewhere.
 
     Parameters
     ----------
     parsed : ParsedImage
     level : Level
         The only level of it.
-    offsets, counts : _Values
-    fixed : list of tuple
-        Offset and bytes of all parts of the header that other headers must share.
+    layout : _Layout
     """
 
-    __slots__ = ("_counts", "_fixed", "_level", "_n_bytes", "_offsets", "_parsed", "_stop")
+    __slots__ = ("_layout", "_level", "_parsed")
 
-    def __init__(
-        self,
-        parsed: ParsedImage,
-        level: Level,
-        offsets: _Values,
-        counts: _Values,
-        fixed: list[tuple[int, bytes]],
-    ) -> None:
+    def __init__(self, parsed: ParsedImage, level: Level, layout: _Layout) -> None:
         self._parsed = parsed
         self._level = level
-        self._offsets = offsets
-        self._counts = counts
-        self._fixed = fixed
-        self._stop = max(start + len(part) for start, part in fixed)
-        self._n_bytes = sum(len(part) for _, part in fixed)
-        self._n_bytes += offsets.layout.size + counts.layout.size
+        self._layout = layout
 
     @classmethod
     def of(cls, parsed: ParsedImage, parts: Sequence[tuple[int, bytes]]) -> Movable | None:
@@ -91,26 +121,16 @@ class Movable:
             Offset and bytes of all that the parser read.
         """
         found = _only_page(parsed)
-        if found is None:
+        layout = None if found is None else _layout_of(found[1], parts)
+        if found is None or layout is None:
             return None
-        level, keyframe, page = found
-        values = [_values(keyframe, codes) for codes in (_OFFSETS, _COUNTS)]
-        offsets, counts = values
-        if offsets is None or counts is None:
-            return None
-
-        def have(start: int, stop: int) -> Buffer | None:
-            for begin, part in parts:
-                if begin <= start and stop <= begin + len(part):
-                    return part[start - begin : stop - begin]
-            return None
-
-        stored = offsets.read(have), counts.read(have)
-        is_as_stored = stored == (tuple(page.offsets), tuple(page.bytecounts))
-        if not is_as_stored or not _are_alone([offsets.range, counts.range], keyframe):
-            return None
-        fixed = _without(parts, sorted([offsets.range, counts.range]))
-        return cls(parsed, level, offsets, counts, fixed)
+        level, _, page = found
+        movable = cls(parsed, level, layout)
+        is_as_stored = movable._segments(_have(parts)) == (
+            tuple(page.offsets),
+            tuple(page.bytecounts),
+        )
+        return movable if is_as_stored else None
 
     def matching(self, have: Have, size_bytes: int, url: str) -> ParsedImage | None:
         """The header of a file of some size, None if it must be parsed.
@@ -118,17 +138,60 @@ class Movable:
         The checks of the parser pass for it: each segment is stored, and within the file, and next
         to nothing else is in the file.
         """
-        for start, part in self._fixed:
-            if have(start, start + len(part)) != part:
+        used: list[Range] = []
+        segments = self._segments(have, used)
+        if segments is None:
+            return None
+        offsets, counts = segments
+        if min(counts) < 1 or not _fill(used, offsets, counts, size_bytes):
+            return None
+        return self._parsed.with_levels((self._level.with_segments(url, offsets, counts),))
+
+    def _segments(
+        self, have: Have, used: list[Range] | None = None
+    ) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Offsets and byte counts of the segments of a file; None if its header is not alike.
+
+        Parameters
+        ----------
+        have : callable
+        used : list, optional
+            Extended by the ranges of the header.
+        """
+        layout = self._layout
+        at, ifd = layout.find(have)
+        if ifd is None:
+            return None
+        ranges = [(0, layout.link[1]), (at, at + layout.n_bytes)]
+        found: list[Sequence[int]] = []
+        for value in layout.values:
+            data: Buffer | None = ifd[value.at : value.at + value.n_bytes]
+            if value.is_outside:
+                in_entry = ifd[value.at : value.at + layout.dialect.offset_bytes]
+                start = layout.dialect.unpack_offset(in_entry)
+                if start < layout.link[1]:
+                    return None  # the parser takes no value from the header of the file
+                ranges.append((start, start + value.n_bytes))
+                data = have(start, start + value.n_bytes) if value.is_looked_at else b""
+            if data is None or value.content not in (None, data):
                 return None
-        offsets, counts = self._offsets.read(have), self._counts.read(have)
-        if offsets is None or counts is None or min(offsets) < self._stop or min(counts) < 1:
-            return None
-        n_unread = size_bytes - self._n_bytes - sum(counts)
-        if max(map(add, offsets, counts)) > size_bytes or not 0 <= n_unread <= _MOST_UNREAD_BYTES:
-            return None
-        levels = (self._level.with_segments(url, offsets, counts),)
-        return replace(self._parsed, levels=levels)
+            found.append(() if value.layout is None else value.layout.unpack(data))
+        if used is not None:
+            used += set(ranges)  # tags may share a value
+        return found[layout.offsets], found[layout.counts]
+
+
+def _fill(
+    used: list[Range], offsets: Sequence[int], counts: Sequence[int], size_bytes: int
+) -> bool:
+    """Whether a header and the segments fill a file, without overlapping."""
+    at = n_unread = 0
+    for start, stop in sorted([*used, *zip(offsets, map(add, offsets, counts), strict=True)]):
+        if start < at:
+            return False
+        n_unread += start - at
+        at = stop
+    return at <= size_bytes and n_unread + size_bytes - at <= _MOST_UNREAD_BYTES
 
 
 def _only_page(parsed: ParsedImage) -> tuple[Level, Any, Page] | None:
@@ -148,41 +211,98 @@ def _only_page(parsed: ParsedImage) -> tuple[Level, Any, Page] | None:
     return (level, *found) if has_one and is_lossless and page.jpegtables is None else None
 
 
-def _values(keyframe: Any, codes: tuple[int, int]) -> _Values | None:
-    """Where the values of one of two tags are; None if both are present, or none."""
-    tags = [tag for tag in keyframe.tags if tag.code in codes]
-    letter = _LETTERS.get(int(tags[0].dtype)) if len(tags) == 1 else None
-    if letter is None:
+def _layout_of(keyframe: Any, parts: Sequence[tuple[int, bytes]]) -> _Layout | None:
+    """What other headers have to share with one of which some parts were read."""
+    dialect = Dialect(keyframe.parent.byteorder, keyframe.parent.is_bigtiff)
+    own = keyframe.parent.tiff
+    if (own.tagsize, own.offsetsize) != (dialect.entry_bytes, dialect.offset_bytes):
         return None
-    order = keyframe.parent.byteorder
-    return _Values(int(tags[0].valueoffset), struct.Struct(f"{order}{tags[0].count}{letter}"))
-
-
-def _are_alone(ranges: Sequence[Range], keyframe: Any) -> bool:
-    """Whether nothing else of a header is in the ranges of some values of it."""
-    layout = keyframe.parent.tiff
-    key_bytes = layout.tagsize - layout.offsetsize
-    tags = list(keyframe.tags)
-    stop = keyframe.offset + layout.tagnosize + len(tags) * layout.tagsize
-    used = [(0, 16), (keyframe.offset, keyframe.offset + layout.tagnosize)]
-    used.append((stop, stop + layout.offsetsize))
-    used += [(tag.offset, tag.offset + key_bytes) for tag in tags]
-    used += [(tag.valueoffset, tag.valueoffset + tag.valuebytecount) for tag in tags]
-    return all(
-        sum(start < end and begin < stop for begin, end in used) == 1 for start, stop in ranges
+    have, start = _have(parts), int(keyframe.offset)
+    entries = entries_of(lambda at, n: bytes(have(at, at + n) or b""), dialect, start)
+    n_bytes = dialect.count_bytes + len(entries or ()) * dialect.entry_bytes + dialect.offset_bytes
+    ifd = have(start, start + n_bytes)
+    if not entries or ifd is None:
+        return None
+    mask = bytearray(b"\xff" * n_bytes)
+    values: list[_Value] = []
+    known = [(dialect.offset_bytes, 2 * dialect.offset_bytes), (start, start + n_bytes)]
+    numbers: dict[tuple[int, int], list[int]] = {_OFFSETS: [], _COUNTS: []}
+    for i, entry in enumerate(entries):
+        at = dialect.count_bytes + (i + 1) * dialect.entry_bytes - dialect.offset_bytes
+        is_outside = entry[3] != start + at
+        role = _ROLES.get(entry[0])
+        if not is_outside and role is None:
+            if entry[0] in _IFDS:
+                return None
+            continue
+        value = _value_of(entry, at, is_outside, role is not None, parts, dialect)
+        if value is None:
+            return None
+        if is_outside:
+            known.append((entry[3], entry[3] + value.n_bytes))
+        if role is not None:
+            numbers[role].append(len(values))
+        values.append(value)
+        mask[at : at + dialect.offset_bytes] = bytes(dialect.offset_bytes)
+    if any(len(each) != 1 for each in numbers.values()):
+        return None
+    number = int.from_bytes(mask, "little")
+    return _Layout(
+        dialect=dialect,
+        n_bytes=n_bytes,
+        mask=number,
+        masked=int.from_bytes(ifd, "little") & number,
+        values=tuple(values),
+        offsets=numbers[_OFFSETS][0],
+        counts=numbers[_COUNTS][0],
+        fixed=tuple(_without(parts, known)),
     )
+
+
+def _value_of(
+    entry: tuple[int, int, int, int],
+    at: int,
+    is_outside: bool,
+    is_of_segments: bool,
+    parts: Sequence[tuple[int, bytes]],
+    dialect: Dialect,
+) -> _Value | None:
+    """The value of an entry of an IFD; None if it is not known what depends on it."""
+    _, kind, count, start = entry
+    size = TYPE_BYTES.get(kind, 0) * count
+    if is_of_segments:
+        letter = _LETTERS.get(kind)
+        if letter is None or not count:
+            return None
+        return _Value(at, size, is_outside, None, struct.Struct(f"{dialect.order}{count}{letter}"))
+    content = _have(parts)(start, start + size)
+    if content is None and any(b < start + size and start < b + len(part) for b, part in parts):
+        return None  # the parser looked at a part of it
+    return _Value(at, size, is_outside, content, None)
+
+
+def _have(parts: Sequence[tuple[int, bytes]]) -> Have:
+    """Reads from parts of a file."""
+
+    def have(start: int, stop: int) -> Buffer | None:
+        for begin, part in parts:
+            if begin <= start and stop <= begin + len(part):
+                return part[start - begin : stop - begin]
+        return None
+
+    return have
 
 
 def _without(
     parts: Sequence[tuple[int, bytes]], ranges: Sequence[Range]
 ) -> list[tuple[int, bytes]]:
-    """Parts of a file without some ranges, which are sorted."""
+    """Parts of a file without some ranges."""
     left = []
     for begin, part in parts:
         at, end = begin, begin + len(part)
-        for start, stop in ranges:
-            if at <= start < end:
-                left.append((at, part[at - begin : start - begin]))
-                at = stop
+        for start, stop in sorted(ranges):
+            if start < end and stop > at:
+                left.append((at, part[at - begin : max(at, start) - begin]))
+                at = max(at, stop)
         left.append((at, part[at - begin :]))
     return [(at, part) for at, part in left if part]

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudimg.tiff.ifd import Dialect, Range, entries_at
+from cloudimg.tiff.ifd import MOST_TAGS, TYPE_BYTES, Buffer, Dialect, Range
 from cloudimg.tiff.sparse import SparseFile
 
 _NO_PAGE = -1
 
 _Numbers = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_TYPE_BYTES = np.array([TYPE_BYTES.get(kind, 0) for kind in range(max(TYPE_BYTES) + 2)], np.float64)
 
 
 class Occupied:
@@ -38,7 +40,7 @@ class Occupied:
         first, last, sizes = _pixels(levels)
         owners = np.repeat(np.arange(len(sizes)), sizes)
         more_first, more_last = _of_ifds(ifds, file, dialect)
-        starts, stops = self._clipped(first + more_first), self._clipped(last + more_last)
+        starts, stops = self._clipped(first, more_first), self._clipped(last, more_last)
         owners = np.concatenate([owners, np.full(len(more_first), _NO_PAGE)])
         is_stored = stops > starts
         starts, stops, owners = starts[is_stored], stops[is_stored], owners[is_stored]
@@ -71,9 +73,11 @@ class Occupied:
         """Whether any of these ranges is not between two segments of one page."""
         return not all(self.is_within_page(start) for start, _ in self.gaps(least))
 
-    def _clipped(self, offsets: Sequence[int]) -> _Numbers:
+    def _clipped(self, offsets: Sequence[int], more: _Floats) -> _Numbers:
         """Offsets as far as they lie in the file; in a damaged one, they may be any numbers."""
-        return np.clip(np.asarray(offsets, np.float64), 0, self._size).astype(np.int64)
+        every = np.concatenate([np.asarray(offsets, np.float64), more])
+        clipped: _Numbers = np.clip(every, 0, self._size).astype(np.int64)
+        return clipped
 
 
 def _pixels(levels: Sequence[Any]) -> tuple[list[int], list[int], list[int]]:
@@ -99,17 +103,28 @@ def _pixels(levels: Sequence[Any]) -> tuple[list[int], list[int], list[int]]:
     return starts, stops, sizes
 
 
-def _of_ifds(
-    ifds: Iterable[int], file: SparseFile, dialect: Dialect
-) -> tuple[list[int], list[int]]:
-    starts, stops = [], []
+def _of_ifds(ifds: Iterable[int], file: SparseFile, dialect: Dialect) -> tuple[_Floats, _Floats]:
+    """Starts and stops of IFDs, and of the values that are stored outside of them."""
+    starts: list[int] = []
+    stops: list[int] = []
+    blocks: list[Buffer] = []
     for at in ifds:
-        n_tags = 0
-        for _, _, n_bytes, value in entries_at(file.have, dialect, at):
-            n_tags += 1
-            if n_bytes > dialect.offset_bytes:
-                starts.append(value)
-                stops.append(value + n_bytes)
+        first = at + dialect.count_bytes
+        counted = file.have(at, first)
+        n_bytes = 0 if counted is None else dialect.unpack_count(counted) * dialect.entry_bytes
+        is_one = n_bytes <= MOST_TAGS * dialect.entry_bytes
+        data = file.have(first, first + n_bytes) if is_one else None
+        blocks.append(data or b"")
         starts.append(at)
-        stops.append(at + dialect.count_bytes + n_tags * dialect.entry_bytes + dialect.offset_bytes)
-    return starts, stops
+        stops.append(first + len(blocks[-1]) + dialect.offset_bytes)
+    width, short = dialect.offset_bytes, f"{dialect.order}u2"
+    long = f"{dialect.order}u{width}"
+    layout = np.dtype([("code", short), ("kind", short), ("count", long), ("value", long)])
+    entries = np.frombuffer(b"".join(blocks), layout)
+    sizes = _TYPE_BYTES[np.minimum(entries["kind"], len(_TYPE_BYTES) - 1)] * entries["count"]
+    is_outside = sizes > width
+    values = entries["value"][is_outside].astype(np.float64)
+    return (
+        np.concatenate([np.asarray(starts, np.float64), values]),
+        np.concatenate([np.asarray(stops, np.float64), values + sizes[is_outside]]),
+    )

@@ -163,9 +163,30 @@ def _without_axes(parsed: ParsedImage, image: Any) -> ParsedImage:
     return replace(parsed, remarks=(*parsed.remarks, Remark("missing-planes", text)))
 
 
+def _packed(file: SparseFile) -> str:
+    """What a file is that was compressed as a whole; empty if it was not."""
+    beginning = bytes(file.have(0, 4) or b"")
+    program = next((name for magic, name in _PACKED.items() if beginning.startswith(magic)), None)
+    if program is None:
+        return ""
+    return (
+        f"its bytes are compressed by {program} as a whole, as those of an object with"
+        " Content-Encoding or of a file like x.tif.gz: store it decompressed"
+    )
+
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zX": "xz",
+}
+"""First bytes of what compressing programs write: RFC 1952, RFC 8878, and their documentation."""
+
+
 def _translated(exc: Exception, file: SparseFile, url: str) -> FormatError:
     if "not a TIFF file" in str(exc) or "invalid TIFF version" in str(exc):
-        return NotTiffError(f"{url} is not a TIFF ({exc})", url=url)
+        return NotTiffError(f"{url} is not a TIFF ({_packed(file) or exc})", url=url)
     unreadable = unreadable_formats(cast(IO[bytes], file)) if isinstance(exc, TypeError) else ""
     if unreadable:
         return UnsupportedFormatError(

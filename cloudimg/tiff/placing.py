@@ -38,7 +38,7 @@ def place_rows(
     rows: Array = np.ndarray(shape, layout.dtype, data, 0, strides)
     if layout.has_reversed_bits:
         rows = _with_bits_reversed(rows)
-    plane = target[_index_in(window[0], piece.sample), _index_in(window[1], piece.depth)]
+    plane = target[index_in(window[0], piece.sample), index_in(window[1], piece.depth)]
     _copy(rows, (piece.rows.start, piece.columns.start), window, plane)
 
 
@@ -62,7 +62,7 @@ def place_segment(
     deep = overlap(window[1], first_depth, first_depth + pixels.shape[0])
     if deep is None:
         return
-    planes = target[_index_in(window[0], sample)]
+    planes = target[index_in(window[0], sample)]
     for source, destination in zip(pixels[deep[0]], planes[deep[1]], strict=True):
         _copy(source, (first_row, first_column), window, destination)
 
@@ -82,5 +82,6 @@ def _with_bits_reversed(rows: Array) -> Array:
     return reversed_rows
 
 
-def _index_in(window: slice, position: int) -> int:
+def index_in(window: slice, position: int) -> int:
+    """Where a window along an axis has a position."""
     return int((position - window.start) // window.step)

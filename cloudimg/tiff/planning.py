@@ -11,7 +11,8 @@ from cloudimg.tiff.geometry import overlap
 from cloudimg.tiff.ifd import Range
 from cloudimg.tiff.pieces import FillPiece, Page, PageLayout, Piece, RowsPiece, SegmentPiece
 
-_MAX_PIECE_BYTES = 8 * 2**20
+_MAX_PIECE_BYTES = 2**20
+"""Of the rows of an uncompressed page; pieces that follow one another are fetched together."""
 ROW_GAP_BYTES = 64 * 2**10
 """Rows of an uncompressed page that are closer than this are fetched as one piece: reading 64 KiB
 takes less time than another request."""

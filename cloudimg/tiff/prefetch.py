@@ -3,10 +3,14 @@
 The offset of the next IFD of a chain is known only once the one before has been read: 10,000 pages
 would take 10,000 round trips. The strategy depends on the first few IFDs:
 
-1. where their distances are equal (uncompressed pages), the following ones are predicted, many at
+1. where they are close to each other (small pages), all of the file is read in large parts, of
+   which only the IFDs are kept if the file is large;
+2. where their distances are equal (uncompressed pages), the following ones are predicted, many at
    a time, each link verified before the next batch;
-2. otherwise anchors are searched for all over the file, and the stretches between them are walked
+3. otherwise anchors are searched for all over the file, and the stretches between them are walked
    in parallel (`cloudimg.tiff.anchors`).
+
+Chains that lead back through the file, page by page, are read in the same way.
 
 This module only chooses what to fetch: the parser still follows each link itself. Wrong guesses
 cost requests but never change pixels. Each generator yields rounds: lists of ranges to fetch
@@ -16,10 +20,19 @@ concurrently, all of them available when the generator resumes.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from itertools import accumulate, cycle, islice, pairwise, takewhile
+from itertools import accumulate, cycle, islice, takewhile
 
-from cloudimg.tiff.anchors import AnchoredWalk, margins
-from cloudimg.tiff.ifd import Have, Ifd, PartialFile, Range, read_dialect, sub_ifds
+from cloudimg.tiff.anchors import AnchoredWalk, KeepOnly, margins
+from cloudimg.tiff.ifd import (
+    REQUEST_BYTES,
+    Have,
+    Ifd,
+    PartialFile,
+    Range,
+    follow,
+    read_dialect,
+    sub_ifds,
+)
 
 Rounds = Iterator[list[Range]]
 
@@ -33,14 +46,18 @@ _LONGEST_PERIOD = 8
 """Longest repeating pattern of distances that is searched for, in IFDs."""
 _CHANGES = 24
 """How often distances may change before anchors are searched for."""
-_DENSE_BYTES = 4 * 2**20
-"""Size of a batch of IFDs without pixels between them."""
-_DENSE_GAP_BYTES = 256
+_FIRST_SWEPT_BYTES, _MOST_SWEPT_BYTES = 4 * 2**20, 32 * 2**20
+"""What is read of a file at once where IFDs are close: ever more, while they are."""
+_SPAN_BYTES = 4 * 2**20
+_SMALL_BYTES = 16 * 2**20
+"""A file up to this size is kept as it comes: its pixels may be wanted, too."""
 _SUB_WINDOW_BYTES = 4 * 2**10
 _MAX_SUB_IFDS = 4096
 
 
-def missing_ifds(have: Have, size_bytes: int, start_bytes: int, in_flight: int) -> Rounds | None:
+def missing_ifds(
+    have: Have, size_bytes: int, start_bytes: int, in_flight: int, keep_only: KeepOnly
+) -> Rounds | None:
     """Plan what to fetch when the parser reads an IFD that has not been fetched.
 
     Parameters
@@ -53,6 +70,8 @@ def missing_ifds(have: Have, size_bytes: int, start_bytes: int, in_flight: int) 
         Offset at which the parser reads.
     in_flight : int
         Maximum number of concurrent requests.
+    keep_only : callable
+        Called for what was fetched and is not needed.
 
     Returns
     -------
@@ -70,8 +89,8 @@ def missing_ifds(have: Have, size_bytes: int, start_bytes: int, in_flight: int) 
         return None
     run = _last_run(chain)
     last = run[-1]
-    if last.next_bytes == start_bytes and start_bytes > last.start_bytes and len(run) >= _SAMPLES:
-        return _fill_chain(file, run)
+    if last.next_bytes == start_bytes and len(run) >= _SAMPLES:
+        return _fill_chain(file, run, keep_only)
     starts = [start for ifd in chain for start in islice(sub_ifds(file, ifd), _MAX_SUB_IFDS)]
     if start_bytes in starts:
         return _fill_sub_ifds(file, starts[:_MAX_SUB_IFDS])
@@ -91,13 +110,13 @@ def _known_chain(file: PartialFile, first: int) -> Iterator[Ifd]:
 
 
 def _last_run(chain: list[Ifd]) -> list[Ifd]:
-    """The end of a chain, from the last backward link on.
+    """The end of a chain, from where it last changed its direction.
 
     Writers that change an IFD move it to the end of the file, and the chain continues near the
     beginning.
     """
-    begin = len(chain) - 1
-    while begin and chain[begin - 1].start_bytes < chain[begin].start_bytes:
+    begin, is_forward = len(chain) - 1, chain[-1].is_forward
+    while begin and chain[begin - 1].is_forward == is_forward:
         begin -= 1
     return chain[begin:]
 
@@ -114,15 +133,20 @@ def _fill_sub_ifds(file: PartialFile, starts: list[int]) -> Rounds:
     ]
 
 
-def _fill_chain(file: PartialFile, chain: list[Ifd]) -> Rounds:
+def _fill_chain(file: PartialFile, chain: list[Ifd], keep_only: KeepOnly) -> Rounds:
     """The rest of a chain of IFDs that are scattered over the file."""
-    if (file.size_bytes - chain[-1].start_bytes) / _mean_step(chain) < _FEW:
-        return
+    is_forward = chain[-1].is_forward
     for _ in range(_CHANGES):
-        following = None
-        if _leads_on(file, chain[-1]):
-            yield [_window(file, chain, chain[-1].next_bytes)]
-            following = file.ifd(chain[-1].next_bytes)
+        if not _leads_on(file, chain[-1], is_forward):
+            return
+        if _mean_step(chain) <= REQUEST_BYTES:
+            chain = yield from _sweep(file, chain, keep_only)
+            continue
+        rest = file.size_bytes - chain[-1].start_bytes if is_forward else chain[-1].start_bytes
+        if rest / _mean_step(chain) < _FEW:
+            return
+        yield [_window(file, chain, chain[-1].next_bytes)]
+        following = file.ifd(chain[-1].next_bytes)
         if following is None:
             return
         chain = [*chain, following][-_LOOKED_AT:]
@@ -133,18 +157,41 @@ def _fill_chain(file: PartialFile, chain: list[Ifd]) -> Rounds:
         if run is None:
             return
         chain = run
-    if _leads_on(file, chain[-1]):
-        yield from AnchoredWalk(file, chain).rounds()
+    if _leads_on(file, chain[-1], is_forward):
+        yield from AnchoredWalk(file, chain, keep_only).rounds()
 
 
-def _leads_on(file: PartialFile, ifd: Ifd) -> bool:
-    """Whether the next IFD lies further on in the file."""
-    return ifd.start_bytes < ifd.next_bytes < file.size_bytes
+def _leads_on(file: PartialFile, ifd: Ifd, is_forward: bool) -> bool:
+    """Whether the next IFD lies further on in the file, or further back."""
+    return 0 < ifd.next_bytes < file.size_bytes and ifd.is_forward == is_forward
 
 
 def _mean_step(chain: list[Ifd]) -> float:
     chain = chain[-_LOOKED_AT:]
-    return max(1.0, (chain[-1].next_bytes - chain[0].start_bytes) / len(chain))
+    return max(1.0, abs(chain[-1].next_bytes - chain[0].start_bytes) / len(chain))
+
+
+def _sweep(
+    file: PartialFile, chain: list[Ifd], keep_only: KeepOnly
+) -> Generator[list[Range], None, list[Ifd]]:
+    """Read on in a file in large parts, while its IFDs are close; return the last ones."""
+    n_bytes, is_forward = _FIRST_SWEPT_BYTES, chain[-1].is_forward
+    while True:
+        before, after = margins(chain)
+        at = chain[-1].next_bytes
+        first = at - before if is_forward else at + after - n_bytes
+        start, stop = file.clip(first, first + n_bytes)
+        yield [(i, min(i + _SPAN_BYTES, stop)) for i in range(start, stop, _SPAN_BYTES)]
+        found = follow(file, chain[-1])
+        if file.size_bytes > _SMALL_BYTES:
+            keep_only((start, stop), [part for ifd in found for part in (ifd.extent, *ifd.near)])
+        values = [file.clip(i, j) for ifd in found for _, i, j in ifd.values]
+        yield [part for part in values if file.have(*part) is None]
+        chain = [*chain, *found][-_LOOKED_AT:]
+        is_close = found and n_bytes <= REQUEST_BYTES * len(found)
+        if not is_close or not _leads_on(file, chain[-1], is_forward):
+            return chain
+        n_bytes = min(2 * n_bytes, _MOST_SWEPT_BYTES)
 
 
 def _period(chain: list[Ifd]) -> int:
@@ -175,17 +222,12 @@ def _predict(
     Returns the last IFDs before one that leads elsewhere, None at the end of the chain.
     """
     steps = [ifd.next_bytes - ifd.start_bytes for ifd in chain[-period:]]
-    count = file.in_flight
     while 0 < chain[-1].next_bytes < file.size_bytes:
         if chain[-1].next_bytes - chain[-1].start_bytes != steps[-1]:
             return chain
-        ahead = accumulate(islice(cycle(steps), count - 1), initial=chain[-1].next_bytes)
-        starts = list(takewhile(lambda start: start < file.size_bytes, ahead))
+        ahead = accumulate(islice(cycle(steps), file.in_flight - 1), initial=chain[-1].next_bytes)
+        starts = list(takewhile(lambda start: 0 < start < file.size_bytes, ahead))
         windows = [_window(file, chain, start) for start in starts]
-        if all(b[0] - a[1] <= _DENSE_GAP_BYTES for a, b in pairwise(windows)):
-            # IFDs alone, without pixels between them.
-            windows = [(windows[0][0], windows[-1][1])]
-            count = max(file.in_flight, min(2 * count, _DENSE_BYTES * len(steps) // sum(steps)))
         yield windows
         confirmed = _confirmed(file, chain[-1], starts)
         chain = [*chain, *confirmed][-_LOOKED_AT:]

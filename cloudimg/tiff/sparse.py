@@ -8,7 +8,7 @@ them to fetch together.
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,14 +70,14 @@ class SparseFile(io.RawIOBase):
         self._limit = limit_bytes
         self._url = url
         self._position = 0
-        self._fetched_bytes = 0
+        self._fetched_bytes = self._dropped_bytes = 0
         self._read_bytes = 0
         self._jumps = 0
         self._n_visits = 0
         self._watch: ChainWatch | None = None
         self._window = _JUMP_WINDOW_BYTES
         self._starts: list[int] = []
-        self._parts: list[Buffer] = []
+        self._parts: list[memoryview] = []
         self._reads: list[Range] = []
         self.fetches = True
         """Whether bytes that are missing are fetched; if not, reading them is `NotFetchedError`."""
@@ -91,6 +91,11 @@ class SparseFile(io.RawIOBase):
     def add(self, start_bytes: int, data: Buffer) -> None:
         """Add a fetched fragment; fragments are kept disjoint."""
         view = memoryview(data)
+        if not self._starts or start_bytes >= self._starts[-1] + len(self._parts[-1]):
+            if len(view):
+                self._starts.append(start_bytes)
+                self._parts.append(view)
+            return
         at = bisect_right(self._starts, start_bytes)
         if at:
             known = self._starts[at - 1] + len(self._parts[at - 1]) - start_bytes
@@ -108,6 +113,24 @@ class SparseFile(io.RawIOBase):
         if len(view):
             self._starts.insert(at, start_bytes)
             self._parts.insert(at, view)
+
+    def keep_only(self, within: Range, kept: Sequence[Range]) -> None:
+        """Drop what has been fetched of a range, but for some parts of it.
+
+        What is dropped does not count as a part of the header, as far as it is no more than the
+        file: it lay between parts of it.
+        """
+        start, stop = within
+        held = self.held_bytes
+        parts = [(first, self.have(first, last)) for first, last in kept]
+        begin, end = max(0, bisect_right(self._starts, start) - 1), bisect_left(self._starts, stop)
+        for at, part in zip(self._starts[begin:end], self._parts[begin:end], strict=True):
+            parts.append((at, part[: max(0, start - at)]))
+            parts.append((max(at, stop), part[max(0, stop - at) :]))
+        del self._starts[begin:end], self._parts[begin:end]
+        for at, data in sorted((at, bytes(part)) for at, part in parts if part is not None):
+            self.add(at, data)
+        self._dropped_bytes += held - self.held_bytes
 
     def have(self, start_bytes: int, stop_bytes: int) -> Buffer | None:
         """The bytes of a range, or None unless all of them have been fetched."""
@@ -157,6 +180,11 @@ class SparseFile(io.RawIOBase):
         return self._size
 
     @property
+    def fetched_bytes(self) -> int:
+        """Number of bytes that were fetched for the parser."""
+        return self._fetched_bytes
+
+    @property
     def held_bytes(self) -> int:
         """Number of bytes in memory."""
         return sum(len(part) for part in self._parts)
@@ -181,13 +209,13 @@ class SparseFile(io.RawIOBase):
         start = self._position
         stop = self._size if size is None or size < 0 else min(start + size, self._size)
         self.ends_too_early |= size is not None and start + size > self._size
-        parts = []
         if not self.fetches and start < stop and self.have(start, stop) is None:
             self.n_refused += 1
             raise NotFetchedError(f"bytes {start}-{stop} of {self._url}")
         if start < stop:
             self._reads.append((start, stop))
             self._count(stop - start)
+        parts = []
         while self._position < stop:
             part = self.beginning(self._position, stop) or self._miss(self._position, stop)
             if not part:
@@ -209,7 +237,7 @@ class SparseFile(io.RawIOBase):
         if at < 0 or start >= self._starts[at] + len(self._parts[at]):
             return None
         begin = self._starts[at]
-        return memoryview(self._parts[at])[start - begin : stop - begin]
+        return self._parts[at][start - begin : stop - begin]
 
     def _count(self, n_bytes: int) -> None:
         """Stop a parser that is led to the same bytes again and again."""
@@ -217,11 +245,11 @@ class SparseFile(io.RawIOBase):
             raise self.error
         self._read_bytes += n_bytes
         watch = self._watch
+        is_too_often = self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES
         if watch is not None and watch.is_visit(n_bytes):
             self._n_visits += 1
-        n_ifds = 0 if watch is None else watch.n_ifds
-        too_often = self._n_visits > _MAX_VISITS * n_ifds + _FEW_VISITS
-        if too_often or self._read_bytes > _MAX_REREADS * self._size + _REREAD_BYTES:
+            is_too_often |= self._n_visits > _MAX_VISITS * watch.n_ifds + _FEW_VISITS
+        if is_too_often:
             self.error = CorruptFileError(
                 f"the header of {self._url} leads to the same bytes again and again: many IFDs"
                 f" share large tags, or many SubIFDs are the same one (the parser read"
@@ -288,7 +316,7 @@ class SparseFile(io.RawIOBase):
         if self._jumps == _MANY_JUMPS and self._size <= _SMALL_BYTES:
             self._fetch_now([(0, self._size)])  # faster than as many jumps again
             return True
-        rounds = missing_ifds(self.have, self._size, start, self._in_flight)
+        rounds = missing_ifds(self.have, self._size, start, self._in_flight, self.keep_only)
         if rounds is None:
             return False
         for ranges in rounds:
@@ -303,7 +331,7 @@ class SparseFile(io.RawIOBase):
         try:
             if self.error is not None:
                 raise self.error
-            if self._fetched_bytes > self._limit:
+            if self._fetched_bytes - min(self._dropped_bytes, self._size) > self._limit:
                 raise LimitError(
                     f"the header of {self._url} needs more than {self._limit} bytes; set"
                     " CLOUDIMG_MAX_HEADER_BYTES higher if you trust the file",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
+from cloudimg.tiff.ifd import Range
 from cloudimg.tiff.movable import Movable
 from cloudimg.tiff.parsed import ParsedImage
 from cloudimg.tiff.sparse import SparseFile
@@ -27,15 +28,18 @@ class Template:
     suffix : str
         What the parser depends on beside the content: the extension of the name of the file. The
         header is reused only for files for which it is equal.
+    reads : sequence of tuple
+        The ranges of the file that the parser read.
     """
 
-    def __init__(self, parsed: ParsedImage, file: SparseFile, suffix: str) -> None:
+    def __init__(
+        self, parsed: ParsedImage, file: SparseFile, suffix: str, reads: Sequence[Range]
+    ) -> None:
         self._parsed = parsed
         self._size = file.size_bytes
         self._suffix = suffix
         self._movable: Movable | None = None
         self._is_looked_for = False
-        reads = file.take_reads()
         is_small = sum(stop - start for start, stop in reads) <= _MAX_BYTES
         parts = [(start, file.have(start, stop)) for start, stop in reads] if is_small else []
         self._bytes = [(start, bytes(part)) for start, part in parts if part is not None]
@@ -55,7 +59,7 @@ class Template:
             file.have(start, start + len(part)) == part for start, part in self._bytes
         ):
             levels = tuple(level.of(url) for level in self._parsed.levels)
-            return replace(self._parsed, levels=levels)
+            return self._parsed.with_levels(levels)
         if not self._is_looked_for:
             self._is_looked_for = True
             self._movable = Movable.of(self._parsed, self._bytes)

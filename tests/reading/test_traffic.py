@@ -200,6 +200,31 @@ def test_rows_of_an_uncompressed_plane_are_fetched_not_the_plane(meter: Meter, b
     assert traffic.bytes_sent == 200 * 4096 * 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", [None, (240, 512)])
+def test_all_of_a_large_file_is_read_by_many_requests_at_once(
+    meter: Meter, bucket: str, tile: tuple[int, int] | None
+) -> None:
+    """34 MB: a connection is too slow for them. What one request can bring is not cut."""
+    plane = np.arange(4250 * 4000, dtype=np.uint32).astype(np.uint16).reshape(4250, 4000)
+    data = seed.encode(plane, tile=tile)
+    meter.put(bucket, "file.tif", data)
+    image = cloudimg.open(f"s3://{bucket}/file.tif", storage_options=meter.storage_options)
+    meter.latency(300)
+    with meter.measure() as traffic:
+        np.testing.assert_array_equal(image.read(), plane)
+    report(f"all of a file of {len(data)} bytes", traffic)
+    assert 32 <= len(traffic.requests) <= 40
+    assert traffic.max_concurrent == len(traffic.requests)
+    assert traffic.round_trips == 1
+    assert traffic.bytes_sent <= len(data)
+    with meter.measure() as traffic:
+        np.testing.assert_array_equal(
+            image.read((slice(1200, 2160), slice(None))), plane[1200:2160]
+        )
+    assert len(traffic.requests) == 1
+
+
 def test_one_plane_of_a_stack(meter: Meter, bucket: str) -> None:
     stack = np.random.default_rng(2).integers(0, 2**16, (50, 200, 300), np.uint16)
     meter.put(bucket, "stack.tif", seed.encode(stack))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cloudimg
+from cloudimg.tiff import SparseFile
+from cloudimg.tiff.anchors import AnchoredWalk
+from cloudimg.tiff.ifd import Dialect, PartialFile, read_dialect
 from tests.support import seed
 from tests.support.flavours import (
     PARTS,
@@ -194,6 +198,123 @@ def test_ten_thousand_deflated_pages(
     check_like_tifffile(image, file.data)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_backward", [False, True])
+def test_ten_thousand_small_pages(meter: Meter, bucket: str, is_backward: bool) -> None:
+    """Requests for what lies between the IFDs, too, are far fewer, and take less time."""
+    rng = np.random.default_rng(3)
+    made = StampedDeflate([rng.normal(1000, s, (48, 48)).astype(np.uint16) for s in range(30, 70)])
+    bodies = (np.arange(N_PAGES) * 7 % 40).tolist()
+    pictures = [
+        picture(made.pixels(body, i), [made.segment(body, i)], t259=8, **tags(i))
+        for i, body in enumerate(bodies)
+    ]
+    order = range(N_PAGES - 1, -1, -1) if is_backward else range(N_PAGES)
+    file = assemble(pictures, blocks=[(i, part) for i in order for part in PARTS])
+    image, traffic = measured(meter, bucket, f"small pages, {is_backward=}", file, latency_ms=20)
+    assert image.shape == (N_PAGES, 48, 48)
+    assert len(traffic.requests) <= 60
+    assert traffic.bytes_sent <= 1.02 * len(file.data)
+    check_one_plane_is_one_request(meter, image, 7000, made.pixels(bodies[7000], 7000))
+    check_every_plane(image, lambda i: made.pixels(bodies[i], i))
+    check_like_tifffile(image, file.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_backward", [False, True])
+@pytest.mark.parametrize("kind", ["even", "few large", "any size", "in groups"])
+def test_pages_of_wildly_varying_sizes(
+    meter: Meter, bucket: str, kind: str, is_backward: bool
+) -> None:
+    """Above what is fetched whole. A walk from page to page would take a round trip for each."""
+    n_pages = 1000
+    rng, pixels = np.random.default_rng(4), numbered(n_pages, 16)
+    sizes = {
+        "even": np.full(n_pages, 25_000),
+        "few large": np.where(
+            rng.random(n_pages) < 0.03, 2_000_000, rng.integers(20_000, 40_000, n_pages)
+        ),
+        "any size": rng.integers(0, 200_000, n_pages),
+        "in groups": np.where(
+            np.arange(n_pages) // 200 % 2,
+            rng.integers(100_000, 300_000, n_pages),
+            rng.integers(0, 300, n_pages),
+        ),
+    }
+    order = range(n_pages - 1, -1, -1) if is_backward else range(n_pages)
+    file = assemble(
+        spaced(pixels, sizes[kind].tolist()), blocks=[(i, part) for i in order for part in PARTS]
+    )
+    image, count = trips(meter, bucket, f"{kind}, {is_backward=}", file)
+    np.testing.assert_array_equal(image.read(), pixels)
+    assert count <= 2 * MOST_TRIPS
+
+
+def test_what_lies_between_pages_is_no_part_of_the_header() -> None:
+    """It is read with them where they are close, and neither held nor counted."""
+    rng = np.random.default_rng(3)
+    gaps = (10 ** rng.uniform(2, 6, 3000)).astype(int)
+    fields = [(256, 10), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1)]
+    fields += [(279, 10)]
+    entries = struct.pack("<H", len(fields))
+    entries += b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in fields)
+    length = len(entries) + 4
+    starts = 8 + np.cumsum(gaps) + length * np.arange(len(gaps))
+    ifds = [entries + struct.pack("<I", following) for following in [*starts[1:].tolist(), 0]]
+    size = int(starts[-1]) + length
+    held = []
+
+    def fetch(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, bytes]]:
+        held.append(file.held_bytes)
+        found = []
+        for start, stop in ranges:
+            data = bytearray(stop - start)
+            first, last = np.searchsorted(starts, (start - length, stop))
+            for i in range(int(first), int(last)):
+                at = int(starts[i]) - start
+                part = ifds[i][max(0, -at) : max(0, len(data) - at)]
+                data[max(0, at) : max(0, at) + len(part)] = part
+            found.append((start, bytes(data)))
+        return found
+
+    file = SparseFile(size, fetch, in_flight=256, limit_bytes=40_000_000, url="a.tif")
+    file.add(0, b"II*\0" + struct.pack("<I", int(starts[0])) + bytes(24))
+    tiff = tifffile.TiffFile(file)  # type: ignore[arg-type]
+    assert len(tiff.pages) == len(gaps)
+    assert file.fetched_bytes < 0.4 * size
+    assert max(held) < 40_000_000
+    assert len(held) < 100
+
+
+def test_a_file_made_of_beginnings_of_ifds() -> None:
+    """Not all of them are looked at: each says how many tags follow."""
+    tags = [(256 + i, 4, 1, 10) for i in range(200)]
+    entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    length = len(entries) + 4
+    starts = [100 + 400_000 * i + 30_000 * (i * i % 7) for i in range(30)]
+    size = 32 * 2**20
+    file_bytes = bytearray((entries[:10] * (size // 10 + 1))[:size])
+    file_bytes[:8] = b"II*\0" + struct.pack("<I", starts[0])
+    for start, following in zip(starts, [*starts[1:], size - 100], strict=True):
+        file_bytes[start : start + length] = entries + struct.pack("<I", following)
+    n_read = 0
+
+    def have(start: int, stop: int) -> memoryview | None:
+        nonlocal n_read
+        n_read += stop - start
+        return memoryview(file_bytes)[start:stop] if stop <= size else None
+
+    dialect, first = read_dialect(bytes(file_bytes[:16])) or (Dialect("<", False), 0)
+    file = PartialFile(have, dialect, size, 256)
+    chain = [ifd for start in starts[:20] if (ifd := file.ifd(start)) is not None]
+    assert chain[0].start_bytes == first
+    assert len(chain) == 20
+    n_read = 0
+    for _ in AnchoredWalk(file, chain, lambda *_: None).rounds():
+        pass
+    assert n_read < size
+
+
 # Stacks whose pixels follow one another
 
 
@@ -312,10 +433,14 @@ def test_pages_of_many_strips(meter: Meter, bucket: str) -> None:
     assert count <= 1.5 * MOST_TRIPS  # IFDs take most of what may be fetched
 
 
-@pytest.mark.parametrize("uneven", [0, 1500])
-def test_pixels_that_look_like_ifds(meter: Meter, bucket: str, uneven: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "uneven", "most"), [(112, 0, 0.1), (64, 0, 1.02), (64, 1500, 1.02)]
+)
+def test_pixels_that_look_like_ifds(
+    meter: Meter, bucket: str, size: int, uneven: int, most: float
+) -> None:
     """IFDs of the file, copied into its pixels, mislead the search."""
-    pixels = numbered(800, 64)
+    pixels = numbered(800, size)
     gaps = [i * 7919 % uneven if uneven else 0 for i in range(800)]
     first = assemble(spaced(pixels, gaps))
     with tifffile.TiffFile(io.BytesIO(first.data)) as tiff:
@@ -330,8 +455,8 @@ def test_pixels_that_look_like_ifds(meter: Meter, bucket: str, uneven: int) -> N
     image, traffic = measured(meter, bucket, f"bait, gaps to {uneven}", file, latency_ms=0)
     np.testing.assert_array_equal(image.read(), pixels)
     check_like_tifffile(image, file.data)
-    # A small file of uneven distances is fetched whole, and once.
-    assert traffic.bytes_sent <= (1.02 if uneven else 0.1) * len(file.data)
+    # A file of small pages is fetched whole, and once.
+    assert traffic.bytes_sent <= most * len(file.data)
 
 
 def test_pyramids_of_sub_ifds(meter: Meter, bucket: str) -> None:
