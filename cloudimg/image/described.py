@@ -153,7 +153,7 @@ class DescribedImage:
         """Size of all files in bytes, None where the store does not list it."""
         headers, sizes = self._opened.inspection.headers, self._opened.grid.sizes
         if len(headers) == self.n_files:  # a single file is opened without a listing
-            return sum(header.size_bytes for header in headers)
+            return headers.n_bytes
         known = sizes[sizes >= 0]
         return int(known.sum()) if known.size == self.n_files else None
 

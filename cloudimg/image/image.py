@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy.typing as npt
 
 from cloudimg.distributed.parcel import Parcel
+from cloudimg.errors import ArgumentError
 from cloudimg.errors.arrival import sent_everywhere
 from cloudimg.image.parts import by_dim, common_name, source_at
 from cloudimg.image.selectable import SelectableImage
+from cloudimg.image.validation import Validation, validating
 from cloudimg.migration.options import WRITE_DEFAULTS, WriteOptions
 from cloudimg.migration.progress import progress_callback
 from cloudimg.opening.further_images import refuse_further_images
 from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import open_again, open_sources, telling_of_listing
-from cloudimg.opening.options import URL
+from cloudimg.opening.options import URL, CountCallback
 from cloudimg.reading.bad_files import warn_of_known
 from cloudimg.reading.dask_array import Chunks, to_dask
 from cloudimg.reading.source import Source
@@ -219,6 +221,72 @@ class Image(SelectableImage):
         ]
         return data_tree(self._opened, arrays)
 
+    @on_cluster(urls=[])
+    def validate(
+        self, *, client: Client | None = None, progress: CountCallback | None = None
+    ) -> Validation:
+        """Read the headers of all files again, and report which files are fine.
+
+        The files are listed again, too. Nothing is an error that is about a file: a file may be
+        missing, odd (it differs from the first file) or bad (it cannot be read).
+
+        Parameters
+        ----------
+        client, progress
+            See `cloudimg.open`.
+
+        Returns
+        -------
+        Validation
+            True if all files are fine; ``str()`` of it is a table with a picture of the grid, and
+            `Validation.picture` writes that as a PNG.
+
+        Raises
+        ------
+        GridError, StorageError, FormatError
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> image = cloudimg.open("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+        >>> image.validate().counts
+        {'fine': 360, 'missing': 0, 'odd': 0, 'bad': 0}
+        """
+        given = replace(self._arguments, client=client, progress=progress)
+        arguments = validating(given)
+        if self._is_derived:
+            return Validation.of(open_again(self._opened, self._urls, arguments))
+        return Validation.of(open_sources(self._urls, arguments))
+
+    @on_cluster(urls=[])
+    def scan(self, *, client: Client | None = None, progress: CountCallback | None = None) -> Image:
+        """List the files, and return the image with what is known then; see `listing` of `open`.
+
+        Parameters
+        ----------
+        client, progress
+            See `cloudimg.open`.
+
+        Raises
+        ------
+        MissingFilesError
+            If files are missing, with ``missing="raise"``.
+        GridError, StorageError, FormatError
+
+        Examples
+        --------
+        >>> import cloudimg
+        >>> url = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+        >>> cloudimg.open(url, listing="probe").scan().n_files
+        360
+        """
+        given = replace(self._arguments, listing="full", client=client, progress=progress)
+        if self._is_derived:
+            given = replace(given, select=self._opened.selection)
+        image = Image(open_sources(self._urls, given), self._urls, given)
+        image._is_derived = self._is_derived
+        return image
+
     @takes_keywords(WriteOptions, WRITE_DEFAULTS)
     @on_cluster(urls=["url", "labels_of"], progress=progress_callback)
     def to_zarr(self, url: URL | None = None, **options: Unpack[WriteOptions]) -> Migration:
@@ -273,10 +341,16 @@ class Image(SelectableImage):
         Raises
         ------
         ArgumentError
-            It is copied, and is one of several images of which none was chosen by ``series=``.
+            It is copied, and is one of several images of which none was chosen by ``series=``, or
+            its files were not listed.
         """
         from cloudimg.migration.run.write_input import write_input_of_image
 
+        if is_copied and self._arguments.listing == "probe":
+            raise ArgumentError(
+                'a copy needs all files, and listing="probe" has listed none: copy the image that'
+                " scan() returns"
+            )
         opened, purpose = self._opened, None
         if earlier is not None:
             purpose = earlier.purpose(self._urls, self._arguments)

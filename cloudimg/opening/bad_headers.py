@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
@@ -23,7 +23,8 @@ from cloudimg.errors.file_report import (
     FileCounts,
     FileReport,
 )
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header import BadHeader, Header, Index
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.read_headers import HeaderOrError, open_at, read_header
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout
@@ -38,40 +39,46 @@ _MOST_SPARES = 256
 
 
 def open_first(
-    reader: Reader, grid: FileGrid, *, tolerates_bad: bool
-) -> tuple[Index, OpenFile, list[CloudimgError]]:
+    reader: Reader, grid: FileGrid, *, tolerates_bad: bool, tries_all: bool = False
+) -> tuple[Index, OpenFile, list[BadHeader]]:
     """Read the header of the first file; if bad files are tolerated, of the first that is not bad.
+
+    Parameters
+    ----------
+    reader, grid, tolerates_bad
+    tries_all : bool
+        Look for a good file among all, not among the first ones alone.
 
     Returns
     -------
     index : tuple of int
     opened : OpenFile
-    errors : list of CloudimgError
-        Errors of the files before it.
+    bad : list of BadHeader
+        Those of the files before it.
 
     Raises
     ------
     StorageError, FormatError
     """
-    errors: list[CloudimgError] = []
-    for index in islice(grid.files(), _MOST_SPARES):
+    bad: list[BadHeader] = []
+    for index in islice(grid.files(), None if tries_all else _MOST_SPARES):
         read = partial(open_at, reader, grid, index)
         try:
             # In a fetching thread, so that Ctrl-C interrupts this one.
-            return index, engine().fetch(read).result(), errors
+            return index, engine().fetch(read).result(), bad
         except (FormatError, NotFoundError) as exc:
             if not tolerates_bad or exc.bad_file is None:
                 raise
-            errors.append(exc)
-    raise errors[0]
+            bad.append((index, exc))
+    raise bad[0][1]
 
 
 def spare_headers(
     reader: Reader,
     grid: FileGrid,
     layout: Layout,
-    known: Mapping[Index, Header],
-    errors: Sequence[CloudimgError],
+    known: HeaderColumns,
+    errors: Sequence[BadHeader],
 ) -> Iterator[tuple[Index, HeaderOrError]]:
     """Yield headers that give the length of the last files along an axis, where none is known.
 
@@ -80,18 +87,17 @@ def spare_headers(
     """
     if not errors:
         return
-    first = next(iter(known.values()))
     for axis in layout.axes:
         if axis.field is None or axis.is_stacked or axis.count == 1:
             continue
         field, last = axis.field, axis.count - 1
-        if any(index[field] == last for index in known):
+        if any(known.index_at(place)[field] == last for place in range(len(known))):
             continue
         at_edge = (index for index in grid.files() if index[field] == last)
         for index in islice(at_edge, 1, _MOST_SPARES):
             header = read_header(reader, grid, index)
             yield index, header
-            if isinstance(header, Header) and header.dtype == first.dtype:
+            if isinstance(header, Header) and header.dtype == known.first.dtype:
                 break
 
 

@@ -141,6 +141,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "flip": _one_of(None, "x", "y", "xy", "none"),
     "align": _one_of(None, "outer", "inner"),
     "series": _check_series,
+    "listing": _one_of("full", "probe"),
     "missing": _one_of("raise", "fill"),
     "bad": _one_of("raise", "fill"),
     "exclude": _check_exclude,

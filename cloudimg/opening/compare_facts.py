@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloudimg.errors import MismatchError
 from cloudimg.errors.notes import NoteSums
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header import Index
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.options import OpenArguments
-from cloudimg.reading.agreement import ExpectedFacts, differing_files, ignored_facts
+from cloudimg.reading.agreement import ExpectedFacts, ignored_facts
 from cloudimg.reading.layout import Layout
 
 
 def expected_facts(
-    headers: Mapping[Index, Header],
+    headers: HeaderColumns,
     layout: Layout,
-    first_index: Index,
     arguments: OpenArguments,
     *,
     n_files: int,
@@ -24,11 +22,9 @@ def expected_facts(
 
     Parameters
     ----------
-    headers : mapping
-        Headers by index in the grid.
+    headers : HeaderColumns
     layout : Layout
         The layout at level 0, with the lengths of the files.
-    first_index : tuple of int
     arguments : OpenArguments
     n_files : int
         Number of files of the image.
@@ -38,7 +34,7 @@ def expected_facts(
     ExpectedFacts or None
         None if the image begins with the only file, or the first says nothing.
     """
-    first = headers[first_index]
+    first, first_index = headers.first, headers.first_index
     # A single file may lie beside others that are missing, at another place than the image.
     if first.facts is None or (n_files == 1 and not any(first_index)):
         return None
@@ -54,29 +50,34 @@ def expected_facts(
 
 
 def compare_facts(
-    expected: ExpectedFacts, headers: Mapping[Index, Header], layout: Layout, sums: NoteSums
-) -> None:
+    expected: ExpectedFacts, headers: HeaderColumns, layout: Layout, sums: NoteSums
+) -> list[tuple[Index, MismatchError]]:
     """Compare headers that fit the first one otherwise.
 
     Parameters
     ----------
     expected : ExpectedFacts
-    headers : mapping
-        Headers by index in the grid.
+    headers : HeaderColumns
     layout : Layout
         The layout at level 0, with the lengths of the files.
     sums : NoteSums
         What differs and may is added to it.
 
-    Raises
-    ------
-    MismatchError
+    Returns
+    -------
+    list of tuple
+        Index and error of those with facts that must be the same and are not.
     """
-    errors = []
-    for index, header in headers.items():
+    any_transform, _ = headers.have_transforms
+    kinds = {
+        number
+        for number, kind in enumerate(headers.kinds)
+        if any_transform or kind.facts not in (None, expected.facts)
+    }
+    odd: list[tuple[Index, MismatchError]] = []
+    for index, header in headers.items(kinds):
         try:
             sums.add(expected.compare(header.facts, index, header.url, layout), header.url)
         except MismatchError as exc:
-            errors.append(exc)
-    if errors:
-        raise differing_files(errors)
+            odd.append((index, exc))
+    return odd

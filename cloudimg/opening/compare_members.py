@@ -6,12 +6,14 @@ Each file says itself how its pixels are seen and where on Earth they lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cloudimg.errors import MismatchError
 from cloudimg.errors.notes import Remark
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header import BadHeader, Header, Index
 from cloudimg.opening.header_inspection import HeaderInspection
+from cloudimg.opening.options import OpenArguments
 from cloudimg.reading.agreement import (
     ExpectedFacts,
     differing_facts,
@@ -33,16 +35,16 @@ class MembersFacts:
         Index of its plane in the grid.
     layout : Layout
         The layout at level 0.
-    allowed : tuple of str
-        Facts that may differ, see `cloudimg.open`.
+    arguments : OpenArguments
     """
 
     def __init__(
-        self, first: Header, first_index: Index, layout: Layout, allowed: tuple[str, ...]
+        self, first: Header, first_index: Index, layout: Layout, arguments: OpenArguments
     ) -> None:
         self._layout = layout
-        self._errors: list[MismatchError] = []
-        self._expected = expected_of_members(first, first_index, allowed)
+        self._odd: list[tuple[Index, MismatchError]] = []
+        self._lists_odd = arguments.purpose.lists_odd
+        self._expected = expected_of_members(first, first_index, arguments.allowed_differences)
 
     def compare(self, index: Index, opened: OpenFile) -> tuple[Remark, ...]:
         """Compare a file, given the index of a plane of it; what differs and may is a remark."""
@@ -53,18 +55,20 @@ class MembersFacts:
         try:
             return self._expected.compare(found, index, opened.url, self._layout)
         except MismatchError as exc:
-            self._errors.append(exc)
+            self._odd.append((index, exc))
             return ()
 
-    def refuse(self) -> None:
-        """Refuse files that say something else than the first one.
+    def odd(self) -> Sequence[BadHeader]:
+        """Return the files that say something else than the first one, if they are to be listed.
 
         Raises
         ------
         MismatchError
+            There are some, and they are not.
         """
-        if self._errors:
-            raise differing_files(self._errors)
+        if self._odd and not self._lists_odd:
+            raise differing_files([error for _, error in self._odd])
+        return self._odd
 
 
 def expected_of_members(
@@ -86,9 +90,9 @@ def expected_of_members(
 
 def without_differing(inspection: HeaderInspection) -> HeaderInspection:
     """The inspection of a dataset without the attributes of which notes say that they differ."""
-    first, *others = inspection.headers
+    headers = inspection.headers
     names = differing_facts(inspection.notes)
     if not names:
         return inspection
-    first = replace(first, attrs=without_facts(first.attrs, names))
-    return replace(inspection, headers=(first, *others))
+    first = replace(headers.first, attrs=without_facts(headers.first.attrs, names))
+    return replace(inspection, headers=headers.with_first(first))

@@ -23,8 +23,10 @@ def refuse_further_images(opened: Opened, arguments: OpenArguments) -> None:
     """
     if arguments.series is not None:
         return
-    for header in opened.inspection.headers:
-        if has_further_images(header.images):
+    headers = opened.inspection.headers
+    for number, kind in enumerate(headers.kinds):
+        if has_further_images(kind.images):
+            header = headers.first_of_kind(number)
             raise ArgumentError(
                 f"{header.url} has {len(header.images)} images, and a copy takes one of them: pass"
                 ' series=N to choose it, or series="all" to migrate to copy all of them as a'

@@ -11,7 +11,8 @@ from cloudimg.discovery.listing import TableRows
 from cloudimg.discovery.merged_facts import merge_facts
 from cloudimg.errors import CloudimgError
 from cloudimg.errors.notes import Note
-from cloudimg.opening.header import Header
+from cloudimg.opening.header import BadHeader
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.reading.agreement import ExpectedFacts, differing_facts, without_coordinates
 from cloudimg.reading.layout import Layout
@@ -34,12 +35,12 @@ class HeaderInspection:
     """Axes of the files, renamed by the user's `axes`."""
     layouts: tuple[Layout, ...]
     """Layouts by level."""
-    headers: tuple[Header, ...]
+    headers: HeaderColumns
     """Headers that were read, that of the first file first."""
     notes: tuple[Note, ...]
     """What was noticed in all headers that were read, one note per kind."""
-    bad: tuple[CloudimgError, ...] = ()
-    """Errors of the bad files among them."""
+    bad: tuple[BadHeader, ...] = ()
+    """The bad files among those whose headers were to be read."""
     expected: ExpectedFacts | None = None
     """What the first file says of the whole image; None if it is the only one."""
     facts: FactColumns | None = None
@@ -60,11 +61,16 @@ class HeaderInspection:
         """What the headers that were read say of the whole image, and index files besides."""
         if self.attrs_of_part is not None:
             return self.attrs_of_part
-        attrs = self.headers[0].attrs
+        attrs = self.headers.first.attrs
         differing = differing_facts(self.notes)
         if self.expected is not None:
             attrs = self.expected.attributes(attrs, self.layouts[0], differing)
         return attrs if self.index is None else self.index.filling(attrs, differing)
+
+    @property
+    def errors(self) -> tuple[CloudimgError, ...]:
+        """Errors of the bad files among those whose headers were to be read."""
+        return tuple(error for _, error in self.bad)
 
     def with_index(
         self, index: IndexFacts | None, url_of: Callable[[int], str]
@@ -79,7 +85,7 @@ class HeaderInspection:
         """
         if index is None:
             return self
-        first, facts = self.headers[0], index.facts
+        first, facts = self.headers.first, index.facts
         notes = (*index.notes, *index.differences(first.attrs, first.url))
         if self.facts is not None:
             names = ("its header", f"the index file {index.name}")
@@ -115,6 +121,6 @@ class HeaderInspection:
     @property
     def own_coords(self) -> dict[str, Sequence[Any]]:
         """Coordinates in each file, by dim of the image."""
-        renamed_dims = dict(zip(self.headers[0].dims, self.file_dims, strict=True))
+        renamed_dims = dict(zip(self.headers.first.dims, self.file_dims, strict=True))
         own = {renamed_dims[dim]: values for dim, values in self.coords.items()}
         return without_coordinates(own, differing_facts(self.notes))

@@ -164,7 +164,7 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
         Number of the block.
     """
     keys = [reader.store.location.key_of(name) for name in files.names(number)]
-    summaries: list[SummaryOrError] = []
+    summaries: dict[SummaryOrError, int] = {}
     which = np.empty(len(keys), np.uint16)
     sizes = np.empty(len(keys), np.int64)
     # Files that are not TIFFs are decoded whole, which takes memory, so read a few at a time.
@@ -180,9 +180,7 @@ def read_block(reader: Reader, files: FileNames, first: int, number: int) -> Blo
             facts.add(i, found, planes)
         if remarks and (number, i) != divmod(first, FILES_PER_BLOCK):
             sums.add(remarks, reader.store.location.display(keys[i]))
-        if summary not in summaries:
-            summaries.append(summary)
-        which[i] = summaries.index(summary)
+        which[i] = summaries.setdefault(summary, len(summaries))
     return Block(number, tuple(summaries), which.tobytes(), sizes.tobytes(), sums.notes(), facts)
 
 
@@ -198,5 +196,5 @@ def _read(
     except (FormatError, StorageError) as exc:
         return exc, -1, (), {}, {}
     facts = facts_in(opened.parsed.attrs)
-    summary = HeaderSummary.of(opened)
+    summary = HeaderSummary.of(opened.parsed)
     return summary, opened.size_bytes, remarks_of(opened), facts, opened.parsed.planes

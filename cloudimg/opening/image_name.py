@@ -52,7 +52,8 @@ def _own_name(opened: Opened, series: int) -> str | None:
     if attrs.get("kind") in SLIDES or not attrs.get("name"):
         return None
     if opened.n_files > 1 and opened.sources[0].files.pages is None:
-        names = {h.images[series].name if len(h.images) > series else "" for h in headers}
+        of_kinds = (kind.images for kind in headers.kinds)
+        names = {images[series].name if len(images) > series else "" for images in of_kinds}
         return names.pop() or None if len(names) == 1 else None
     return str(attrs["name"])
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any
 
 from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.errors import ArgumentError, MismatchError
 from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.bad_headers import (
     bad_files,
@@ -22,7 +19,8 @@ from cloudimg.opening.bad_headers import (
 )
 from cloudimg.opening.compare_facts import compare_facts, expected_facts
 from cloudimg.opening.compare_headers import compare_headers, fit_extents, neighbour_mismatches
-from cloudimg.opening.header import STAGE_ATTRS, Header, Index
+from cloudimg.opening.header import BadHeader, Header, Index
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.opening.options import OpenArguments
@@ -31,17 +29,15 @@ from cloudimg.opening.place_on_earth import lie_elsewhere
 from cloudimg.opening.placing import Placing
 from cloudimg.opening.read_headers import (
     HeaderOrError,
+    Started,
     key_at,
     other_headers,
     start_edge_headers,
 )
+from cloudimg.reading.agreement import differing_files
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.layout import Layout
 from cloudimg.reading.reader import Reader
-
-_NO_ATTRS: Mapping[str, Any] = {}
-_MAX_VERSIONS = 16
-"""Most files whose version is pickled with the image; more would make it large."""
 
 
 def inspect_headers(
@@ -101,36 +97,39 @@ def inspect_headers(
         is_on_earth=_is_on_earth(first),
         known=placing.known,
     )
-    headers, errors = _compared(reader, grid, read, first, first_index, layouts[0], arguments, sums)
+    headers = HeaderColumns(
+        first, first_index, reader.store.location, grid, keeps_stage=_is_mosaic(layouts[0])
+    )
+    errors = _compared(reader, grid, read, headers, layouts[0], arguments, sums)
     if not validate_all:
         errors += bad
     layouts = tuple(fit_extents(layout, level, headers) for level, layout in enumerate(layouts))
     if layouts[0].canvas is not None:
         _refuse_bad(grid, errors, arguments, n_excluded)
-        layouts, remarks = placing.place(layouts, grid, reader, headers, first_index, facts)
+        layouts, remarks = placing.place(layouts, grid, reader, headers, facts)
         sums.add(remarks, first.url)
     if validate_all or layouts[0].canvas is not None:
-        errors.extend(neighbour_mismatches(headers, layouts, first))
+        errors.extend(neighbour_mismatches(headers, layouts))
     _refuse_bad(grid, errors, arguments, n_excluded)
-    refuse_overlap(layouts[0], headers, first_index)
-    expected = expected_facts(headers, layouts[0], first_index, arguments, n_files=grid.n_files)
+    refuse_overlap(layouts[0], headers)
+    expected = expected_facts(headers, layouts[0], arguments, n_files=grid.n_files)
     if expected is not None:
         if not placing.by_transforms and lie_elsewhere(expected, headers, layouts[0]):
             known = opened if first_index == grid.first() else None
             return inspect_headers(
                 reader, grid, known, arguments, n_excluded=n_excluded, by_transforms=True
             )
-        compare_facts(expected, headers, layouts[0], sums)
+        errors += _listed_odd(compare_facts(expected, headers, layouts[0], sums), errors, arguments)
     of_all, of_some = _of_all_or_some(facts, grid, arguments)
     levels = opened.parsed.levels[: len(layouts)]
     return HeaderInspection(
-        reader=reader.using(versions=_versions(headers.values())),
+        reader=reader.using(versions=headers.etags()),
         coords=opened.parsed.coords,
         segments=tuple(level.segment for level in levels),
         pixel_bytes=tuple(level.pixel_bytes for level in levels),
         file_dims=file_dims,
         layouts=layouts,
-        headers=tuple(_without_attributes(headers.values(), first)),
+        headers=headers,
         notes=sums.notes(),
         expected=expected,
         bad=tuple(errors),
@@ -139,9 +138,22 @@ def inspect_headers(
     )
 
 
-def _start_edges(
-    reader: Reader, grid: FileGrid, arguments: OpenArguments
-) -> dict[Index, Future[HeaderOrError]]:
+def _listed_odd(
+    odd: Sequence[tuple[Index, MismatchError]],
+    errors: Sequence[BadHeader],
+    arguments: OpenArguments,
+) -> Sequence[BadHeader]:
+    """Refuse files that say something else than the first one, unless they are to be listed.
+
+    One whose lengths are an error is listed for that alone: files are counted, not differences.
+    """
+    if odd and not arguments.purpose.lists_odd:
+        raise differing_files([error for _, error in odd])
+    listed = {index for index, _ in errors}
+    return [each for each in odd if each[0] not in listed]
+
+
+def _start_edges(reader: Reader, grid: FileGrid, arguments: OpenArguments) -> Started:
     """Start to read the headers that say how large a mosaic is, unless all will be read."""
     if arguments.place != "index" or arguments.validate == "all":
         return {}
@@ -150,12 +162,14 @@ def _start_edges(
 
 def _open_first(
     reader: Reader, grid: FileGrid, opened: OpenFile | None, arguments: OpenArguments
-) -> tuple[Reader, Index, OpenFile, list[CloudimgError]]:
+) -> tuple[Reader, Index, OpenFile, list[BadHeader]]:
     """Open the first good file, unless it is open; returns the errors of bad ones before it."""
-    first_index, bad = grid.first(), list[CloudimgError]()
+    first_index, bad = grid.first(), list[BadHeader]()
     if opened is None:
         tolerates_bad = arguments.validate == "all" or arguments.tolerates_bad
-        first_index, opened, bad = open_first(reader, grid, tolerates_bad=tolerates_bad)
+        first_index, opened, bad = open_first(
+            reader, grid, tolerates_bad=tolerates_bad, tries_all=arguments.purpose.lists_odd
+        )
     if opened.decoder is not None:
         # The format of the first file is that of all; a worker may not have registered it.
         reader = reader.using(decoder=opened.decoder)
@@ -178,75 +192,46 @@ def _compared(
     reader: Reader,
     grid: FileGrid,
     read: Iterator[tuple[Index, HeaderOrError]],
-    first: Header,
-    first_index: Index,
+    headers: HeaderColumns,
     layout: Layout,
     arguments: OpenArguments,
     sums: NoteSums,
-) -> tuple[dict[Index, Header], list[CloudimgError]]:
+) -> list[BadHeader]:
     """Compare headers with the first one, and read others in the place of those of bad files."""
     validate_all = arguments.validate == "all"
-    headers, errors = compare_headers(
-        _reduced(read, layout, sums),
-        first,
+    errors = compare_headers(
+        _summed_up(read, sums),
+        headers,
         layout,
-        first_index,
         collect=validate_all or arguments.tolerates_bad,
     )
     if validate_all:  # all headers have been read
-        return headers, errors
-    spares = _reduced(spare_headers(reader, grid, layout, headers, errors), layout, sums)
-    found, further = compare_headers(spares, first, layout, first_index, collect=True)
-    return headers | found, errors + further
+        return errors
+    spares = spare_headers(reader, grid, layout, headers, errors)
+    return errors + compare_headers(_summed_up(spares, sums), headers, layout, collect=True)
 
 
-def _reduced(
-    headers: Iterator[tuple[Index, HeaderOrError]], layout: Layout, sums: NoteSums
+def _summed_up(
+    headers: Iterator[tuple[Index, HeaderOrError]], sums: NoteSums
 ) -> Iterator[tuple[Index, HeaderOrError]]:
-    """Reduce headers to what is compared, equal parts in common; their remarks become notes.
+    """Yield headers, whose remarks become notes."""
+    for index, header in headers:
+        if isinstance(header, Header) and header.remarks:
+            sums.add(header.remarks, header.url)
+        yield index, header
 
-    There may be a million, each with attributes of its own.
-    """
-    is_mosaic = any(
+
+def _is_mosaic(layout: Layout) -> bool:
+    return any(
         axis.name in ("x", "y") and axis.field is not None and not axis.is_stacked
         for axis in layout.axes
     )
-    kept = STAGE_ATTRS if is_mosaic else ()
-    parts: dict[Any, Any] = {}
-    for index, header in headers:
-        if isinstance(header, Header):
-            if header.remarks:
-                sums.add(header.remarks, header.url)
-            attrs = {name: header.attrs[name] for name in kept if name in header.attrs}
-            header = replace(
-                header,
-                attrs=attrs or _NO_ATTRS,
-                remarks=(),
-                planes=_NO_ATTRS,
-                dims=parts.setdefault(header.dims, header.dims),
-                shapes=parts.setdefault(header.shapes, header.shapes),
-                images=parts.setdefault(header.images, header.images),
-                facts=parts.setdefault(header.facts, header.facts),
-            )
-        yield index, header
 
 
 def _facts_of_first(first: Header, position: int) -> FactColumns:
     facts = FactColumns()
     facts.add(position, facts_in(first.attrs), first.planes)
     return facts
-
-
-def _versions(headers: Iterable[Header]) -> dict[str, str]:
-    """ETags of the first files, by key."""
-    return {h.key: h.etag for h in islice(headers, _MAX_VERSIONS) if h.etag is not None}
-
-
-def _without_attributes(headers: Iterable[Header], first: Header) -> Iterator[Header]:
-    """Drop the attributes of all headers but the first one, once tiles have been compared."""
-    for header in headers:
-        keeps = header is first or not header.attrs
-        yield header if keeps else replace(header, attrs=_NO_ATTRS)
 
 
 def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]:
@@ -267,15 +252,16 @@ def rename_axes(dims: Sequence[str], axes: Mapping[str, str]) -> tuple[str, ...]
 
 
 def _refuse_bad(
-    grid: FileGrid, errors: list[CloudimgError], arguments: OpenArguments, n_excluded: int
+    grid: FileGrid, errors: list[BadHeader], arguments: OpenArguments, n_excluded: int
 ) -> None:
     """Refuse bad files, unless their pixels are to be filled, or they matter only when read."""
     validate_all = arguments.validate == "all"
     is_tolerated = arguments.bad == "fill" or (arguments.tolerates_bad and not validate_all)
     defers = arguments.purpose.defers_bad and not validate_all
     # Files that are missing are not filled because bad ones are.
-    is_refused = any(error.bad_file == "missing" for error in errors) and not defers
-    if errors and (is_refused or not is_tolerated):
-        report = report_on_files(grid, errors, n_excluded=n_excluded, is_complete=validate_all)
-        raise bad_files(errors, grid.n_files, report)
-    refuse_not_bad(errors)
+    found = [error for _, error in errors]
+    is_refused = any(error.bad_file == "missing" for error in found) and not defers
+    if found and (is_refused or not is_tolerated):
+        report = report_on_files(grid, found, n_excluded=n_excluded, is_complete=validate_all)
+        raise bad_files(found, grid.n_files, report)
+    refuse_not_bad(found)

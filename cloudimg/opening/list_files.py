@@ -11,8 +11,9 @@ from cloudimg.discovery.earlier_listing import listed_as_before
 from cloudimg.discovery.find_files import find_files, locate
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.listing import Listing, Tabled
+from cloudimg.discovery.probe import probe_files
 from cloudimg.discovery.url_list import look_up_list
-from cloudimg.errors import CloudimgError
+from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
 from cloudimg.opening.selection import Selection
 from cloudimg.storage import Store, engine, redact
@@ -79,6 +80,7 @@ def list_files(
         is_list=is_list,
         exclude=arguments.exclude,
         pattern=arguments.pattern,
+        lists_again=arguments.purpose.lists_again,
     )
 
 
@@ -89,6 +91,11 @@ def _find_all(
     arguments: OpenArguments,
     checks_end: bool,
 ) -> Listing:
+    if arguments.listing == "probe" and not arguments.purpose.whole_folder:
+        # In a fetching thread, so that Ctrl-C interrupts this one.
+        probed = engine().fetch(partial(_probe, store, patterns, is_list, arguments)).result()
+        if probed is not None:
+            return probed
     if is_list and arguments.missing == "fill":
         return look_up_list(store, patterns, arguments.exclude, arguments.pattern)
     find = partial(
@@ -104,6 +111,22 @@ def _find_all(
     )
     # In a fetching thread, so that Ctrl-C interrupts this one.
     return engine().fetch(find).result()
+
+
+def _probe(
+    store: Store, patterns: Sequence[str], is_list: bool, arguments: OpenArguments
+) -> Listing | None:
+    """The files of a pattern, found without a listing; None where that is not possible."""
+    if is_list:
+        raise ArgumentError(
+            'listing="probe" is for patterns: the files of a list are not listed anyway'
+        )
+    if arguments.exclude is not None:
+        raise ArgumentError(
+            'listing="probe" does not see the names that exclude= would leave out: leave out one of'
+            " them"
+        )
+    return probe_files(store, patterns[0])
 
 
 def narrow_listing(listing: Listing, selection: Selection) -> Listing:

@@ -32,6 +32,7 @@ from cloudimg.opening.dataset_description import (
 from cloudimg.opening.dataset_remarks import missing_planes, on_files, surplus
 from cloudimg.opening.dataset_report import MissingMembers, missing_members
 from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.identify import (
     find_by_uuid,
@@ -131,9 +132,7 @@ def open_dataset(
                 notes,
                 identities,
                 facts,
-                MembersFacts(
-                    first, grid.first(), inspection.layouts[0], arguments.allowed_differences
-                ),
+                MembersFacts(first, grid.first(), inspection.layouts[0], arguments),
             )
             if is_right:
                 notes.add(on_shared_uuids(planes, uuids), url)
@@ -145,7 +144,7 @@ def open_dataset(
     n_files = sum(entry is not None for entry in entries)
     add_silent_steps(inspection.facts, grid.shape)
     inspection = without_differing(replace(inspection, notes=notes.notes()))
-    report = missing.report(inspection.bad, is_complete=arguments.validate == "all")
+    report = missing.report(inspection.errors, is_complete=arguments.validate == "all")
     return OpenDataset(grid, inspection, planes.page_of, n_files, identities, report)
 
 
@@ -285,14 +284,10 @@ def inspect_planes(
     attrs |= more
     if planes.images:
         attrs["n_series"] = len(planes.images)
-    header = replace(
-        Header.of(reader, key, opened),
-        dims=file_dims,
-        shapes=shapes,
-        dtype=levels[0].dtype,
-        attrs=attrs,
-        images=planes.images,
+    header = Header.of(reader, key, opened).with_kind(
+        dims=file_dims, shapes=shapes, dtype=levels[0].dtype, images=planes.images
     )
+    header = replace(header, attrs=attrs)
     return HeaderInspection(
         reader=reader.using(versions={key: opened.etag} if opened.etag is not None else {}),
         coords={dim: values for dim, values in coords.items() if dim in file_dims},
@@ -300,7 +295,7 @@ def inspect_planes(
         pixel_bytes=tuple(map(attrgetter("pixel_bytes"), levels)),
         file_dims=names,
         layouts=layouts,
-        headers=(header,),
+        headers=HeaderColumns(header, index, reader.store.location),
         notes=notes.notes(),
         facts=facts,
         companion=description.companion,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from cloudimg.discovery.archived import KIND as ARCHIVED
 from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.gaps import notes_of_gaps
@@ -20,6 +21,7 @@ from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import changes_between, has_same_rows
 from cloudimg.discovery.unmatched import OF_LISTING
 from cloudimg.errors import (
+    ArchivedError,
     GridError,
     MissingFilesError,
     counted,
@@ -173,6 +175,7 @@ def _open_listed(
         raise _lacking(listing)
     context = ReadContext(
         is_listed=listing.is_complete,
+        fills_missing=arguments.listing == "probe" and arguments.missing == "fill",
         series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
         palette=arguments.converted_colours,
@@ -191,7 +194,8 @@ def _open_listed(
         if isinstance(single, OpenDataset):
             return _of_dataset(single, shown, arguments)
         reader, first = single
-    inspection = _inspect(reader, listing, first, arguments, index)
+    with _counting_archived(listing):
+        inspection = _inspect(reader, listing, first, arguments, index)
     if lacks_files:
         raise _lacking(listing, inspection)
     further_notes = _notes_of_listing(listing, arguments)
@@ -210,7 +214,7 @@ def _open_listed(
         n_files=grid.n_files,
         report=report_on_files(
             grid,
-            inspection.bad,
+            inspection.errors,
             n_excluded=_n_excluded(listing),
             is_complete=arguments.validate == "all" or grid.n_files == 1,
         ),
@@ -246,6 +250,19 @@ def _inspect(
     return inspection if table is None else inspection.with_table(table, url_of)
 
 
+@contextmanager
+def _counting_archived(listing: Listing) -> Iterator[None]:
+    """Add the number of files in an archive to the error about one of them."""
+    try:
+        yield
+    except ArchivedError as exc:
+        for note in listing.further:
+            if note.kind == ARCHIVED:
+                exc.message += f"; {note.n_files} of {listing.grid.n_files} files are {note.text}"
+                exc.args = (exc.message,)
+        raise
+
+
 def _n_excluded(listing: Listing) -> int:
     return 0 if listing.excluded is None else listing.excluded.n_files
 
@@ -271,7 +288,7 @@ def _lacking(listing: Listing, inspection: HeaderInspection | None = None) -> Mi
         error.args = (error.message,)
     error.report = report_on_files(
         grid,
-        () if inspection is None else inspection.bad,
+        () if inspection is None else inspection.errors,
         n_excluded=_n_excluded(listing),
         is_complete=inspection is not None,
     )

@@ -67,6 +67,7 @@ class FileOptions(TypedDict, total=False):
 class OpenOptions(FileOptions, total=False):
     """Keyword arguments of `cloudimg.open`; see there."""
 
+    listing: Literal["full", "probe"]
     storage_options: StorageOptions | None
     progress: CountCallback | None
     client: Client | None
@@ -91,8 +92,13 @@ class OpeningPurpose:
     """
     files: FileTable | None = None
     """Files of an earlier listing, to keep to when they are listed again."""
+    lists_again: bool = True
+    """Whether they are listed again; otherwise `files` says all, where it has the names."""
     fill_value: Number | None = None
     """The fill value of an earlier migration that goes on, if it recorded one."""
+    lists_odd: bool = False
+    """Whether files that say something else of the whole image than the first one are among the
+    bad ones, instead of an error."""
     keeps_facts: bool = False
     """Whether to keep what the metadata of a multi-file dataset say of each plane."""
     index_names: IndexNames | None = None
@@ -144,6 +150,7 @@ class OpenArguments:
     rgb: bool = False
     imread: ReadFunction | None = None
     index_files: bool = True
+    listing: str = "full"
     storage_options: StorageOptions | None = None
     progress: CountCallback | None = None
     client: Client | None = None

@@ -6,31 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudimg.errors import GridError
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.reading.layout import Axis, Layout
 
 _OVERLAP = 0.98
 """Tiles whose stage positions are closer than this fraction of their length overlap."""
 
 
-def refuse_overlap(layout: Layout, headers: Mapping[Index, Header], first_index: Index) -> None:
+def refuse_overlap(layout: Layout, headers: HeaderColumns) -> None:
     """Refuse a mosaic of tiles that overlap according to their stage positions.
 
     Raises
     ------
     GridError
     """
-    first = headers[first_index].attrs
+    first, first_index = headers.first.attrs, headers.first_index
     for axis in layout.axes:
         field, pixel_size = axis.field, _pixel_size(axis, first)
         if field is None or pixel_size is None:
             continue
         for index, header in headers.items():
             n_tiles = index[field] - first_index[field]
-            position = header.attrs.get("stage_position")
-            if position is None or axis.name not in position or n_tiles < 1:
+            stage = header.summary.stage
+            if not stage or n_tiles < 1:
                 continue
-            moved = abs(position[axis.name] - first["stage_position"][axis.name]) / pixel_size
+            position = stage["xy".index(axis.name)]  # NaN where the file does not say it
+            moved = abs(position - first["stage_position"][axis.name]) / pixel_size
             length = sum(axis.extents[first_index[field] : index[field]])
             if 0 < moved < _OVERLAP * length:
                 raise GridError(

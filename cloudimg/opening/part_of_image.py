@@ -249,7 +249,7 @@ def _with_files_of(opened: Opened, selection: Selection) -> Opened:
         inspection=replace(
             inspection,
             layouts=layouts,
-            headers=inspection.headers[:1],
+            headers=inspection.headers.of_first(),
             facts=None if inspection.facts is None else inspection.facts.taken(places),
             facts_of_some=(
                 None if inspection.facts_of_some is None else inspection.facts_of_some.taken(places)
@@ -291,7 +291,7 @@ def _expected_among(
 
 def _report(opened: Opened, grid: FileGrid, n_files: int, *, is_dataset: bool) -> FileReport:
     """The report on the files that are kept; of a dataset it names planes that are missing."""
-    errors = opened.inspection.bad
+    errors = opened.inspection.errors
     if errors:
         location = opened.sources[0].reader.store.location
         urls = {location.display(location.key_of(grid.keys(index))) for index in grid.files()}

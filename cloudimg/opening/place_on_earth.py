@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from cloudimg.errors import ArgumentError, GridError, MismatchError
 from cloudimg.errors.notes import Remark
-from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header import Header
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.options import OpenArguments
 from cloudimg.reading.agreement import NO_REPROJECTION, ExpectedFacts, differing_files
 from cloudimg.reading.canvas import Canvas
@@ -36,7 +37,7 @@ def tiles_among(fields: Sequence[str], place: str) -> tuple[int, ...]:
     return tuple(i for i, name in enumerate(fields) if name in _TILES and place == "index")
 
 
-def lie_elsewhere(expected: ExpectedFacts, headers: Mapping[Index, Header], layout: Layout) -> bool:
+def lie_elsewhere(expected: ExpectedFacts, headers: HeaderColumns, layout: Layout) -> bool:
     """Return whether tiles of a mosaic lie elsewhere on Earth than their indices say.
 
     False where other facts differ, too, or the user allows other places.
@@ -45,7 +46,7 @@ def lie_elsewhere(expected: ExpectedFacts, headers: Mapping[Index, Header], layo
         axis.name in _TILES and axis.field is not None and not axis.is_stacked
         for axis in layout.axes
     )
-    have_places = all(header.facts and header.facts.transform for header in headers.values())
+    _, have_places = headers.have_transforms
     if not have_places or not is_mosaic:
         return False
     differing = {
@@ -58,8 +59,7 @@ def lie_elsewhere(expected: ExpectedFacts, headers: Mapping[Index, Header], layo
 
 def place_on_earth(
     layouts: Sequence[Layout],
-    headers: Mapping[Index, Header],
-    first_index: Index,
+    headers: HeaderColumns,
     arguments: OpenArguments,
 ) -> tuple[tuple[Layout, ...], tuple[Remark, ...]]:
     """Place files by their transforms.
@@ -68,9 +68,8 @@ def place_on_earth(
     ----------
     layouts : sequence of Layout
         Layouts by level, of files on a canvas whose places are not known yet.
-    headers : mapping
-        Headers of all files by index in the grid.
-    first_index : tuple of int
+    headers : HeaderColumns
+        Headers of all files.
     arguments : OpenArguments
         `align` says what of the files the image has; None refuses tiles that overlap.
 
@@ -89,7 +88,7 @@ def place_on_earth(
         raise ArgumentError(f"align= needs the axes y and x, and the image has {layouts[0].dims}")
     canvas, align = layouts[0].canvas, arguments.align
     assert canvas is not None
-    first = headers[first_index]
+    first = headers.first
     advice = NO_REPROJECTION if align else f"Pass {_AS_THEY_ARE}. {NO_REPROJECTION}"
     _refuse_unlike(headers, first, align, arguments.allowed_differences)
     offsets = np.zeros((*canvas.boxes.shape[:-1], 2), np.int64)
@@ -104,13 +103,14 @@ def place_on_earth(
             ' transforms; align="outer" keeps the pixels of all of them'
         )
     if align is None and (pair := first_level.overlapping()) is not None:
-        raise _overlap_error(headers[pair[0]], headers[pair[1]], pair[2])
+        one, other = (headers[headers.place_of(index) or 0] for index in pair[:2])
+        raise _overlap_error(one, other, pair[2])
     return placed, remarks
 
 
 def _at_levels(
     layouts: Sequence[Layout],
-    headers: Mapping[Index, Header],
+    headers: HeaderColumns,
     first: Header,
     offsets: Offsets,
     bounds: str,
@@ -135,7 +135,7 @@ def _at_levels(
 
 
 def _refuse_unlike(
-    headers: Mapping[Index, Header], first: Header, align: str | None, allowed: Collection[str]
+    headers: HeaderColumns, first: Header, align: str | None, allowed: Collection[str]
 ) -> None:
     """Refuse files without a place, and of other pixels or another reference system.
 
@@ -144,7 +144,7 @@ def _refuse_unlike(
     MismatchError
     """
     errors = []
-    for header in (first, *headers.values()):
+    for header in headers:
         if header.facts is None or not header.facts.transform:
             raise MismatchError(
                 f"{header.url} cannot be placed: its header has no affine transform. Add one with"

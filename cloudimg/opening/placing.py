@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,6 +12,7 @@ from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors.notes import Remark
 from cloudimg.opening.header import Header, Index
+from cloudimg.opening.header_columns import HeaderColumns
 from cloudimg.opening.index_files.index_facts import IndexFacts
 from cloudimg.opening.options import OpenArguments
 from cloudimg.opening.place_by_stage import (
@@ -106,8 +107,7 @@ class Placing:
         layouts: tuple[Layout, ...],
         grid: FileGrid,
         reader: Reader,
-        headers: Mapping[Index, Header],
-        first_index: Index,
+        headers: HeaderColumns,
         facts: FactColumns,
     ) -> tuple[tuple[Layout, ...], tuple[Remark, ...]]:
         """Return the layouts with the places of the files, and remarks on the first one.
@@ -118,9 +118,8 @@ class Placing:
             By level, of files on a canvas whose places are not known yet.
         grid : FileGrid
         reader : Reader
-        headers : mapping
-            Headers that were read, by index in the grid.
-        first_index : tuple of int
+        headers : HeaderColumns
+            Headers that were read.
         facts : FactColumns
             What these headers say of each file.
 
@@ -129,8 +128,8 @@ class Placing:
         MismatchError, GridError
         """
         if self.by_transforms:
-            return place_on_earth(layouts, headers, first_index, self.arguments)
-        first = headers[first_index]
+            return place_on_earth(layouts, headers, self.arguments)
+        first = headers.first
         if self.index is not None:
             first = replace(first, attrs=self.index.filling(first.attrs))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 
 from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.facts_of_attributes import facts_in
@@ -30,6 +30,8 @@ from cloudimg.settings import settings
 from cloudimg.storage import engine, map_ahead
 
 HeaderOrError = Header | FormatError | NotFoundError
+Started = Mapping[Index, Future[HeaderOrError]]
+"""Headers that are being read, by index."""
 
 
 def key_at(reader: Reader, grid: FileGrid, index: Index) -> str:
@@ -37,9 +39,7 @@ def key_at(reader: Reader, grid: FileGrid, index: Index) -> str:
     return reader.store.location.key_of(grid.keys(index))
 
 
-def start_edge_headers(
-    reader: Reader, grid: FileGrid, first_index: Index
-) -> dict[Index, Future[HeaderOrError]]:
+def start_edge_headers(reader: Reader, grid: FileGrid, first_index: Index) -> Started:
     """Start reading the headers at the edges of a mosaic before the first header is known.
 
     Every page has y and x, so fields of these names are concatenated whatever the first header
@@ -62,7 +62,7 @@ def other_headers(
     grid: FileGrid,
     layout: Layout,
     first_index: Index,
-    started: Mapping[Index, Future[HeaderOrError]],
+    started: Started,
     arguments: OpenArguments,
     sums: NoteSums,
     facts: FactColumns | None,
@@ -106,16 +106,17 @@ def other_headers(
     if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
         return _headers_by_workers(client, reader, grid, first_index, report, sums, facts)
     if validate_all:
-        wanted = [index for index in grid.files() if index != first_index]
+        files = grid.files()
     elif arguments.place == "stage":
-        wanted = [index for index in files_without_places(grid, known) if index != first_index]
+        files = files_without_places(grid, known)
     else:
         ends = (
             end
             for axis in layout.axes
             for end in _ends(grid, axis, first_index, of_stacks=is_on_earth)
         )
-        wanted = [end for end in dict.fromkeys(ends) if end != first_index]
+        files = iter(dict.fromkeys(ends))
+    wanted = (index for index in files if index != first_index)
     return _headers_at(reader, grid, wanted, started, report, facts)
 
 
@@ -136,8 +137,8 @@ def _ends(grid: FileGrid, axis: Axis, first_index: Index, *, of_stacks: bool) ->
 def _headers_at(
     reader: Reader,
     grid: FileGrid,
-    wanted: Sequence[Index],
-    started: Mapping[Index, Future[HeaderOrError]],
+    wanted: Iterator[Index],
+    started: Started,
     report: Callable[[int], None],
     facts: FactColumns | None,
 ) -> Iterator[tuple[Index, HeaderOrError]]:
@@ -147,8 +148,9 @@ def _headers_at(
         return started.get(index) or engine().fetch(partial(read_header, reader, grid, index))
 
     # The bound limits the memory of headers that wait to be yielded.
-    headers = map_ahead(start, wanted, n_ahead=4 * settings().max_requests)
-    for n_read, (index, header) in enumerate(zip(wanted, headers, strict=True), 2):
+    indices, ahead = tee(wanted)
+    headers = map_ahead(start, ahead, n_ahead=4 * settings().max_requests)
+    for n_read, (index, header) in enumerate(zip(indices, headers, strict=True), 2):
         report(n_read)
         if facts is not None and isinstance(header, Header):
             facts.add(grid.position(index), facts_in(header.attrs), header.planes)
@@ -203,6 +205,8 @@ def _headers_by_workers(
         elif isinstance(summary, StorageError):
             raise summary
         elif isinstance(summary, HeaderSummary):
-            yield index, Header.from_summary(reader, key_at(reader, grid, index), summary, size)
+            key = key_at(reader, grid, index)
+            url = reader.store.location.display(key)
+            yield index, Header(key=key, url=url, summary=summary, etag=None, size_bytes=size)
         else:
             yield index, summary

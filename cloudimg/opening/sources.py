@@ -171,10 +171,10 @@ def _nodata_as_fill(nodata: Any, dtype: np.dtype[Any]) -> int | float | complex 
 
 def _version(grid: FileGrid, inspection: HeaderInspection) -> tuple[Any, ...]:
     """Return a value that changes when a file does."""
-    versions = tuple((h.key, h.etag, h.size_bytes) for h in inspection.headers)
-    has_all = len(versions) == grid.n_files and all(etag for _, etag, _ in versions)
+    headers = inspection.headers
+    has_all = len(headers) == grid.n_files and headers.have_versions
     if grid.has_versions or has_all:
-        return versions
+        return headers.versions
     # The store gives no versions, so files of equal names may have changed: use a new value.
     return (uuid.uuid4().hex,)
 

@@ -198,7 +198,7 @@ def _refuse_options(tabled: Tabled, arguments: OpenArguments) -> None:
     ArgumentError
     """
     options = arguments.storage_options
-    if not options or tabled.url is None:
+    if options is None or options.keys() <= {"max_rate"} or tabled.url is None:
         return
     at: Sequence[Location] = (split_url(tabled.url)[0], tabled.location)
     if at[0].is_on_this_machine or at[0] == at[1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import (
     BadFilesError,
-    CloudimgError,
     FormatError,
     MismatchError,
     counted,
@@ -22,7 +21,7 @@ from cloudimg.opening.compare_members import MembersFacts
 from cloudimg.opening.dataset_description import DatasetNotes, read_headers
 from cloudimg.opening.dataset_remarks import surplus
 from cloudimg.opening.dataset_report import MissingMembers
-from cloudimg.opening.header import Header, remarks_of
+from cloudimg.opening.header import BadHeader, Header, Index, remarks_of
 from cloudimg.opening.header_inspection import HeaderInspection
 from cloudimg.opening.identify import is_another
 from cloudimg.opening.options import OpenArguments
@@ -45,7 +44,7 @@ def validate_members(
     identities: Identities | None,
     facts: FactColumns | None,
     compared: MembersFacts,
-) -> tuple[bool, list[CloudimgError], dict[str, str]]:
+) -> tuple[bool, list[BadHeader], dict[str, str]]:
     """Read every header and compare every page with the first one.
 
     What headers say of the first page of each file is added to `facts`.
@@ -54,7 +53,7 @@ def validate_members(
     -------
     is_right : bool
         False if a file has the UUID of another one; then other problems do not matter.
-    problems : list of CloudimgError
+    problems : list of BadHeader
         Files and pages that do not fit.
     uuids : dict
         UUIDs in the headers of files, by key.
@@ -70,13 +69,14 @@ def validate_members(
     flat = zip(*np.unravel_index(firsts, numbers.shape), strict=True)
     indices = [tuple(int(i) for i in index) for index in flat]
     keys = [reader.store.location.key_of(grid.keys(index)) for index in indices]
-    problems: list[CloudimgError] = []
+    problems: list[BadHeader] = []
     uuids: dict[str, str] = {}
     is_right = True
     headers = read_headers(reader, keys)
     for number, index, key, opened in zip(present, indices, keys, headers, strict=True):
         pages = planes.page_of[numbers == number].tolist()
-        problems += _page_problems(opened, pages, first)
+        at = map(tuple, np.argwhere(numbers == number).tolist())
+        problems += _page_problems(opened, dict(zip(pages, at, strict=True)), index, first)
         if isinstance(opened, OpenFile):
             uuids[key] = opened.parsed.uuid
             if facts is not None:
@@ -85,14 +85,18 @@ def validate_members(
             remarks = (*remarks_of(opened), *surplus(planes, index, opened))
             notes.add((*remarks, *compared.compare(index, opened)), opened.url)
     if is_right:
-        compared.refuse()
+        problems += (
+            (tuple(at), error)  # at all planes of the file
+            for index, error in compared.odd()
+            for at in np.argwhere(numbers == numbers[index]).tolist()
+        )
     return is_right, problems, uuids
 
 
 def accept_problems(
     inspection: HeaderInspection,
     missing: MissingMembers,
-    problems: Sequence[CloudimgError],
+    problems: Sequence[BadHeader],
     arguments: OpenArguments,
 ) -> HeaderInspection:
     """Return the inspection with the files and pages that do not fit, which are filled.
@@ -102,32 +106,34 @@ def accept_problems(
     BadFilesError
         If there are such files or pages, and `arguments.bad` is "raise".
     """
-    if problems and arguments.bad != "fill":
-        shown = joined_messages(problems, _SHOWN)
+    errors = [error for _, error in problems]
+    if errors and arguments.bad != "fill":
+        shown = joined_messages(errors, _SHOWN)
         error = BadFilesError(
-            f"{counted(len(problems), 'page or file does', 'pages or files do')} not fit the"
+            f"{counted(len(errors), 'page or file does', 'pages or files do')} not fit the"
             f" multi-file dataset: {shown}"
         )
-        error.report = missing.report(problems, is_complete=True)
+        error.report = missing.report(errors, is_complete=True)
         raise error
-    refuse_not_bad(problems)
+    refuse_not_bad(errors)
     return replace(inspection, bad=tuple(problems))
 
 
 def _page_problems(
-    opened: OpenFile | FormatError, pages: Sequence[int], first: Header
-) -> Iterator[CloudimgError]:
-    """Yield what is wrong with a file or with some of its pages."""
+    opened: OpenFile | FormatError, pages: Mapping[int, Index], index: Index, first: Header
+) -> Iterator[BadHeader]:
+    """Yield what is wrong with a file or with some of its pages, by the index of a plane."""
     if isinstance(opened, FormatError):
-        yield opened
+        yield index, opened
         return
     try:
         for page in pages:
             levels = levels_of(opened, page)
             shapes = tuple(level.shape[1:] for level in levels)
             if (shapes, levels[0].dtype) != (first.shapes, first.dtype):
-                yield MismatchError(
+                error = MismatchError(
                     f"page {page} of {opened.url} has shapes {shapes}", url=opened.url
                 )
+                yield pages[page], error
     except FormatError as exc:
-        yield exc
+        yield index, exc
