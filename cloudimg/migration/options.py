@@ -65,6 +65,7 @@ class MigrateOptions(FileOptions, RunKeywords, total=False):
 
     allow_unmatched: bool
     labels_of: URL | None
+    part: str | None
     source_options: StorageOptions | None
     target_options: StorageOptions | None
 

@@ -10,6 +10,7 @@ import base64
 import math
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +25,14 @@ Array = npt.NDArray[Any]
 _KIND = re.compile(r"[iu][1248]|f(2|4|8|16)")
 _MOST_SAMPLES = 2**18
 _BINS = 2**16
+_DIGITS = np.frombuffer(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8
+)
+_VALUES = np.zeros(128, np.int64)
+_VALUES[_DIGITS] = np.arange(64)
+_TEXT_OF_DIGITS = re.compile(r"[A-Za-z0-9+/ ]*")
+_MOST_PLANES = 4
+"""Digits of the greatest number, which is a count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,10 +100,11 @@ class Histogram:
 
     def to_json(self) -> dict[str, Any]:
         """The histogram as JSON, as the journal stores it."""
-        packed = zlib.compress(np.stack((self.bins, self.counts)).astype("<i8").tobytes(), 6)
+        # As text, which is compressed with those of the other channels and images of a cell.
         return {
             "kind": self.kind,
-            "counts": base64.b64encode(packed).decode(),
+            "steps": _as_digits(np.diff(self.bins, prepend=0)),
+            "frequencies": _as_digits(self.counts),
             "range": [self.least, self.greatest] if len(self.bins) else None,
         }
 
@@ -107,14 +117,16 @@ class Histogram:
         ValueError
             If it is not the histogram of any pixels.
         """
-        checked_object(stored, "histogram", required=("kind", "counts", "range"))
+        is_older = isinstance(stored, dict) and "counts" in stored
+        numbers = ("counts",) if is_older else ("steps", "frequencies")
+        checked_object(stored, "histogram", required=("kind", *numbers, "range"))
         kind = checked_text(stored["kind"], "histogram.kind", pattern=_KIND)
-        bins, counts = _unpacked(checked_text(stored["counts"], "histogram.counts", most=2**21))
+        bins, counts = _unpacked(stored["counts"]) if is_older else _numbers(stored)
         is_increasing = not len(bins) or (bins[0] >= 0 and bins[-1] < _BINS)
         if not is_increasing or (np.diff(bins) <= 0).any():
-            raise ValueError("histogram.counts does not have increasing numbers of bins")
+            raise ValueError("histogram does not have increasing numbers of bins")
         if ((counts < 1) | (counts > _MOST_SAMPLES)).any():
-            raise ValueError(f"histogram.counts has counts that are not from 1 to {_MOST_SAMPLES}")
+            raise ValueError(f"histogram has counts that are not from 1 to {_MOST_SAMPLES}")
         least, greatest = float("inf"), float("-inf")
         if (stored["range"] is None) != (len(bins) == 0):
             raise ValueError("histogram.range does not fit the counts")
@@ -127,8 +139,43 @@ class Histogram:
         return cls(kind, bins, counts, least, greatest)
 
 
-def _unpacked(text: str) -> npt.NDArray[np.int64]:
-    """Numbers of bins and their counts, which take a limited number of bytes."""
+def _as_digits(numbers: npt.NDArray[np.int64]) -> str:
+    """Numbers as text: the last digits of all in base 64, then those before them, and so on.
+
+    Equal digits then lie beside each other, so that the text compresses to about their entropy.
+    """
+    planes: list[str] = []
+    while not planes or numbers.any():
+        planes.append(_DIGITS[numbers % 64].tobytes().decode())
+        numbers = numbers // 64
+    return " ".join(planes)
+
+
+def _numbers_in(text: Any, name: str) -> npt.NDArray[np.int64]:
+    """Numbers of `_as_digits`."""
+    most = _MOST_PLANES * (_BINS + 1)
+    checked_text(text, f"histogram.{name}", most=most, pattern=_TEXT_OF_DIGITS)
+    planes = text.split(" ")
+    if len({len(plane) for plane in planes}) > 1 or len(planes) > _MOST_PLANES:
+        raise ValueError(f"histogram.{name} does not have digits of numbers")
+    digits = (_VALUES[np.frombuffer(plane.encode(), np.uint8)] for plane in planes)
+    found = np.zeros(len(planes[0]), np.int64)
+    for place, each in enumerate(digits):
+        found += each << (6 * place)
+    return found
+
+
+def _numbers(stored: Mapping[str, Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Numbers of bins and their counts."""
+    steps, counts = (_numbers_in(stored[name], name) for name in ("steps", "frequencies"))
+    if len(steps) != len(counts):
+        raise ValueError(f"histogram has {len(steps)} steps and {len(counts)} frequencies")
+    return np.cumsum(steps), counts
+
+
+def _unpacked(stored: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The same of a record of an older version, which takes a limited number of bytes."""
+    text = checked_text(stored, "histogram.counts", most=2**21)
     unpacker = zlib.decompressobj()
     most = 2 * 8 * _BINS
     try:
@@ -137,7 +184,8 @@ def _unpacked(text: str) -> npt.NDArray[np.int64]:
         raise ValueError(f"histogram.counts cannot be decompressed: {exc}") from exc
     if len(data) > most or len(data) % 16 or not unpacker.eof or unpacker.unused_data:
         raise ValueError(f"histogram.counts does not have up to {_BINS} bins")
-    return np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
+    bins, counts = np.frombuffer(data, "<i8").reshape(2, -1).astype(np.int64)
+    return bins, counts
 
 
 def _check_value(value: Any, kind: str) -> None:

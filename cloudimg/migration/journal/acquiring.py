@@ -72,7 +72,8 @@ def acquire(
         number, holder = (0, None) if is_unheld else _newest(destination, tried)
         is_unheld = False
         if holder is not None:
-            _wait_until_free(destination, number, holder, notify)
+            if not _wait_until_free(destination, number, holder, notify):
+                notify(f"no heartbeat from {describe(holder)}: taking over")
         elif tried:
             n_hidden += 1
             if n_hidden == _MOST_HIDDEN:
@@ -88,6 +89,29 @@ def acquire(
                 unregister(lease)
         if is_ours:
             return lease
+
+
+def newest_ended(destination: Destination, notify: Notify) -> tuple[int, Mapping[str, Any] | None]:
+    """The newest lease, once its holder has ended or given no sign for long.
+
+    Returns
+    -------
+    number : int
+        0 if there is none.
+    lease : mapping or None
+        What it holds if it was not released: its holder may come back, and then changes it.
+
+    Raises
+    ------
+    LeaseError
+        If its holder is alive.
+    StorageError
+    """
+    number, holder = _newest(destination, 0)
+    if holder is not None and not _wait_until_free(destination, number, holder, notify):
+        notify(f"no heartbeat from {describe(holder)}: going on")
+    now = read_lease(destination, number) if holder is not None else None
+    return number, None if now is None or now.get("released") else now
 
 
 def _is_hidden(destination: Destination, number: int) -> StorageError:
@@ -126,8 +150,8 @@ def _newest(destination: Destination, at_least: int) -> tuple[int, dict[str, Any
 
 def _wait_until_free(
     destination: Destination, number: int, holder: Mapping[str, Any], notify: Notify
-) -> None:
-    """Return when a lease may be taken over.
+) -> bool:
+    """Return when a lease may be taken over: whether its holder is known to have ended.
 
     Raises
     ------
@@ -135,10 +159,10 @@ def _wait_until_free(
         If its holder is alive.
     """
     if holder.get("released"):
-        return
+        return True
     is_abandoned = holder.get("abandoned") is True
     if not is_abandoned and holder.get("fences", True) and _is_dead(holder):
-        return
+        return True
     who = describe(holder)
     is_in_use = LeaseError(
         f"another migration is writing to {destination.url} ({who}): wait until it ends, or stop"
@@ -160,11 +184,10 @@ def _wait_until_free(
         time.sleep(min(ttl_s / 20, max(0.0, deadline - elapsed_s())))
         lease = read_lease(destination, number) or {}
         if lease.get("released"):
-            return
+            return True
         if lease.get("counter") != holder.get("counter"):
             raise is_in_use
-    if not is_abandoned:
-        notify(f"no heartbeat from {who}: taking over")
+    return is_abandoned
 
 
 def _is_past(holder: Mapping[str, Any]) -> bool:

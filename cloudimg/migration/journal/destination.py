@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError
+from cloudimg.errors import ArgumentError, CorruptFileError, LeaseError, NotFoundError
 from cloudimg.reading.transit import TransitCheck
 from cloudimg.storage import Created, Data, Entry, Store, WriteGuard, split_url, step_of
 from cloudimg.storage.uploading import upload
@@ -26,6 +26,8 @@ class Destination:
     store: Store
     root: str
     """Key of the folder in the store, without a trailing slash."""
+    only_creates: bool = False
+    """Whether nothing is replaced or deleted: others write here at the same time."""
 
     @property
     def url(self) -> str:
@@ -93,6 +95,7 @@ class Destination:
 
     def put(self, key: str, data: Data) -> str | None:
         """Store an object with one request; returns its version."""
+        self._refuse_change(key)
         return self.store.put(self._key(key), data)
 
     def create(self, key: str, data: Data) -> Created:
@@ -101,11 +104,27 @@ class Destination:
 
     def replace(self, key: str, data: Data, version: str | None) -> Created:
         """Store an object if the key has this version of it; true if the key has it now."""
+        self._refuse_change(key)
         return self.store.replace(self._key(key), data, version)
 
     def guarded(self, guard: WriteGuard) -> Destination:
         """The same destination; `guard` allows each attempt to change it, or raises."""
         return replace(self, store=self.store.guarded(guard))
+
+    def only_creating(self, guard: WriteGuard) -> Destination:
+        """The same destination with a guard, in which objects are created and nothing else."""
+        return replace(self.guarded(guard), only_creates=True)
+
+    def _refuse_change(self, key: str) -> None:
+        """Refuse to replace or delete an object without a lease.
+
+        Raises
+        ------
+        LeaseError
+        """
+        if self.only_creates:
+            url = self.display(key)
+            raise LeaseError(f"{url} cannot be replaced or deleted without a lease", url=url)
 
     def replaces_existing(self, key: str, data: bytes) -> bool:
         """Create an object that exists, and return whether the store ignored that it does."""
@@ -113,6 +132,8 @@ class Destination:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are ignored."""
+        for key in keys:
+            self._refuse_change(key)
         self.store.delete([self._key(key) for key in keys])
 
     def info(self, key: str) -> Entry:
@@ -124,6 +145,7 @@ class Destination:
 
         It appears as a whole under its name.
         """
+        self._refuse_change(key)
         upload(self.store.location, self.store.options, self._key(key), path)
 
     def links(self) -> list[Path]:

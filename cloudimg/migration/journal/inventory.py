@@ -261,7 +261,7 @@ class ObjectSet:
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
         """The objects by name, size and version."""
-        return cls(array("Q", (_short_hash(_object_digest(*entry)) for entry in entries)))
+        return cls(array("Q", (_short_hash(_object_digest(*entry[:3])) for entry in entries)))
 
     def has(self, stored: StoredObject) -> bool:
         """Whether an object was listed with its size and version."""
@@ -298,7 +298,7 @@ class Inventory:
                 is_of_cell = place in (Place.CHUNKS, Place.ORIGINALS)
                 is_own = is_of_cell or place is Place.DOCUMENT
                 if is_of_cell:
-                    versions.add(*entry)
+                    versions.add(*entry[:3])
                 digest = (objects if is_own else others).add(entry.key, entry.size_bytes)
                 hashes.append(_short_hash(digest))
             elif (cell := cell_of(entry.key, plan)) is not None:

@@ -1,9 +1,11 @@
-"""JSON objects of the journal, each of which carries its own checksum."""
+"""JSON objects of the journal, each of which carries its own checksum; some are compressed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,12 @@ _CHECKSUM = "sha256"
 _MOST_BYTES = 2**28
 """Size of a plan with a million URLs, or with the OME-XML of a large plate."""
 _MOST_VALUES = 2**22
+_MOST_UNPACKED = 2**26
+"""Several times the size of a commit record with histograms of 64 channels of 16 bits; what is
+larger is stored as it is."""
+_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+"""What compressed objects begin with, see RFC 1952: without a time and the operating system."""
+_LEVEL = 6
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
@@ -24,6 +32,29 @@ def seal(content: Mapping[str, Any]) -> bytes:
     # Parsed again, so that the checksum is of the content as it will be read.
     plain = json.loads(as_json(content))
     return as_json({**plain, _CHECKSUM: checksum(plain)})
+
+
+def packed(data: bytes) -> bytes:
+    """Compress a journal object, as ``gunzip`` reads it."""
+    if len(data) > _MOST_UNPACKED:
+        return data
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = compressor.compress(data) + compressor.flush()
+    return _GZIP + body + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+
+
+def _unpacked(data: Data) -> Data | None:
+    """A journal object as JSON; None if it cannot be decompressed, or is too large then."""
+    if bytes(data[: len(_GZIP)]) != _GZIP:
+        return data
+    if len(data) > 2 * _MOST_UNPACKED:  # what follows the compressed bytes would be copied
+        return None
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        found = unpacker.decompress(data, _MOST_UNPACKED)
+    except zlib.error:
+        return None
+    return found if unpacker.eof and not unpacker.unused_data else None
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -63,9 +94,10 @@ def get_sealed_with_etag(
     except NotFoundError:
         return None, None
     url = destination.display(key)
-    if is_too_large(data):
+    found = _unpacked(data)
+    if found is not None and is_too_large(found):
         raise CorruptFileError(f"{url} is damaged: it is larger than any that is written", url=url)
-    content = unsealed(data)
+    content = None if found is None else _checked(found)
     if content is None:
         raise CorruptFileError(f"{url} is damaged: it does not match its checksum", url=url)
     return content, etag
@@ -81,7 +113,13 @@ def is_too_large(data: Data) -> bool:
 
 
 def unsealed(data: Data) -> dict[str, Any] | None:
-    """The content of a journal object; None if any byte differs from what was written."""
+    """The content of a journal object; None if it differs from what was written."""
+    found = _unpacked(data)
+    return None if found is None or is_too_large(found) else _checked(found)
+
+
+def _checked(data: Data) -> dict[str, Any] | None:
+    """The content of a journal object that was decompressed, once and not again."""
     try:
         content = json.loads(bytes(data))
         if not isinstance(content, dict):

@@ -4,7 +4,7 @@ Every object is created: the store refuses it where something stands in its plac
 stands there is examined then. It stays if it is the same object, from before a kill or from a
 request whose answer was lost, and also if it has the same content in other bytes, as another
 version of a codec writes them. Anything else is deleted, under a lease that was just read back, and
-the object is created again.
+the object is created again; without a lease, it is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloudimg.errors import LeaseError, NotFoundError
+from cloudimg.errors import ChangedError, LeaseError, NotFoundError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.storage import Data
 
@@ -103,6 +103,8 @@ def create_object(
 
     Raises
     ------
+    ChangedError
+        If the key has something else, where nothing is replaced; see `Destination.only_creating`.
     LeaseError
         If the lease is lost, or something else stores objects there as well.
     StorageError
@@ -116,12 +118,23 @@ def create_object(
         if created.found is not None:
             if is_equal(created.found):
                 return _stored(key, created.found, created.etag)
+            if destination.only_creates:
+                raise _is_other(destination.display(key))
             destination.delete([key])
     raise LeaseError(
         f"{destination.display(key)} was stored by something else {_MOST_ATTEMPTS} times, with"
         f" other content than this migration's: another program writes to {destination.url}. Stop"
         " it, then run the same migration again",
         url=destination.display(key),
+    )
+
+
+def _is_other(url: str) -> ChangedError:
+    return ChangedError(
+        f"{url} exists and has other content than this process makes of the source: files changed"
+        " since another process read them. Nothing was replaced; the same call without part="
+        " finds out which cells are to be done again, and does these",
+        url=url,
     )
 
 

@@ -18,7 +18,7 @@ from cloudimg.migration.progress import AdvanceCallback, notify_of, of_image
 from cloudimg.migration.repair.mend_rest import mend_documents
 from cloudimg.migration.repair.options import RepairOptions, may_delete
 from cloudimg.migration.repair.result import MOST, Repair
-from cloudimg.migration.run.collection import own_leftovers
+from cloudimg.migration.run.collection_contents import own_leftovers
 from cloudimg.migration.run.result import sums
 from cloudimg.migration.verify.collection import check_own
 from cloudimg.migration.verify.result import Problem

@@ -14,6 +14,7 @@ from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.metadata.calibration import requested
 from cloudimg.migration.metadata.labelled import name_of_labels
 from cloudimg.migration.options import PLAN_OPTIONS
+from cloudimg.migration.plan.part import Part
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import notify_of, progress_callback
 from cloudimg.migration.run.collection import OpenImage, write_collection
@@ -21,6 +22,7 @@ from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.labels import Labels, labels_of
 from cloudimg.migration.run.memory import default_max_bytes
 from cloudimg.migration.run.options import RunOptions
+from cloudimg.migration.run.parts import write_part
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.source_files import shown_urls
 from cloudimg.migration.run.write import write
@@ -63,14 +65,22 @@ def write_to_url(
         request = make_request(given)
         assert url is not None
         destination = open_destination(url, storage_options)
-        return write(partial(open_write_input, request.name), destination, request, run_options)
+        open_named = partial(open_write_input, request.name)
+        return _writer(run_options)(open_named, destination, request, run_options)
     request = make_request(labels.request(given))
 
     def open_labels(earlier: EarlierSource | None) -> WriteInput:
         return labels.of(open_write_input(request.name, earlier))
 
-    done = write(open_labels, labels.destination, request, run_options)
+    done = _writer(run_options)(open_labels, labels.destination, request, run_options)
+    if run_options.part is not None:
+        return done
     return labels.listed(done, partial(notify_of, run_options.progress))
+
+
+def _writer(options: RunOptions) -> Callable[..., Migration]:
+    """What writes an image, or a part of its cells."""
+    return write if options.part is None else partial(write_part, part=options.part)
 
 
 def write_all_to_url(
@@ -173,6 +183,9 @@ def make_run_options(given: Mapping[str, Any]) -> RunOptions:
     ArgumentError
     """
     client = once(given.get("client"))
+    part = None if given.get("part") is None else Part.parse(given["part"])
+    if part is not None:
+        _refuse_beside_part(given)
     return RunOptions(
         max_bytes=memory(given.get("max_mem"), client),
         overwrite=_flag(given.get("overwrite", False), "overwrite"),
@@ -181,7 +194,30 @@ def make_run_options(given: Mapping[str, Any]) -> RunOptions:
         resume=_flag(given.get("resume", True), "resume"),
         client=client,
         progress=progress_callback(given.get("progress", False)),
+        part=part,
     )
+
+
+def _refuse_beside_part(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that a part of a migration cannot follow.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for text, is_given in (
+        ("overwrite=True exclude each other: parts delete nothing", given.get("overwrite")),
+        (
+            "resume=False exclude each other: parts continue what others began",
+            given.get("resume") is False,
+        ),
+        (
+            "client= exclude each other: each part is done by one process",
+            given.get("client") is not None,
+        ),
+    ):
+        if is_given:
+            raise ArgumentError(f"part= and {text}")
 
 
 def memory(max_mem: int | str | None, client: Any) -> int:

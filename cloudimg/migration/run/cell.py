@@ -24,6 +24,7 @@ from cloudimg.migration.encode.histogram import Histogram, measure
 from cloudimg.migration.encode.shards import encode_chunks, encode_shard
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.lease_view import LeaseView
+from cloudimg.migration.journal.part_guard import PartGuard
 from cloudimg.migration.journal.records import CommitRecord, write_record
 from cloudimg.migration.journal.stored_objects import (
     IsEqual,
@@ -58,7 +59,8 @@ class Job:
     source: Input | None
     """What stage 0 reads; None if Dask computes its pixels."""
     destination: Destination
-    lease: LeaseView
+    lease: LeaseView | PartGuard
+    """Who may write."""
     plan_id: str = ""
     """`State.id` of the migration, for commit records."""
     is_repair: bool = False

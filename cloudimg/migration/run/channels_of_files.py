@@ -26,9 +26,10 @@ def channels_of_files(opened: Opened) -> tuple[dict[str, Any], tuple[Note, ...]]
     """
     notes = opened.inspection.notes
     try:
-        files = _headers_of_channels(opened)
+        found = _headers_of_channels(opened)
     except FormatError:
         return {}, notes  # the cell that reads the file reports that it is corrupt
+    files = tuple(found.values())
     joined = {
         key: [value for file in files for value in file.parsed.attrs.get(key, ())]
         for key in ("channel_names", "channel_colors")
@@ -38,7 +39,9 @@ def channels_of_files(opened: Opened) -> tuple[dict[str, Any], tuple[Note, ...]]
     if not files or len(joined["channel_names"]) != n_channels:
         joined = {}
     attrs = {key: values for key, values in joined.items() if 0 < len(values) == n_channels}
-    return attrs, _with_remarks(notes, files, {each.url for each in opened.inspection.headers})
+    headers = opened.inspection.headers
+    known = {file.url for index, file in found.items() if headers.place_of(index) is not None}
+    return attrs, _with_remarks(notes, files, known)
 
 
 def _with_remarks(
@@ -53,13 +56,17 @@ def _with_remarks(
     return sums.notes()
 
 
-def _headers_of_channels(opened: Opened) -> list[OpenFile]:
-    """The header of one file of each channel; none if channels are not files or have no names."""
+def _headers_of_channels(opened: Opened) -> dict[tuple[int, ...], OpenFile]:
+    """The header of one file of each channel, by its index.
+
+    None if channels are not files or have no names.
+    """
     source, header = opened.sources[0], opened.inspection.headers[0]
     axis = next((axis for axis in source.layout.axes if axis.name == "c"), None)
     if axis is None or axis.field is None or not header.attrs.get("channel_names"):
-        return []
-    return _headers_of_files(source, _one_file_per_channel(opened, axis.field))
+        return {}
+    indices = _one_file_per_channel(opened, axis.field)
+    return dict(zip(indices, _headers_of_files(source, indices), strict=True))
 
 
 def _headers_of_files(source: Source, indices: Sequence[tuple[int, ...]]) -> list[OpenFile]:

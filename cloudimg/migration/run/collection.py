@@ -14,20 +14,20 @@ A process that is killed at any point leaves a destination that the same call co
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from cloudimg.errors import (
     ArgumentError,
     BadFilesError,
+    ChangedError,
     CloudimgError,
     DamagedCopyError,
     NotFoundError,
 )
 from cloudimg.migration.journal.acquiring import acquire
-from cloudimg.migration.journal.clearing import leftovers
 from cloudimg.migration.journal.collection import Collection
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import (
@@ -37,22 +37,28 @@ from cloudimg.migration.journal.inspecting import (
     load,
 )
 from cloudimg.migration.journal.layout import COLLECTION, COLLECTION_COPY
-from cloudimg.migration.journal.lease import Lease
+from cloudimg.migration.journal.part_guard import PartGuard
 from cloudimg.migration.journal.resuming import refuse_foreign
 from cloudimg.migration.journal.sealing import seal
-from cloudimg.migration.journal.state import State
-from cloudimg.migration.journal.stored_objects import restore_object
-from cloudimg.migration.metadata.documents import collection_documents
+from cloudimg.migration.journal.stored_objects import create_object, restore_object
 from cloudimg.migration.metadata.edits import Edit, Edits
+from cloudimg.migration.plan.part import Part
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import AdvanceCallback, notify_of, of_image
-from cloudimg.migration.run.committed import committed_cells
+from cloudimg.migration.run.collection_contents import documents_of, own_leftovers
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
+from cloudimg.migration.run.parts import write_part
 from cloudimg.migration.run.planning import check_memory, clear_for, plan_for_request
-from cloudimg.migration.run.result import Migration, longest_report, notes_of_images, sums
+from cloudimg.migration.run.result import (
+    Migration,
+    PartOfCells,
+    longest_report,
+    notes_of_images,
+    sums,
+)
 from cloudimg.migration.run.write import write
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.storage.moving import remove
@@ -114,7 +120,7 @@ def write_collection(
         request,
         options,
     )
-    return work.run()
+    return work.run() if options.part is None else work.run_part(options.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +154,48 @@ class _Writing:
             for path in own_leftovers(guarded, self.collection):
                 remove(path)
             was_done = continues and self._is_done()
-            done = list(self._write_images(lease))
+            done = list(self._write_images(partial(lease.check, in_store=True), self._write))
             edits: list[Edit] = []
-            if not (was_done and all(each.is_unchanged for each in done)):
+            is_whole = was_done and all(each.is_unchanged for each in done)
+            if not is_whole:
                 edits = self._write_metadata(guarded, fences=lease.fences, is_first=not continues)
-        return self._result(done, edits, time.monotonic() - started)
+        result = self._result(done, edits, time.monotonic() - started)
+        return replace(result, only_metadata=not is_whole and result.is_unchanged)
+
+    def run_part(self, part: Part) -> Migration:
+        """Do the share of a part of the cells of each image; see `write_part`."""
+        started = time.monotonic()
+        destination = self.destination
+        guard = PartGuard(destination, partial(notify_of, self.options.progress))
+        if not self._continues(inspect_destination(destination)):
+            self._check_images(is_overwriting=False)
+            guard.require_fence()
+            content = seal(self.collection.to_json())
+            with suppress(ChangedError):  # another process has created a list
+                for key in (COLLECTION, COLLECTION_COPY):
+                    create_object(guard.guarded(), key, content, fences=True)
+            self._continues(inspect_destination(destination))
+
+        def write_share(number: int, options: RunOptions) -> Migration:
+            image = self.collection.images[number]
+            copy = self.collection.copies(destination)[number]
+            open_image, shifted = partial(self.open_image, image.series), part.shifted(number)
+            return write_part(open_image, copy, self.request, options, shifted, guard)
+
+        done = list(self._write_images(guard.check, write_share))
+        result = self._result(done, (), time.monotonic() - started)
+        unfinished = [each for each in done if each.part is not None]
+        if not unfinished:
+            return result
+        n_cells = sum(each.part.n_cells_of_all for each in unfinished if each.part is not None)
+        of_part = sums(unfinished, "n_cells", "n_done_before")
+        return replace(result, **of_part, part=PartOfCells(str(part), n_cells))
+
+    def _write(self, number: int, options: RunOptions) -> Migration:
+        """Write the image with a position in the list."""
+        image = self.collection.images[number]
+        copy = self.collection.copies(self.destination)[number]
+        return write(partial(self.open_image, image.series), copy, self.request, options)
 
     def _continues(self, contents: DestinationContents) -> bool:
         """Whether the collection that is there is continued; otherwise a new one is begun.
@@ -211,8 +254,17 @@ class _Writing:
             if is_overwriting:
                 refuse_to_delete_source(write_input, self.destination)
 
-    def _write_images(self, lease: Lease) -> Iterator[Migration]:
+    def _write_images(
+        self, check: Callable[[], None], write_one: Callable[[int, RunOptions], Migration]
+    ) -> Iterator[Migration]:
         """Write the images one after the other; of one with bad files, first all others.
+
+        Parameters
+        ----------
+        check : callable
+            Called before each image; raises if this process may not write.
+        write_one : callable
+            Writes the image with a position in the list.
 
         Raises
         ------
@@ -221,16 +273,15 @@ class _Writing:
         """
         failures: list[BadFilesError] = []
         told: set[str] = set()
-        copies = self.collection.copies(self.destination)
-        for number, (image, copy) in enumerate(zip(self.collection.images, copies, strict=True)):
-            lease.check(in_store=True)
+        for number in range(len(self.collection.images)):
+            check()
             options = replace(
                 self.options,
                 keeps_finished=True,
                 progress=self._progress(number, told),
             )
             try:
-                yield write(partial(self.open_image, image.series), copy, self.request, options)
+                yield write_one(number, options)
             except BadFilesError as exc:
                 failures.append(exc)
         if failures:
@@ -296,32 +347,3 @@ def _opened(open_image: OpenImage, image: FileImage) -> WriteInput:
         )
         exc.args = (exc.message,)
         raise
-
-
-def documents_of(
-    destination: Destination, states: Mapping[str, State]
-) -> list[tuple[str, bytes]] | None:
-    """The metadata of a collection, given the journals of its images by folder.
-
-    None if an image is not finished, or commit records of the first one are lost.
-    """
-    found = []
-    for path, state in states.items():
-        if state.end_mark is None:
-            return None
-        found.append((path, state.plan, state.facts.with_notes(state.end_mark.notes)))
-    path, first = next(iter(states.items()))
-    committed = committed_cells(destination.below(path), first)
-    if committed is None:
-        return None
-    return collection_documents(found, committed.contrast.histograms())
-
-
-def own_leftovers(destination: Destination, collection: Collection) -> list[Path]:
-    """What killed processes left in a local folder, except in the folders of images."""
-    root = Path(destination.root)
-    return [
-        path
-        for path in leftovers(destination)
-        if path.relative_to(root).parts[0] not in collection.paths
-    ]

@@ -32,6 +32,8 @@ class EarlierSource:
     source: Mapping[str, Any]
     """`WriteInput.source` of that migration."""
     files: FileTable
+    lists_again: bool = True
+    """Whether files are listed again; otherwise they are opened as the table has them."""
 
     @classmethod
     def of(cls, destination: Destination, state: State | None) -> EarlierSource | None:
@@ -58,7 +60,12 @@ class EarlierSource:
         if not is_same:
             return arguments.purpose
         fill_value = number_of_plan(self.source["open"]["fill_value"])
-        return replace(arguments.purpose, files=self.files, fill_value=fill_value)
+        return replace(
+            arguments.purpose,
+            files=self.files,
+            lists_again=self.lists_again,
+            fill_value=fill_value,
+        )
 
     def has_options(self, options: Mapping[str, Any]) -> bool:
         """Whether arguments form the same image; bad files may be filled or not."""

@@ -20,6 +20,7 @@ from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
 from cloudimg.migration.run.result import notes_of_images, sums
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.reading.coalescing import span_bytes
 from cloudimg.tiff import FileImage
 
 PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
@@ -35,8 +36,6 @@ _OWN_DOCUMENTS = 3
 """Of a collection: OME-XML, the group with the list of images, and the root."""
 _OWN_JOURNAL = 3
 """Of a collection: two lists of its images, and the lease."""
-_SPAN_BYTES = 8 * 2**20
-"""Bytes that one GET of the source reads, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +233,7 @@ def estimate(
     # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
     n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
     n_puts = objects + n_documents + n_journal
-    n_gets = math.ceil(max(n_files, (bytes_to_read or 0) / _SPAN_BYTES) * times_read)
+    n_gets = math.ceil(max(n_files, _n_spans(bytes_to_read or 0, n_files)) * times_read)
     n_gets += sum(plan.n_objects(level) for level in read_back)
     n_gets += 0 if plan.overview is None else plan.n_images
     n_lists = 2 * math.ceil(n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2
@@ -257,3 +256,9 @@ def estimate(
         dollars=(n_puts * price["put"] + n_gets * price["get"] + n_lists * price["list"]) / 1000,
         notes=facts.all_notes,
     )
+
+
+def _n_spans(n_bytes: int, n_files: int) -> float:
+    """Number of requests for all bytes of files of about the same size."""
+    file_bytes = n_bytes // max(1, n_files)
+    return n_bytes / span_bytes(file_bytes, file_bytes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cloudimg.distributed.run import Client
 from cloudimg.migration.deletion import Deletion
+from cloudimg.migration.plan.part import Part
 from cloudimg.migration.progress import AdvanceCallback
 
 
@@ -28,5 +29,7 @@ class RunOptions:
     """Client of the Dask cluster that does the cells; None for this process."""
     progress: AdvanceCallback | None
     """Called after every cell."""
+    part: Part | None = None
+    """The part of the cells that this process does without a lease; None for a whole migration."""
     keeps_finished: bool = False
     """With `overwrite`: whether a finished copy of the same image stays."""

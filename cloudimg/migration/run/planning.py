@@ -87,13 +87,13 @@ def resume_or_plan(
         keeps_finished=options.keeps_finished,
         resume=options.resume,
         make_plan=make,
-        describe_changes=lambda _: _shown_changes(earlier, write_input),
+        describe_changes=lambda _: shown_changes(earlier, write_input),
         may_continue=partial(_may_continue, earlier, write_input),
     )
     if stored is None and write_input.changes is not None:
         # It keeps to the files of the migration that it replaces.
         write_input = open_write_input(None)
-    state = stored or _planned(make(), request, write_input, fences=lease.fences)
+    state = stored or planned_state(make(), request, write_input, fences=lease.fences)
     check_memory(state.plan, options)
     write_input = write_input.mapped(is_plate=state.plan.plate is not None)
     if stored is not None:
@@ -107,7 +107,10 @@ def resume_or_plan(
     return Planned(state, write_input, False, plan_put)
 
 
-def _planned(plan: Plan, request: WriteRequest, write_input: WriteInput, *, fences: bool) -> State:
+def planned_state(
+    plan: Plan, request: WriteRequest, write_input: WriteInput, *, fences: bool
+) -> State:
+    """The state of a new migration of an image."""
     facts = facts_with_advice(write_input, plan, request)
     return State.planned(plan, request, write_input.source, facts, fences=fences)
 
@@ -223,7 +226,7 @@ def _changes(earlier: EarlierSource, write_input: WriteInput) -> TableChanges:
     return changes_between(earlier.files, write_input.files())
 
 
-def _shown_changes(earlier: EarlierSource | None, write_input: WriteInput) -> str:
+def shown_changes(earlier: EarlierSource | None, write_input: WriteInput) -> str:
     """The same as text; empty if that is not known."""
     if earlier is None or write_input.files is None:
         return ""

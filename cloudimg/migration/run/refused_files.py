@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudimg.errors import BadFilesError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST, FileReport
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.plan.part import Part
 from cloudimg.migration.run.filled_files import FilledFiles
 
 _SHOWN = 2
@@ -17,7 +18,11 @@ def report_of(filled: FilledFiles, state: State) -> FileReport:
 
 
 def cells_with_bad_files(
-    n_bad_cells: int, filled: FilledFiles, state: State, url: str
+    n_bad_cells: int,
+    filled: FilledFiles,
+    state: State,
+    url: str,
+    part: Part | None = None,
 ) -> BadFilesError:
     """The error for cells that were not stored because of bad files.
 
@@ -29,6 +34,8 @@ def cells_with_bad_files(
     state : State
     url : str
         URL of the copy.
+    part : Part, optional
+        The part to which the cells belong, if they are not all.
     """
     report = report_of(filled, state)
     opening = state.source.get("open", {})
@@ -38,10 +45,14 @@ def cells_with_bad_files(
     ]
     shown = "; ".join(str(file) for each in kinds for file in each.examples[:_SHOWN])
     n_cells = state.plan.n_cells(0)
-    cells = counted(n_bad_cells, f"of {n_cells} cells was", f"of {n_cells} cells were")
+    share = f"{n_cells} cells"
+    if part is not None:
+        share = f"{counted(len(part.share(n_cells)), 'cell')} of part {part}"
+    cells = counted(n_bad_cells, f"of {share} was", f"of {share} were")
     advice = []
     if any(each.kind != "missing" for each in kinds):
-        advice.append('pass bad="fill" to copy the fill value in their place')
+        beside = "" if part is None else ", without part=,"  # parts keep to the plan
+        advice.append(f'pass bad="fill"{beside} to copy the fill value in their place')
     if any(each.kind == "missing" for each in kinds):
         advice.append('start over with missing="fill" to copy it in place of missing ones')
     error = BadFilesError(

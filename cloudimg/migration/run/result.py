@@ -15,6 +15,16 @@ from cloudimg.migration.metadata.edits import Edit, lines_of
 from cloudimg.tiff import FURTHER_IMAGES
 
 
+@dataclass(frozen=True, slots=True)
+class PartOfCells:
+    """The part of a migration that one of several processes does."""
+
+    name: str
+    """The part as it was given, such as ``3/8``."""
+    n_cells_of_all: int
+    """Number of cells of all parts together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
     """Result of a migration. `str` gives a short report."""
@@ -47,14 +57,19 @@ class Migration:
     images: tuple[Migration, ...] = ()
     """Of a collection (``series="all"``): the result for each image. The other fields are their
     sums, and `report` is that of the image with most of these files."""
+    part: PartOfCells | None = None
+    """Of a call with ``part=``: which part it was. `n_cells` and `n_done_before` count its cells,
+    and notes are left to the migration that finishes the copy. None if the copy is complete."""
 
     @property
     def is_unchanged(self) -> bool:
         """Whether the copy was complete before, so that this run stored nothing."""
-        return self.n_done_before == self.n_cells and not self.only_metadata
+        return self.part is None and self.n_done_before == self.n_cells and not self.only_metadata
 
     def __str__(self) -> str:
-        if self.only_metadata:
+        if self.part is not None:
+            summary = self._line_of_part(self.part)
+        elif self.only_metadata:
             summary = (
                 f"{self.url} is complete: all cells were finished before, this run wrote the"
                 " metadata"
@@ -62,15 +77,30 @@ class Migration:
         elif self.is_unchanged:
             summary = f"{self.url} is complete: nothing left to do"
         else:
-            before = f" ({self.n_done_before} finished before)" if self.n_done_before else ""
             images = f"{len(self.images)} images, " if self.images else ""
-            summary = (
-                f"{self.url}: {images}{counted(self.n_cells, 'cell')}{before}, stored"
-                f" {counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)}) in"
-                f" {self.seconds:.1f} s"
-            )
+            summary = f"{self.url}: {images}{counted(self.n_cells, 'cell')}{self._stored()}"
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([summary, *lines_of(self.edits, self.n_edits), *notes])
+
+    def _stored(self) -> str:
+        before = f" ({self.n_done_before} finished before)" if self.n_done_before else ""
+        return (
+            f"{before}, stored {counted(self.n_objects, 'object')} ({format_bytes(self.n_bytes)})"
+            f" in {self.seconds:.1f} s"
+        )
+
+    def _line_of_part(self, part: PartOfCells) -> str:
+        if not self.n_cells:
+            done = ", nothing to do"
+        elif self.n_done_before == self.n_cells:
+            done = ", all finished before"
+        else:
+            done = self._stored()
+        return (
+            f"{self.url}: part {part.name}, {self.n_cells} of"
+            f" {counted(part.n_cells_of_all, 'cell')}{done}."
+            " Finish with the same call without part="
+        )
 
 
 def sums(results: Iterable[Any], *names: str) -> dict[str, Any]:

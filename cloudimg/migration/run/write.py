@@ -86,7 +86,7 @@ def write(
         If reading or writing fails; finished cells stay finished.
     """
     started = time.monotonic()
-    threading.Thread(target=_import_libraries, name="cloudimg-import", daemon=True).start()
+    start_imports()
     notify = partial(notify_of, options.progress)
     contents = _inspect(destination, options, is_first_look=True)
     opened: list[WriteInput] = []
@@ -131,8 +131,12 @@ def write(
         return rounds.run(planned, inventory, started)
 
 
-def _import_libraries() -> None:
+def start_imports() -> None:
     """Import what the first cell needs while requests are under way."""
+    threading.Thread(target=_import_libraries, name="cloudimg-import", daemon=True).start()
+
+
+def _import_libraries() -> None:
     import google_crc32c  # noqa: F401
     import imagecodecs  # noqa: F401
     import numpy.ma  # noqa: F401  (used by np.unique)

@@ -22,7 +22,7 @@ from cloudimg.migration.journal.layout import (
 from cloudimg.migration.journal.state import State
 from cloudimg.migration.metadata.edits import Edit
 from cloudimg.migration.progress import AdvanceCallback, of_image
-from cloudimg.migration.run.collection import documents_of, own_leftovers
+from cloudimg.migration.run.collection_contents import documents_of, own_leftovers
 from cloudimg.migration.run.contents import compare_documents
 from cloudimg.migration.run.result import longest_report, notes_of_images, sums
 from cloudimg.migration.verify.result import Problem, Verification

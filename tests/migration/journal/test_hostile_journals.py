@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import gzip
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import google_crc32c
 import numpy as np
@@ -33,6 +35,7 @@ from hypothesis import strategies as st
 import cloudimg
 from cloudimg.errors import CloudimgError, CorruptFileError
 from cloudimg.migration.encode.codecs import make_codec
+from cloudimg.migration.journal import sealing
 from cloudimg.migration.journal.layout import END_MARK, PLAN
 from cloudimg.migration.journal.records import CommitRecord
 from cloudimg.migration.journal.sealing import seal, unsealed
@@ -99,6 +102,10 @@ def selected(**changes: Any) -> dict[str, Any]:
 
 def packed(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 9)).decode()
+
+
+def older_histogram(counts: str) -> dict[str, Any]:
+    return {"kind": "u1", "counts": counts, "range": [0, 255]}
 
 
 HUGE = 2**62
@@ -254,10 +261,15 @@ RECORD_VALUES: list[tuple[str, Any]] = [
     ("originals", ["originals/../../../etc/passwd", 1, "0" * 64]),
     ("originals", ["originals/part-000000001.parquet", 1, "0" * 64]),
     ("originals", {}),
-    ("histograms.0.counts", packed(b"\0" * 2**30)),
-    ("histograms.0.counts", packed(np.array([[5, 3], [1, 1]], "<i8").tobytes())),
-    ("histograms.0.counts", packed(np.array([[1, 2], [2**62, 2**62]], "<i8").tobytes())),
-    ("histograms.0.counts", "!"),
+    ("histograms.0", older_histogram(packed(b"\0" * 2**30))),
+    ("histograms.0", older_histogram(packed(np.array([[5, 3], [1, 1]], "<i8").tobytes()))),
+    ("histograms.0", older_histogram(packed(np.array([[1, 2], [2**62] * 2], "<i8").tobytes()))),
+    ("histograms.0", older_histogram("!")),
+    ("histograms.0.counts", packed(np.array([[5], [1]], "<i8").tobytes())),
+    ("histograms.0.steps", "/" * 2**20),
+    ("histograms.0.steps", " ".join(["/"] * 11)),
+    ("histograms.0.steps", "\x80"),
+    ("histograms.0.frequencies", "A B"),
     ("histograms.0.range", [1, 10**40]),
     ("histograms.0.kind", "O8"),
     ("histograms", [1] * 1000),
@@ -447,6 +459,15 @@ def judge_plans(judge: Judge) -> None:
 def judge_records(judge: Judge) -> None:
     for path, value in RECORD_VALUES:
         judge.changes(RECORD, path, setting(path, value), is_plan=False)
+    for name, data in {
+        "bomb": sealing.packed(b" " * 2**26)[:-8] + bytes(8) + b"more",
+        "large": gzip.compress(b" " * 2**30, 1),
+        "half": sealing.packed(seal(read(judge.copy / RECORD)))[:-9],
+    }.items():
+        start = sealing.packed(b"")[:10]
+        (judge.copy / RECORD).write_bytes(start + data[10:])
+        judge.judge(f"compressed, {name}, verify", judge.verifies, is_refused=True)
+        judge.restore()
     for path, value in END_VALUES:
         judge.changes(END_MARK, path, setting(path, value), is_plan=False)
 
@@ -683,6 +704,17 @@ def changed(content: Any, data: st.DataObject) -> Any:
         else:
             folder.insert(name, folder[name])
     return content
+
+
+def test_nothing_is_decompressed_twice() -> None:
+    """Neither layer may hide more values than are parsed."""
+    content = {"a": 1}
+    once = sealing.packed(seal(content))
+    many = sealing.packed(b"[" + b"0," * (sealing._MOST_VALUES + 1) + b"0]")
+    assert unsealed(once) == content
+    assert unsealed(sealing.packed(once)) is None
+    with mock.patch.object(json, "loads", side_effect=AssertionError):
+        assert unsealed(many) is None
 
 
 @settings(max_examples=200)

@@ -13,6 +13,7 @@ import zarr
 
 import cloudimg
 from cloudimg.errors import ArgumentError, CloudimgError, DamagedCopyError
+from cloudimg.migration.journal import sealing
 from cloudimg.migration.journal.inventory import RecordsDigest
 from cloudimg.migration.journal.layout import END_MARK, PLAN, PLAN_COPY
 from cloudimg.migration.journal.records import CommitRecord
@@ -37,9 +38,7 @@ def migrate(folder: Path, zarr_format: int, **more: Any) -> cloudimg.Migration:
 
 
 def unsealed(path: Path) -> Any:
-    content = json.loads(path.read_bytes())
-    del content["sha256"]
-    return content
+    return sealing.unsealed(path.read_bytes())
 
 
 def in_format_2(out: Path) -> None:

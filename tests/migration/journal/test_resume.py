@@ -23,6 +23,7 @@ import tifffile
 import cloudimg
 from cloudimg.errors import DamagedCopyError, LeaseError
 from cloudimg.migration.journal import acquiring
+from cloudimg.migration.journal.sealing import unsealed
 from tests.support import copies, faulty_store, killing, seed
 from tests.support.counting import Clock
 from tests.support.metering import Meter
@@ -114,7 +115,7 @@ def test_only_unfinished_cells_are_done_again(
     work.join()
     meter.latency(0)
     before = copies.objects(url, options)
-    finished = [json.loads(data) for key, data in before.items() if "/cells/" in key]
+    finished: list[Any] = [unsealed(data) for key, data in before.items() if "/cells/" in key]
     stored = {
         item[0] for record in finished for level in record["levels"] for item in level["objects"]
     }
@@ -443,7 +444,7 @@ def test_objects_that_a_worker_of_another_migration_stored_late(
         tifffile.imwrite(other / f"a_{z}.tif", pixels, photometric="minisblack")
     again(other)
     key = f".cloudimg/cells/{stage}/000000000.json"
-    stray = json.loads((other / "copy.zarr" / key).read_bytes())
+    stray: Any = unsealed((other / "copy.zarr" / key).read_bytes())
     for name, *_ in (item for level in stray["levels"] for item in level["objects"]):
         shutil.copy(other / "copy.zarr" / name, whole / name)
     shutil.copy(other / "copy.zarr" / key, whole / key)

@@ -5,7 +5,6 @@ Forty files in two axes, each of which is an image: sixteen would be the fewest 
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def archive(tmp_path: Path) -> str:
 
 
 def records(out: Path) -> list[Any]:
-    return [json.loads(path.read_bytes()) for path in sorted((out / ".cloudimg/cells/0").iterdir())]
+    return [unsealed(path.read_bytes()) for path in sorted((out / ".cloudimg/cells/0").iterdir())]
 
 
 def stored(out: Path, number: int, level: int = 0) -> list[Path]:

@@ -6,7 +6,6 @@ import base64
 import json
 import random
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,7 @@ import tifffile
 
 import cloudimg
 from cloudimg.errors import ArgumentError, CorruptFileError, DamagedCopyError, counted
-from cloudimg.migration.journal.sealing import seal
+from cloudimg.migration.journal.sealing import seal, unsealed
 from tests.support import copies, seed
 from tests.support.metering import Meter
 
@@ -91,18 +90,20 @@ def swap(first: Path, second: Path) -> None:
     second.write_bytes(data)
 
 
+def read_sealed(path: Path) -> Any:
+    return unsealed(path.read_bytes())
+
+
 def change_json(path: Path, change: Callable[[Any], None]) -> None:
     """Change an object of the journal, and seal it as if it had been written so."""
-    found = json.loads(path.read_text())
-    del found["sha256"]
+    found = read_sealed(path)
     change(found)
     path.write_bytes(seal(found))
 
 
 def without_versions(record: bytes) -> Any:
     """A commit record without the versions of the stored objects: each copy has its own."""
-    found = json.loads(record)
-    del found["sha256"]
+    found: Any = unsealed(record)
     levels = [level["objects"] for level in found["levels"]]
     for objects in (*levels, [found["originals"]] if found["originals"] else []):
         for stored in objects:
@@ -235,7 +236,7 @@ def test_a_stale_level_whose_checksums_fit(copy: Path, stale: Path, level: int) 
     shutil.rmtree(copy / f"{level}")
     shutil.copytree(stale / f"{level}", copy / f"{level}")
     for path in sorted((copy / ".cloudimg/cells").rglob("*.json")):
-        others = json.loads((stale / path.relative_to(copy)).read_text())["levels"]
+        others = read_sealed(stale / path.relative_to(copy))["levels"]
 
         def change(record: Any, others: Any = others) -> None:
             record["levels"] = [
@@ -436,12 +437,28 @@ def test_a_commit_record_that_was_changed(copy: Path) -> None:
 
 
 def _broken_histogram(record: Any) -> None:
-    record["histograms"][0]["counts"] = base64.b64encode(b"no zlib").decode()
+    record["histograms"][0]["steps"] = "no digits!"
 
 
 def _histogram_of_odd_length(record: Any) -> None:
-    packed = base64.b64encode(zlib.compress(b"12345678" * 3)).decode()
-    record["histograms"][0]["counts"] = packed
+    record["histograms"][0]["frequencies"] += " A"
+
+
+def _histogram_of_too_many_digits(record: Any) -> None:
+    """Numbers that add up to any other one modulo 2^64."""
+    histogram = record["histograms"][0]
+    n_bins = len(histogram["steps"].split(" ")[0])
+    histogram["steps"] = " ".join(["/" * n_bins] * 11)
+
+
+def _histogram_twice(record: Any) -> None:
+    record["histograms"][0]["counts"] = record["histograms"][0]["steps"]
+
+
+def _broken_histogram_of_an_older_version(record: Any) -> None:
+    histogram = record["histograms"][0]
+    del histogram["steps"], histogram["frequencies"]
+    histogram["counts"] = base64.b64encode(b"no zlib").decode()
 
 
 def test_a_histogram_that_cannot_be_read(copy: Path, original: Path) -> None:
@@ -450,7 +467,13 @@ def test_a_histogram_that_cannot_be_read(copy: Path, original: Path) -> None:
     source = f"{original.parent}/source/a_{{z}}.tif"
     zarr_format = 3 if (copy / "zarr.json").exists() else 2
     shards = SHARDS if zarr_format == 3 else None
-    for change in (_broken_histogram, _histogram_of_odd_length):
+    for change in (
+        _broken_histogram,
+        _histogram_of_odd_length,
+        _histogram_of_too_many_digits,
+        _histogram_twice,
+        _broken_histogram_of_an_older_version,
+    ):
         change_json(path, change)
         assert "is damaged" in problems_of(copy)[".cloudimg/cells/0/000000000.json"]
         # Without its end mark the copy is not finished, so the cell is done again.
@@ -486,7 +509,7 @@ def test_a_commit_record_of_another_migration(copy: Path, stale: Path) -> None:
     """Of a late worker: shards and record match each other, but the record names another plan."""
     key = ".cloudimg/cells/0/000000000.json"
     shutil.copy(stale / key, copy / key)
-    for level in json.loads((stale / key).read_bytes())["levels"]:
+    for level in read_sealed(stale / key)["levels"]:
         for name, *_ in level["objects"]:
             shutil.copy(stale / name, copy / name)
     assert plan_id(stale) != plan_id(copy)
