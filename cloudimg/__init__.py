@@ -16,7 +16,7 @@ from cloudimg.__about__ import __version__
 if TYPE_CHECKING:
     from cloudimg import cluster, errors
     from cloudimg.api.copies import export, verify
-    from cloudimg.api.descriptions import info, preview
+    from cloudimg.api.descriptions import info, preview, validate
     from cloudimg.api.images import imread, open
     from cloudimg.api.indexes import FileIndex, index
     from cloudimg.api.migrations import dry_run, migrate
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloudimg.image.image import Image
     from cloudimg.image.parts import File, LevelInfo
     from cloudimg.image.preview import Preview
+    from cloudimg.image.validation import Validation
     from cloudimg.migration.deletion import Deletion, Opening
     from cloudimg.migration.export.result import ExportResult, NotWritten
     from cloudimg.migration.progress import Advance
@@ -61,6 +62,7 @@ _MODULES = {
     "Problem": "cloudimg.migration.verify.result",
     "Repair": "cloudimg.migration.repair.result",
     "Retirement": "cloudimg.migration.retire.result",
+    "Validation": "cloudimg.image.validation",
     "Verification": "cloudimg.migration.verify.result",
     "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
@@ -74,6 +76,7 @@ _MODULES = {
     "repair": "cloudimg.api.repairs",
     "retire": "cloudimg.api.retirements",
     "to_zarr": "cloudimg.api.write_arrays",
+    "validate": "cloudimg.api.descriptions",
     "verify": "cloudimg.api.copies",
 }
 """The module that defines each public name; imported on first use."""
@@ -99,6 +102,7 @@ __all__ = [
     "Problem",
     "Repair",
     "Retirement",
+    "Validation",
     "Verification",
     "__version__",
     "cluster",
@@ -115,6 +119,7 @@ __all__ = [
     "repair",
     "retire",
     "to_zarr",
+    "validate",
     "verify",
 ]
 

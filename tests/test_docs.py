@@ -71,8 +71,12 @@ RUN_ELSEWHERE = {
     "python benchmarks/read.py --help": "tests/test_docs.py::test_options_of_benchmarks_exist",
     ".venv/bin/pre-commit run": "tests/test_docs.py::test_the_hooks_are_the_checks_of_ci",
     "pip install -e '.[test]'": ".ci/run",
+    "npm install --prefix .azurite azurite": ".ci/run",
+    "beside-seaweedfs": "tests/support/test_servers.py::test_a_command_runs_beside_seaweedfs",
     "pytest -n 2 --dist loadfile": ".ci/run",
     "bash .ci/run": ".github/workflows/ci.yml",
+    "sbatch --parsable": "tests/cli/test_array_jobs.py::test_the_commands_of_the_page",
+    "aws batch submit-job": "tests/cli/test_array_jobs.py::test_the_commands_of_the_page",
 }
 """Shell blocks by a text in them, and what runs them instead of `test_page`."""
 COMPARED_ELSEWHERE = {
@@ -195,6 +199,10 @@ def small_files() -> Iterator[tuple[str, bytes]]:
         yield f"screen/{well}_f{field}_w{c}.tif", seed.encode(frame + c)
     for t, z in ((0, 0), (0, 1), (1, 0)):
         yield f"holes/t{t}_z{z}.tif", seed.encode(frame + z)
+    for t, z in itertools.product(range(16), range(3)):
+        if (t, z) != (4, 1):
+            pixels_of_kind = {(10, 1): frame.astype("u1")}.get((t, z), frame)
+            yield f"odd/t{t}_z{z}.tif", seed.encode(pixels_of_kind) if (t, z) != (10, 2) else b""
     yield from maps(frame)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -651,7 +659,9 @@ def test_default_settings_are_those_of_the_code() -> None:
     defaults = Settings()
     assert len(rows) == len(fields(Settings))
     for name, shown in rows:
-        expected = "cores" if name == "DECODE_THREADS" else f"{getattr(defaults, name.lower())}"
+        expected = (
+            "cores" if name == "DECODE_THREADS" else f"{getattr(defaults, name.lower()) or ''}"
+        )
         assert shown == expected.removesuffix(".0"), name
 
 

@@ -14,6 +14,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import tifffile
 
 import cloudimg
 from cloudimg.pattern import regex_parser
-from cloudimg.storage import adlfs_private, fsspec_private, gcsfs_private, s3fs_private
+from cloudimg.storage import azure_private, fsspec_private, gcsfs_private, s3fs_private
 from cloudimg.tiff.tifffile_private import (
     first_known_offsets,
     known_chain,
@@ -209,6 +210,14 @@ def gcsfs_is_zonal_bucket(request: Request) -> None:
     assert run(fs, gcsfs_private.is_zonal(fs, bucket)) is False
 
 
+def gcsfs_request(request: Request) -> None:
+    """It makes six attempts where it is not replaced by the function that it decorates."""
+    fs, _ = gs(request)
+    assert inspect.iscoroutinefunction(type(fs)._request.__wrapped__)
+    gcsfs_private.turn_off_retries(fs)
+    assert fs._request.__func__ is type(fs)._request.__wrapped__
+
+
 def threading_register_atexit(_: Request) -> None:
     """``_register_atexit`` calls before Python waits for threads, which `atexit` does not."""
     code = """
@@ -222,22 +231,28 @@ run_before_threads_are_joined(end.set)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def adlfs_pipe_file(_: Request) -> None:
-    adlfs = pytest.importorskip("adlfs", reason="adlfs is not installed")
-    method = adlfs.AzureBlobFileSystem._pipe_file
-    accepts(method, "container/x", b"1", overwrite=False)
-    is_named_by(method, "overwrite")
+def azure_config(_: Request) -> None:
+    """``_config`` has the policy by which a client repeats requests."""
+    pytest.importorskip("azure.storage.blob", reason="azure-storage-blob is not installed")
+    from azure.core.exceptions import HttpResponseError
+    from azure.storage.blob import BlobServiceClient
 
-    class Answers:
-        async def _pipe_file(self, path: str, data: bytes, overwrite: bool = True) -> None:
-            if not overwrite:
-                raise FileExistsError(path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
-    with pytest.raises(FileExistsError):
-        fsspec.asyn.sync(
-            fsspec.asyn.get_loop(),
-            lambda: adlfs_private.pipe_file(Answers(), "container/x", b"1", create=True),
-        )
+        def refuse_once() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=refuse_once, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/account"
+        with BlobServiceClient(url) as client:
+            azure_private.turn_off_retries(client)
+            with pytest.raises(HttpResponseError):
+                client.get_blob_client("container", "blob").get_blob_properties(timeout=5)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def kubernetes_preload_content(request: Request) -> None:
@@ -304,12 +319,13 @@ class kubernetes_client:  # noqa: N801
 
 
 CHECKS: dict[str, Check] = {
-    "adlfs._pipe_file": adlfs_pipe_file,
+    "azure._config": azure_config,
     "fsspec._rm_file": fsspec_rm_file,
     "fsspec._strip_protocol": fsspec_strip_protocol,
     "gcsfs._call": gcsfs_call,
     "gcsfs._is_zonal_bucket": gcsfs_is_zonal_bucket,
     "gcsfs._pipe_file": gcsfs_pipe_file,
+    "gcsfs._request": gcsfs_request,
     "kubernetes._preload_content": kubernetes_preload_content,
     "kubernetes._request_timeout": kubernetes_request_timeout,
     "re._constants": re_constants,
@@ -336,7 +352,7 @@ def test_private_name(name: str, request: Request) -> None:
 MODULES = {
     "cluster/kubernetes_private.py": "kubernetes",
     "pattern/regex_parser.py": "re",
-    "storage/adlfs_private.py": "adlfs",
+    "storage/azure_private.py": "azure",
     "storage/fsspec_private.py": "fsspec",
     "storage/gcsfs_private.py": "gcsfs",
     "storage/s3fs_private.py": "s3fs",

@@ -6,6 +6,7 @@ request. Everything that it shows, logs at DEBUG, stores and pickles is searched
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 PLACES = (
     "option-key", "option-secret", "option-token", "option-header", "option-cookie", "user",
     "password", "code", "jwt", "environment-key", "environment-secret", "environment-token",
-    "proxy", "bad-option",
+    "proxy", "bad-option", "azurekey", "azure-signature", "environment-azure",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": secret("environment-key"),
     "AWS_SECRET_ACCESS_KEY": secret("environment-secret"),
     "AWS_SESSION_TOKEN": secret("environment-token"),
+    "AZURE_STORAGE_SAS_TOKEN": f"sv=1&sig={secret('environment-azure')}",
     "HTTPS_PROXY": f"http://{secret('proxy')}:{secret('proxy')}@127.0.0.1:9",
 }
 QUERY = f"code={secret('code')}&jwt={secret('jwt')}&v=1"
@@ -178,6 +180,20 @@ class Worker:
         host = (endpoint or self.places["web"]).removeprefix("http://")
         return f"http://{secret('user')}:{secret('password')}@{host}/{name}{query}"
 
+    def azure_options(self, endpoint: str) -> list[dict[str, Any]]:
+        """A key, which is base64, a signature, and one of the environment."""
+        if importlib.util.find_spec("adlfs") is None:
+            return []
+        account = f"DefaultEndpointsProtocol=http;AccountName=lab;BlobEndpoint={endpoint}/lab"
+        return [
+            {"connection_string": f"{account};AccountKey={secret('azurekey')}"},
+            {
+                "connection_string": f"{account};SharedAccessSignature=sv=1"
+                f"&sig={secret('azure-signature')}"
+            },
+            {"account_name": "lab", "account_host": "127.0.0.1:9"},
+        ]
+
     def succeed(self) -> None:
         bucket = self.places["bucket"]
         s3 = f"s3://{bucket}/a_{{z}}.tif"
@@ -243,6 +259,12 @@ class Worker:
             }
             for what, work in copying.items():
                 self.do(f"{name}: {what} a copy", work, fails=True)
+            azure, there = f"az://{name}-container/a_0.tif", f"az://{name}-container/copy.zarr"
+            for given in self.azure_options(quoting):
+                self.do(f"{name}: azure", cloudimg.open, azure, storage_options=given, fails=True)
+                self.do(f"{name}: azure", cloudimg.info, azure, storage_options=given, fails=True)
+                to_azure = partial(cloudimg.migrate, f"{here}.tif", there, target_options=given)
+                self.do(f"{name}: migrate to azure", to_azure, fails=True)
         for url in (f"https://127.0.0.1:9/a.tif?{QUERY}", self.web_url("none.tif")):
             self.do(f"{url[:5]}: open", cloudimg.open, url, fails=True)
         for wrong in (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudimg.errors import ArgumentError
-from cloudimg.settings import LONGEST_LEASE_TTL_S, Settings, parse_bytes, settings
+from cloudimg.settings import LONGEST_LEASE_TTL_S, MaxRate, Settings, parse_bytes, settings
 from cloudimg.settings.operating_system import available_cpus, control_group_memory_bytes
 from tests.support.clusters import local_client
 
@@ -36,7 +36,13 @@ def refused(name: str, text: str) -> str:
 
 
 def test_every_variable_is_tested_here() -> None:
-    assert {each.name for each in fields(Settings)} == {*SIZES, *INTEGERS, *SECONDS, "backend"}
+    assert {each.name for each in fields(Settings)} == {
+        *SIZES,
+        *INTEGERS,
+        *SECONDS,
+        "max_rate",
+        "backend",
+    }
 
 
 def test_defaults() -> None:
@@ -57,6 +63,7 @@ def test_defaults() -> None:
     assert defaults.max_segment_bytes == 512 * 2**20
     assert defaults.lease_ttl_s == LONGEST_LEASE_TTL_S == 60
     assert defaults.worker_timeout_s == 600
+    assert defaults.max_rate is None
     assert defaults.backend == ""
     assert Settings.from_environment({"CLOUDIMG_MAX_REQUEST": "5", "MAX_REQUESTS": "5"}) == defaults
 
@@ -225,3 +232,23 @@ def test_decoding_threads_are_those_of_a_worker() -> None:
 
     with local_client(1, 3) as client:
         assert client.submit(decoding_threads).result(timeout=60) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("20MB/s", MaxRate(bytes_per_s=20e6)),
+        ("1 MiB", MaxRate(bytes_per_s=2**20)),
+        ("100/s", MaxRate(requests_per_s=100)),
+        ("0.5/s,1kB/s", MaxRate(1000, 0.5)),
+    ],
+)
+def test_rates(text: str, rate: MaxRate) -> None:
+    assert parsed("max_rate", text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["100", "0/s", "-1/s", "inf/s", "1MB,2MB", "1/s,", "fast", "0MB/s", "1/s/s", "MB/s"]
+)
+def test_invalid_rates(text: str) -> None:
+    assert '"100/s"' in refused("max_rate", text)

@@ -1,4 +1,4 @@
-"""Describe and show what is at a URL: `info` and `preview`."""
+"""Describe, check and show what is at a URL: `info`, `validate` and `preview`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from cloudimg.image.facts import folder_facts, image_facts
 from cloudimg.image.image import Image
 from cloudimg.image.png import refuse_unwritable, write_png
 from cloudimg.image.preview import Preview, make_preview
+from cloudimg.image.validation import Validation, validating
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.known_folder import with_globs
+from cloudimg.opening.known_folder import open_files_or_folder, with_globs
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import open_sources
-from cloudimg.opening.options import OPEN_DEFAULTS, URL, OpenArguments, OpenOptions
+from cloudimg.opening.options import (
+    OPEN_DEFAULTS,
+    URL,
+    OpenArguments,
+    OpenOptions,
+    OpenTableOptions,
+    URLs,
+)
 from cloudimg.opening.tables import read_table
 from cloudimg.storage import Store
 
@@ -96,6 +104,47 @@ def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
         if folder is None:
             raise  # not a folder either: report why the file does not open
     return folder_facts(folder)
+
+
+@takes_keywords(OpenTableOptions, OPEN_DEFAULTS)
+@on_cluster(urls=["urls"])
+def validate(urls: URLs, **options: Unpack[OpenTableOptions]) -> Validation:
+    """Read the headers of all files of an image, and report which files are fine.
+
+    Nothing is an error that is about a file, as long as one of them can be read: a file may be
+    missing, odd (it differs from the first that can be read) or bad (it cannot be).
+    `Image.validate` does the same for an image that is open.
+
+    Parameters
+    ----------
+    urls : str, path, sequence of them, or table
+        See `cloudimg.open`.
+    **options
+        See `cloudimg.open`; `validate`, `missing` and `bad` change nothing.
+
+    Returns
+    -------
+    Validation
+        True if all files are fine; ``str()`` of it is a table with a picture of the grid, and
+        `Validation.picture` writes that as a PNG.
+
+    Raises
+    ------
+    PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> found = cloudimg.validate("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
+    >>> bool(found), found.counts
+    (True, {'fine': 360, 'missing': 0, 'odd': 0, 'bad': 0})
+    """
+    given: dict[str, Any] = dict(options)
+    column = given.pop("url", None)
+    if column is not None:
+        given["url_column"] = column
+    opened, _, _ = open_files_or_folder(urls, validating(OpenArguments.of(given)))
+    return Validation.of(opened)
 
 
 @takes_keywords(OpenOptions, OPEN_DEFAULTS)

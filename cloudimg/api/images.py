@@ -135,8 +135,20 @@ def open(urls: URLs, **options: Unpack[OpenTableOptions]) -> Image:
         Micro-Manager (``metadata.txt``). What it says of channels, sizes, positions and times
         fills in what headers do not say. It is looked for where the names of the files, which were
         listed, are those of such an instrument, and is a note where it cannot be used.
+    listing : {"full", "probe"}
+        How to find the files of a pattern. "full" lists all names that begin as the pattern does.
+        "probe" asks a store of S3 or Google for the labels of each axis only: a few requests for a
+        million files. The image then has all combinations of these labels, and a file that turns
+        out to be missing follows `missing` when it is read. Names that do not match are not seen,
+        and neither are gaps, nor labels that neither the first nor the last label of the axes
+        before has; `Image.scan` lists the files. Dask's names of such an image are random.
+        Wildcards, and fields that may contain the text behind them, cannot be probed.
     storage_options : mapping, optional
         Options of fsspec for the store: ``anon``, ``key``, ``secret``, ``endpoint_url``, ...
+        Besides, ``max_rate`` is the most that this process asks of the store in a second:
+        ``"20MB/s"``, ``"100/s"`` (requests), or both with a comma. Each worker of a Dask cluster
+        keeps to it by itself, so divide it by their number. The same key is in the options of all
+        functions that have some.
     progress : callable, optional
         Called with what is counted, such as ``"names listed"``, and the count so far.
     client : distributed.Client, optional

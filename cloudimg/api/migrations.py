@@ -109,6 +109,13 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
     pixel_size, scale, units, translation, channel_names
         See `cloudimg.to_zarr`. They count before what the headers say, and are of the pixels of
         the copy. Sizes that differ from file to file are still an error; see `allow_differences`.
+    part : str, optional
+        "I/N", as in ``part="0/8"``: do a share of the cells of the first stage, and nothing else.
+        The parts 0/N to N-1/N are processes of their own, such as the jobs of an array, in any
+        order, at the same time or not, each as often as needed. They take no lease. The same call
+        without `part` then finishes the copy, and does what parts left; a part that notices it
+        stops. Parts need a store that refuses to create an object that exists, and exclude
+        `overwrite`, `client` and ``resume=False``.
     max_mem, overwrite, yes, confirm, resume, client, progress
         See `cloudimg.to_zarr`.
 

@@ -100,7 +100,7 @@ def options_of_source(
             f" {usual or 'another endpoint'}: pass source_options= with its endpoint, or"
             " source_options={} for that of the configuration"
         )
-    return {}
+    return {name: value for name, value in copy.options.items() if name == "max_rate"}
 
 
 @on_cluster(urls=["url"])

@@ -25,6 +25,7 @@ from cloudimg.cli.stores import (
     add_target_store,
     file_options,
     json_object,
+    source_options,
     target_options,
     target_url,
     url_options,
@@ -42,6 +43,8 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
     """Run ``cloudimg migrate``; yield lines to print."""
     import cloudimg
 
+    if args.part is not None:
+        _refuse_beside_part(args)
     planned: Any = {
         **({} if args.zarr_format is None else {"zarr_format": args.zarr_format}),
         "chunks": extents(args.chunks),
@@ -91,6 +94,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
                 yes=args.yes,
                 confirm=partial(_confirm_deletion, line),
                 resume=args.resume,
+                part=args.part,
                 client=client,
                 progress=show_progress(args, line, notes),
                 **planned,
@@ -100,11 +104,21 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
                 notice(note)
             raise
         # Before the cluster is stopped, which may fail.
-        yield str(replace(done, notes=spoken(args, done.notes)))
+        text = str(replace(done, notes=spoken(args, done.notes)))
+        yield text if done.part is None else spoken(args, [text])[0]
         if args.report:
             # A report without bad files is false.
             no_report = cloudimg.FileReport(n_files=0)
             write_report(args.report, no_report if done.report is None else done.report)
+
+
+def _refuse_beside_part(args: argparse.Namespace) -> None:
+    for option in ("cluster", "scheduler", "dry_run"):
+        if getattr(args, option):
+            shown = option.replace("_", "-")
+            raise ArgumentError(
+                f"--part and --{shown} exclude each other: each part is done by one process"
+            )
 
 
 def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
@@ -147,7 +161,7 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source=args.source[0] if args.source and len(args.source) == 1 else args.source,
             sample=args.sample,
             storage_options=storage_options,
-            source_options=args.source_options,
+            source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
             progress=show_progress(args, line),
@@ -173,7 +187,7 @@ def _confirm_source(
     """
     from cloudimg.api.recorded_source import unnamed_place
 
-    place = unnamed_place(args.url, storage_options, args.source_options, client=client)
+    place = unnamed_place(args.url, storage_options, source_options(args), client=client)
     if place is not None:
         confirm(
             f"{args.url} says that it was made of files in {place}",
@@ -293,6 +307,9 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         " here may still be deleting there")  # fmt: skip
     add("--no-resume", dest="resume", action="store_false",
         help="refuse to continue an interrupted migration")  # fmt: skip
+    add("--part", metavar="I/N",
+        help="do part I of N of the work, I from 0, as one job of an array; when all have ended,"
+        " the same command without --part finishes the copy")  # fmt: skip
     add_target_store(parser, "SRC", "DST")
     add_cluster_options(parser)
     add_opening(parser, missing="raise", options_name="--source-options", url_name="SRC")

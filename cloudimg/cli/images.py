@@ -1,16 +1,19 @@
-"""``cloudimg info``, ``preview`` and ``demo``."""
+"""``cloudimg info``, ``validate``, ``preview`` and ``demo``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 
 import cloudimg
 from cloudimg.cli.clients import add_scheduler_options, client_at
 from cloudimg.cli.messages import ProgressLine, printable
+from cloudimg.cli.reports import reported, write_report
 from cloudimg.cli.stores import add_opening, open_options
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, CloudimgError, counted
+from cloudimg.image.png import refuse_unwritable
 from cloudimg.settings import SIZE, parse_bytes
 
 
@@ -19,10 +22,35 @@ def run_info(args: argparse.Namespace, progress: ProgressLine) -> None:
     from cloudimg.cli.info import report
 
     with client_at(args) as client:
-        options = {**open_options(args), "client": client}
+        options = {**open_options(args), "listing": args.listing, "client": client}
         for line in report(args.url, as_json=args.json, progress=progress, **options):
             progress.clear()
             print(printable(line))
+
+
+def run_validate(args: argparse.Namespace, progress: ProgressLine) -> None:
+    """``cloudimg validate``.
+
+    Raises
+    ------
+    CloudimgError
+        At the end, if files are missing, odd or bad.
+    """
+    if args.out is not None:
+        refuse_unwritable(args.out)
+    with client_at(args) as client, reported(args.report):
+        found = cloudimg.validate(args.url, client=client, progress=progress, **open_options(args))
+    if args.out is not None:
+        found.picture(args.out)
+    if args.report is not None:
+        write_report(args.report, found.report)
+    progress.clear()
+    text = json.dumps(found.to_json()) if args.json else str(found)
+    for line in text.splitlines():
+        print(printable(line))
+    if not found:
+        n_files = counted(found.report.total, "file is", "files are")
+        raise CloudimgError(f"{n_files} missing, odd or bad in {found.url}")
 
 
 def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
@@ -38,6 +66,7 @@ def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
             max_bytes=math.inf if args.yes else args.max_bytes,
             client=client,
             progress=progress,
+            listing=args.listing,
             **open_options(args),
         )
     progress.clear()
@@ -65,9 +94,31 @@ def add_info(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one JSON object; the docstring of cloudimg.image.facts lists its keys",
     )
+    _add_listing(parser)
     add_scheduler_options(parser)
     add_opening(parser)
     parser.set_defaults(run=run_info)
+
+
+def add_validate(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``cloudimg validate``."""
+    parser.description = (
+        "Read the headers of all files of an image, and show which are fine, missing, odd (they"
+        " differ from the first file) or bad (they cannot be read), with a picture of the grid. The"
+        " exit code is 1 if any is not fine. Reads no pixels."
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="pattern, file or table, in any store that fsspec supports")
+    add("-o", "--out", metavar="PNG", type=_png,
+        help="write the picture of the grid: a square for each file, in blue where it is fine, grey"
+        " where it is missing, amber where it is odd, red where it is bad")  # fmt: skip
+    add("--report", metavar="FILE",
+        help="write the list of all missing, odd and bad files to a local file: as JSON, or as a"
+        " table if its name ends in .txt")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object")
+    add_scheduler_options(parser)
+    add_opening(parser)
+    parser.set_defaults(run=run_validate, validate="all")
 
 
 def add_preview(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +144,7 @@ def add_preview(parser: argparse.ArgumentParser) -> None:
     add("--max-bytes", metavar="SIZE", type=_size, default=2**30,
         help="limit of bytes to decode, such as 2GB; default: %(default)s")  # fmt: skip
     add("--yes", action="store_true", help="decode any number of bytes")
+    _add_listing(parser)
     add_scheduler_options(parser)
     add_opening(parser)
     parser.set_defaults(run=run_preview)
@@ -111,6 +163,16 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     )
     add("--keep", action="store_true", help="leave the server running until Ctrl-C")
     parser.set_defaults(run=run_demo)
+
+
+def _add_listing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listing",
+        choices=["full", "probe"],
+        default="full",
+        help="how to find the files of a pattern: list all names, or ask S3 or Google only for the"
+        " labels of each axis, so that gaps are not seen; default: %(default)s",
+    )
 
 
 def _port(text: str) -> int:

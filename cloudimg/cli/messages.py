@@ -18,11 +18,11 @@ _KEYWORDS = (
     "against_source", "align", "allow_differences", "allow_unmatched", "axes", "bad", "blend",
     "chunks", "codec", "compression", "downsampling", "dry_run", "exclude", "execute",
     "factors", "flip", "index", "index_files", "job", "labels_of", "layout", "level", "levels",
-    "max_bytes", "max_mem", "missing", "move_to", "name", "new_documents", "overview",
-    "overwrite", "pattern", "pixel_size", "place", "plate", "project", "replace_edits",
-    "resume", "rgb", "sample", "segments", "select", "series", "shards", "size", "source",
-    "source_options", "tag", "target_options", "undo", "url_column", "validate", "workers",
-    "yes", "zarr_format",
+    "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to", "name", "new_documents",
+    "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate", "project",
+    "replace_edits", "resume", "rgb", "sample", "segments", "select", "series", "shards", "size",
+    "source", "source_options", "tag", "target_options", "undo", "url_column", "validate",
+    "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {
@@ -31,9 +31,11 @@ _IN_OTHER_WORDS = {
     ", or a list, [url], to read this file alone": "",
     ' or series="all" to migrate to copy': " or --series all to copy",
     'series="all" is for cloudimg.migrate': "--series all is for cloudimg migrate",
+    ": scan() lists them": "",
     "cloudimg.repair ": "cloudimg repair ",
     "cloudimg.retire(..., undo=True)": "cloudimg retire --undo",
     "pass resume=True": "leave out --no-resume",
+    "the same call without part=": "the same command without --part",
     "pass the array as against_source=": "use cloudimg.verify in Python",
     "pass the array as from_source=": "use cloudimg.repair in Python",
     "pass from_source=cloudimg.open(...)": (
@@ -57,6 +59,7 @@ _FIXED = {
     "plate=False": "--no-plate",
     "plate=True": "--plate",
     "replace_edits=True": "--replace-edits",
+    "resume=False": "--no-resume",
     "segments=True": "--segments",
     "undo=True": "--undo",
     "yes=True": "--yes",

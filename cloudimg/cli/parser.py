@@ -24,6 +24,7 @@ examples:
   cloudimg info "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
   cloudimg info s3://lab/exp/                  proposes patterns for the files in a folder
   cloudimg info --json --anon s3://open-data/image.ome.tif
+  cloudimg validate "s3://lab/exp/img_{t}_{z}.tif" -o grid.png
   cloudimg preview s3://lab/slide.svs slide.png
   cloudimg index "s3://lab/exp/img_{t}_{z}.tif" -o files.parquet
   cloudimg migrate "s3://lab/exp/img_{t}_{z}.tif" s3://lab/exp.ome.zarr
@@ -51,6 +52,7 @@ class _Command:
 
 _COMMANDS = (
     _Command("info", "describe what is at a URL", "images"),
+    _Command("validate", "show which files are missing, odd or bad", "images"),
     _Command("preview", "write a PNG of one plane", "images"),
     _Command("index", "store a table of files that opens without a request", "index", True),
     _Command("migrate", "write image files to a sharded OME-Zarr; resumable", "copies", True),

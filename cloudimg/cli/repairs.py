@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cloudimg.cli.clients import Line, add_cluster_options, client_for
 from cloudimg.cli.copies import show_progress, spoken
 from cloudimg.cli.questions import confirm
-from cloudimg.cli.stores import add_store, json_object, url_options
+from cloudimg.cli.stores import add_store, json_object, source_options, url_options
 from cloudimg.errors import CloudimgError, counted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
             replace_edits=args.replace_edits,
             confirm=partial(_may, line),
             storage_options=url_options(args),
-            source_options=args.source_options,
+            source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
             progress=show_progress(args, line),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cloudimg.cli.clients import Line, add_cluster_options, client_for
 from cloudimg.cli.copies import show_progress, spoken
 from cloudimg.cli.questions import confirm
-from cloudimg.cli.stores import add_store, json_object, url_options
+from cloudimg.cli.stores import add_store, json_object, source_options, url_options
 from cloudimg.errors import ArgumentError, CloudimgError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source=args.source[0] if args.source and len(args.source) == 1 else args.source,
             confirm=partial(_may, args, line),
             storage_options=url_options(args),
-            source_options=args.source_options,
+            source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
             progress=show_progress(args, line),

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudimg.errors import ArgumentError
-from cloudimg.storage import endpoint_of, split_url
+from cloudimg.settings import RATE, parse_rate
+from cloudimg.storage import split_url
 
 _ABBREVIATIONS = {
-    "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon"},
+    "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon", "abfss": "anon"},
     "--endpoint-url": {"s3": "endpoint_url", "gs": "endpoint_url"},
 }
 """The fsspec option that a short option sets, by protocol."""
@@ -90,6 +91,9 @@ def add_store(
     add("--anon", action="store_true", help=f"access the store of {url_name} without credentials")
     add("--endpoint-url", metavar="URL",
         help=f"endpoint of an S3-compatible server or emulator with {url_name}")  # fmt: skip
+    add("--max-rate", metavar="RATE", type=_rate,
+        help="most bytes and requests a second to and from each store, as in 20MB/s, 100/s or"
+        " 20MB/s,100/s; each worker of a cluster keeps to it by itself")  # fmt: skip
     parser.set_defaults(url_options_name=options_name)
 
 
@@ -128,7 +132,7 @@ def file_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def url_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of fsspec for the store of the first URL, with ``--anon`` and ``--endpoint-url``.
+    """Options of fsspec for the store of the first URL, with those that have a short form.
 
     Raises
     ------
@@ -145,7 +149,28 @@ def url_options(args: argparse.Namespace) -> dict[str, Any]:
         del short["--endpoint-url"]
     for option, value in short.items():
         _set(inner, option, value, protocol, args.url_options_name)
-    return {**options, protocol: inner} if len(links) > 1 and inner else inner
+    given = {**options, protocol: inner} if len(links) > 1 and inner else inner
+    return _with_rate(args, given, args.url_options_name)
+
+
+def source_options(args: argparse.Namespace) -> Mapping[str, Any] | None:
+    """Options of fsspec for the store of the files that were copied; None if none are given."""
+    given: Mapping[str, Any] | None = args.source_options
+    return None if given is None else _with_rate(args, given, "--source-options")
+
+
+def _with_rate(args: argparse.Namespace, options: Mapping[str, Any], beside: str) -> dict[str, Any]:
+    """Options of a store with ``--max-rate``, where the option `beside` does not set it too.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if args.max_rate is None:
+        return dict(options)
+    if "max_rate" in options:
+        raise ArgumentError(f"--max-rate and {beside} both set max_rate")
+    return {**options, "max_rate": args.max_rate}
 
 
 def target_url(args: argparse.Namespace) -> Any:
@@ -165,14 +190,16 @@ def target_options(args: argparse.Namespace) -> Mapping[str, Any]:
         options = dict(given or {})
         protocol = split_url(target_url(args))[0].protocol
         _set(options, "--endpoint-url", args.endpoint_url, protocol, "--target-options")
-        return options
+        return _with_rate(args, options, "--target-options")
     if given is not None:
-        return given
+        return _with_rate(args, given, "--target-options")
     # A public bucket that can be read anonymously cannot be written anonymously.
     options = {name: value for name, value in url_options(args).items() if name != "anon"}
+    from cloudimg.storage import endpoint_of
+
     both = (args.url, target_url(args))
     first, second = (endpoint_of(split_url(each)[0], options) for each in both)
-    return options if first is not None and first == second else {}
+    return options if first is not None and first == second else _with_rate(args, {}, "")
 
 
 def _is_endpoint_of_target(args: argparse.Namespace) -> bool:
@@ -216,6 +243,14 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(problem)
     return value
+
+
+def _rate(text: str) -> str:
+    try:
+        parse_rate("--max-rate", text)
+    except ArgumentError:
+        raise argparse.ArgumentTypeError(f"must be {RATE}") from None
+    return text
 
 
 def _series(text: str) -> int | str:

@@ -145,13 +145,13 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.open) == {"urls", "url"} | OPEN
     assert names(cloudimg.imread) == {"urls", "url", "chunks", "level", "name"} | OPEN
     own = {"source", "url", "segments", "source_options", "target_options"}
-    assert names(cloudimg.index) == own | OPEN - {"storage_options"}
+    assert names(cloudimg.index) == own | OPEN - {"storage_options", "listing"}
     assert names(cloudimg.info) == {"url"} | OPEN
     own = {"url", "path", "size", "level", "index", "project", "max_bytes"}
     assert names(cloudimg.preview) == own | OPEN
     assert names(cloudimg.to_zarr) == {"x", "url", "dims", "identity"} | WRITE
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
-    own = {"source", "url", "allow_unmatched", "labels_of"}
+    own = {"source", "url", "allow_unmatched", "labels_of", "part"}
     assert names(cloudimg.migrate) == own | FILE | RUN | STORES
     own = {"source", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
     assert names(cloudimg.dry_run) == own | FILE | PLAN | CALIBRATION
@@ -172,16 +172,16 @@ def test_signatures_show_defaults() -> None:
 
 def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
     assert {each.name for each in fields(OpenArguments)} == OPEN | {"purpose"}
-    assert FILE | {"storage_options", "progress", "client"} == OPEN
+    assert FILE | {"listing", "storage_options", "progress", "client"} == OPEN
     # The code joins sizes and their units.
     assert {each.name for each in fields(WriteRequest)} == PLAN | CALIBRATION - {"scale", "units"}
     # The code takes bytes where users give a size such as "2GB"; of a finished image that stays,
     # the package itself tells.
     own = {"max_bytes", "keeps_finished"}
-    accepted = {each.name for each in fields(RunOptions)} - own | {"max_mem"}
+    accepted = {each.name for each in fields(RunOptions)} - own - {"part"} | {"max_mem"}
     assert accepted == RUN - PLAN - CALIBRATION
     assert RUN | {"labels_of", "storage_options"} == WRITE
-    own = {"allow_unmatched", "labels_of"}
+    own = {"allow_unmatched", "labels_of", "part"}
     assert keys(write_options.MigrateOptions) == own | FILE | RUN | STORES
     assert keys(write_options.DryRunOptions) - FILE - PLAN - CALIBRATION == {
         "allow_unmatched", "client", "max_mem", "prices", "storage_options",

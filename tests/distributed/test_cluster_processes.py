@@ -32,6 +32,7 @@ from cloudimg.cli.main import main
 from cloudimg.cluster.tls import JobTls
 from cloudimg.distributed.run import run_on_cluster
 from cloudimg.errors import AccessDeniedError, ClusterError, MismatchError
+from cloudimg.migration.journal.sealing import unsealed
 from cloudimg.migration.run import stages
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.opening.headers_on_cluster import FILES_PER_BLOCK, FileNames, read_block
@@ -83,7 +84,7 @@ class Archive:
         stored: list[str] = []
         for key, data in found.items():
             if key.startswith(".cloudimg/cells/"):
-                record = json.loads(data)
+                record: Any = unsealed(data)
                 stored += [each[0] for level in record["levels"] for each in level["objects"]]
         assert len(stored) == len(set(stored))
         assert set(stored) == {key for key in self.expected if "/c/" in key}
