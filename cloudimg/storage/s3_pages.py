@@ -167,9 +167,10 @@ class S3Pages:
 
 
 def _names(texts: Sequence[str], *, is_encoded: bool) -> list[str]:
+    plain = [_plain(text) if "&" in text else text for text in texts]
     if is_encoded:
-        return [unquote_plus(text) if "%" in text or "+" in text else text for text in texts]
-    return [_plain(text) if "&" in text else text for text in texts]
+        return [unquote_plus(text) if "%" in text or "+" in text else text for text in plain]
+    return plain
 
 
 def _plain(text: str) -> str:

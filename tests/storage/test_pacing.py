@@ -34,12 +34,17 @@ def plane(z: int) -> npt.NDArray[np.uint16]:
     return np.full((32, 32), z, np.uint16)
 
 
-@pytest.fixture
-def pattern(meter: Meter, bucket: str) -> str:
+def fill(meter: Meter, bucket: str) -> str:
+    """Put small files into a bucket; their pattern."""
     for z in range(N_FILES):
         meter.put(bucket, f"in/a_{z}z.tif", seed.encode(plane(z)))
     meter.latency(30)
     return f"s3://{bucket}/in/a_{{z}}z.tif"
+
+
+@pytest.fixture
+def pattern(meter: Meter, bucket: str) -> str:
+    return fill(meter, bucket)
 
 
 def read_all(pattern: str, meter: Meter) -> Traffic:
@@ -54,25 +59,32 @@ def read_all(pattern: str, meter: Meter) -> Traffic:
 @pytest.mark.parametrize(
     ("per_second", "burst"), [(100, 1), (100, 100), (20, 1), (20, 20), (20, 200)]
 )
-def test_few_requests_a_second(
-    meter: Meter, pattern: str, bucket: str, per_second: int, burst: int
-) -> None:
-    meter.faults([throttled("GET", bucket, per_second=per_second, burst=burst)])
-    started = time.monotonic()
-    traffic = read_all(pattern, meter)
-    took_s = time.monotonic() - started
-    print(f"{per_second}/s, burst {burst}: {len(traffic.requests)} requests, {took_s:.1f} s")
-    refused = [request for request in traffic.requests if request.status == 503]
-    assert refused
-    if burst <= per_second:
-        assert len(traffic.requests) <= 1.5 * N_FILES
-        return
-    # A burst that is larger ends when most files are under way: what is refused then is not asked
-    # for because of the limit. Of what is asked for after eight refusals, few may be refused.
-    told = sorted(request.t_end for request in refused)[7]
-    later = [request for request in refused if request.t_start > told]
-    assert len(later) <= 0.25 * N_FILES
-    assert len(refused) - len(later) <= N_FILES - burst + 8
+def test_few_requests_a_second(meter: Meter, bucket: str, per_second: int, burst: int) -> None:
+    def are_few(attempt: int) -> bool:
+        """Whether few requests are refused of a process that knows nothing of the store yet."""
+        name = f"{bucket}-{attempt}"
+        meter.create(name)
+        pattern = fill(meter, name)
+        meter.faults([throttled("GET", name, per_second=per_second, burst=burst)])
+        started = time.monotonic()
+        traffic = read_all(pattern, meter)
+        took_s = time.monotonic() - started
+        meter.drop(name)
+        refused = [request for request in traffic.requests if request.status == 503]
+        assert refused
+        # A burst that is larger ends when most files are under way: what is refused then is not
+        # asked for because of the limit. Of what is asked for after eight refusals, few may be.
+        told = sorted(request.t_end for request in refused)[7]
+        later = [request for request in refused if request.t_start > told]
+        n_all, n_refused = len(traffic.requests), len(refused)
+        print(f"{per_second}/s, burst {burst}: {n_all} requests, {len(later)} refused later,")
+        print(f"{took_s:.1f} s")
+        if burst <= per_second:
+            return n_all <= 1.5 * N_FILES
+        return len(later) <= 0.25 * N_FILES and n_refused - len(later) <= N_FILES - burst + 8
+
+    # When an answer comes is up to the machine, too, so one of three attempts may be disturbed.
+    assert are_few(0) or (are_few(1) and are_few(2))
 
 
 @pytest.mark.slow
