@@ -17,6 +17,7 @@ from distributed import Client
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, BadFilesError, CloudimgError, CloudimgWarning
+from cloudimg.migration.journal.sealing import unsealed
 from tests.support import bad, copies, seed
 from tests.support.clusters import local_client
 from tests.support.metering import Meter
@@ -64,7 +65,7 @@ def pixels_of(copy: Path) -> Any:
 def records(copy: Path) -> dict[int, Any]:
     """The commit records of the first stage."""
     folder = copy / ".cloudimg" / "cells" / "0"
-    return {int(path.stem): json.loads(path.read_text()) for path in folder.iterdir()}
+    return {int(path.stem): unsealed(path.read_bytes()) for path in folder.iterdir()}
 
 
 def assert_right(copy: Path, expected: Any) -> cloudimg.Verification:
