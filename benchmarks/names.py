@@ -63,7 +63,7 @@ def by_obstore(endpoint: str) -> int:
     client = {"allow_http": True}
     keys: dict[str, Any] = {"access_key_id": "x", "secret_access_key": "y"}
     store = S3Store(BUCKET, endpoint=endpoint, client_options=client, **keys)
-    return sum(batch.num_rows for batch in obstore.list(store, "exp", return_arrow=True))
+    return sum(map(len, obstore.list(store, "exp")))
 
 
 def by_s3fs(endpoint: str) -> int:

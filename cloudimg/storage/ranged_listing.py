@@ -131,7 +131,8 @@ class RangedListing:
                 future = arrived.get()
                 part, page = under_way.pop(future), future.result()
                 batch = self._taken(part, page)
-                waiting.extendleft(self._left(part, page))
+                is_idle = len(waiting) + len(under_way) < _MOST_REQUESTS
+                waiting.extendleft(self._left(part, page, may_cut=is_idle))
                 start()
                 if batch:
                     yield batch
@@ -157,8 +158,12 @@ class RangedListing:
         self.last_two = sorted((*self.last_two, *entries.keys[-2:]))[-2:]
         return entries
 
-    def _left(self, part: _Part, page: Page) -> list[_Part]:
-        """What is left of a range behind a page; nothing if the page shows its end."""
+    def _left(self, part: _Part, page: Page, *, may_cut: bool) -> list[_Part]:
+        """What is left of a range behind a page; nothing if the page shows its end.
+
+        It is cut only where more requests may be under way: the last page of each range has keys
+        of the next one.
+        """
         keys = page.entries.keys
         part.token = page.token
         if keys:
@@ -174,7 +179,7 @@ class RangedListing:
             self._ended.append(part)
             return []
         part.n_pages += 1
-        return self._cut(part)
+        return self._cut(part) if may_cut else [part]
 
     def _cut(self, part: _Part) -> list[_Part]:
         """The parts into which a range is cut once it turned out to be long."""

@@ -50,14 +50,14 @@ def test_a_hundred_thousand_names(meter: Meter, bucket: str) -> None:
     files = names(4, 10, 10, 10, 25)
     others = ["mydata_ch2_notes.txt", "mydata_ch1_", "mydata_ch0_3t_1x_0y_0z_thumb.tif", "z.tif"]
     url = fill(meter, bucket, files + others)
-    meter.latency(30)
+    meter.latency(250)  # long against the time that it takes to read a page
     with meter.measure() as traffic:
         image = opened(meter, f"{url}/{PATTERN}")
     meter.latency(0)
     assert image.n_files == 100_000
     # 101 pages and the end, and for their ranges 3 with delimiters and 20 that end in pages.
     assert (traffic.lists, traffic.heads) == (125, 0)
-    assert traffic.round_trips <= 25
+    assert traffic.round_trips <= 18
     facts: Any = image_facts(image, url)["files"]
     assert facts["unmatched"] == 3
     assert [each.rpartition("/")[2] for each in facts["unmatched_examples"]] == [
