@@ -6,7 +6,9 @@ Servers start when a test first needs them and live until the session ends.
 
 from __future__ import annotations
 
+import faulthandler
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote, urlencode
 
 # The tests see no configuration of the user's, whose keys and endpoints would reach real stores.
@@ -72,14 +74,85 @@ hypothesis_settings.register_profile("cloudimg", deadline=None)
 hypothesis_settings.load_profile("cloudimg")
 
 
+LONG = os.environ.get("CLOUDIMG_TEST_LONG", "0")
+"""Which tenth of the cases of a long test runs: a seed, or "all"."""
+_LEAST_CASES = 3
+_STUCK_S = 400
+_TERMINAL = pytest.StashKey[TextIO]()
+"""The standard error before tests are captured."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # files are given to processes in the order below
+    config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(FailuresAtOnce(config.stash[_TERMINAL]))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files without slow tests come last, so that all processes end at about the same time."""
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_TERMINAL].close()
+
+
+def pytest_report_header() -> str:
+    share = "all cases" if LONG == "all" else f"the tenth of the cases with seed {LONG}"
+    return f"long tests: {share} (CLOUDIMG_TEST_LONG)"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("long"):
+        item.add_marker("slow")
+
+
+@pytest.hookimpl(trylast=True)  # after marks have deselected others
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose cases of long tests, and let files without slow tests come last.
+
+    All processes then end at about the same time.
+    """
+    left_out = [] if LONG == "all" else list(_left_out(items, is_named=_names_cases(config)))
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def _names_cases(config: pytest.Config) -> bool:
+    return any("::" in each for each in config.args) or bool(config.option.keyword)
+
+
+def _left_out(items: list[pytest.Item], *, is_named: bool) -> Iterator[pytest.Item]:
+    """Yield nine of ten cases of each long test; the seed decides which."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("long") and not is_named:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for several in cases.values():
+        several.sort(key=lambda item: hashlib.sha256(f"{LONG} {item.nodeid}".encode()).digest())
+        yield from several[max(_LEAST_CASES, -(-len(several) // 10)) :]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """End a process that hangs where no exception reaches it, and show where."""
+    terminal = item.config.stash[_TERMINAL]
+    faulthandler.dump_traceback_later(_STUCK_S, exit=True, file=terminal)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+class FailuresAtOnce:
+    """Shows a failure when it happens, not only at the end, which a run may not reach."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            text = f"\n{report.nodeid} failed:\n{report.longreprtext}"
+            print(text, file=self._terminal, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
