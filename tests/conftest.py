@@ -98,11 +98,6 @@ def pytest_report_header() -> str:
     return f"long tests: {share} (CLOUDIMG_TEST_LONG)"
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if item.get_closest_marker("long"):
-        item.add_marker("slow")
-
-
 @pytest.hookimpl(trylast=True)  # after marks have deselected others
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose cases of long tests, and let files without slow tests come last.
@@ -125,7 +120,8 @@ def _left_out(items: list[pytest.Item], *, is_named: bool) -> Iterator[pytest.It
     """Yield nine of ten cases of each long test; the seed decides which."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("long") and not is_named:
+        is_chosen = item.get_closest_marker("long") and item.get_closest_marker("slow")
+        if is_chosen and not is_named:
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for several in cases.values():
         several.sort(key=lambda item: hashlib.sha256(f"{LONG} {item.nodeid}".encode()).digest())

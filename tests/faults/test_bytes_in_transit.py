@@ -63,6 +63,7 @@ def pixels(copy: Path) -> np.ndarray[Any, Any]:
     return np.squeeze(np.asarray(zarr.open_array(copy / "0", mode="r")[...]))
 
 
+@pytest.mark.long
 @ways
 @pytest.mark.parametrize(
     ("size", "z", "nth"),

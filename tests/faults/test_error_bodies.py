@@ -53,6 +53,7 @@ def pixels(meter: Meter, url: str) -> np.ndarray[Any, Any]:
     return np.squeeze(np.asarray(array[...]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "body"), CASES)
 @pytest.mark.parametrize("arrives", [True, False])
 def test_puts_that_are_answered_with_an_error(
@@ -67,6 +68,7 @@ def test_puts_that_are_answered_with_an_error(
     assert cloudimg.verify(url, storage_options=meter.storage_options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "body"), CASES)
 def test_puts_that_never_arrive(
     meter: Meter, bucket: str, target: str, kind: str, body: str

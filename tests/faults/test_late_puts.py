@@ -117,6 +117,7 @@ def place(tmp_path: Path, meter: Meter, bucket: str) -> Place:
 # --------------------------------------------------------------------------- after the end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "successor"),
     [
@@ -396,6 +397,7 @@ def test_who_stores_again_and_again_is_found(place: Place) -> None:
 # --------------------------------------------------------------------------------- in transit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unchecked", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_that_change_on_the_way_are_sent_again(
@@ -495,6 +497,7 @@ def same_size(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", [SHARD, "1/c/2/0/0", "originals/part-000000001.parquet"])
 @pytest.mark.parametrize("what", ["replaced", "deleted"])
 def test_the_end_finds_what_was_changed_since(

@@ -69,6 +69,7 @@ def listing_of(bucket: str, page: str, **how_often: Any) -> dict[str, Any]:
     return {"match": f"^GET /{bucket}/$", **WRONG_PAGES[page], **how_often}
 
 
+@pytest.mark.long
 @wrong_pages
 @pytest.mark.parametrize("skip", [0, 1, 2])
 def test_a_page_that_is_wrong_once(
@@ -81,6 +82,7 @@ def test_a_page_that_is_wrong_once(
     assert not image.missing
 
 
+@pytest.mark.long
 @wrong_pages
 def test_a_second_page_that_is_always_wrong(
     meter: Meter, bucket: str, many: str, page: str
@@ -94,6 +96,7 @@ def test_a_second_page_that_is_always_wrong(
         cloudimg.open(many, storage_options=meter.storage_options)
 
 
+@pytest.mark.long
 @wrong_pages
 def test_pages_that_are_all_wrong(meter: Meter, bucket: str, many: str, page: str) -> None:
     meter.faults([listing_of(bucket, page)])
@@ -104,6 +107,7 @@ def test_pages_that_are_all_wrong(meter: Meter, bucket: str, many: str, page: st
         cloudimg.open(many, storage_options=meter.storage_options)
 
 
+@pytest.mark.long
 @wrong_pages
 def test_a_glob_and_a_folder(meter: Meter, bucket: str, many: str, page: str) -> None:
     url = many.replace("{t}", "*")
@@ -161,6 +165,7 @@ def test_a_wrong_page_after_a_folder_that_was_skipped(
         cloudimg.open(url, storage_options=meter.storage_options)
 
 
+@pytest.mark.long
 @wrong_pages
 @pytest.mark.parametrize("how_often", ["once", "always"])
 def test_migrating_copies_all_files_or_none(
@@ -202,6 +207,7 @@ def test_verifying_compares_with_all_files(
             cloudimg.verify(url, against_source=True, **both)
 
 
+@pytest.mark.long
 @wrong_pages
 @pytest.mark.parametrize("how_often", ["once", "always"])
 def test_objects_of_others_are_seen_at_a_destination(
@@ -226,6 +232,7 @@ def test_objects_of_others_are_seen_at_a_destination(
     assert listed(meter, target) == theirs
 
 
+@pytest.mark.long
 @wrong_pages
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_objects_without_metadata_are_seen_at_a_destination(
@@ -255,6 +262,7 @@ def test_objects_without_metadata_are_seen_at_a_destination(
     assert all("/lease/" in key for key in found.keys() - theirs.keys())
 
 
+@pytest.mark.long
 @wrong_pages
 def test_a_copy_whose_listing_breaks_off_is_not_written_again(
     meter: Meter, bucket: str, target: str, page: str

@@ -42,6 +42,7 @@ def short(kind: str, key: str, **how_often: Any) -> dict[str, Any]:
     return {"match": f"^GET .*{key}$", "kind": kind, **how_often}
 
 
+@pytest.mark.long
 @kinds
 @schemes
 @pytest.mark.parametrize("n_chunks", ["one", "each"])
@@ -55,6 +56,7 @@ def test_short_answers_are_asked_for_again(
     np.testing.assert_array_equal(image.to_dask(chunks=chunks).compute(), PIXELS)
 
 
+@pytest.mark.long
 @kinds
 @schemes
 def test_short_answers_are_never_blamed_on_the_file(
@@ -96,6 +98,7 @@ def test_a_file_that_ends_too_early_is_still_to_blame(
     assert traffic.heads == 1
 
 
+@pytest.mark.long
 @kinds
 @schemes
 @pytest.mark.parametrize("times", [1, 2])
@@ -115,6 +118,7 @@ def test_migrating_asks_again(
     assert proof.notes == ()
 
 
+@pytest.mark.long
 @kinds
 @schemes
 def test_migrating_never_fills_for_short_answers(

@@ -47,6 +47,7 @@ def kinds(report: cloudimg.FileReport) -> dict[str, int]:
 # ------------------------------------------------------------------------------------------- kinds
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", bad.KINDS)
 def test_a_bad_file_of_each_kind(place: Place, kind: str) -> None:
     if place.name == "gs" and kind == "empty":

@@ -93,6 +93,7 @@ def test_fields_that_move_together_are_explained(tmp_path: Path) -> None:
         cloudimg.open(tmp_path / "a{a}_b{b}_c{c}_d{d}_e{e}_f{f}.tif", missing="fill")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("data", "error", "text"),
     [

@@ -373,6 +373,7 @@ def exchanged(files: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
     return {**files, **{b: files[a] for a, b in zip(names, names[1:] + names[:1], strict=True)}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("described_in", ["each", "set.companion.ome"])
 @pytest.mark.parametrize("opened", ["t0.ome.tif", "t1.ome.tif", "t2.ome.tif"])
 @pytest.mark.parametrize("moved", [("t0.ome.tif", "t1.ome.tif"), ("t2.ome.tif", "t1.ome.tif")])
@@ -681,6 +682,7 @@ ELSEWHERE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_names_that_leave_the_folder_are_refused(shelf: Shelf, name: str) -> None:
     """Without any request to where they lead, whether they are the set's or the companion's."""
@@ -1241,6 +1243,7 @@ def test_ndtiff_images_that_are_missing(shelf: Shelf) -> None:
     check(shelf.open(FIRST, missing="fill", fill_value=8), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_ndtiff_names_that_leave_the_folder(shelf: Shelf, name: str) -> None:
     files = ndtiff_files({FIRST: images_of(ND, 0)})

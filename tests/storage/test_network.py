@@ -204,6 +204,7 @@ def test_a_proxy_that_asks_for_credentials(
     assert "hunter2" not in f"{image!r} {image.to_dask().dask}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["s3", "http"])
 @pytest.mark.parametrize("password", ["hun/ter2", "hun#ter2", "hun?ter2"])
 def test_a_proxy_whose_password_ends_its_host(

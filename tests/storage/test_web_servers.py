@@ -223,6 +223,7 @@ def test_presigned_urls_of_a_store(moto: str, bucket: str) -> None:
 # Answers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [

@@ -132,6 +132,7 @@ def logged(request: pytest.FixtureRequest) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("logged")
 @pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])

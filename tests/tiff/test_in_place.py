@@ -96,6 +96,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(bad)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("segments", SEGMENTS, ids=str)
 @pytest.mark.parametrize("compression", CODECS)

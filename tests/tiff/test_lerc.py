@@ -84,6 +84,7 @@ def with_nans(pixels: Array, where: str) -> Array:
     return pixels
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("compress", ["LERC", "LERC_DEFLATE", "LERC_ZSTD"])
 @pytest.mark.parametrize("layout", ["strips", "tiles"])

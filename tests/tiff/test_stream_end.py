@@ -129,6 +129,7 @@ def cuts(count: int) -> list[int]:
     return [count * i // POSITIONS for i in range(POSITIONS)] + [count - 3, count - 2, count - 1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_that_ends_in_its_last_segment(whole: Path, tmp_path: Path) -> None:
     pixels, data = read(whole), whole.read_bytes()
@@ -139,6 +140,7 @@ def test_a_file_that_ends_in_its_last_segment(whole: Path, tmp_path: Path) -> No
         assert refused or position > count - 16
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_byte_count_that_is_too_small(whole: Path, tmp_path: Path) -> None:
     pixels = read(whole)

@@ -164,6 +164,7 @@ def problem(page: RawTiff) -> str:
     return differs(page, found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [40, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", READ)
 @pytest.mark.parametrize("bits", BITS)

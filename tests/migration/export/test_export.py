@@ -106,6 +106,7 @@ VARIETIES: dict[str, tuple[Array, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIETIES)
 def test_originals_come_back(tmp_path: Path, name: str) -> None:
     pixels, options = VARIETIES[name]

@@ -252,6 +252,7 @@ SAMPLES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bits", "is_separate", "samples", "order"), SAMPLES)
 def test_samples_of_a_few_bits(
     tmp_path: Path, bits: int, is_separate: bool, samples: int, order: str
@@ -281,6 +282,7 @@ def test_samples_of_a_few_bits(
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("photometric", [0, 1, 3])
 def test_meanings_of_grey_values(tmp_path: Path, photometric: int, bits: int) -> None:
@@ -311,6 +313,7 @@ def test_a_palette_that_is_not_there(tmp_path: Path, samples: int) -> None:
     np.testing.assert_array_equal(cloudimg.open(exported).read(), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("compression", [None, "zlib", "zstd", "lzw", "lzma", "packbits"])
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f2", "f8", "c8", "c16"])
 def test_types_and_compressions(tmp_path: Path, dtype: str, compression: str | None) -> None:
@@ -373,6 +376,7 @@ def test_without_levels_in_the_copy_there_is_no_pyramid(tmp_path: Path) -> None:
 # Kinds of files
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", originals())
 def test_files_of_every_kind_come_back(tmp_path: Path, name: str) -> None:
     original = originals()[name]()

@@ -312,6 +312,7 @@ CONVERTED: list[Source] = [cmyk, cmyk_16, cmyk_planar, ycbcr, cielab]
 _NAMES = [each.__name__ for each in (*EXACT, *CONVERTED)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", [*EXACT, *CONVERTED], ids=_NAMES)
 def test_a_viewer_shows_what_the_source_shows(tmp_path: Path, source: Source) -> None:
     path = tmp_path / "a.tif"
@@ -320,6 +321,7 @@ def test_a_viewer_shows_what_the_source_shows(tmp_path: Path, source: Source) ->
     assert found <= (4 if source in CONVERTED else 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "source",
     [

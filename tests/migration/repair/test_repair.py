@@ -430,6 +430,7 @@ def test_there_are_enough_mutations() -> None:
     assert len(FROM_COPY) + len(FROM_SOURCE) >= 60
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FROM_COPY)
 def test_mended_from_the_copy(copy: Archive, name: str) -> None:
@@ -443,6 +444,7 @@ def test_mended_from_the_copy(copy: Archive, name: str) -> None:
     assert_mended(copy, done)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FROM_SOURCE)
 def test_mended_from_the_source(copy: Archive, name: str) -> None:

@@ -52,6 +52,7 @@ def originals_of(url: Path) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------- what may not differ
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cells", [EACH, ONE], ids=["a cell for each", "one cell"])
 @pytest.mark.parametrize("name", SHARED)
 def test_an_odd_file_in_the_middle(tmp_path: Path, name: str, cells: dict[str, Any]) -> None:
@@ -78,6 +79,7 @@ def test_an_odd_file_in_the_middle(tmp_path: Path, name: str, cells: dict[str, A
     assert fact not in said_of(out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EQUAL)
 def test_files_that_say_the_same_are_copied(tmp_path: Path, name: str) -> None:
     write_first, write_other = EQUAL[name]

@@ -290,6 +290,7 @@ def test_sources_that_cannot_be_opened(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- destinations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "url",
     ["/", "file:///", "s3://bucket", "s3://bucket/", "gs://bucket", "az://container/", "..", ""],

@@ -139,6 +139,7 @@ def test_attributes_that_zarr_python_edits(copy: Copy) -> None:
     assert group["0"][:].sum() > 0
 
 
+@pytest.mark.long
 @pytest.mark.slow  # all of them together
 @BOTH
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u1", "i2", "u4", "f4", "f8", "c8", "c16"])
