@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -46,6 +45,7 @@ import requests
 from hypothesis import settings as hypothesis_settings
 
 from cloudimg.settings import settings
+from tests.support import shares
 from tests.support.metering import Meter
 from tests.support.servers import (
     AzureAccount,
@@ -74,10 +74,8 @@ hypothesis_settings.register_profile("cloudimg", deadline=None)
 hypothesis_settings.load_profile("cloudimg")
 
 
-LONG = os.environ.get("CLOUDIMG_TEST_LONG", "0")
-"""Which tenth of the cases of a long test runs: a seed, or "all"."""
-_LEAST_CASES = 3
-_STUCK_S = 400
+_MORE_S = 60
+"""How much longer than its limit a test may take until its process is ended."""
 _TERMINAL = pytest.StashKey[TextIO]()
 """The standard error before tests are captured."""
 
@@ -94,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    share = "all cases" if LONG == "all" else f"the tenth of the cases with seed {LONG}"
+    share = "all cases" if shares.SEED == "all" else f"a tenth of the cases, by seed {shares.SEED}"
     return f"long tests: {share} (CLOUDIMG_TEST_LONG)"
 
 
@@ -104,10 +102,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     All processes then end at about the same time.
     """
-    left_out = [] if LONG == "all" else list(_left_out(items, is_named=_names_cases(config)))
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    left_out = set() if _names_cases(config) else set(_left_out(items))
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -116,23 +113,25 @@ def _names_cases(config: pytest.Config) -> bool:
     return any("::" in each for each in config.args) or bool(config.option.keyword)
 
 
-def _left_out(items: list[pytest.Item], *, is_named: bool) -> Iterator[pytest.Item]:
-    """Yield nine of ten cases of each long test; the seed decides which."""
+def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield nine of ten cases of each long test."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         is_chosen = item.get_closest_marker("long") and item.get_closest_marker("slow")
-        if is_chosen and not is_named:
+        if is_chosen:
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for several in cases.values():
-        several.sort(key=lambda item: hashlib.sha256(f"{LONG} {item.nodeid}".encode()).digest())
-        yield from several[max(_LEAST_CASES, -(-len(several) // 10)) :]
+        chosen = set(shares.share_of(several, name_of=lambda item: item.nodeid))
+        yield from (item for item in several if item not in chosen)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
     """End a process that hangs where no exception reaches it, and show where."""
+    marker = item.get_closest_marker("timeout")
+    limit_s = float(marker.args[0] if marker else item.config.getini("timeout"))
     terminal = item.config.stash[_TERMINAL]
-    faulthandler.dump_traceback_later(_STUCK_S, exit=True, file=terminal)
+    faulthandler.dump_traceback_later(limit_s + _MORE_S, exit=True, file=terminal)
     try:
         return (yield)
     finally:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow  # all of them together
 
 SHAPE = {"chunks": 32, "shards": {"t": 1, "c": 1, "z": 5, "y": 32, "x": 96}, "levels": 4}
 """Many small cells, and a second stage."""
-KILLS = 128 if "CLOUDIMG_TEST_KILLS" in os.environ else 50
+KILLS = 128 if "CLOUDIMG_TEST_KILLS" in os.environ else 13
 
 
 def copy(source: str, url: str, options: dict[str, Any], arguments: dict[str, Any]) -> None:
