@@ -64,13 +64,20 @@ def opened(meter: Meter, bucket: str, **options: Any) -> cloudimg.Image:
 def measured(
     meter: Meter, bucket: str, what: str, file: Assembled, *, latency_ms: float = LATENCY_MS
 ) -> tuple[cloudimg.Image, Traffic]:
-    """The image, and the traffic of opening it."""
+    """The image, and the traffic of opening it.
+
+    On a busy machine the requests of one round do not all start before the first ends, and count as
+    rounds. With a longer latency they do; rounds that wait for one another remain.
+    """
     meter.put(bucket, "stack.tif", file.data)
-    meter.latency(latency_ms)
-    with meter.measure() as traffic:
-        image = opened(meter, bucket)
-    meter.latency(0)
-    report(what, traffic, file)
+    for longer in (1, 4):
+        meter.latency(longer * latency_ms)
+        with meter.measure() as traffic:
+            image = opened(meter, bucket)
+        meter.latency(0)
+        report(what, traffic, file)
+        if traffic.round_trips <= MOST_TRIPS:
+            break
     return image, traffic
 
 
