@@ -29,8 +29,8 @@ _FETCHERS = 256
 """Threads that wait for pixels; in measurements, more of them were not faster. Headers have threads
 of their own, because they need many small requests."""
 _CALLERS = 16
-"""Threads that make requests in place of the main thread. It waits for one at a time, but Ctrl-C may
-have made it leave others."""
+"""Threads that make requests in place of the main thread, which waits for one of them at a time;
+Ctrl-C may have made it leave others."""
 _OUTPUTS_SHARE = 4
 """Regions that are read at once take up to one part in so many of the memory of the process."""
 _CACHED_SHARE = 10
