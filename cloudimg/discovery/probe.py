@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,8 @@ from cloudimg.pattern import Label, Pattern, Step, natural_key, steps_of
 from cloudimg.storage import Store, engine, map_ahead
 
 _MOST_FILES = 10**9
+_MOST_TRIED = 16
+"""Beginnings that are tried, all at once, in place of one that other files have."""
 _ALL = 'listing="full", the default, finds its files'
 
 
@@ -88,18 +91,25 @@ def _refuse(store: Store, pattern: Pattern, steps: Sequence[Step], shown: str) -
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What a name of the pattern may begin with, up to a text between two fields."""
+
+    key: str
+    labels: tuple[Label, ...]
+    """By occurrence of a field."""
+
+
 class _Probe:
     """What has been found of the files of a pattern."""
 
     def __init__(self, store: Store, pattern: Pattern) -> None:
         self._store = store
         self._pattern = pattern
-        self._ends = [store.location.key_of(pattern.stem)]
-        """What the first name and the last one begin with, as far as they are known."""
+        self._known = [_Beginning(store.location.key_of(pattern.stem), ())]
+        """What names may begin with, as far as it was asked for, in the order of labels."""
         self._texts: list[dict[Label, str]] = [{} for _ in pattern.occurrences]
         """Text by label, of each occurrence of a field."""
-        self._first: dict[str, Label] = {}
-        """The labels of the first name, by field."""
         self._none_is_before = True
         """Whether no other name can be before the first one."""
         self._n_requests = 0
@@ -111,27 +121,43 @@ class _Probe:
         ------
         GridError, StorageError
         """
-        ask = partial(self._store.beginnings, delimiter=step.literal)
-        answers = map_ahead(
-            lambda end: engine().fetch_window(partial(ask, end)), self._ends, n_ahead=2
-        )
-        found: list[tuple[tuple[Any, ...], str, list[Label]]] = []
-        for keys, n_requests in answers:
-            self._n_requests += n_requests
-            for key in keys:
-                labels = self._labels(step, key)
-                if labels is not None:
-                    found.append((tuple(map(_sortable, labels)), key, labels))
+        first, last = 0, len(self._known) - 1
+        behind = self._asked(step, {first, last})
+        # An end may be that of other files, which do not go on as the pattern does.
+        others = set[int]()
+        if not behind[first]:
+            others |= set(range(first + 1, last)[:_MOST_TRIED])
+        if not behind[last]:
+            others |= set(range(first + 1, last)[-_MOST_TRIED:])
+        behind |= self._asked(step, others)
+        found = [number for number in sorted(behind) if behind[number]]
         if found:
-            first, last = min(found), max(found)
-            self._none_is_before &= first[1].startswith(self._ends[0])
-            self._ends = list(dict.fromkeys((first[1], last[1])))
-            names = [each.name for each in step.occurrences]
-            self._first = dict(zip(names, first[2], strict=True))
+            self._none_is_before &= set(range(found[0])) <= behind.keys()
+            self._known = [each for number in found for each in behind[number]]
         return bool(found)
 
-    def _labels(self, step: Step, key: str) -> list[Label] | None:
-        """The labels of a beginning, which are then known; None if it does not match.
+    def _asked(self, step: Step, numbers: Collection[int]) -> dict[int, list[_Beginning]]:
+        """What follows some of the known beginnings, by their numbers, in order.
+
+        Raises
+        ------
+        GridError, StorageError
+        """
+        ask = partial(self._store.beginnings, delimiter=step.literal)
+        answers = map_ahead(
+            lambda number: engine().fetch_window(partial(ask, self._known[number].key)),
+            numbers,
+            n_ahead=2 * _MOST_TRIED,
+        )
+        behind = {}
+        for number, (keys, n_requests) in zip(numbers, answers, strict=True):
+            self._n_requests += n_requests
+            found = [each for key in keys if (each := self._beginning(step, key)) is not None]
+            behind[number] = sorted(found, key=lambda each: tuple(map(_sortable, each.labels)))
+        return behind
+
+    def _beginning(self, step: Step, key: str) -> _Beginning | None:
+        """A beginning, whose labels are then known; None if it does not match.
 
         Raises
         ------
@@ -155,7 +181,7 @@ class _Probe:
                     f"{label} is written as {texts[label]} and as {text} in names that"
                     f' listing="probe" found: {_ALL}'
                 )
-        return labels
+        return _Beginning(key, tuple(labels))
 
     def grid(self, shown: str) -> FileGrid:
         """The grid of all combinations of the labels.
@@ -181,7 +207,8 @@ class _Probe:
                     f'{name} is written in two ways in names that listing="probe" found: {_ALL}'
                 )
             texts.append((axis, compact([firsts[axis][label] for label in labels[axis]])))
-        first = [each.index(self._first[field]) for each, field in zip(labels, fields, strict=True)]
+        first_labels = dict(zip(names, self._known[0].labels, strict=True))
+        first = [each.index(first_labels[name]) for each, name in zip(labels, fields, strict=True)]
         shape = tuple(map(len, labels))
         n_before = int(np.ravel_multi_index(first, shape)) if self._none_is_before else 0
         return FileGrid(

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from cloudimg.discovery.bounded_parquet import BoundedParquet
+from cloudimg.discovery.csv_blocks import CsvBlocks
 from cloudimg.discovery.fact_kinds import FACTS, NUMBER, TEXT, TIME
 from cloudimg.discovery.table import MOST_ROWS
 from cloudimg.errors import (
@@ -29,7 +30,6 @@ _MOST_COLUMNS = 2**12
 _AT_ONCE_BYTES = 4 * 2**20
 """Tables up to this size are fetched with one request."""
 _MOST_BYTES = 2**31
-_CSV_BLOCK_BYTES = 2**20
 _PARQUET = (".parquet", ".geoparquet", ".pq")
 _CSV = (".csv", ".csv.gz")
 _MANIFEST = "manifest.json"
@@ -234,30 +234,16 @@ def _csv(store: Store, key: str, names: Sequence[str] | None = None) -> TableCon
     open_file = _open_file(store, key)
     is_packed = key.lower().endswith(".gz")
 
-    def batches(columns: Sequence[str] | None) -> Any:
+    def opened() -> Any:
         import pyarrow as pa
-        from pyarrow import csv
 
-        types = {name: pa.string() for name in names or _AS_TEXT}
-        kinds = {NUMBER: pa.float64(), TEXT: pa.string(), TIME: pa.timestamp("us")}
-        if names is None:
-            types |= {name: kinds[fact.type] for name, fact in FACTS.items()}
         file = open_file()
-        return csv.open_csv(
-            pa.CompressedInputStream(file, "gzip") if is_packed else file,
-            read_options=csv.ReadOptions(
-                block_size=_CSV_BLOCK_BYTES, column_names=names, use_threads=False
-            ),
-            parse_options=csv.ParseOptions(newlines_in_values=False),
-            convert_options=csv.ConvertOptions(
-                column_types=types, include_columns=None if columns is None else list(columns)
-            ),
-        )
+        return pa.CompressedInputStream(file, "gzip") if is_packed else file
 
     def read(columns: Sequence[str]) -> Iterator[Any]:
         n_rows = 0
         with _damaged(url):
-            for batch in batches(columns):
+            for batch in blocks.batches(columns):
                 n_rows += len(batch)
                 if n_rows > MOST_ROWS:
                     raise ValueError(f"it has more than {MOST_ROWS} rows")
@@ -265,8 +251,20 @@ def _csv(store: Store, key: str, names: Sequence[str] | None = None) -> TableCon
                     yield batch.slice(start, _ROWS_PER_BATCH)
 
     with _damaged(url):
-        schema = batches(None).schema
-    return TableContent(schema=schema, read=read)
+        blocks = CsvBlocks(opened, _types_of_csv(names), names)
+    return TableContent(schema=blocks.schema, read=read)
+
+
+def _types_of_csv(names: Sequence[str] | None) -> dict[str, Any]:
+    """Types of columns of a CSV that are known; with `names`, all columns are texts."""
+    import pyarrow as pa
+
+    if names is not None:
+        return dict.fromkeys(names, pa.string())
+    kinds = {NUMBER: pa.float64(), TEXT: pa.string(), TIME: pa.timestamp("us")}
+    return dict.fromkeys(_AS_TEXT, pa.string()) | {
+        name: kinds[fact.type] for name, fact in FACTS.items()
+    }
 
 
 # --------------------------------------------------------------------------------- inventory of S3

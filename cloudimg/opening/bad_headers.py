@@ -39,13 +39,20 @@ _MOST_SPARES = 256
 
 
 def open_first(
-    reader: Reader, grid: FileGrid, *, tolerates_bad: bool, tries_all: bool = False
+    reader: Reader,
+    grid: FileGrid,
+    *,
+    tolerates_bad: bool,
+    tolerates_missing: bool = False,
+    tries_all: bool = False,
 ) -> tuple[Index, OpenFile, list[BadHeader]]:
     """Read the header of the first file; if bad files are tolerated, of the first that is not bad.
 
     Parameters
     ----------
     reader, grid, tolerates_bad
+    tolerates_missing : bool
+        Whether files that turn out to be missing are tolerated, if no other bad ones are.
     tries_all : bool
         Look for a good file among all, not among the first ones alone.
 
@@ -67,7 +74,8 @@ def open_first(
             # In a fetching thread, so that Ctrl-C interrupts this one.
             return index, engine().fetch(read).result(), bad
         except (FormatError, NotFoundError) as exc:
-            if not tolerates_bad or exc.bad_file is None:
+            is_tolerated = tolerates_bad or (tolerates_missing and exc.bad_file == "missing")
+            if not is_tolerated or exc.bad_file is None:
                 raise
             bad.append((index, exc))
     raise bad[0][1]

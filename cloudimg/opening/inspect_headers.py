@@ -8,7 +8,7 @@ from dataclasses import replace
 from cloudimg.discovery.fact_columns import FactColumns
 from cloudimg.discovery.facts_of_attributes import facts_in
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import ArgumentError, MismatchError
+from cloudimg.errors import ArgumentError, MismatchError, NotFoundError
 from cloudimg.errors.notes import NoteSums
 from cloudimg.opening.bad_headers import (
     bad_files,
@@ -168,7 +168,11 @@ def _open_first(
     if opened is None:
         tolerates_bad = arguments.validate == "all" or arguments.tolerates_bad
         first_index, opened, bad = open_first(
-            reader, grid, tolerates_bad=tolerates_bad, tries_all=arguments.purpose.lists_odd
+            reader,
+            grid,
+            tolerates_bad=tolerates_bad,
+            tolerates_missing=arguments.fills_missing,
+            tries_all=arguments.purpose.lists_odd,
         )
     if opened.decoder is not None:
         # The format of the first file is that of all; a worker may not have registered it.
@@ -199,16 +203,31 @@ def _compared(
 ) -> list[BadHeader]:
     """Compare headers with the first one, and read others in the place of those of bad files."""
     validate_all = arguments.validate == "all"
+    missing: list[BadHeader] = []
+    if arguments.fills_missing:
+        read = _without_missing(read, missing)
     errors = compare_headers(
         _summed_up(read, sums),
         headers,
         layout,
         collect=validate_all or arguments.tolerates_bad,
     )
+    errors += missing
     if validate_all:  # all headers have been read
         return errors
     spares = spare_headers(reader, grid, layout, headers, errors)
     return errors + compare_headers(_summed_up(spares, sums), headers, layout, collect=True)
+
+
+def _without_missing(
+    headers: Iterator[tuple[Index, HeaderOrError]], missing: list[BadHeader]
+) -> Iterator[tuple[Index, HeaderOrError]]:
+    """Yield headers; the errors of files that turned out to be missing are added to a list."""
+    for index, header in headers:
+        if isinstance(header, NotFoundError):
+            missing.append((index, header))
+        else:
+            yield index, header
 
 
 def _summed_up(
@@ -259,7 +278,11 @@ def _refuse_bad(
     is_tolerated = arguments.bad == "fill" or (arguments.tolerates_bad and not validate_all)
     defers = arguments.purpose.defers_bad and not validate_all
     # Files that are missing are not filled because bad ones are.
-    found = [error for _, error in errors]
+    found = [
+        error
+        for _, error in errors
+        if not (arguments.fills_missing and error.bad_file == "missing")
+    ]
     is_refused = any(error.bad_file == "missing" for error in found) and not defers
     if found and (is_refused or not is_tolerated):
         report = report_on_files(grid, found, n_excluded=n_excluded, is_complete=validate_all)

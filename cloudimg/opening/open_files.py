@@ -175,7 +175,7 @@ def _open_listed(
         raise _lacking(listing)
     context = ReadContext(
         is_listed=listing.is_complete,
-        fills_missing=arguments.listing == "probe" and arguments.missing == "fill",
+        fills_missing=arguments.fills_missing,
         series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
         palette=arguments.converted_colours,

@@ -175,6 +175,11 @@ class OpenArguments:
         return self.bad == "fill" or self.purpose.defers_bad
 
     @property
+    def fills_missing(self) -> bool:
+        """Whether files that turn out to be missing when they are read are filled."""
+        return self.listing == "probe" and self.missing == "fill"
+
+    @property
     def keeps_facts(self) -> bool:
         """Whether to keep what is known of each file, as far as it is read anyway."""
         return self.validate == "all" or self.purpose.keeps_facts

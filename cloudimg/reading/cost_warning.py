@@ -11,6 +11,7 @@ from cloudimg.errors import ChunkCostWarning, counted
 from cloudimg.reading.chunk_cost import ChunkLengths, as_argument
 from cloudimg.reading.headers import HEAD_BYTES
 from cloudimg.reading.source import Source
+from cloudimg.reading.source_boundaries import stored_pixels
 
 _MOST_TIMES = 1.2
 """Coalescing accepts as much waste without a word."""
@@ -41,7 +42,7 @@ def warn_of_cost(
         _warn_of_size(source, chunks, capacity)
     if chunks == default:
         return
-    stored, size = source.stored_pixels, source.files.size_bound_bytes
+    stored, size = stored_pixels(source), source.files.size_bound_bytes
     # What came with the header of a small file is kept with it.
     is_kept = size is not None and size <= HEAD_BYTES
     if stored is None or math.prod(source.shape) == 0 or is_kept:

@@ -18,6 +18,7 @@ from cloudimg.errors import ArgumentError
 from cloudimg.reading.chunks import auto_chunks, most_bytes, target_bytes
 from cloudimg.reading.cost_warning import warn_of_cost
 from cloudimg.reading.source import Source, make_token
+from cloudimg.reading.source_boundaries import file_boundaries, row_boundaries
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -66,9 +67,9 @@ def _auto_chunks(source: Source, capacity: Capacity | None) -> tuple[tuple[int, 
     largest = most_bytes(parse_bytes(dask.config.get("array.chunk-size")), capacity)
     target = target_bytes(math.prod(source.shape) * itemsize, largest, capacity)
     # Two parts of a small file would both fetch all of it.
-    boundaries = None if capacity is None else source.file_boundaries(largest)
+    boundaries = None if capacity is None else file_boundaries(source, largest)
     if boundaries is None:
-        boundaries = source.row_boundaries(target)
+        boundaries = row_boundaries(source, target)
     return auto_chunks(boundaries, source.dims, itemsize, target)
 
 

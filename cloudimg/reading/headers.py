@@ -25,19 +25,17 @@ from cloudimg.formats import HEAD_BYTES as FORMAT_BYTES
 from cloudimg.formats import Format
 from cloudimg.reading.coalescing import Span, coalesce
 from cloudimg.reading.header_cache import HEADER_CACHE, OpenFile
+from cloudimg.reading.header_parsing import limits_of_process, parse_header, parse_request
 from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.transit import Arrival, Reading, TransitCheck
 from cloudimg.reading.whole_file import decode_whole
-from cloudimg.settings import Settings, settings
+from cloudimg.settings import settings
 from cloudimg.storage import Blob, Store, engine, map_ahead, pause
 from cloudimg.tiff import (
     ENDS_EARLY,
     REQUEST_BYTES,
     DecodeLimits,
-    ParsedImage,
-    ParseRequest,
     SparseFile,
-    Template,
     parse_tiff,
 )
 
@@ -46,8 +44,6 @@ Buffer = bytes | memoryview
 HEAD_BYTES = 32 * 2**10
 """Size of the first request; the IFDs of 8192 x 8192 pixels in tiles of 256 fit if they are first.
 """
-_MOST_HELD_BYTES = 16 * 2**20
-"""Of headers for which more was fetched and is held, only what the parser read is kept."""
 _WINDOW_SPAN_BYTES = 4 * 2**20
 
 
@@ -61,10 +57,7 @@ class HeaderReader:
     @property
     def limits(self) -> DecodeLimits:
         """Limits of this process on what headers may declare."""
-        chosen = settings()
-        return DecodeLimits(
-            header_bytes=chosen.max_header_bytes, segment_bytes=chosen.max_segment_bytes
-        )
+        return limits_of_process()
 
     def using(self, **changes: Any) -> HeaderReader:
         """Return a reader with a changed context."""
@@ -227,43 +220,9 @@ class HeaderReader:
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
         for start, data in ((blob.start_bytes, blob.data), *further):
             file.add(start, data)
-        parsed = self._parse_tiff(file, url, name, metadata)
+        request = parse_request(self.context, metadata=metadata)
+        parsed = parse_header(file, request, url=url, name=name)
         return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
-
-    def _parse_tiff(self, file: SparseFile, url: str, name: str, metadata: bool) -> ParsedImage:
-        """Parse a TIFF, or reuse the result of the file parsed last if the headers are equal.
-
-        Results also depend on the extension of a file; where they depend on more of its name, they
-        do not match as a template.
-        """
-        suffix, request = name.rpartition(".")[2], self._request(metadata=metadata)
-        template = _templates.get(request)
-        parsed = template.matching(file, suffix, url) if template is not None else None
-        if parsed is None:
-            parsed = parse_tiff(file, request, url=url, name=name)
-            reads = file.take_reads()
-            _templates[request] = Template(parsed, file, suffix, reads)
-            if min(file.fetched_bytes, file.held_bytes) > _MOST_HELD_BYTES:
-                file.keep_only((0, file.size_bytes), reads)
-        return parsed
-
-    def _request(self, *, metadata: bool) -> ParseRequest:
-        context, chosen = self.context, settings()
-        latest = _requests.get(metadata)
-        if latest is not None and latest[0] is context and latest[1] is chosen:
-            return latest[2]
-        compares = context.compares_facts and not metadata
-        request = ParseRequest(
-            series=context.series,
-            ignore_siblings=context.ignore_siblings,
-            palette=context.palette,
-            metadata=metadata or compares,
-            only_compared=compares,
-            member=context.member,
-            limits=self.limits,
-        )
-        _requests[metadata] = context, chosen, request
-        return request
 
     def to_store(self, key: str) -> StoredHeader | None:
         """Return the bytes of a file that the parser reads; None of a file that is not a TIFF.
@@ -285,7 +244,8 @@ class HeaderReader:
         )
         for start, stop in opened.file.fetched_ranges():
             file.add(start, opened.file.have(start, stop) or b"")
-        parse_tiff(file, self._request(metadata=True), url=url, name=key.rsplit("/", 1)[-1])
+        request = parse_request(self.context, metadata=True)
+        parse_tiff(file, request, url=url, name=key.rsplit("/", 1)[-1])
         parts = [(start, file.have(start, stop)) for start, stop in file.take_reads()]
         read = [(start, bytes(data)) for start, data in parts if data is not None]
         return StoredHeader(opened.etag, size, read)
@@ -352,10 +312,3 @@ class HeaderReader:
 
     def _identity(self, key: str) -> tuple[Any, ...]:
         return (self.store.location, self.store.identity, key, self.context)
-
-
-_templates: dict[ParseRequest, Template] = {}
-"""Header parsed last, by request; one is enough because files of one archive are read together."""
-_requests: dict[bool, tuple[ReadContext, Settings, ParseRequest]] = {}
-"""What was parsed last, and what followed from: small files are parsed in less time than it takes
-to say anew what of them."""

@@ -43,8 +43,9 @@ from cloudimg.tiff import AnyLevel, Derived, Level, Piece
 Array = npt.NDArray[Any]
 
 _SMALL_BYTES = 128 * 2**10
-"""A file that is no longer, nor its pixels, is decoded by the thread that fetched it: to wake
-another one would take as long. More pixels would be too many for as many threads as fetch."""
+"""A file of at most so many bytes, whose pixels take at most as many, is decoded by the thread that
+fetched it: to wake another one would take as long. Larger ones are left to the decoding threads,
+since there are more fetching threads than processors."""
 _MAX_GAP_BYTES = 2**20
 _FREE_GAP_BYTES = 512
 _MAX_WASTE = 0.2

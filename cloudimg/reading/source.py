@@ -23,14 +23,12 @@ from cloudimg.errors.file_report import BadFile
 from cloudimg.reading.agreement import ONE_SCALE, ExpectedFacts, differing_facts
 from cloudimg.reading.averaging import Layer, average
 from cloudimg.reading.bad_files import OnBad, warn_once
-from cloudimg.reading.chunk_cost import StoredPixels
-from cloudimg.reading.coalescing import WHOLE_FILE_BYTES
 from cloudimg.reading.comparison import Expected
 from cloudimg.reading.file_facts import facts_of
 from cloudimg.reading.file_task import FileTask, allocate
 from cloudimg.reading.header_cache import OpenFile
 from cloudimg.reading.indexing import normalize_index
-from cloudimg.reading.layout import Assignment, Layout, boundaries
+from cloudimg.reading.layout import Assignment, Layout
 from cloudimg.reading.reader import Reader
 from cloudimg.reading.run import OnOpen
 from cloudimg.reading.source_files import SourceFiles
@@ -104,64 +102,6 @@ class Source:
     def __reduce__(self) -> tuple[Any, ...]:
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         return _arrived, (Parcel(content),)
-
-    @property
-    def stored_pixels(self) -> StoredPixels | None:
-        """How the pixels lie in the files; None if unknown, on a canvas, or in a window."""
-        if self.pixel_bytes is None or self.layout.canvas is not None or self.window is not None:
-            return None
-        by_name = {
-            self.file_dims[axis.file_axis]: dim
-            for dim, axis in enumerate(self.layout.axes)
-            if axis.file_axis is not None
-        }
-        size = self.files.size_bound_bytes
-        return StoredPixels(
-            layout=self.layout,
-            segment=self.segment,
-            pixel_bytes=self.pixel_bytes,
-            rows=(by_name["y"], by_name["x"]) if self.pixel_bytes else None,
-            fetches_whole=self.level == 0
-            and self.files.pages is None
-            and size is not None
-            and size <= WHOLE_FILE_BYTES,
-        )
-
-    def boundaries(self) -> list[npt.NDArray[np.int64]]:
-        """Return, per dim, the positions between segments."""
-        return self._boundaries(self.segment)
-
-    def row_boundaries(self, most_bytes: int) -> list[npt.NDArray[np.int64]]:
-        """Return the positions between segments of at most so many bytes, where rows are fetched.
-
-        Larger segments are divided evenly into groups of rows.
-        """
-        segment = list(self.segment)
-        if self.pixel_bytes and "y" in self.file_dims:
-            y = self.file_dims.index("y")
-            n_parts = -(-math.prod(segment) * self.dtype.itemsize // most_bytes)
-            segment[y] = max(1, -(-segment[y] // n_parts))
-        return self._boundaries(segment)
-
-    def file_boundaries(self, most_bytes: int) -> list[npt.NDArray[np.int64]] | None:
-        """Return the positions between files if they are small, and are fetched whole.
-
-        None if they are not, or have more decoded bytes than `most_bytes`.
-        """
-        stored = self.stored_pixels
-        shape = self.layout.file_shape((0,) * self.layout.n_fields)
-        if stored is None or not stored.fetches_whole:
-            return None
-        if math.prod(shape) * self.dtype.itemsize > most_bytes:
-            return None
-        return self._boundaries(shape)
-
-    def _boundaries(self, parts: Sequence[int]) -> list[npt.NDArray[np.int64]]:
-        by_axis = [
-            boundaries(self.layout, axis, 1 if axis.file_axis is None else parts[axis.file_axis])
-            for axis in self.layout.axes
-        ]
-        return by_axis if self.window is None else self.window.boundaries(by_axis)
 
     def __getitem__(self, key: Any) -> Array:
         region, final = normalize_index(key, self.shape)

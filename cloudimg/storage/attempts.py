@@ -217,7 +217,7 @@ def run_interruptible(request: Callable[[], T]) -> T:
     a store.
     """
     if threading.current_thread() is threading.main_thread():
-        return engine().fetch_window(request).result()
+        return engine().call(request).result()
     return request()
 
 

@@ -32,8 +32,8 @@ class BytesAtOnce:
         self._long_s = long_s
         self._n_open = 0
         self._n_proven = 0.0
-        """Most bytes that came in `long_s` seconds. Where each connection has a limit of its own,
-        less comes once less is asked for, which is no reason to ask for even less."""
+        """Most bytes that came in `long_s` seconds. It is kept where fewer come later: if each
+        connection has a limit of its own, fewer come because fewer were requested."""
         self._n_uncounted = 0
         """How often bytes came since they were counted last."""
         self._came: deque[tuple[int, float, float]] = deque()

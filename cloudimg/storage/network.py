@@ -28,7 +28,7 @@ def authorities() -> list[Path]:
     Raises
     ------
     ArgumentError
-        If there is no such file.
+        If one of these files does not exist.
     """
     found = []
     for name in AUTHORITIES:

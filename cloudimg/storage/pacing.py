@@ -187,7 +187,7 @@ class Pace:
     def is_crowded(self, failure: ServerError) -> bool:
         """Whether a request had no answer on a thin link, on which the bytes of others came.
 
-        From then on less is requested at once, so that it is no reason to give up.
+        From then on fewer bytes are requested at once, so the request is worth another attempt.
         """
         is_moving = time.monotonic() - self._bytes.last_at < settings().timeout_s
         return self.is_thin and is_moving and not failure.is_answered
@@ -209,8 +209,9 @@ class Pace:
                     turn.n_bytes = int(self._usual_bytes)
                 is_full = self._n_open >= int(self._window)
                 is_full = is_full or not self._bytes.has_room(turn.n_bytes)
-                next_at = max(self._rate.next_at, self._allowed_at)
-                if not is_full and now >= min(next_at, self._stuck_at):
+                # A store that is stuck is asked for its last refusals at the rate of the user.
+                next_at = max(self._allowed_at, min(self._rate.next_at, self._stuck_at))
+                if not is_full and now >= next_at:
                     break
                 self._changed.wait(_WAIT_S if is_full else min(_WAIT_S, next_at - now))
             turn.started = turn.seen_at = now = time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, TypeVar
 
 from cloudimg.errors import (
@@ -17,26 +16,22 @@ from cloudimg.errors import (
 )
 from cloudimg.errors.arrival import raised_where_used
 from cloudimg.settings import parse_rate
-from cloudimg.storage.attempts import Attempts, interruptible, pause
+from cloudimg.storage.attempts import Attempts
 from cloudimg.storage.base import (
-    DANGLING,
     Backend,
     Blob,
     Created,
     Data,
     Entry,
-    IncompleteListingError,
     Mover,
-    Page,
     Stored,
     WriteGuard,
 )
-from cloudimg.storage.complete_listing import CompleteListing, repeated
 from cloudimg.storage.lengths import check_length, short_transfer, with_checked_size
+from cloudimg.storage.listing import Lister
 from cloudimg.storage.resuming import ResumedGet
 from cloudimg.storage.sending import Sender
 from cloudimg.storage.splitting import Outline
-from cloudimg.storage.threads import engine
 from cloudimg.storage.urls import Location
 
 T = TypeVar("T")
@@ -117,7 +112,6 @@ class Store:
         StorageError
             Or a subclass of it, after retries where they can help.
         """
-
         url = self.location.display(key)
         resumed = ResumedGet(key, start, stop)
 
@@ -312,28 +306,17 @@ class Store:
         StorageError
             Also if the store answers with pages that are not the listing.
         """
-        listing = CompleteListing(
-            self._attempts.backends(),
+        return self._lister.list_objects(
             folder,
             stem,
             depth,
-            self.location.display(folder),
-            pause,
+            end_checks=end_checks,
+            coming=coming,
             n_below=n_below,
+            with_dangling=with_dangling,
             believes_empty=believes_empty,
             outline=outline,
-            make=self._attempts.make,
         )
-        batches = interruptible(listing.batches())
-        drops_dangling = self.location.protocol == "file" and not with_dangling
-        for batch in batches:
-            if batch is not None:
-                if drops_dangling:
-                    batch = [entry for entry in batch if entry.etag != DANGLING]
-                yield batch
-            elif end_checks is not None:
-                end_checks.append(engine().fetch(partial(_check_end, batches, coming)))
-                return
 
     @property
     def lists_in_order(self) -> bool:
@@ -349,34 +332,16 @@ class Store:
         ------
         StorageError
         """
-        found: list[str] = []
-        token, n_requests = None, 0
-        while n_requests == 0 or token is not None:
-            ask = partial(_page_up_to, prefix=prefix, delimiter=delimiter, token=token)
-            page = self._attempts.make(ask)
-            if token is not None and page.token == token:
-                raise repeated(self.location.display(prefix))
-            found += page.prefixes
-            token, n_requests = page.token, n_requests + 1
-        return found, n_requests
+        return self._lister.beginnings(prefix, delimiter)
+
+    @property
+    def _lister(self) -> Lister:
+        return Lister(self.location, self._attempts)
 
     @property
     def lists_below(self) -> bool:
         """Whether all of a folder can be listed without a request for each folder below it."""
         return self.location.protocol in _FLAT
-
-
-def _page_up_to(backend: Backend, prefix: str, delimiter: str, token: str | None) -> Page:
-    return backend.list_page(prefix, delimiter=delimiter, token=token)
-
-
-def _check_end(rest: Iterator[Sequence[Entry] | None], coming: Collection[str]) -> None:
-    last = max(coming, default=None)
-    for batch in rest:
-        if any(entry.key not in coming for entry in batch or ()):
-            raise IncompleteListingError
-        if batch and batch[-1].key == last:
-            return  # an answer with what was stored meanwhile was a listing, and ended there
 
 
 @raised_where_used

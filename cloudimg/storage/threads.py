@@ -28,6 +28,9 @@ T = TypeVar("T")
 _FETCHERS = 256
 """Threads that wait for pixels; in measurements, more of them were not faster. Headers have threads
 of their own, because they need many small requests."""
+_CALLERS = 16
+"""Threads that make requests in place of the main thread, which waits for one of them at a time;
+Ctrl-C may have made it leave others."""
 _OUTPUTS_SHARE = 4
 """Regions that are read at once take up to one part in so many of the memory of the process."""
 _CACHED_SHARE = 10
@@ -89,9 +92,16 @@ class Engine:
         """Set once the program ends: no request is tried again, because nobody waits for it."""
         self._fetchers = ThreadPool(min(_FETCHERS, n_requests), "cloudimg-fetch")
         self._windows = ThreadPool(n_requests, "cloudimg-header")
+        self._callers = ThreadPool(_CALLERS, "cloudimg-call")
         self._readers = ThreadPool(settings.decode_threads, "cloudimg-reader")
         self._decoders = ThreadPool(settings.decode_threads, "cloudimg-decode")
-        self._pools = (self._fetchers, self._windows, self._readers, self._decoders)
+        self._pools = (
+            self._callers,
+            self._fetchers,
+            self._windows,
+            self._readers,
+            self._decoders,
+        )
 
     def interrupt(self) -> None:
         """Fail whatever is waited for, now and from now on, because the program ends."""
@@ -131,6 +141,13 @@ class Engine:
         These threads are separate, because all fetching threads could be waiting for each other.
         """
         return self._windows.submit(function)
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function`, which makes a request or a listing that the main thread waits for.
+
+        These threads are separate, because a listing waits for the others.
+        """
+        return self._callers.submit(function)
 
     def decode_file(self, function: Callable[[], T]) -> Future[T]:
         """Run `function`, which decodes a whole file, perhaps by a user's own reader.

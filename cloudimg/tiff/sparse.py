@@ -117,8 +117,9 @@ class SparseFile(io.RawIOBase):
     def keep_only(self, within: Range, kept: Sequence[Range]) -> None:
         """Drop what has been fetched of a range, but for some parts of it.
 
-        What is dropped does not count as a part of the header, as far as it is no more than the
-        file: it lay between parts of it.
+        Dropped bytes lay between parts of the header, and do not count towards the limit on its
+        size. At most as many as the file has are left out of the count, so that bytes that are
+        fetched and dropped again and again reach the limit.
         """
         start, stop = within
         held = self.held_bytes

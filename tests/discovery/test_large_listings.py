@@ -227,10 +227,30 @@ def test_the_first_file_may_be_missing(meter: Meter, bucket: str) -> None:
     image = probed(meter, f"{url}/c{{c}}_t{{t}}.tif", missing="fill")
     assert (image.n_files, image.shape) == (10, (4, 3, 8, 8))
     np.testing.assert_array_equal(image.read()[..., 0, 0].T, [[0, 0, 7, 7], *[[7] * 4] * 2])
-    # Where a beginning is that of another file, nothing is known of those behind it.
-    fill(meter, bucket, ["x0_t.txt", *(f"x{c}_t{t}.tif" for c in range(1, 4) for t in (0, 1))])
-    with pytest.raises(NotFoundError, match=r"x0_t0\.tif"):
-        probed(meter, f"{url}/x{{c}}_t{{t}}.tif", missing="fill")
+
+
+def test_other_files_may_be_where_the_first_and_the_last_ones_are_looked_for(
+    meter: Meter, bucket: str
+) -> None:
+    names = [f"a{c}_t{t}.tif" for c in range(1, 40) for t in (0, 1)]
+    url = fill(meter, bucket, ["a0_t.txt", "a40_t.txt", *names])
+    with pytest.raises(MissingFilesError, match=r"2 files.*c=0, t=0"):
+        probed(meter, f"{url}/a{{c}}_t{{t}}.tif")
+    image = probed(meter, f"{url}/a{{c}}_t{{t}}.tif", missing="fill")
+    assert (image.shape, image.n_files) == ((2, 41, 8, 8), 80)
+    expected = np.repeat([0, 7, 0], [1, 39, 1])
+    np.testing.assert_array_equal(image.read()[..., 0, 0], [expected, expected])
+    # What a delimiter shows may be a part of another name: headers show that the file is missing.
+    names = ["b_0x_0y.tif.txt", "b_0x_1y.tif", "b_1x_0y.tif", "b_2x_0y.tif.txt", "b_2x_1y.tif"]
+    fill(meter, bucket, names)
+    with pytest.raises(NotFoundError, match=r"b_0x_0y\.tif"):
+        probed(meter, f"{url}/b_{{x}}x_{{y}}y.tif")
+    image = probed(meter, f"{url}/b_{{x}}x_{{y}}y.tif", missing="fill", fill_value=3)
+    np.testing.assert_array_equal(image.read()[::8, ::8], [[3, 7, 3], [7, 3, 7]])
+    # Only missing files are filled.
+    meter.put(bucket, "exp/b_0x_1y.tif", FILE[: len(FILE) // 2])
+    with pytest.raises(cloudimg.CloudimgError, match=r"b_0x_1y\.tif"):
+        probed(meter, f"{url}/b_{{x}}x_{{y}}y.tif", missing="fill")
 
 
 def test_what_cannot_be_probed_is_refused(meter: Meter, bucket: str, tmp_path: Any) -> None:

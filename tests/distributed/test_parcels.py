@@ -19,6 +19,7 @@ from dask.base import tokenize
 import cloudimg
 from cloudimg.distributed.parcel import Parcel
 from cloudimg.errors import ClusterError, CorruptFileError
+from cloudimg.reading.source import Source
 from tests.support import seed
 
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
@@ -27,9 +28,9 @@ PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 def source_of(array: Any) -> Any:
     """What the graph of an array reads."""
     (source,) = (
-        task if hasattr(task, "boundaries") else task.value
+        task if isinstance(task, Source) else task.value
         for task in dict(array.__dask_graph__()).values()
-        if hasattr(task, "boundaries") or hasattr(getattr(task, "value", None), "boundaries")
+        if isinstance(task, Source) or isinstance(getattr(task, "value", None), Source)
     )
     return source
 

@@ -6,6 +6,8 @@ import csv
 import datetime
 import gzip
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -784,3 +786,28 @@ def test_tables_of_csv_keep_quotes_and_times(local: Place) -> None:
     assert pixels(image) == EXPECTED
     assert image.coords["channel"].item() == "a, b"
     assert image.coords["acquired"].item() == datetime.datetime(2026, 11, 30, 12)
+
+
+@pytest.mark.slow
+def test_a_process_ends_after_a_part_of_a_large_csv(tmp_path: Path) -> None:
+    """No thread goes on to read it: some of these processes were aborted, and some never ended."""
+    rows = [f"{tmp_path}/a_{t}.tif,{t}\n" for t in range(300_000)]
+    torn = tmp_path / "files.csv"
+    torn.write_text("".join(["url,t\n", *rows[:10], "a,b,c\n", *rows[10:]]))
+    assert torn.stat().st_size > 2 * 4 * 2**20  # more than what is fetched at once
+    code = (
+        "import sys, cloudimg\n"
+        "try:\n"
+        "    cloudimg.open(sys.argv[1])\n"
+        "except cloudimg.errors.CorruptFileError:\n"
+        "    print('torn')\n"
+    )
+    words = [sys.executable, "-c", code, str(torn)]
+    processes = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(8)]
+    try:
+        said = [process.communicate(timeout=100)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert said == [b"torn\n"] * 8
+    assert [process.wait() for process in processes] == [0] * 8

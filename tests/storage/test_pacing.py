@@ -353,6 +353,23 @@ def test_a_store_that_refuses_everything(
     assert len(traffic.requests) <= 3 * N_FILES
 
 
+def test_a_store_that_refuses_everything_is_asked_at_the_users_rate(
+    meter: Meter, bucket: str, set_variable: Callable[[str, str], None]
+) -> None:
+    """Also by those who still wait for their turn when it is clear that waiting is of no use."""
+    n, per_s = 60, 40
+    for z in range(n):
+        meter.put(bucket, f"in/a_{z}z.tif", seed.encode(plane(z)))
+    options = meter.storage_options | {"max_rate": f"{per_s}/s"}
+    image = cloudimg.open(f"s3://{bucket}/in/a_{{z}}z.tif", storage_options=options)
+    set_variable("CLOUDIMG_TIMEOUT_S", "1")  # so long it is asked
+    meter.faults([throttled("GET", bucket)])
+    with meter.measure() as traffic, pytest.raises(ServerError, match=r"503.*gave up"):
+        image.read()
+    begun = sorted(request.t_start for request in traffic.requests)
+    assert len(begun) - 1 <= 1.05 * per_s * (begun[-1] - begun[0]) + 2
+
+
 def test_a_willing_store_is_asked_by_more_and_more_at_once(meter: Meter, pattern: str) -> None:
     traffic = read_all(pattern, meter)
     assert len(traffic.requests) <= N_FILES + 5

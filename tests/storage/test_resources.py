@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -76,6 +77,29 @@ def test_no_more_threads_than_allowed_and_every_result() -> None:
         caller.join()
     assert results == {first: list(range(first, first + 200)) for first in range(0, 1000, 200)}
     assert 1 <= most <= 3
+
+
+LIST = """
+import json, sys
+from cloudimg.storage import Store, split_url
+from cloudimg.storage.splitting import Delimiter, Outline
+location, folder = split_url(sys.argv[1])
+store = Store(location, json.loads(sys.argv[2]))
+outline = Outline(f"{folder}/a_", (Delimiter(".tif"),), False)
+print(sum(map(len, store.list_objects(folder, f"{folder}/", 1, outline=outline))))
+"""
+
+
+@pytest.mark.slow
+def test_the_main_thread_lists_in_ranges_with_one_request_at_a_time(
+    meter: Meter, bucket: str
+) -> None:
+    """The listing is awaited by other threads than those that it waits for."""
+    n = 6500
+    meter.fill(bucket, [f"exp/a_{z:04d}.tif" for z in range(n)], b"x")
+    options = json.dumps(meter.storage_options)
+    answer = run(LIST, f"s3://{bucket}/exp", options, CLOUDIMG_MAX_REQUESTS="1")
+    assert answer.stdout.strip() == str(n), answer.stderr
 
 
 def test_failures_belong_to_whoever_waits() -> None:

@@ -232,7 +232,7 @@ def test_files_of_one_program_are_parsed_once(
     for t, image in enumerate(images):
         (tmp_path / f"a_t{t}.tif").write_bytes(WRITERS[kind](image, False))
     # The header that was parsed last may be that of a file of another test.
-    monkeypatch.setattr("cloudimg.reading.headers._templates", {})
+    monkeypatch.setattr("cloudimg.reading.header_parsing._templates", {})
     opened = []
     parse = tifffile.TiffFile.__init__
 

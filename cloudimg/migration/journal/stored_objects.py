@@ -10,7 +10,6 @@ the object is created again; without a lease, it is an error.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -180,7 +179,7 @@ def is_same_table(first: Data, second: Data) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        tables = [pq.ParquetFile(io.BytesIO(each)).read() for each in (first, second)]
+        tables = [pq.ParquetFile(pa.BufferReader(each)).read() for each in (first, second)]
         return bool(tables[0].equals(tables[1]))
     except (pa.ArrowException, OSError, ValueError):
         return False

@@ -45,6 +45,7 @@ from cloudimg.opening.image_name import image_name
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
+from cloudimg.reading.source_boundaries import segment_boundaries
 from cloudimg.storage import Location, endpoint_of
 
 HasFiles = Callable[[tuple[str, ...]], npt.NDArray[np.bool_] | None]
@@ -183,7 +184,7 @@ def write_input_of_image(
         reduction=reduction_of(
             opened.inspection.attrs, facts.channel_names, source.dtype, axes_mapping.n_samples
         ),
-        source_boundaries=source.boundaries(),
+        source_boundaries=segment_boundaries(source),
         facts=facts,
         source=description,
         files=partial(file_table, opened.grid, source.files.pages, _facts_beside_cells(opened)),
