@@ -112,6 +112,8 @@ class Pace:
         self._refused_at = self._broke_off_at = -math.inf
         self._stuck_at = math.inf
         """When no answer but refusals will have come for as long as an answer may take."""
+        self._n_in_a_row = 0
+        """Refusals since a request was accepted."""
 
     @contextmanager
     def turn(self, n_bytes: int | None = 0, n_sent: int = 0) -> Iterator[None]:
@@ -171,8 +173,12 @@ class Pace:
         return n_accepted > 0 and (1 - n_accepted / n_all) ** n_refused < _CHANCE
 
     def is_stuck(self, failure: ServerError) -> bool:
-        """Whether the store has accepted nothing for long, so that waiting is of no use."""
-        return failure.is_throttled and time.monotonic() > self._stuck_at
+        """Whether the store has accepted nothing for long, so that waiting is of no use.
+
+        A busy machine may ask so seldom that a few refusals take as long.
+        """
+        is_long = time.monotonic() > self._stuck_at
+        return failure.is_throttled and is_long and self._n_in_a_row >= settings().attempts
 
     @property
     def may_break_off(self) -> bool:
@@ -248,7 +254,7 @@ class Pace:
     def _was_accepted(self, turn: Turn, now: float) -> None:
         took_s = now - turn.started
         self._n_accepted += 1
-        self._stuck_at = math.inf
+        self._n_in_a_row, self._stuck_at = 0, math.inf
         if not self._is_doubling:
             self._window = min(self._most, self._window + 1 / self._window)
         elif took_s < _SLOW_S:
@@ -259,6 +265,7 @@ class Pace:
 
     def _was_refused(self, started: float, now: float) -> None:
         self._n_refused += 1
+        self._n_in_a_row += 1
         patience_s = settings().timeout_s
         if now - self._refused_at > patience_s:  # others gave up long ago
             self._stuck_at = math.inf
