@@ -33,7 +33,7 @@ import yaml
 
 import cloudimg
 from cloudimg import errors
-from cloudimg.cli import main as command_line
+from cloudimg.cli import exit_codes
 from cloudimg.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.support import seed, staged
@@ -689,7 +689,7 @@ def test_the_tree_of_errors_is_that_of_the_code() -> None:
 
 
 def test_exit_codes_are_those_of_the_command() -> None:
-    documented = re.findall(r"^(\d+) ", command_line.__doc__ or "", re.MULTILINE)
+    documented = re.findall(r"^(\d+) ", exit_codes.__doc__ or "", re.MULTILINE)
     assert first_column("docs/errors-and-settings.md", "Exit codes") == documented
 
 

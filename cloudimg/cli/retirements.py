@@ -50,7 +50,7 @@ def retire(args: argparse.Namespace, session: Session) -> Iterator[str]:
     session.result(done.to_json())
     yield spoken(args, [str(replace(done, notes=spoken(args, done.notes)))])[0]
     if not done:
-        raise ProblemsError(left_in_words(done), url=done.url)
+        raise ProblemsError(left_in_words(done))
 
 
 def _may(args: argparse.Namespace, session: Session, about: Opening) -> bool:

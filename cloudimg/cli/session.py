@@ -133,6 +133,9 @@ class Session:
         self.progress.stop()
         if error is not None:
             self._write("error", f"{error['kind']}: {error['message']}")
+            for of_kind in (error["report"] or {"kinds": ()})["kinds"]:
+                for file in of_kind["files"]:
+                    self._write("error", f"{of_kind['kind']}: {file['url']}: {file['text']}")
         took = time.monotonic() - self._began
         self._write("end", f"exit code {code} after {took:.1f} s")
         if self._log is not None:

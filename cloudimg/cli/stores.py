@@ -12,6 +12,8 @@ from cloudimg.errors import ArgumentError
 from cloudimg.settings import RATE, parse_rate
 from cloudimg.storage import split_url
 
+_CHOICES = ("missing", "bad", "validate")
+"""Which files are looked at, and what becomes of bad ones: options that some commands lack."""
 _ABBREVIATIONS = {
     "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon", "abfss": "anon"},
     "--endpoint-url": {"s3": "endpoint_url", "gs": "endpoint_url"},
@@ -74,8 +76,6 @@ def add_opening(
         help="do not read the index file of the instrument beside the images")  # fmt: skip
     if chooses_files:
         _add_choices(group, missing)
-    else:
-        parser.set_defaults(missing="fill", bad="fill", validate="all")
     add_store(parser, options_name, url_name)
 
 
@@ -125,20 +125,19 @@ def open_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def file_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments that decide how files form an image."""
+    chosen = {name: getattr(args, name) for name in _CHOICES if name in args}
     return {
+        **chosen,
         "pattern": args.pattern,
         "url_column": args.url_column,
         "axes": dict(args.axes),
         "series": args.series,
-        "missing": args.missing,
-        "bad": args.bad,
         "exclude": args.exclude or None,
         "place": args.place,
         "blend": args.blend,
         "flip": args.flip,
         "align": args.align,
         "select": selection(args.select),
-        "validate": args.validate,
         "index_files": args.index_files,
         "allow_differences": args.allow_differences,
     }

@@ -203,7 +203,7 @@ def test_invalid_arguments_are_reported_before_any_work(tmp_path: Path) -> None:
             ran = subprocess.run(
                 [*COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, check=False
             )
-            assert ran.returncode == 1
+            assert ran.returncode == 2
             assert ran.stdout == ""
             assert ran.stderr.startswith(f"cloudimg: error: {why}") or why in ran.stderr
             assert ran.stderr.count("\n") == 1
