@@ -75,7 +75,7 @@ class Session:
         """Print a line to stderr that is not part of the result."""
         text = self.hide(text)
         self.progress.clear()
-        self._write("note", text)
+        self._write("note", printable(text))
         self._messages.append(text)
         print(f"cloudimg: {printable(text)}", file=sys.stderr)
 
@@ -132,10 +132,11 @@ class Session:
         """Say how the command has ended: in the log, and with ``--json`` on stdout."""
         self.progress.stop()
         if error is not None:
-            self._write("error", f"{error['kind']}: {error['message']}")
+            self._write("error", printable(f"{error['kind']}: {error['message']}"))
             for of_kind in (error["report"] or {"kinds": ()})["kinds"]:
                 for file in of_kind["files"]:
-                    self._write("error", f"{of_kind['kind']}: {file['url']}: {file['text']}")
+                    told = f"{of_kind['kind']}: {file['url']}: {file['text']}"
+                    self._write("error", printable(told))
         took = time.monotonic() - self._began
         self._write("end", f"exit code {code} after {took:.1f} s")
         if self._log is not None:
@@ -148,7 +149,7 @@ class Session:
     def _warn(self, text: str) -> None:
         text = self.hide(text)
         self.progress.clear()
-        self._write("warning", text)
+        self._write("warning", printable(text))
         self._warnings.append(text)
         print(f"cloudimg: warning: {printable(text)}", file=sys.stderr)
 
