@@ -20,13 +20,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cloudimg.errors import (
-    ArgumentError,
-    OccupiedError,
     BadFilesError,
     ChangedError,
     CloudimgError,
     DamagedCopyError,
     NotFoundError,
+    OccupiedError,
 )
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.collection import Collection
