@@ -82,6 +82,9 @@ RUN_ELSEWHERE = {
 COMPARED_ELSEWHERE = {
     "CloudimgError\n": "tests/test_docs.py::test_the_tree_of_errors_is_that_of_the_code",
     "cli  ": "tests/test_docs.py::test_the_layers_are_those_that_are_checked",
+    "2026-11-30T01:00:00": (
+        "tests/cli/test_scripts.py::test_the_log_tells_what_happened_without_secrets"
+    ),
 }
 """Text blocks that are no output, by their beginning, and what compares them with the code."""
 
@@ -401,6 +404,12 @@ assert "a dry run, nothing was changed" in output("print(planned)")
 assert planned and back and back.n_done == 360, (str(planned), str(back))
 again = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
 assert (again.compute() == image).all()
+""",
+    "docs/scripts.md": """
+import json, pathlib
+assert output("code=0") == ""
+assert json.loads(pathlib.Path("nights.jsonl").read_text())["n_objects"] > 0
+assert " end      exit code 0 after " in pathlib.Path("nights.log").read_text()
 """,
     "docs/errors-and-settings.md": """
 printed = output("mydatum")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
                 resume=args.resume,
                 part=args.part,
                 client=client,
-                progress=show_progress(args, session, notes),
+                progress=ShowProgress(args, session, notes),
                 **planned,
             )
         except BaseException:
@@ -157,7 +157,7 @@ def verify(args: argparse.Namespace, session: Session) -> Iterator[str]:
             source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
-            progress=show_progress(args, session),
+            progress=ShowProgress(args, session),
         )
     session.result(verification.to_json())
     yield str(replace(verification, notes=spoken(args, verification.notes)))
@@ -198,20 +198,26 @@ def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def show_progress(
-    args: argparse.Namespace, session: Session, notes: list[str] | None = None
-) -> Callable[[Advance], None]:
+@dataclass(frozen=True, slots=True)
+class ShowProgress:
     """Show progress on stderr; collect notes on the source in a list, if one is given."""
 
-    def show(advance: Advance) -> None:
-        if advance.note and notes is not None and advance.note.startswith(MARK):
-            notes.append(advance.note)
-        elif advance.note:
-            session.notice(*spoken(args, [advance.note]))
-        else:
-            session.line(advance.line())
+    args: argparse.Namespace
+    session: Session
+    notes: list[str] | None = None
 
-    return show
+    def __call__(self, advance: Advance) -> None:
+        """Show a cell that is done, or a note."""
+        if advance.note and self.notes is not None and advance.note.startswith(MARK):
+            self.notes.append(advance.note)
+        elif advance.note:
+            self.session.notice(*spoken(self.args, [advance.note]))
+        else:
+            self.session.line(advance.line())
+
+    def counted(self, what: str, count: int) -> None:
+        """Show how many names are listed, or headers read."""
+        self.session.progress(what, count)
 
 
 # ----------------------------------------------------------------------------------------- options

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudimg.cli.clients import add_cluster_options, client_for
-from cloudimg.cli.copies import show_progress, spoken
+from cloudimg.cli.copies import ShowProgress, spoken
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.session import Session
 from cloudimg.cli.stores import add_store, json_object, source_options, url_options
@@ -43,7 +43,7 @@ def repair(args: argparse.Namespace, session: Session) -> Iterator[str]:
             source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
-            progress=show_progress(args, session),
+            progress=ShowProgress(args, session),
         )
     session.result(done.to_json())
     yield spoken(args, [str(done)])[0]

@@ -59,6 +59,14 @@ AdvanceCallback = Callable[[Advance], None]
 """A function that is called with an `Advance` after each cell and for each note."""
 
 
+def count_callback(progress: object) -> Callable[[str, int], object] | None:
+    """What is told of names and headers while the source is opened, before there are cells.
+
+    That is the method ``counted`` of the callback, which a plain function lacks.
+    """
+    return getattr(progress, "counted", None)
+
+
 @dataclass(slots=True, kw_only=True)
 class Counter:
     """Counts the cells that are done and reports each one to a callback."""
