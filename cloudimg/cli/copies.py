@@ -29,6 +29,7 @@ from cloudimg.errors import ArgumentError, ProblemsError, counted
 from cloudimg.errors.notes import MARK, Note
 
 if TYPE_CHECKING:
+    from cloudimg.cli.progress import Progress
     from cloudimg.migration.deletion import Deletion
     from cloudimg.migration.progress import Advance
 
@@ -215,9 +216,10 @@ class ShowProgress:
         else:
             self.session.line(advance.line())
 
-    def counted(self, what: str, count: int) -> None:
-        """Show how many names are listed, or headers read."""
-        self.session.progress(what, count)
+    @property
+    def counts(self) -> Progress:
+        """Shows how many names are listed, or headers read."""
+        return self.session.progress
 
 
 # ----------------------------------------------------------------------------------------- options

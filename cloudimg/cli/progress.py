@@ -30,6 +30,7 @@ class Progress:
         self._shown_at = -1.0
         self._began = time.monotonic()
         self._text = ""
+        self._totals: dict[str, int] = {}
         self._counted: tuple[str, int, float] | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -46,8 +47,15 @@ class Progress:
             self._counted = (what, count, now)
         _, first, began = self._counted
         rate = (count - first) / (now - began) if now > began else 0
-        self._text = f"{what}: {count} ({rate:.0f}/s)"
-        self._show(f"{what}: {count}", now)
+        total = self._totals.get(what, 0)
+        text = f"{what}: {count} of {total}" if total else f"{what}: {count}"
+        left = f", {duration((total - count) / rate)} left" if rate and count < total else ""
+        self._text = f"{text}, {rate:.0f}/s{left}"
+        self._show(text, now)
+
+    def expected(self, what: str, total: int) -> None:
+        """Learn how many there are in all of what is going to be counted."""
+        self._totals[what] = total
 
     def line(self, text: str) -> None:
         """Show a line of text; an empty one removes the line."""

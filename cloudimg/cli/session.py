@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudimg.cli.messages import printable, secrets_in
 from cloudimg.cli.progress import Progress
-from cloudimg.errors import CloudimgWarning
+from cloudimg.errors import ArgumentError, CloudimgWarning
 from cloudimg.storage import redact
 
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ class Session:
         if self._log is not None:
             from cloudimg.cli.log import shown_arguments
 
-            self._log.begin("start", f"cloudimg {shown_arguments(words, self.hide)}")
+            try:
+                self._log.begin("start", f"cloudimg {shown_arguments(words, self.hide)}")
+            except ArgumentError:
+                self._log = None  # it is said once that it cannot be written
+                raise
         if self._heartbeat_s and (self._log is not None or not self.progress.is_on_terminal):
             self.progress.beat(self._heartbeat_s, self._say_progress)
 

@@ -62,9 +62,9 @@ AdvanceCallback = Callable[[Advance], None]
 def count_callback(progress: object) -> Callable[[str, int], object] | None:
     """What is told of names and headers while the source is opened, before there are cells.
 
-    That is the method ``counted`` of the callback, which a plain function lacks.
+    That is the attribute ``counts`` of the callback, which a plain function lacks.
     """
-    return getattr(progress, "counted", None)
+    return getattr(progress, "counts", None)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 import tifffile
 
 from cloudimg.cli.main import main
+from tests.support.faulty_store import held
 from tests.support.metering import Meter
 from tests.support.waiting import wait_until
 
@@ -74,7 +76,9 @@ def test_a_log_that_cannot_be_written_is_an_error_before_all_else(
     wrong = [str(tmp_path), str(tmp_path / "none" / "log"), "/dev/full"]
     for path in wrong:
         assert main(["preview", image, str(out), "--log", path]) == 2
-        assert f"--log {path} cannot be written: " in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert err.startswith(f"cloudimg: error: --log {path} cannot be written: ")
+        assert err.count("\n") == 1
     assert not out.exists()
 
 
@@ -153,3 +157,35 @@ def test_a_heartbeat_of_0_is_none(image: str, capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit):
             main(["info", image, "--heartbeat", wrong])
         assert "must be a number of seconds" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_heartbeat_says_how_far_each_phase_is(tmp_path: Path, meter: Meter, bucket: str) -> None:
+    """The last header, and then the first shard, are held back until there was a heartbeat."""
+    for z in range(4):
+        pixels = io.BytesIO()
+        tifffile.imwrite(pixels, np.full((16, 24), z, np.uint16))
+        meter.put(bucket, f"in/z{z}.tif", pixels.getvalue())
+    log = tmp_path / "job.log"
+    words = ["migrate", f"s3://{bucket}/in/z{{z}}.tif", f"s3://{bucket}/copy", "--validate", "all"]
+    words += ["--shards", "z=1,y=16,x=24", "--levels", "1", "--log", str(log)]
+    words += ["--heartbeat", "0.1", "--source-options", json.dumps(meter.storage_options)]
+    meter.faults(
+        [held("GET", "in/z3.tif$", nth=1), held("PUT", "copy/0/c/2/0/0$", nth=1)],
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "cloudimg", *words], stderr=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            for said in (r"headers read: 3 of 4, \d+/s", r"migrating: 3 of 4 cells \(75 %\), .*/s"):
+                is_said = lambda said=said: log.exists() and re.search(said, log.read_text())  # noqa: E731
+                wait_until(is_said, said)
+                meter.release()
+            _, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    assert child.returncode == 0, err
+    told = [text for kind, text in lines_of(log) if kind == "progress"]
+    assert [f"cloudimg: {text}" for text in told] == [
+        line for line in err.splitlines() if line.startswith("cloudimg: after ")
+    ]
