@@ -186,7 +186,7 @@ def print_document(
 ) -> None:
     """Print what ``--json`` promises: one JSON object in one line, whatever has happened."""
     head = {"format": FORMAT, "command": command, "exit_code": code, "error": error}
-    text = json.dumps(_finite({**head, **found, **head}), allow_nan=False)
+    text = json.dumps(_finite({**head, **found, **head}), allow_nan=False, default=str)
     print(text, file=file or sys.stdout, flush=True)
 
 

@@ -69,7 +69,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     for name in ("NO_PROXY", "no_proxy"):
         env.pop(name, None)
     png = home / "picture.png"
-    command = [sys.executable, "-c", DRIVER, "demo", "--keep", "--out", str(png)]
+    command = [
+        sys.executable,
+        "-c",
+        DRIVER,
+        "demo",
+        "--keep",
+        "--heartbeat",
+        "0",
+        "--out",
+        str(png),
+    ]
     with running(command, cwd=home, env=env) as child:
         out = read_until("Ctrl-C", child)
         first = png.read_bytes()
