@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cloudimg.cli.messages import is_secret, printable
+from cloudimg.cli.messages import printable
 from cloudimg.errors import ArgumentError
 from cloudimg.storage import redact
 
@@ -85,21 +85,36 @@ class Log:
         return ArgumentError(f"--log {self._path} cannot be written: {error.strerror}")
 
 
+_HARMLESS = frozenset({
+    "account_name", "consistency", "endpoint_url", "location", "max_rate", "profile", "project",
+    "region", "region_name", "signature_version",
+})  # fmt: skip
+"""Options of stores whose values are no secrets, whatever they are."""
+
+
 def shown_arguments(words: Sequence[str], hide: Callable[[str], str]) -> str:
     """A command line as one would type it, without secrets.
+
+    Of the options of stores, only those that are known to be harmless are shown: any header may
+    hold a password.
 
     Examples
     --------
     >>> shown_arguments(["info", "s3://b/a.tif", "--storage-options", '{"key": "k"}'], str)
     'info s3://b/a.tif --storage-options \\'{"key": "***"}\\''
     """
-    return shlex.join(hide(redact(_masked(word))) for word in words)
+    before = ["", *words]
+    shown = (
+        word if option.startswith("--c") else _masked(word)  # a codec is JSON, too
+        for option, word in zip(before, words, strict=False)
+    )
+    return shlex.join(hide(redact(word)) for word in shown)
 
 
 def _masked(word: str) -> str:
     """An argument with the secrets of its JSON hidden; all of it if it is no JSON."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if not value.lstrip().startswith("{"):
+    if option.startswith("--c") or not value.lstrip().startswith("{"):
         return word
     try:
         shown = json.dumps(_without_secrets("", json.loads(value)))
@@ -110,5 +125,6 @@ def _masked(word: str) -> str:
 
 def _without_secrets(name: str, value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_secrets(f"{name} {key}", each) for key, each in value.items()}
-    return "***" if is_secret(name) else value
+        return {key: _without_secrets(key, each) for key, each in value.items()}
+    is_shown = isinstance(value, bool | None) or name in _HARMLESS
+    return value if is_shown else "***"

@@ -194,7 +194,9 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
 
 # ----------------------------------------------------------------------------- text and secrets
 
-_SECRET_NAME = re.compile(r"(?i)key|secret|token|password|passwd|credential|sas|connection_string")
+_SECRET_NAME = re.compile(
+    r"(?i)key|secret|token|password|passwd|credential|sas|connection_string|cookie|authorization"
+)
 _SHORTEST_SECRET = 6  # characters: replacing shorter texts would garble messages
 
 
@@ -208,10 +210,5 @@ def secrets_in(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         for inner, each in value.items():
             yield from secrets_in(f"{name} {inner}", each)
-    elif is_secret(name) and len(str(value)) >= _SHORTEST_SECRET:
+    elif _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST_SECRET:
         yield str(value)
-
-
-def is_secret(name: str) -> bool:
-    """Whether an option of this name holds a secret."""
-    return _SECRET_NAME.search(name) is not None

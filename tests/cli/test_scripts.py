@@ -47,7 +47,9 @@ def test_the_log_tells_what_happened_without_secrets(
     monkeypatch.setattr("cloudimg.storage.attempts._FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr("cloudimg.storage.attempts._LONGEST_PAUSE_S", 0.001)
     log = tmp_path / "job.log"
-    options = json.dumps({"key": "me", "secret": SECRET, "nested": {"token": "abc"}})
+    options = json.dumps(
+        {"key": "me", "secret": SECRET, "headers": {"Cookie": "abc"}, "anon": False}
+    )
     url = f"http://me:{SECRET}@localhost:1/a.tif?X-Amz-Signature={SECRET}"
     assert main(["preview", image, str(tmp_path / "a.png"), "--log", str(log)]) == 0
     words = [f"--storage-options={options}", "--log", str(log)]
@@ -62,6 +64,7 @@ def test_the_log_tells_what_happened_without_secrets(
     assert said[0] == f"cloudimg preview {image} {tmp_path}/a.png --log {log}"
     assert re.fullmatch(r"exit code 0 after \d+\.\d s", said[2])
     assert "a\\nb.tif" in said[4]
+    assert '"headers": {"Cookie": "***"}, "anon": false' in said[3]
     assert said[5].startswith("exit code 3 after ")
     mask = os.umask(0)
     os.umask(mask)
