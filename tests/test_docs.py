@@ -33,7 +33,7 @@ import yaml
 
 import cloudimg
 from cloudimg import errors
-from cloudimg.cli import main as command_line
+from cloudimg.cli import exit_codes
 from cloudimg.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.support import seed, staged
@@ -82,6 +82,9 @@ RUN_ELSEWHERE = {
 COMPARED_ELSEWHERE = {
     "CloudimgError\n": "tests/test_docs.py::test_the_tree_of_errors_is_that_of_the_code",
     "cli  ": "tests/test_docs.py::test_the_layers_are_those_that_are_checked",
+    "2026-11-30T01:00:00": (
+        "tests/cli/test_scripts.py::test_the_log_tells_what_happened_without_secrets"
+    ),
 }
 """Text blocks that are no output, by their beginning, and what compares them with the code."""
 
@@ -402,6 +405,12 @@ assert planned and back and back.n_done == 360, (str(planned), str(back))
 again = cloudimg.imread("s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif")
 assert (again.compute() == image).all()
 """,
+    "docs/scripts.md": """
+import json, pathlib
+assert output("code=0") == ""
+assert json.loads(pathlib.Path("nights.jsonl").read_text())["n_objects"] > 0
+assert " end      exit code 0 after " in pathlib.Path("nights.log").read_text()
+""",
     "docs/errors-and-settings.md": """
 printed = output("mydatum")
 assert printed.startswith("nothing matches s3://lab/exp/mydatum_{z}.tif"), printed
@@ -689,7 +698,7 @@ def test_the_tree_of_errors_is_that_of_the_code() -> None:
 
 
 def test_exit_codes_are_those_of_the_command() -> None:
-    documented = re.findall(r"^(\d+) ", command_line.__doc__ or "", re.MULTILINE)
+    documented = re.findall(r"^(\d+) ", exit_codes.__doc__ or "", re.MULTILINE)
     assert first_column("docs/errors-and-settings.md", "Exit codes") == documented
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -72,6 +72,10 @@ class FileIndex:
         return (
             f"{self.url}: {counted(self.n_files, 'file')}, {headers}, {format_bytes(self.n_bytes)}"
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON."""
+        return asdict(self)
 
 
 @takes_keywords(IndexOptions, {**OPEN_DEFAULTS, "validate": "all"})

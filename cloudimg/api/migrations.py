@@ -14,7 +14,7 @@ from cloudimg.migration.options import (
     MigrateOptions,
 )
 from cloudimg.migration.plan.request import WriteRequest
-from cloudimg.migration.progress import progress_callback
+from cloudimg.migration.progress import count_callback, progress_callback
 from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.arguments import (
     OpenNamed,
@@ -147,6 +147,7 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
     calibration = Calibration.of(options)
     given = {**options, "client": client}
     opening = _open_options(given, options.get("source_options"), client)
+    opening["progress"] = count_callback(options.get("progress"))
     target_options = options.get("target_options")
     if opening.get("series") != ALL:
         image_input = _input_of(source, opening, calibration)

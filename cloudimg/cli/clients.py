@@ -8,19 +8,17 @@ import functools
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from cloudimg.cli.messages import notice
-from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.cli.session import Session
+from cloudimg.errors import ArgumentError, ClusterError
 from cloudimg.storage import redact
 
 _CONNECT_TIMEOUT_S = 20
 _REFUSED_FOR_S = 5
 """How long to retry while connections are refused: the scheduler may be starting."""
-Line = Callable[[str], None]
-"""Replaces the progress line; an empty text removes it."""
 
 
 def add_cluster_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +46,7 @@ def add_scheduler_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def client_for(args: argparse.Namespace, line: Line) -> Iterator[Any]:
+def client_for(args: argparse.Namespace, session: Session) -> Iterator[Any]:
     """A client of the cluster that does the work, or a function that starts one when called.
 
     None if this process does the work.
@@ -72,16 +70,14 @@ def client_for(args: argparse.Namespace, line: Line) -> Iterator[Any]:
         )
     from cloudimg import cluster
 
-    def say(text: str) -> None:
-        line("")
-        notice(text)
-
     where = cluster.check(args.cluster, workers=args.workers, job=args.job)
     if args.job is not None:
-        with cluster.connect(where, job=args.job, workers=args.workers, say=say) as client:
+        with cluster.connect(
+            where, job=args.job, workers=args.workers, say=session.notice
+        ) as client:
             yield client
         return
-    started = cluster.start(where, args.workers, say=say)
+    started = cluster.start(where, args.workers, say=session.notice)
     with contextlib.ExitStack() as until_done:
         # Started when there is work: a source or destination that is rejected then costs nothing.
         yield functools.cache(lambda: until_done.enter_context(started))
@@ -115,7 +111,7 @@ def _connect(address: str, tls_files: dict[str, str]) -> Any:
     ------
     ArgumentError
         If Dask's distributed scheduler is not installed.
-    CloudimgError
+    ClusterError
         If there is no answer.
     """
     try:
@@ -134,7 +130,7 @@ def _connect(address: str, tls_files: dict[str, str]) -> Any:
         )
     except (OSError, ValueError, TypeError) as error:
         problem, kind = redact(str(error)), type(error).__name__
-    raise CloudimgError(f"no scheduler answers at {address}: {problem}", cause=f"{kind}: {problem}")
+    raise ClusterError(f"no scheduler answers at {address}: {problem}", cause=f"{kind}: {problem}")
 
 
 def _wait_for_listener(address: str) -> None:
@@ -142,7 +138,7 @@ def _wait_for_listener(address: str) -> None:
 
     Raises
     ------
-    CloudimgError
+    ClusterError
     """
     match = re.fullmatch(r"(?:tcp|tls)://(?:\[([^]]+)\]|([^:/]+)):(\d+)/?", address)
     if match is None:
@@ -157,5 +153,5 @@ def _wait_for_listener(address: str) -> None:
         except (OSError, OverflowError) as error:
             problem = str(error)
         if time.monotonic() > deadline:
-            raise CloudimgError(f"no scheduler answers at {address}: {problem}")
+            raise ClusterError(f"no scheduler answers at {address}: {problem}")
         time.sleep(_REFUSED_FOR_S / 10)

@@ -1,24 +1,18 @@
-"""The commands that make, check and export copies: ``cloudimg migrate``, ``verify``, ``export``."""
+"""The commands that make and check copies: ``cloudimg migrate`` and ``cloudimg verify``."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.cli.clients import (
-    Line,
-    add_cluster_options,
-    add_scheduler_options,
-    client_at,
-    client_for,
-)
-from cloudimg.cli.messages import notice, option_names, speak_options
+from cloudimg.cli.clients import add_cluster_options, client_at, client_for
+from cloudimg.cli.messages import option_names, speak_options
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.reports import reported, write_report
+from cloudimg.cli.session import Session
 from cloudimg.cli.stores import (
     add_opening,
     add_store,
@@ -31,15 +25,16 @@ from cloudimg.cli.stores import (
     url_options,
 )
 from cloudimg.cli.values import by_axis, codec, extents, price, sample, sizes, steps
-from cloudimg.errors import ArgumentError, CloudimgError, counted
+from cloudimg.errors import ArgumentError, ProblemsError, counted
 from cloudimg.errors.notes import MARK, Note
 
 if TYPE_CHECKING:
+    from cloudimg.cli.progress import Progress
     from cloudimg.migration.deletion import Deletion
     from cloudimg.migration.progress import Advance
 
 
-def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
+def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
     """Run ``cloudimg migrate``; yield lines to print."""
     import cloudimg
 
@@ -74,15 +69,13 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
                 client=client,
                 **planned,
             )
-        if args.json:
-            yield json.dumps(estimate.to_json())
-        else:
-            yield from replace(estimate, notes=spoken(args, estimate.notes)).lines()
+        session.result(estimate.to_json())
+        yield from replace(estimate, notes=spoken(args, estimate.notes)).lines()
         return
-    if args.json or args.price:
-        raise ArgumentError("--json and --price need --dry-run")
+    if args.price:
+        raise ArgumentError("--price needs --dry-run")
     notes: list[str] = []
-    with reported(args.report), client_for(args, line) as client:
+    with reported(args.report), client_for(args, session) as client:
         try:
             done = cloudimg.migrate(
                 args.url,
@@ -92,18 +85,19 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
                 target_options=target_options(args),
                 overwrite=args.overwrite,
                 yes=args.yes,
-                confirm=partial(_confirm_deletion, line),
+                confirm=partial(_confirm_deletion, session),
                 resume=args.resume,
                 part=args.part,
                 client=client,
-                progress=show_progress(args, line, notes),
+                progress=ShowProgress(args, session, notes),
                 **planned,
             )
         except BaseException:
             for note in spoken(args, notes):  # of a finished copy, they are printed below
-                notice(note)
+                session.notice(note)
             raise
         # Before the cluster is stopped, which may fail.
+        session.result(done.to_json())
         text = str(replace(done, notes=spoken(args, done.notes)))
         yield text if done.part is None else spoken(args, [text])[0]
         if args.report:
@@ -121,7 +115,7 @@ def _refuse_beside_part(args: argparse.Namespace) -> None:
             )
 
 
-def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
+def _confirm_deletion(session: Session, deletion: Deletion) -> bool:
     """Ask before a migration deletes what its destination holds.
 
     Raises
@@ -131,7 +125,7 @@ def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
     """
     from dask.utils import format_bytes
 
-    line("")
+    session.line("")
     objects = counted(deletion.n_objects, "object")
     confirm(
         f"{deletion.url} holds {objects} of {format_bytes(deletion.n_bytes)} in all",
@@ -141,18 +135,18 @@ def _confirm_deletion(line: Line, deletion: Deletion) -> bool:
     return True
 
 
-def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
+def verify(args: argparse.Namespace, session: Session) -> Iterator[str]:
     """Run ``cloudimg verify``; yield lines to print.
 
     Raises
     ------
-    CloudimgError
+    ProblemsError
         At the end, if there are problems.
     """
     import cloudimg
 
     storage_options = url_options(args)
-    with client_for(args, line) as client:
+    with client_for(args, session) as client:
         if args.against_source and args.source is None and not args.yes:
             _confirm_source(args, storage_options, client)
         verification = cloudimg.verify(
@@ -164,15 +158,15 @@ def verify(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
-            progress=show_progress(args, line),
+            progress=ShowProgress(args, session),
         )
-    line("")
-    if args.json:
-        yield json.dumps(verification.to_json())
-    else:
-        yield str(replace(verification, notes=spoken(args, verification.notes)))
+    session.result(verification.to_json())
+    yield str(replace(verification, notes=spoken(args, verification.notes)))
     if not verification:
-        raise CloudimgError(f"{counted(verification.n_problems, 'problem')} in {verification.url}")
+        raise ProblemsError(
+            f"{counted(verification.n_problems, 'problem')} in {verification.url}",
+            url=verification.url,
+        )
 
 
 def _confirm_source(
@@ -196,29 +190,6 @@ def _confirm_source(
         )
 
 
-def export(args: argparse.Namespace, line: Line) -> Iterator[str]:
-    """Run ``cloudimg export``; yield lines to print."""
-    import cloudimg
-    from cloudimg.api.copies import notes_of_copy
-
-    with client_at(args) as client:
-        exported = cloudimg.export(
-            args.url,
-            args.out,
-            layout=args.layout,
-            compression=None if args.compression == "none" else args.compression,
-            overwrite=args.overwrite,
-            source_options=url_options(args),
-            target_options=target_options(args),
-            client=client,
-            progress=lambda what, count: line(f"{what}: {count}"),
-        )
-        yield f"{counted(exported.n_files, 'file')} written to {args.out}{exported.before}"
-        yield from map(str, exported.not_written)
-        notes = notes_of_copy(args.url, url_options(args), client=client)
-    yield from (f"note: {note}" for note in spoken(args, notes))
-
-
 def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     """Notes of the library in terms of the command's options."""
     names, given = option_names(args), [args.url, target_url(args)]
@@ -228,21 +199,27 @@ def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def show_progress(
-    args: argparse.Namespace, line: Line, notes: list[str] | None = None
-) -> Callable[[Advance], None]:
+@dataclass(frozen=True, slots=True)
+class ShowProgress:
     """Show progress on stderr; collect notes on the source in a list, if one is given."""
 
-    def show(advance: Advance) -> None:
-        if advance.note and notes is not None and advance.note.startswith(MARK):
-            notes.append(advance.note)
-        elif advance.note:
-            line("")
-            notice(*spoken(args, [advance.note]))
-        else:
-            line(advance.line())
+    args: argparse.Namespace
+    session: Session
+    notes: list[str] | None = None
 
-    return show
+    def __call__(self, advance: Advance) -> None:
+        """Show a cell that is done, or a note."""
+        if advance.note and self.notes is not None and advance.note.startswith(MARK):
+            self.notes.append(advance.note)
+        elif advance.note:
+            self.session.notice(*spoken(self.args, [advance.note]))
+        else:
+            self.session.line(advance.line())
+
+    @property
+    def counts(self) -> Progress:
+        """Shows how many names are listed, or headers read."""
+        return self.session.progress
 
 
 # ----------------------------------------------------------------------------------------- options
@@ -268,7 +245,6 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         " NAME is that of --name, or of the files")  # fmt: skip
     add("--dry-run", action="store_true",
         help="report planned reads, writes and cost; write nothing")  # fmt: skip
-    add("--json", action="store_true", help="with --dry-run: print one JSON object")
     add("--price", metavar="KIND=DOLLARS", type=price, nargs="+", action="extend", default=[],
         help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
     add("--report", metavar="FILE",
@@ -332,7 +308,6 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
         " now")  # fmt: skip
     add("--yes", action="store_true",
         help="open the source that the copy names, wherever that is, without asking")  # fmt: skip
-    add("--json", action="store_true", help="print one JSON object")
     add("--sample", metavar="N", type=sample,
         help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
     add("--source-options", metavar="JSON", type=json_object,
@@ -340,25 +315,3 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
         " from the same endpoint, else none")  # fmt: skip
     add_cluster_options(parser)
     add_store(parser, url_name="COPY")
-
-
-def add_export(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``cloudimg export``."""
-    parser.description = (
-        "Write TIFF files from a copy: the original files under their names, or one OME-TIFF per"
-        " image. After an interruption, the same command continues. Lists what the files lack of"
-        " the originals."
-    )
-    add = parser.add_argument
-    add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
-    add("out", metavar="FOLDER", help="folder for the files, in any writable store")
-    add("--layout", choices=["originals", "ome-tiff"], default="originals",
-        help="the original files, or one OME-TIFF per image; default: %(default)s")  # fmt: skip
-    add("--compression", choices=["zlib", "zstd", "lzw", "lzma", "packbits", "none"],
-        default="zlib",
-        help="lossless compression of the files; default: %(default)s")  # fmt: skip
-    add("--overwrite", action="store_true",
-        help="replace files that this export did not write")  # fmt: skip
-    add_scheduler_options(parser)
-    add_target_store(parser, "COPY", "FOLDER")
-    add_store(parser, "--source-options", url_name="COPY")

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.cli.session import Session
 from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.image.picture import as_bytes, blend, stretch
 from cloudimg.image.png import refuse_unwritable
@@ -125,11 +126,13 @@ Path(OUT).write_bytes(imagecodecs.png_encode(paint(copied)))
 )
 
 
-def run(*, out: str, port: int, keep: bool) -> None:
-    """Run all steps, print them as a script, stop the server.
+def run(session: Session, *, out: str, port: int, keep: bool) -> Iterator[str]:
+    """Run all steps, yield them as parts of a script, stop the server.
 
     Parameters
     ----------
+    session : Session
+        Gets what happened as JSON.
     out : str
         The PNG to write.
     port : int
@@ -143,12 +146,14 @@ def run(*, out: str, port: int, keep: bool) -> None:
     """
     refuse_unwritable(out)
     with _own_settings(), _serve_s3(port) as server:
-        _show(f"# An S3 server listens at {server.endpoint}, inside this process.\n")
+        yield f"# An S3 server listens at {server.endpoint}, inside this process.\n\n"
         start = time.monotonic()
-        _walk(STEPS, {"ENDPOINT": server.endpoint, "OUT": out}, server)
-        _show(f"# Done in {time.monotonic() - start:.1f} s: look at {out}")
+        steps: list[dict[str, Any]] = []
+        session.result({"endpoint": server.endpoint, "out": out, "steps": steps})
+        yield from _walk(STEPS, {"ENDPOINT": server.endpoint, "OUT": out}, server, steps)
+        yield f"# Done in {time.monotonic() - start:.1f} s: look at {out}"
         if keep:
-            _show("# The server runs until you press Ctrl-C; this script works against it.")
+            yield "# The server runs until you press Ctrl-C; this script works against it."
             while True:
                 time.sleep(3600)
 
@@ -176,13 +181,15 @@ def paint(projection: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return as_bytes(np.concatenate(row, 1))
 
 
-def _walk(steps: Sequence[Step], texts: Mapping[str, str], server: _Server) -> None:
+def _walk(
+    steps: Sequence[Step], texts: Mapping[str, str], server: _Server, told: list[dict[str, Any]]
+) -> Iterator[str]:
     names: dict[str, Any] = {}
     for number, step in enumerate(steps, 1):
         code = step.code
         for name, text in texts.items():
             code = code.replace(name, repr(text))
-        _show(f"# {number}. {step.title}\n{code.rstrip()}")
+        yield f"# {number}. {step.title}\n{code.rstrip()}"
         start, n_before, printed = time.monotonic(), server.n_requests, io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
@@ -193,13 +200,13 @@ def _walk(steps: Sequence[Step], texts: Mapping[str, str], server: _Server) -> N
             raise CloudimgError(f"step {number} of the demo failed: {error}") from error
         finally:
             for line in printed.getvalue().splitlines():
-                _show(f"#   {line}")
+                yield f"#   {line}"
         took, n_requests = time.monotonic() - start, server.n_requests - n_before
-        _show(f"#   {took:.2f} s" + (f", {n_requests} requests" if n_requests else "") + "\n")
-
-
-def _show(text: str) -> None:
-    print(text, flush=True)
+        lines = printed.getvalue().splitlines()
+        told.append(
+            {"title": step.title, "seconds": took, "requests": n_requests, "printed": lines}
+        )
+        yield f"#   {took:.2f} s" + (f", {n_requests} requests" if n_requests else "") + "\n\n"
 
 
 # ------------------------------------------------------------------------------------------ server

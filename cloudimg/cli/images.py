@@ -3,58 +3,56 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
+from collections.abc import Iterator
 
 import cloudimg
 from cloudimg.cli.clients import add_scheduler_options, client_at
-from cloudimg.cli.messages import ProgressLine, printable
 from cloudimg.cli.reports import reported, write_report
+from cloudimg.cli.session import Session
 from cloudimg.cli.stores import add_opening, open_options
-from cloudimg.errors import ArgumentError, CloudimgError, counted
+from cloudimg.errors import ArgumentError, ProblemsError, counted
 from cloudimg.image.png import refuse_unwritable
 from cloudimg.settings import SIZE, parse_bytes
 
 
-def run_info(args: argparse.Namespace, progress: ProgressLine) -> None:
-    """``cloudimg info``."""
+def info(args: argparse.Namespace, session: Session) -> Iterator[str]:
+    """Run ``cloudimg info``; yield lines to print."""
     from cloudimg.cli.info import report
 
     with client_at(args) as client:
         options = {**open_options(args), "listing": args.listing, "client": client}
-        for line in report(args.url, as_json=args.json, progress=progress, **options):
-            progress.clear()
-            print(printable(line))
+        yield from report(args.url, session, **options)
 
 
-def run_validate(args: argparse.Namespace, progress: ProgressLine) -> None:
-    """``cloudimg validate``.
+def validate(args: argparse.Namespace, session: Session) -> Iterator[str]:
+    """Run ``cloudimg validate``; yield lines to print.
 
     Raises
     ------
-    CloudimgError
+    ProblemsError
         At the end, if files are missing, odd or bad.
     """
     if args.out is not None:
         refuse_unwritable(args.out)
     with client_at(args) as client, reported(args.report):
-        found = cloudimg.validate(args.url, client=client, progress=progress, **open_options(args))
+        found = cloudimg.validate(
+            args.url, client=client, progress=session.progress, **open_options(args)
+        )
     if args.out is not None:
         found.picture(args.out)
     if args.report is not None:
         write_report(args.report, found.report)
-    progress.clear()
-    text = json.dumps(found.to_json()) if args.json else str(found)
-    for line in text.splitlines():
-        print(printable(line))
+    session.result(found.to_json())
+    yield str(found)
     if not found:
         n_files = counted(found.report.total, "file is", "files are")
-        raise CloudimgError(f"{n_files} missing, odd or bad in {found.url}")
+        raise ProblemsError(f"{n_files} missing, odd or bad in {found.url}", url=found.url)
 
 
-def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
-    """``cloudimg preview``."""
+def preview(args: argparse.Namespace, session: Session) -> Iterator[str]:
+    """Run ``cloudimg preview``; yield lines to print."""
     with client_at(args) as client:
         done = cloudimg.preview(
             args.url,
@@ -65,19 +63,19 @@ def run_preview(args: argparse.Namespace, progress: ProgressLine) -> None:
             project=args.project,
             max_bytes=math.inf if args.yes else args.max_bytes,
             client=client,
-            progress=progress,
+            progress=session.progress,
             listing=args.listing,
             **open_options(args),
         )
-    progress.clear()
-    print(printable(str(done)))
+    session.result(done.to_json())
+    yield str(done)
 
 
-def run_demo(args: argparse.Namespace, progress: ProgressLine) -> None:
-    """``cloudimg demo``."""
+def demo(args: argparse.Namespace, session: Session) -> Iterator[str]:
+    """Run ``cloudimg demo``; yield lines to print."""
     from cloudimg.cli.demo import run
 
-    run(out=args.out, port=args.port, keep=args.keep)
+    yield from run(session, out=args.out, port=args.port, keep=args.keep)
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -89,15 +87,9 @@ def add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "url", metavar="URL", help="pattern, file or folder, in any store that fsspec supports"
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print one JSON object; the docstring of cloudimg.image.facts lists its keys",
-    )
     _add_listing(parser)
     add_scheduler_options(parser)
     add_opening(parser)
-    parser.set_defaults(run=run_info)
 
 
 def add_validate(parser: argparse.ArgumentParser) -> None:
@@ -115,10 +107,8 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
     add("--report", metavar="FILE",
         help="write the list of all missing, odd and bad files to a local file: as JSON, or as a"
         " table if its name ends in .txt")  # fmt: skip
-    add("--json", action="store_true", help="print one JSON object")
     add_scheduler_options(parser)
-    add_opening(parser)
-    parser.set_defaults(run=run_validate, validate="all")
+    add_opening(parser, chooses_files=False)
 
 
 def add_preview(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +137,6 @@ def add_preview(parser: argparse.ArgumentParser) -> None:
     _add_listing(parser)
     add_scheduler_options(parser)
     add_opening(parser)
-    parser.set_defaults(run=run_preview)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +151,6 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
         "--port", metavar="N", type=_port, default=0, help="port of the server; default: a free one"
     )
     add("--keep", action="store_true", help="leave the server running until Ctrl-C")
-    parser.set_defaults(run=run_demo)
 
 
 def _add_listing(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from cloudimg.cli.clients import Line, add_scheduler_options, client_at
+from cloudimg.cli.clients import add_scheduler_options, client_at
+from cloudimg.cli.session import Session
 from cloudimg.cli.stores import (
     add_opening,
     add_target_store,
@@ -36,7 +37,7 @@ def add_index(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(validate="all")
 
 
-def index(args: argparse.Namespace, line: Line) -> Iterator[str]:
+def index(args: argparse.Namespace, session: Session) -> Iterator[str]:
     """Run ``cloudimg index``; yield lines to print."""
     import cloudimg
 
@@ -48,8 +49,8 @@ def index(args: argparse.Namespace, line: Line) -> Iterator[str]:
             source_options=url_options(args),
             target_options=target_options(args),
             client=client,
-            progress=lambda what, count: line(f"{what}: {count}"),
+            progress=session.progress,
             **file_options(args),
         )
-    line("")
+    session.result(done.to_json())
     yield str(done)

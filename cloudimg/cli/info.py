@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cloudimg.cli.session import Session
 from cloudimg.discovery.unmatched import UNMATCHED
 from cloudimg.errors import CloudimgError, counted
 from cloudimg.errors.file_report import FileReport
@@ -22,9 +22,7 @@ _SAID_WITH = ("stage_unit", "stage_flip", "acquired_offset")
 """Facts that are the unit, the direction or the zone of others."""
 
 
-def report(
-    url: str, *, as_json: bool, progress: Callable[[str, int], object], **options: Any
-) -> Iterator[str]:
+def report(url: str, session: Session, **options: Any) -> Iterator[str]:
     """Yield lines to print, each as soon as it is known.
 
     Raises
@@ -34,30 +32,24 @@ def report(
     from cloudimg.api.descriptions import inspect_url, open_proposal
     from cloudimg.image.facts import image_facts
 
-    options["progress"] = progress
+    options["progress"] = session.progress
     facts = inspect_url(url, **options)
+    session.result(facts)
     if facts["kind"] == "image":
-        yield from _as_json(facts) if as_json else image_lines(facts)
+        yield from image_lines(facts)
         return
-    if not as_json:
-        yield from folder_lines(facts)  # useful even if the first proposal does not open
+    yield from folder_lines(facts)  # useful even if the first proposal does not open
     if not facts["proposals"]:  # a Zarr
-        yield from _as_json(facts) if as_json else ()
         return
     proposal = facts["proposals"][0]
     try:
         facts["image"] = image_facts(open_proposal(proposal, options), proposal["pattern"])
     except CloudimgError as error:
-        facts["image_problem"] = str(error)
+        session.result({"image_problem": str(error)})
         error.message = f"the first proposal does not open: {error.message}"
-        if as_json:
-            yield from _as_json(facts)
         raise
-    yield from _as_json(facts) if as_json else image_lines(facts["image"])
-
-
-def _as_json(facts: Mapping[str, Any]) -> list[str]:
-    return json.dumps(facts, indent=2, allow_nan=False).split("\n")
+    session.result(facts)
+    yield from image_lines(facts["image"])
 
 
 def folder_lines(facts: Mapping[str, Any]) -> list[str]:

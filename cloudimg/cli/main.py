@@ -1,36 +1,23 @@
-"""The command ``cloudimg``: arguments in, text out, an exit code that scripts can rely on.
+"""The command ``cloudimg``: arguments in, text or JSON out, an exit code that scripts can rely on.
 
-====  ==========================================================================================
-0     success
-1     failure: one line on stderr says what failed and why; ``--debug`` adds the traceback
-2     usage error
-130   interrupted: Ctrl-C, SIGTERM or SIGHUP
-141   the reader of stdout closed it
-====  ==========================================================================================
+The codes are listed in `cloudimg.cli.exit_codes`.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from cloudimg.cli.messages import (
-    ProgressLine,
-    notice,
-    option_names,
-    printable,
-    secrets_in,
-    speak_options,
-)
-from cloudimg.cli.parser import parse
-from cloudimg.errors import BadFilesError, CloudimgError
+from cloudimg.cli.exit_codes import CLOSED, DONE, SIGNALLED, USAGE, code_of
+from cloudimg.cli.parser import UsageError, parse, wants_json
+from cloudimg.cli.session import Session, print_document
+from cloudimg.errors import CloudimgError
 from cloudimg.storage import redact
 
 # Packages that take long to import (Dask, moto) are imported by the command that needs them.
@@ -38,6 +25,12 @@ from cloudimg.storage import redact
 _GRACE_S = 2.0
 """Seconds for which requests that are under way are waited for after Ctrl-C."""
 _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+
+
+class _Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: `number`."""
+
+    number = int(signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,50 +49,108 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a µ must not be an error where the locale is C
             stream.reconfigure(errors="backslashreplace")
-    args = parse(argv)
-    progress = ProgressLine(sys.stderr)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv is None:
-            for number in (signal.SIGTERM, *_HANGUP):
-                if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-                    signal.signal(number, _interrupt)
-            # Python delivers Ctrl-C to the main thread between two bytecodes only, and a call into
-            # a store may block for long: the work is done in another thread.
-            worker = ThreadPoolExecutor(1, "cloudimg-command")
-            try:
-                worker.submit(args.run, args, progress).result()
-            finally:
-                worker.shutdown(wait=False)
-        else:
-            args.run(args, progress)
-        progress.clear()
+        args = parse(words)
+    except UsageError as error:
+        if wants_json(words):
+            from cloudimg.cli.failures import plain_failure
+
+            failed = plain_failure("UsageError", error.message, USAGE)
+            print_document(error.command, USAGE, failed, {"messages": [], "warnings": []})
+        raise
+    try:
+        code = _run(args, words, is_process=argv is None)
         sys.stdout.flush()
-        return 0
     except BrokenPipeError:
         # Flushing the rest of the buffer at exit would fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        progress.clear()
-        print("cloudimg: interrupted", file=sys.stderr)
-        if argv is not None:
-            return 130
-        try:
+        return CLOSED
+    return code
+
+
+def _run(args: Namespace, words: Sequence[str], *, is_process: bool) -> int:
+    """Do the work of a command, and say how it ended."""
+    session: Session | None = None
+    try:
+        session = Session(args)
+        session.begin(words)
+        with session.listening():
+            _do(args, session, is_process=is_process)
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt as stop:
+        code = SIGNALLED + getattr(stop, "number", signal.SIGINT)
+        _end_interrupted(session, code, is_process=is_process)
+        return code
+    except Exception as error:  # noqa: BLE001 - reported in one line; --debug shows the traceback
+        return _fail(error, args, session)
+    session.end(DONE)
+    return DONE
+
+
+def _do(args: Namespace, session: Session, *, is_process: bool) -> None:
+    if not is_process:
+        _say_all(args, session)
+        return
+    for number in (signal.SIGTERM, *_HANGUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _interrupt)
+    # Python delivers Ctrl-C to the main thread between two bytecodes only, and a call into
+    # a store may block for long: the work is done in another thread.
+    worker = ThreadPoolExecutor(1, "cloudimg-command")
+    try:
+        worker.submit(_say_all, args, session).result()
+    finally:
+        worker.shutdown(wait=False)
+
+
+def _say_all(args: Namespace, session: Session) -> None:
+    for text in args.run(args, session):
+        session.say(text)
+
+
+def _fail(error: Exception, args: Namespace, session: Session | None) -> int:
+    from cloudimg.cli.failures import failure, failure_lines
+
+    hide = redact if session is None else session.hide
+    if session is not None:
+        session.progress.stop()
+    for line in failure_lines(error, args, hide):
+        print(line, file=sys.stderr)
+    failed, code = failure(error, args, hide), code_of(error)
+    if session is not None:
+        session.end(code, failed)
+    elif args.json:
+        print_document(args.command, code, failed, {"messages": [], "warnings": []})
+    return code
+
+
+def _end_interrupted(session: Session | None, code: int, *, is_process: bool) -> None:
+    from cloudimg.cli.failures import plain_failure
+
+    if session is not None:
+        session.progress.stop()
+    print("cloudimg: interrupted", file=sys.stderr)
+    say: Callable[[str], Any] = print if session is None else session.notice
+    try:
+        if is_process:
             _end_leases()
             _stop_calls()
-            _end_clusters()
-        finally:
+            _end_clusters(say)
+    finally:
+        if session is not None:
+            session.end(code, plain_failure("Interrupted", "interrupted by a signal", code))
+        if is_process:
             sys.stderr.flush()
-            os._exit(130)  # an ordinary exit waits for all threads
-    except Exception as error:  # noqa: BLE001 - reported in one line; --debug shows the traceback
-        progress.clear()
-        _report(error, args)
-        return 1
+            os._exit(code)  # an ordinary exit waits for all threads
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     """Handle SIGTERM and SIGHUP like Ctrl-C, or a cluster in the cloud would go on running."""
-    raise KeyboardInterrupt
+    interrupted = _Interrupted()
+    interrupted.number = number
+    raise interrupted
 
 
 def _still_ending(number: int, frame: object) -> None:
@@ -127,7 +178,7 @@ def _stop_calls() -> None:
         stopping.join(2 * _GRACE_S)
 
 
-def _end_clusters() -> None:
+def _end_clusters(say: Callable[[str], Any]) -> None:
     """Stop what was started in the cloud, whatever the worker thread is doing."""
     running = sys.modules.get("cloudimg.cluster.running")
     if running is None:
@@ -135,37 +186,6 @@ def _end_clusters() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, *_HANGUP):
         signal.signal(number, _still_ending)
     try:
-        running.end_all(notice)
+        running.end_all(say)
     except CloudimgError as error:
-        notice(f"error: {redact(str(error))}")
-
-
-def _report(error: Exception, args: argparse.Namespace) -> None:
-    names = ("url_options", "target_options", "source_options")
-    secrets = [text for name in names for text in secrets_in("", getattr(args, name, {}))]
-
-    def hide(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, "***")
-        return redact(text)
-
-    if "debug" in args:
-        print(hide("".join(traceback.format_exception(error))), file=sys.stderr)
-        if isinstance(error, CloudimgError) and error.cause is not None:
-            print(hide(f"caused by: {error.cause}"), file=sys.stderr)
-    what = hide(str(error))
-    if isinstance(error, CloudimgError):
-        given = (getattr(args, name, None) for name in ("url", "out", "labels_of"))
-        urls = (error.url, *given)
-        what = speak_options(what, option_names(args), [hide(url) for url in urls if url])
-    else:
-        what = f"unexpected {type(error).__name__}: {what} (a bug; --debug shows where)"
-    print(f"cloudimg: error: {hide(printable(what))}", file=sys.stderr)
-    if isinstance(error, BadFilesError):
-        lines = str(error.report).splitlines()
-        if vars(args).get("report", "") is None and any(
-            each.n_files > len(each.examples) for each in error.report.kinds
-        ):
-            lines.append("--report FILE writes a list of all of them")
-        for line in lines:
-            print(hide(printable(line)), file=sys.stderr)
+        say(f"error: {redact(str(error))}")

@@ -1,4 +1,4 @@
-"""What the command line prints: progress, notices, and errors in terms of the command's options."""
+"""Messages in terms of the command's options, without control characters and secrets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import ast
 import json
 import re
 import shlex
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 # ------------------------------------------------------------------------- options in messages
 
@@ -196,7 +194,9 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
 
 # ----------------------------------------------------------------------------- text and secrets
 
-_SECRET_NAME = re.compile(r"(?i)key|secret|token|password|passwd|credential|sas|connection_string")
+_SECRET_NAME = re.compile(
+    r"(?i)key|secret|token|password|passwd|credential|sas|connection_string|cookie|authorization"
+)
 _SHORTEST_SECRET = 6  # characters: replacing shorter texts would garble messages
 
 
@@ -212,37 +212,3 @@ def secrets_in(name: str, value: Any) -> Iterator[str]:
             yield from secrets_in(f"{name} {inner}", each)
     elif _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST_SECRET:
         yield str(value)
-
-
-def notice(text: str) -> None:
-    """Print a line to stderr that is not part of the command's result."""
-    print(f"cloudimg: {printable(text)}", file=sys.stderr)
-
-
-class ProgressLine:
-    """One line on a terminal that shows progress; prints nothing if stderr is not a terminal."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream if stream.isatty() else None
-        self._shown_at = -1.0
-
-    def __call__(self, what: str, count: int) -> None:
-        """Show a count, at most ten times a second."""
-        if self._stream is not None and time.monotonic() - self._shown_at > 0.1:
-            self._shown_at = time.monotonic()
-            self._stream.write(f"\r{what}{f': {count}' if count else ''}\x1b[K")
-            self._stream.flush()
-
-    def line(self, text: str) -> None:
-        """Replace the line; an empty text removes it."""
-        if text:
-            self(text, 0)
-        else:
-            self.clear()
-
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._stream is not None and self._shown_at >= 0:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._shown_at = -1.0

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
 import cloudimg
-from cloudimg.cli.messages import ProgressLine, printable
+from cloudimg.cli.exit_codes import USAGE
+from cloudimg.cli.messages import printable
+from cloudimg.cli.session import DEFAULT_HEARTBEAT_S
 from cloudimg.errors import counted
 from cloudimg.opening.keywords import close_matches
 from cloudimg.storage import redact
@@ -34,48 +38,49 @@ examples:
   cloudimg demo                                a tour on a built-in S3 server
 
 Credentials, endpoint and region are found as by the AWS and Google Cloud command lines.
-exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted
+exit codes:
+  0 done                        6 store busy or not reachable: try later
+  1 problems found or left      7 the destination holds something else
+  2 wrong usage or argument     8 another migration writes there
+  3 nothing is there            9 no room
+  4 files missing or bad       10 damaged copy
+  5 the store refuses          11 files in an archive of the store
+ 12 Dask cluster failed        70 unexpected error
+129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM; 141 the reader of stdout closed it
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command, whose arguments and work are functions of a module below."""
+    """A command: a module below has a function of its name, which yields texts to print, and one
+    that adds its arguments."""
 
     name: str
     about: str
     module: str
-    write: bool = False
-    """Whether the function with the command's name yields texts to print; otherwise the one that
-    adds its arguments sets what is run."""
 
 
 _COMMANDS = (
     _Command("info", "describe what is at a URL", "images"),
     _Command("validate", "show which files are missing, odd or bad", "images"),
     _Command("preview", "write a PNG of one plane", "images"),
-    _Command("index", "store a table of files that opens without a request", "index", True),
-    _Command("migrate", "write image files to a sharded OME-Zarr; resumable", "copies", True),
-    _Command("verify", "check every byte of a copy", "copies", True),
-    _Command("repair", "store again what is damaged in a copy", "repairs", True),
-    _Command("export", "write TIFF files from a copy", "copies", True),
-    _Command("retire", "tag or move the files that were copied", "retirements", True),
+    _Command("index", "store a table of files that opens without a request", "index"),
+    _Command("migrate", "write image files to a sharded OME-Zarr; resumable", "copies"),
+    _Command("verify", "check every byte of a copy", "copies"),
+    _Command("repair", "store again what is damaged in a copy", "repairs"),
+    _Command("export", "write TIFF files from a copy", "exports"),
+    _Command("retire", "tag or move the files that were copied", "retirements"),
     _Command("cluster", "start, inspect and stop a Dask cluster in the cloud", "cluster"),
     _Command("demo", "a tour that needs no set-up", "images"),
 )
 
-Write = Callable[[argparse.Namespace, Callable[[str], None]], Iterator[str]]
-"""Does the work of a command and yields texts to print."""
 
+class UsageError(SystemExit):
+    """A command line that cannot be parsed; it was said on stderr."""
 
-def _printing(write: Write) -> Callable[[argparse.Namespace, ProgressLine], None]:
-    def run(args: argparse.Namespace, progress: ProgressLine) -> None:
-        for text in write(args, progress.line):
-            progress.clear()
-            for line in text.splitlines():
-                print(printable(line))
-
-    return run
+    def __init__(self, command: str, message: str) -> None:
+        super().__init__(USAGE)
+        self.command, self.message = command, message
 
 
 _LONG_OPTION = re.compile(r"--[a-z][a-z-]*")
@@ -87,7 +92,11 @@ class _Parser(argparse.ArgumentParser):
     the one."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(redact(message)))
+        text = printable(redact(message))
+        try:
+            super().error(text)
+        except SystemExit:
+            raise UsageError(self.prog.removeprefix("cloudimg").strip(), text) from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse what this command does not have: a command's parser is called by this method."""
@@ -116,51 +125,80 @@ class _Parser(argparse.ArgumentParser):
         return f"unrecognized options {', '.join(options)}"
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+_DEFAULTS = {"debug": False, "json": False, "log": None, "heartbeat": DEFAULT_HEARTBEAT_S}
+"""Of options that may stand before the command as well as behind it."""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; ``run`` of the result is the function of its command."""
-    return _parser().parse_args(argv)
+    return _parser().parse_args(argv, argparse.Namespace(**_DEFAULTS))
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether a command line that could not be parsed asks for JSON."""
+    options = itertools.takewhile(lambda word: word != "--", argv)
+    return any(len(word) > 2 and "--json".startswith(word) for word in options)
+
+
+def _heartbeat(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError("must be a number of seconds; 0 for none")
+    return seconds
+
+
+def _common() -> _Parser:
+    """Options of all commands."""
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    add = common.add_argument_group("scripts").add_argument
+    add("--json", action="store_true",
+        help="print one JSON object, also of an error; all else goes to stderr")  # fmt: skip
+    add("--log", metavar="FILE",
+        help="append what is done to a local file, in lines with times")  # fmt: skip
+    add("--heartbeat", metavar="SECONDS", type=_heartbeat,
+        help="say how far the work is every so many seconds, in the log, and on stderr where that"
+        f" is no terminal; 0: never; default: {DEFAULT_HEARTBEAT_S:.0f}")  # fmt: skip
+    add("--debug", action="store_true", help="show the traceback of an error")
+    return common
 
 
 def _parser() -> argparse.ArgumentParser:
-    debug = _Parser(add_help=False)
-    debug.add_argument(
-        "--debug",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="show the traceback of an error",
-    )
+    common = _common()
     parser = _Parser(
         prog="cloudimg",
         description=cloudimg.__doc__.split("\n")[0] if cloudimg.__doc__ else None,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[debug],
+        parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"cloudimg {cloudimg.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         own = commands.add_parser(
             command.name,
-            parents=[] if command.name == "cluster" else [debug],
+            parents=[] if command.name == "cluster" else [common],
             help=command.about,
         )
-        own.add_later = partial(_add_arguments, own, command, debug)
+        own.add_later = partial(_add_arguments, own, command, common)
     return parser
 
 
 def _add_arguments(
     parser: argparse.ArgumentParser,
     command: _Command,
-    debug: argparse.ArgumentParser,
+    common: argparse.ArgumentParser,
     given: Sequence[str],
 ) -> None:
     module = import_module(f"cloudimg.cli.{command.module}")
     add = getattr(module, f"add_{command.name}")
     if command.name == "cluster":
-        add(parser, debug)
-    elif command.name == "migrate":
+        add(parser, common)
+        return
+    if command.name == "migrate":
         add(parser, writes_labels=any(text.startswith("--labels-of") for text in given))
     else:
         add(parser)
-    if command.write:
-        parser.set_defaults(run=_printing(getattr(module, command.name)))
+    parser.set_defaults(run=getattr(module, command.name), command=command.name)

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudimg.cli.clients import Line, add_cluster_options, client_for
-from cloudimg.cli.copies import show_progress, spoken
+from cloudimg.cli.clients import add_cluster_options, client_for
+from cloudimg.cli.copies import ShowProgress, spoken
 from cloudimg.cli.questions import confirm
+from cloudimg.cli.session import Session
 from cloudimg.cli.stores import add_store, json_object, source_options, url_options
-from cloudimg.errors import CloudimgError, counted
+from cloudimg.errors import CloudimgError, ProblemsError, counted
 
 if TYPE_CHECKING:
     from cloudimg.migration.deletion import Deletion, Opening
 
 
-def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
+def repair(args: argparse.Namespace, session: Session) -> Iterator[str]:
     """Run ``cloudimg repair``; yield lines to print.
 
     Raises
     ------
-    CloudimgError
+    ProblemsError
         At the end, if there are problems that were not mended.
     """
     import cloudimg
 
-    with client_for(args, line) as client:
+    with client_for(args, session) as client:
         done = cloudimg.repair(
             args.url,
             from_source=True if args.yes else None,
@@ -38,15 +38,15 @@ def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
             remove_orphans=args.yes,
             new_documents=args.new_documents,
             replace_edits=args.replace_edits,
-            confirm=partial(_may, line),
+            confirm=partial(_may, session),
             storage_options=url_options(args),
             source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
-            progress=show_progress(args, line),
+            progress=ShowProgress(args, session),
         )
-    line("")
-    yield json.dumps(done.to_json()) if args.json else spoken(args, [str(done)])[0]
+    session.result(done.to_json())
+    yield spoken(args, [str(done)])[0]
     if done:
         return
     left = f"{counted(done.n_problems, 'problem')} in {done.url}"
@@ -55,10 +55,10 @@ def repair(args: argparse.Namespace, line: Line) -> Iterator[str]:
     elif done.n_orphaned:
         orphaned = counted(done.n_orphaned, "object does", "objects do")
         left += f": {orphaned} not belong to the copy, and --yes deletes them"
-    raise CloudimgError(left)
+    raise ProblemsError(left, url=done.url)
 
 
-def _may(line: Line, about: Deletion | Opening) -> bool:
+def _may(session: Session, about: Deletion | Opening) -> bool:
     """Ask whether a repair may delete what is in the way, or open what the copy names.
 
     Without a terminal it may not; what is left then is reported.
@@ -67,7 +67,7 @@ def _may(line: Line, about: Deletion | Opening) -> bool:
 
     from cloudimg.migration.deletion import Deletion
 
-    line("")
+    session.line("")
     if isinstance(about, Deletion):
         objects = counted(about.n_objects, "object")
         verb = "does" if about.n_objects == 1 else "do"
@@ -110,7 +110,6 @@ def add_repair(parser: argparse.ArgumentParser) -> None:
     add("--yes", action="store_true",
         help="do not ask: open the source that the copy names, wherever that is, and delete objects"
         " among those of the copy that do not belong to it; edits of others stay")  # fmt: skip
-    add("--json", action="store_true", help="print one JSON object")
     add("--source-options", metavar="JSON", type=json_object,
         help="options of fsspec for the source; default: those of COPY if the source was copied"
         " from the same endpoint, else none")  # fmt: skip

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudimg.cli.clients import Line, add_cluster_options, client_for
-from cloudimg.cli.copies import show_progress, spoken
+from cloudimg.cli.clients import add_cluster_options, client_for
+from cloudimg.cli.copies import ShowProgress, spoken
 from cloudimg.cli.questions import confirm
+from cloudimg.cli.session import Session
 from cloudimg.cli.stores import add_store, json_object, source_options, url_options
-from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.errors import ArgumentError, ProblemsError
 
 if TYPE_CHECKING:
     from cloudimg.migration.deletion import Opening
 
 
-def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
+def retire(args: argparse.Namespace, session: Session) -> Iterator[str]:
     """Run ``cloudimg retire``; yield lines to print.
 
     Raises
     ------
-    CloudimgError
+    ProblemsError
         At the end, if files were left as they are.
     """
     import cloudimg
@@ -32,7 +32,7 @@ def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
 
     if args.undo and args.execute:
         raise ArgumentError("--undo goes back at once: leave out --execute")
-    with client_for(args, line) as client:
+    with client_for(args, session) as client:
         done = cloudimg.retire(
             args.url,
             tag=None if args.tag is None else dict([args.tag]),
@@ -40,28 +40,24 @@ def retire(args: argparse.Namespace, line: Line) -> Iterator[str]:
             undo=args.undo,
             execute=args.execute,
             source=args.source[0] if args.source and len(args.source) == 1 else args.source,
-            confirm=partial(_may, args, line),
+            confirm=partial(_may, args, session),
             storage_options=url_options(args),
             source_options=source_options(args),
             max_mem=args.max_mem,
             client=client,
-            progress=show_progress(args, line),
+            progress=ShowProgress(args, session),
         )
-    line("")
-    if args.json:
-        yield json.dumps(done.to_json())
-    else:
-        notes = spoken(args, done.notes)
-        yield spoken(args, [str(replace(done, notes=notes))])[0]
+    session.result(done.to_json())
+    yield spoken(args, [str(replace(done, notes=spoken(args, done.notes)))])[0]
     if not done:
-        raise CloudimgError(left_in_words(done))
+        raise ProblemsError(left_in_words(done))
 
 
-def _may(args: argparse.Namespace, line: Line, about: Opening) -> bool:
+def _may(args: argparse.Namespace, session: Session, about: Opening) -> bool:
     """Ask whether files may be acted on that whoever wrote the copy has chosen."""
     if args.yes:
         return True
-    line("")
+    session.line("")
     confirm(
         f"{about.url} says that it was made of files in {about.place}",
         "Act on them with your rights?",
@@ -95,7 +91,6 @@ def add_retire(parser: argparse.ArgumentParser) -> None:
         " host than COPY, and not on a local disk")  # fmt: skip
     add("--yes", action="store_true",
         help="act on the source that the copy names, wherever that is, without asking")  # fmt: skip
-    add("--json", action="store_true", help="print one JSON object")
     add("--source-options", metavar="JSON", type=json_object,
         help="options of fsspec for the source; default: those of COPY if the source was copied"
         " from the same endpoint, else none")  # fmt: skip

@@ -12,6 +12,8 @@ from cloudimg.errors import ArgumentError
 from cloudimg.settings import RATE, parse_rate
 from cloudimg.storage import split_url
 
+_CHOICES = ("missing", "bad", "validate")
+"""Which files are looked at, and what becomes of bad ones: options that some commands lack."""
 _ABBREVIATIONS = {
     "--anon": {"s3": "anon", "gs": "token", "az": "anon", "abfs": "anon", "abfss": "anon"},
     "--endpoint-url": {"s3": "endpoint_url", "gs": "endpoint_url"},
@@ -25,8 +27,12 @@ def add_opening(
     missing: str = "fill",
     options_name: str = "--storage-options",
     url_name: str = "URL",
+    chooses_files: bool = True,
 ) -> None:
-    """Add the options that decide how files form an image, and those of the files' store."""
+    """Add the options that decide how files form an image, and those of the files' store.
+
+    Where `chooses_files` is false, all headers are read, and no file is refused or filled.
+    """
     group = parser.add_argument_group("how files form an image")
     add = group.add_argument
     add(
@@ -45,12 +51,6 @@ def add_opening(
         help="image to open if each file holds several; default: 0, the first; migrate needs"
         " the option if there are several full images, and takes all for a collection of all"
         " images")  # fmt: skip
-    add("--missing", choices=["fill", "raise"], default=missing,
-        help="if files are missing: raise an error, or fill with zeros; default:"
-        " %(default)s")  # fmt: skip
-    add("--bad", choices=["fill", "raise"], default="raise",
-        help="if files are empty, truncated, damaged, not images, or differ in shape or type: raise"
-        " an error, or fill with zeros; default: %(default)s")  # fmt: skip
     add("--exclude", metavar="GLOB", action="append", default=[],
         help="files to leave out: by name, or with a slash by the end of the URL")  # fmt: skip
     add("--place", choices=["index", "stage", "stack"], default="index",
@@ -72,11 +72,24 @@ def add_opening(
     add("--select", metavar="AXIS=WHAT", type=selected, action="extend", default=[],
         help="part of the image: labels of files, names of channels, else positions from 0, as in"
         " c=DAPI,z=0:10; an axis that is repeated keeps several, as in c=DAPI,c=GFP")  # fmt: skip
-    add("--validate", choices=["first", "all"], default="first",
-        help="headers to read on opening; default: %(default)s")  # fmt: skip
     add("--no-index-files", dest="index_files", action="store_false",
         help="do not read the index file of the instrument beside the images")  # fmt: skip
+    if chooses_files:
+        _add_choices(group, missing)
     add_store(parser, options_name, url_name)
+
+
+def _add_choices(group: Any, missing: str) -> None:
+    """Add the options that say which files are looked at, and what becomes of bad ones."""
+    add = group.add_argument
+    add("--missing", choices=["fill", "raise"], default=missing,
+        help="if files are missing: raise an error, or fill with zeros; default:"
+        " %(default)s")  # fmt: skip
+    add("--bad", choices=["fill", "raise"], default="raise",
+        help="if files are empty, truncated, damaged, not images, or differ in shape or type: raise"
+        " an error, or fill with zeros; default: %(default)s")  # fmt: skip
+    add("--validate", choices=["first", "all"], default="first",
+        help="headers to read on opening; default: %(default)s")  # fmt: skip
 
 
 def add_store(
@@ -112,20 +125,19 @@ def open_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def file_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments that decide how files form an image."""
+    chosen = {name: getattr(args, name) for name in _CHOICES if name in args}
     return {
+        **chosen,
         "pattern": args.pattern,
         "url_column": args.url_column,
         "axes": dict(args.axes),
         "series": args.series,
-        "missing": args.missing,
-        "bad": args.bad,
         "exclude": args.exclude or None,
         "place": args.place,
         "blend": args.blend,
         "flip": args.flip,
         "align": args.align,
         "select": selection(args.select),
-        "validate": args.validate,
         "index_files": args.index_files,
         "allow_differences": args.allow_differences,
     }

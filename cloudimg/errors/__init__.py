@@ -5,7 +5,8 @@
     CloudimgError
     ├── ArgumentError          an invalid argument (also ValueError)
     │   ├── PatternError       a pattern with a syntax error
-    │   └── UnknownArgumentError  a keyword argument that does not exist (also TypeError)
+    │   ├── UnknownArgumentError  a keyword argument that does not exist (also TypeError)
+    │   └── OccupiedError      the destination holds something else than what is to be written
     ├── GridError              the files do not form one image
     │   ├── NoMatchError       nothing matches the pattern (also FileNotFoundError)
     │   ├── DuplicateIndexError  two files have the same index
@@ -25,6 +26,7 @@
     │   ├── ServerError        5xx, throttling, connection reset, timeout: after all retries
     │   ├── ChangedError       the object changed while it was being read
     │   └── LeaseError         another migration writes to the same destination
+    ├── ProblemsError          the command line found problems, or left some
     ├── DamagedCopyError       a finished copy lacks objects, or has others among its own
     ├── ClusterError           a Dask cluster failed, rather than a store or a file
     └── FormatError            the file is not an image that cloudimg can decode
@@ -130,6 +132,10 @@ class UnknownArgumentError(ArgumentError, TypeError):
     """A keyword argument that the function does not have."""
 
 
+class OccupiedError(ArgumentError):
+    """The destination holds something else, or a migration with another plan."""
+
+
 class GridError(CloudimgError):
     """The files do not form one image."""
 
@@ -222,6 +228,10 @@ class LeaseError(StorageError):
     """Another migration writes to the same destination."""
 
 
+class ProblemsError(CloudimgError):
+    """A command found problems, or left some; functions in Python return a false result then."""
+
+
 class DamagedCopyError(CloudimgError):
     """A finished copy lacks objects, or has damaged ones or others among its own."""
 
@@ -283,6 +293,15 @@ def counted(n: int, one: str, several: str | None = None) -> str:
         What follows the number if it is 1, and otherwise; by default `one` with an s.
     """
     return f"{n} {one if n == 1 else several or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: ``5 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def joined_messages(errors: Sequence[CloudimgError], most: int) -> str:

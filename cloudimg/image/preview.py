@@ -75,6 +75,21 @@ class Preview:
             f" {format_bytes(self.image_nbytes)} decoded{missing}"
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """The preview as a JSON object; `region` has the first and last position of each dim."""
+        return {
+            "path": self.path,
+            "width": self.width,
+            "height": self.height,
+            "level": self.view.level,
+            "plane_size": list(self.plane_size),
+            "region": {dim: [p.start, p.stop - 1] for dim, p in self.view.region.items()},
+            "project": self.view.project,
+            "nbytes": self.view.nbytes,
+            "image_nbytes": self.image_nbytes,
+            "n_missing": self.n_missing,
+        }
+
     def _positions(self) -> Iterator[str]:
         """Yield the positions shown along each dim, such as ``z=3`` and ``c=0-2``."""
         for dim, part in self.view.region.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dask.utils import format_bytes
 
-from cloudimg.errors import ArgumentError, counted
+from cloudimg.errors import ArgumentError, counted, duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Advance:
         """The note if there is one, or else the progress in one line of text."""
         if self.note:
             return self.note
-        left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
+        left = "" if self.left_s is None else f", {duration(self.left_s)} left"
         percent = 100 * self.n_done // max(1, self.n_cells)
         return (
             f"{self.what}: {self.n_done} of {counted(self.n_cells, self.unit)} ({percent} %),"
@@ -57,6 +57,14 @@ class Advance:
 
 AdvanceCallback = Callable[[Advance], None]
 """A function that is called with an `Advance` after each cell and for each note."""
+
+
+def count_callback(progress: object) -> Callable[[str, int], object] | None:
+    """What is told of names and headers while the source is opened, before there are cells.
+
+    That is the attribute ``counts`` of the callback, which a plain function lacks.
+    """
+    return getattr(progress, "counts", None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,14 +104,6 @@ class Counter:
                     unit=self.unit,
                 )
             )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def print_line(advance: Advance) -> None:

@@ -103,6 +103,8 @@ def other_headers(
         if arguments.progress is not None:
             arguments.progress("headers read", n_read)
 
+    if validate_all and (expected := getattr(arguments.progress, "expected", None)) is not None:
+        expected("headers read", grid.n_files)
     if validate_all and client is not None and grid.n_files > FILES_PER_BLOCK:
         return _headers_by_workers(client, reader, grid, first_index, report, sums, facts)
     if validate_all:

@@ -69,7 +69,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     for name in ("NO_PROXY", "no_proxy"):
         env.pop(name, None)
     png = home / "picture.png"
-    command = [sys.executable, "-c", DRIVER, "demo", "--keep", "--out", str(png)]
+    command = [
+        sys.executable,
+        "-c",
+        DRIVER,
+        "demo",
+        "--keep",
+        "--heartbeat",
+        "0",
+        "--out",
+        str(png),
+    ]
     with running(command, cwd=home, env=env) as child:
         out = read_until("Ctrl-C", child)
         first = png.read_bytes()
@@ -203,7 +213,7 @@ def test_invalid_arguments_are_reported_before_any_work(tmp_path: Path) -> None:
             ran = subprocess.run(
                 [*COMMAND, *args], cwd=tmp_path, capture_output=True, text=True, check=False
             )
-            assert ran.returncode == 1
+            assert ran.returncode == 2
             assert ran.stdout == ""
             assert ran.stderr.startswith(f"cloudimg: error: {why}") or why in ran.stderr
             assert ran.stderr.count("\n") == 1

@@ -71,7 +71,7 @@ def test_an_index_has_a_name_by_which_it_is_known(
     put(tmp_path)
     target = tmp_path / "img_1.ome.tif"
     before = target.read_bytes()
-    assert main(["index", str(tmp_path / "img_{t}.ome.tif"), "-o", str(target)]) == 1
+    assert main(["index", str(tmp_path / "img_{t}.ome.tif"), "-o", str(target)]) == 2
     assert "must have a name that ends in .parquet" in capsys.readouterr().err
     assert target.read_bytes() == before
 
@@ -82,7 +82,7 @@ def test_messages_name_the_options_of_tables(
     table = put(tmp_path).rename_columns(["where", "t"])
     path = tmp_path / "files.parquet"
     pq.write_table(table, path)
-    assert main(["info", str(path)]) == 1
+    assert main(["info", str(path)]) == 2
     assert "pass --url-column" in capsys.readouterr().err
     assert main(["info", "--url-column", "where", str(path)]) == 0
     pq.write_table(table.select(["where"]), path)
@@ -91,7 +91,7 @@ def test_messages_name_the_options_of_tables(
     assert main(["migrate", str(path), copy, *options]) == 0
     # Whoever wrote a table chose the stores that it names: nobody opens them unasked.
     capsys.readouterr()
-    assert main(["verify", copy, "--against-source"]) == 1
+    assert main(["verify", copy, "--against-source"]) == 2
     assert "files.parquet names" in capsys.readouterr().err
     assert main(["verify", copy, "--against-source", "--source", str(path)]) == 0
 

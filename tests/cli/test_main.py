@@ -26,6 +26,7 @@ from tests.support.waiting import wait_until
 
 PATTERN = "mydata_ch{c}_{t:02d}t_{x}x_{y}y_{z}z.tif"
 SECRET = "wJalrXUtnFEMI-K7MDENG"
+OF_ALL_COMMANDS = {"format", "command", "exit_code", "error", "messages", "warnings"}
 IMAGE_KEYS = {
     "kind", "url", "dims", "shape", "dtype", "labels", "nbytes", "stored_nbytes", "chunks",
     "levels", "compression", "files", "pixel_size", "channel_names", "time_step_s",
@@ -102,7 +103,7 @@ def test_json_holds_everything_on_every_store(
     out, err = capsys.readouterr()
     facts = json.loads(out)
     assert err == ""
-    assert set(facts) == IMAGE_KEYS
+    assert set(facts) == IMAGE_KEYS | OF_ALL_COMMANDS
     assert facts["url"] == url
     assert facts["dims"] == ["t", "c", "z", "y", "x"]
     assert facts["shape"] == [3, 2, 2, 32, 48]
@@ -200,10 +201,10 @@ def test_options_of_open(local: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert shape("--axes", "page=z") == {"z": 5, "y": 16, "x": 48}
     assert shape("--place=stack")["page"] == 5
     assert 48 not in shape("--place=stack").values()
-    assert main(["info", url, "--series", "7"]) == 1
+    assert main(["info", url, "--series", "7"]) == 2
     assert "--series 7" in capsys.readouterr().err
     local.put("a_2.tif", tiff((6, 16, 24)))
-    assert main(["info", url, "--validate", "all"]) == 1
+    assert main(["info", url, "--validate", "all"]) == 4
     assert "a_2.tif" in capsys.readouterr().err
 
 
@@ -227,7 +228,7 @@ def test_missing_raise_fails_for_missing_files(
     local: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_grid(local, without="mydata_ch1_05t_0x_1y_0z.tif")
-    assert main(["info", f"{local.url}/{PATTERN}", "--missing", "raise"]) == 1
+    assert main(["info", f"{local.url}/{PATTERN}", "--missing", "raise"]) == 4
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -250,7 +251,7 @@ def test_a_folder_proposes_the_pattern_of_its_names(
 
     facts = json.loads(capsys.readouterr().out)
     pattern = f"{place.url.removeprefix('file://')}/{PATTERN}"
-    assert set(facts) == FOLDER_KEYS
+    assert set(facts) == FOLDER_KEYS | OF_ALL_COMMANDS
     assert facts["url"] == url
     assert facts["objects"] == 50
     assert facts["truncated"] is False
@@ -284,11 +285,11 @@ def test_proposals_help_even_if_the_first_does_not_open(
 ) -> None:
     for z in range(3):
         local.put(f"z{z}.tif", b"not a TIFF at all" * 100)
-    assert main(["info", local.url]) == 1
+    assert main(["info", local.url]) == 4
     out, err = capsys.readouterr()
     assert f"3 files  {local.url}/z{{z}}.tif" in out
     assert err.startswith("cloudimg: error: the first proposal does not open: ")
-    assert main(["info", "--json", local.url]) == 1
+    assert main(["info", "--json", local.url]) == 4
     facts = json.loads(capsys.readouterr().out)
     assert facts["image"] is None
     assert facts["image_problem"]
@@ -335,9 +336,9 @@ def test_an_empty_folder_and_a_missing_one(
     local: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (Path(local.url) / "empty").mkdir()
-    assert main(["info", f"{local.url}/empty"]) == 1
+    assert main(["info", f"{local.url}/empty"]) == 3
     assert "is an empty folder" in capsys.readouterr().err
-    assert main(["info", f"{local.url}/none"]) == 1
+    assert main(["info", f"{local.url}/none"]) == 3
     assert "no such file" in capsys.readouterr().err
 
 
@@ -349,7 +350,7 @@ def test_no_match_is_one_line_with_the_nearest_names(
 ) -> None:
     place.put("experiment_c0_z0.tif", tiff())
     wanted = f"{place.url}/experimnet_c{{c}}_z{{z}}.tif"
-    assert main(["info", wanted, *options_of(place)]) == 1
+    assert main(["info", wanted, *options_of(place)]) == 3
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -368,7 +369,7 @@ def test_access_denied_is_not_reported_as_missing(
         pytest.skip("a file needs no listing")
     meter.faults([{"match": refused, "status": 403}])
     options = ["--storage-options", json.dumps(meter.storage_options)]
-    assert main(["info", f"s3://{bucket}/dir/{name}", *options]) == 1
+    assert main(["info", f"s3://{bucket}/dir/{name}", *options]) == 5
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "access denied" in err
@@ -380,7 +381,7 @@ def test_a_file_that_is_missing_where_listing_is_denied(
 ) -> None:
     meter.faults([{"match": "GET /[^/]+/$", "status": 403}])
     options = ["--storage-options", json.dumps(meter.storage_options)]
-    assert main(["info", f"s3://{bucket}/none", *options]) == 1
+    assert main(["info", f"s3://{bucket}/none", *options]) == 5
     assert "access denied" in capsys.readouterr().err  # it may be a folder
 
 
@@ -388,7 +389,7 @@ def test_a_file_that_is_missing_where_listing_is_denied(
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     for args in (["--debug", "info"], ["info", "--debug"]):
         done = run(*args, tmp_path / "none.tif")
-        assert done.returncode == 1
+        assert done.returncode == 3
         assert done.stderr.startswith("Traceback")
         assert done.stderr.splitlines()[-1].startswith("cloudimg: error: no such file")
     assert "Traceback" not in run("info", tmp_path / "none.tif").stderr
@@ -401,7 +402,7 @@ def test_an_unexpected_error_is_one_line_too(
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setattr("cloudimg.api.descriptions.open_sources", fail)
-    assert main(["info", f"{local.url}/z{{z}}.tif"]) == 1
+    assert main(["info", f"{local.url}/z{{z}}.tif"]) == 70
     err = capsys.readouterr().err
     assert err == (
         "cloudimg: error: unexpected RuntimeError: first\\nsecond (a bug; --debug shows where)\n"
@@ -417,7 +418,7 @@ def test_control_characters_in_names_do_not_reach_the_terminal(
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "z\\x1b[2Jboo\\n.tif" in out
-    assert main(["info", f"{local.url}/z{{z}}_.tif"]) == 1
+    assert main(["info", f"{local.url}/z{{z}}_.tif"]) == 3
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert err.count("\n") == 1
@@ -482,7 +483,7 @@ def test_unknown_options_do_not_leak_through_messages_of_libraries(
 ) -> None:
     options = {"client_kwargs": {"bogus_token": SECRET, "endpoint_url": f"nonsense {SECRET}"}}
     assert main(["info", "--debug", f"s3://{bucket}/z{{z}}.tif", "--storage-options",
-                 json.dumps(options | {"password": f"nonsense {SECRET}"})]) == 1  # fmt: skip
+                 json.dumps(options | {"password": f"nonsense {SECRET}"})]) == 6  # fmt: skip
     out, err = capsys.readouterr()
     assert SECRET not in out + err
 
@@ -518,7 +519,7 @@ def test_anon_and_endpoint_url(
         ["/data/x.tif", "--anon"],
         ["http://host/x.tif", "--endpoint-url", moto],
     ):
-        assert main(["info", *wrong]) == 1
+        assert main(["info", *wrong]) == 2
         assert capsys.readouterr().err.startswith("cloudimg: error: --")
 
 
@@ -654,5 +655,5 @@ def test_a_server_that_does_not_exist(capsys: pytest.CaptureFixture[str], monkey
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert main(["info", "s3://bucket/z{z}.tif", "--anon", "--endpoint-url", endpoint]) == 1
+    assert main(["info", "s3://bucket/z{z}.tif", "--anon", "--endpoint-url", endpoint]) == 6
     assert "refused" in capsys.readouterr().err

@@ -340,14 +340,14 @@ def test_commands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = {"SRC": archive, "OUT": f"{tmp_path}/OUT", "OUT.png": f"{tmp_path}/OUT.png"}
-    assert main([places.get(word, word) for word in words]) == 1
+    assert main([places.get(word, word) for word in words]) in (2, 4)
     err = capsys.readouterr().err
     assert printed in err
     assert "--level 3_" not in err
 
 
 def _raise(error: Exception) -> Any:
-    def run(args: argparse.Namespace, progress: object) -> None:
+    def run(args: argparse.Namespace, session: object) -> None:
         raise error
 
     return run
@@ -358,10 +358,10 @@ def test_debug_prints_the_cause(
 ) -> None:
     cause = f"ClientError: http://me:{SECRET}@host/x?sig={SECRET}\nsecond line"
     error = StorageError("the store failed", url="s3://b/k", cause=cause)
-    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(error))
-    assert main(["info", "s3://b/k"]) == 1
+    monkeypatch.setattr("cloudimg.cli.images.info", _raise(error))
+    assert main(["info", "s3://b/k"]) == 6
     assert capsys.readouterr().err == "cloudimg: error: the store failed [s3://b/k]\n"
-    assert main(["info", "s3://b/k", "--debug"]) == 1
+    assert main(["info", "s3://b/k", "--debug"]) == 6
     *_, first, second, last = capsys.readouterr().err.splitlines()
     assert first == "caused by: ClientError: http://***@host/x?sig=***"
     assert second == "second line"
@@ -375,7 +375,7 @@ def test_values_of_options_are_hidden_before_messages_are_rewritten(
     secret = "pa\"ss'word"
     options = '{"secret": "pa\\"ss\'word"}'
     error = CloudimgError(f'storage_options={{"secret": "{secret}"}} is refused')
-    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(error))
+    monkeypatch.setattr("cloudimg.cli.images.info", _raise(error))
     assert main(["info", "s3://b/k", "--storage-options", options]) == 1
     err = capsys.readouterr().err
     assert "word" not in err
@@ -385,6 +385,6 @@ def test_values_of_options_are_hidden_before_messages_are_rewritten(
 def test_an_unexpected_error_is_not_rewritten(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cloudimg.cli.images.run_info", _raise(ValueError("series=3")))
-    assert main(["info", "a.tif"]) == 1
+    monkeypatch.setattr("cloudimg.cli.images.info", _raise(ValueError("series=3")))
+    assert main(["info", "a.tif"]) == 70
     assert "unexpected ValueError: series=3 (a bug" in capsys.readouterr().err

@@ -293,5 +293,5 @@ def test_the_command_line_probes(
     assert facts["files"]["count"] == 12
     assert main(["preview", url, str(tmp_path / "x.png"), *store]) == 0
     capsys.readouterr()
-    assert main(["info", f"{tmp_path}/{{t}}.tif", "--listing", "probe"]) == 1
+    assert main(["info", f"{tmp_path}/{{t}}.tif", "--listing", "probe"]) == 2
     assert "--listing probe needs a store" in capsys.readouterr().err

@@ -171,7 +171,7 @@ def test_the_command_line(
     # The cluster did it: a certificate that it does not know is refused.
     foreign = TlsFiles.write(JobTls.make().client, cluster.folder / "foreign-command")
     work[2:] = foreign.options
-    assert main(["verify", url, *work, *store]) == 1
+    assert main(["verify", url, *work, *store]) == 12
     shown = capsys.readouterr()
     assert f"no scheduler answers at {cluster.address}" in shown.err
     assert SECRET not in shown.out + shown.err

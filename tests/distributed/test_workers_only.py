@@ -268,7 +268,7 @@ def test_the_command_line(
         assert main([*words, *there]) == 0, capsys.readouterr().err
         assert said in capsys.readouterr().out
     assert png.read_bytes()[:4] == b"\x89PNG"
-    assert main(["info", store.url("none_{z}.tif"), *there]) == 1
+    assert main(["info", store.url("none_{z}.tif"), *there]) == 3
     assert "nothing matches" in capsys.readouterr().err
 
 

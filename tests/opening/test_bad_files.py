@@ -182,7 +182,7 @@ def test_info_tells_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert "1 other-dtype: " in out
     assert "--validate all" not in out
-    assert main(["info", url, "--validate", "all"]) == 1
+    assert main(["info", url, "--validate", "all"]) == 4
     err = capsys.readouterr().err
     assert "2 of 6 files do not fit the grid" in err
     assert re.search(r"^  empty +1  .*t0_z0\.tif", err, re.MULTILINE)

@@ -422,7 +422,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     geotiff(tmp_path / "a_0.tif")
     geotiff(tmp_path / "a_1.tif", moved(30, 0), nodata=1)
     url = f"{tmp_path}/a_{{t}}.tif"
-    assert main(["info", url, "--validate", "all"]) == 1
+    assert main(["info", url, "--validate", "all"]) == 4
     shown = capsys.readouterr().err
     assert "--allow-differences nodata origin to put" in shown
     assert "--place stack" in shown

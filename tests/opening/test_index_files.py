@@ -499,7 +499,7 @@ def test_channels_with_fewer_planes_are_holes_and_the_error_says_which(
     assert "16 files are missing" in shown
     assert "c=2 and c=3 have only z=1" in shown
     assert "DAPI FITC Cy5" in shown
-    assert main(["info", url, "--missing", "raise"]) == 1
+    assert main(["info", url, "--missing", "raise"]) == 4
     assert "--select c=1 or --select z=1" in capsys.readouterr().err
 
 

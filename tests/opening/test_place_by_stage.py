@@ -698,7 +698,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     np.testing.assert_array_equal(found, on_canvas(flipped, fields, blend="mean"))
     (tmp_path / "f1.tif").write_bytes(staged.encode(pixels_of(1), None, None))
     capsys.readouterr()
-    assert main(["info", url, "--place", "stage"]) == 1
+    assert main(["info", url, "--place", "stage"]) == 4
     assert "--place stack stacks the fields" in capsys.readouterr().err
 
 

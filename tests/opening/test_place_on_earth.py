@@ -425,7 +425,7 @@ def test_a_copy_of_aligned_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_advice_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     geotiff(tmp_path / "0.tif")
     geotiff(tmp_path / "1.tif", moved(3, 0))
-    assert main(["info", f"{tmp_path}/{{t}}.tif"]) == 1
+    assert main(["info", f"{tmp_path}/{{t}}.tif"]) == 4
     assert "--align outer" in capsys.readouterr().err
     assert main(["info", f"{tmp_path}/{{t}}.tif", "--align", "outer"]) == 0
     assert re.search(rf"x +{WIDTH + 3}\b", capsys.readouterr().out)

@@ -139,11 +139,11 @@ def test_the_command_line_asks_for_its_option(
 ) -> None:
     path, _, stack = odd_first(tmp_path)
     out = tmp_path / "copy.zarr"
-    assert main(["migrate", str(path), str(out)]) == 1
+    assert main(["migrate", str(path), str(out)]) == 2
     error = capsys.readouterr().err
     assert "pass --series N to choose it, or --series all to copy all of them" in error
     assert "(--series 0: 10 x 12 uint8; --series 1: 5 x" in error
-    assert main(["migrate", "--dry-run", str(path), str(out)]) == 1
+    assert main(["migrate", "--dry-run", str(path), str(out)]) == 2
     assert main(["migrate", str(path), str(out), "--series", "1"]) == 0
     np.testing.assert_array_equal(np.squeeze(read_copy(out)), stack)
 
@@ -434,7 +434,7 @@ def test_the_command_line_fills_a_stopped_acquisition(
 ) -> None:
     path, out = tmp_path / "stopped.ome.tif", tmp_path / "copy.zarr"
     path.write_bytes(planned({"T": 5}, noise(3, 6, 7)))
-    assert main(["migrate", str(path), str(out)]) == 1
+    assert main(["migrate", str(path), str(out)]) == 4
     error = capsys.readouterr().err
     assert f"2 of 5 planes of the image of {path} are missing" in error
     assert "--missing fill" in error

@@ -233,12 +233,12 @@ def test_debug_shows_the_cause(capsys: pytest.CaptureFixture[str], backend: str)
     with server(403) as endpoint:
         storage = f'{{"key": "k{SECRET}", "secret": "{SECRET}", "endpoint_url": "{endpoint}"}}'
         options = ["--storage-options", storage]
-        assert main(["info", "s3://bucket/file.tif", *options, "--debug"]) == 1
+        assert main(["info", "s3://bucket/file.tif", *options, "--debug"]) == 5
         shown = capsys.readouterr().err
         assert "caused by: PermissionDeniedError: " in shown or backend == "fsspec"
         assert "caused by: PermissionError: " in shown or backend == "obstore"
         assert SECRET not in shown
-        assert main(["info", "s3://bucket/file.tif", *options]) == 1
+        assert main(["info", "s3://bucket/file.tif", *options]) == 5
         assert "caused by" not in capsys.readouterr().err
 
 

@@ -291,7 +291,7 @@ def test_a_rate_that_is_none_is_refused(
         main(["info", f"s3://{bucket}/a.tif", "--max-rate", "fast"])
     assert "--max-rate: must be" in capsys.readouterr().err
     words = ["info", f"s3://{bucket}/a.tif", "--max-rate", "9/s"]
-    assert main([*words, "--storage-options", '{"max_rate": "9/s"}']) == 1
+    assert main([*words, "--storage-options", '{"max_rate": "9/s"}']) == 2
     assert "--max-rate and --storage-options both set max_rate" in capsys.readouterr().err
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError, StorageError
+from cloudimg.errors import CorruptFileError, NotFoundError, OccupiedError, StorageError
 from cloudimg.migration.export.result import Lost
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.storage import Entry
@@ -132,7 +132,7 @@ def store(
 
     Raises
     ------
-    ArgumentError
+    OccupiedError
         If another file has the name, and is not to be replaced.
     """
     size = path.stat().st_size
@@ -189,8 +189,8 @@ def _has_digest(out: Destination, name: str, size: int, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
-def _exists(out: Destination, name: str) -> ArgumentError:
-    return ArgumentError(
+def _exists(out: Destination, name: str) -> OccupiedError:
+    return OccupiedError(
         f"{out.display(name)} already exists and is not what this export writes: export to another"
         " folder, or pass overwrite=True to replace it"
     )

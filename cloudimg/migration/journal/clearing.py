@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from cloudimg.errors import ArgumentError, CorruptFileError, LeaseError, NotFoundError
+from cloudimg.errors import CorruptFileError, LeaseError, NotFoundError, OccupiedError
 from cloudimg.migration.deletion import Deletion
 from cloudimg.migration.journal.acquiring import Notify, acquire, has_ended
 from cloudimg.migration.journal.collection import read_collection
@@ -90,7 +90,7 @@ def clear(destination: Destination, lease: Lease, *, notify: Notify) -> None:
     ------
     LeaseError
         If another process writes to an image of a collection there.
-    ArgumentError
+    OccupiedError
         If the contents include the way back for originals that were retired.
     """
     copies: tuple[Destination, ...] = ()
@@ -122,7 +122,7 @@ def _refuse_retired(destination: Destination) -> None:
         destination.info(RETIRED_LIST)
     except NotFoundError:
         return
-    raise ArgumentError(
+    raise OccupiedError(
         f"the originals of {destination.url} were retired, and the copy has the list with the way"
         f" back ({destination.display(RETIRED_LIST)}): bring them back with"
         " cloudimg.retire(..., undo=True), or move the copy away",

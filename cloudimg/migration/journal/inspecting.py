@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cloudimg.errors import ArgumentError, CorruptFileError, NotFoundError, ServerError
+from cloudimg.errors import (
+    ArgumentError,
+    CorruptFileError,
+    NotFoundError,
+    OccupiedError,
+    ServerError,
+)
 from cloudimg.errors.checked_json import checked_int, damage
 from cloudimg.migration.journal.collection import Collection, is_collection, read_collection
 from cloudimg.migration.journal.destination import Destination
@@ -156,9 +162,9 @@ def _refuse_without_plan(destination: Destination) -> None:
     raise CorruptFileError(f"{url}, the plan of this copy, is missing", url=url)
 
 
-def is_of_other_format(destination: Destination, number: Any) -> ArgumentError:
+def is_of_other_format(destination: Destination, number: Any) -> OccupiedError:
     """The error for a migration that only another version of cloudimg can continue."""
-    return ArgumentError(
+    return OccupiedError(
         f"{destination.url} was written by a version of cloudimg with journal format"
         f" {number}, this version has format {FORMAT}: continue with that version, or start over"
         " with overwrite=True"
@@ -285,9 +291,9 @@ def load_any(destination: Destination) -> State | Collection:
     return contents.state
 
 
-def is_being_cleared(destination: Destination) -> ArgumentError:
+def is_being_cleared(destination: Destination) -> OccupiedError:
     """The error for a destination whose contents were deleted in part."""
-    return ArgumentError(
+    return OccupiedError(
         f"{destination.url} holds no image: a migration with overwrite=True was interrupted while"
         " it deleted the previous contents. Run it again with overwrite=True",
         url=destination.url,

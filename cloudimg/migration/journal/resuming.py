@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cloudimg.discovery.table_changes import UNCHANGED
-from cloudimg.errors import ArgumentError, DamagedCopyError
+from cloudimg.errors import ArgumentError, DamagedCopyError, OccupiedError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import DestinationContents, is_being_cleared
 from cloudimg.migration.journal.layout import PLAN
@@ -25,17 +25,17 @@ def refuse_foreign(contents: DestinationContents, destination: Destination) -> N
 
     Raises
     ------
-    ArgumentError
+    OccupiedError
     """
     if contents.collection is not None:
-        raise ArgumentError(
+        raise OccupiedError(
             f"{destination.url} holds a collection of {len(contents.collection.images)} images,"
             ' which series="all" continues: choose another destination, or pass overwrite=True to'
             " delete all of them",
             url=destination.url,
         )
     if contents.state is None and contents.has_objects and not contents.is_clearing:
-        raise ArgumentError(
+        raise OccupiedError(
             f"{destination.url} holds objects that cloudimg did not write: choose another"
             " destination, or pass overwrite=True to delete all of them",
             url=destination.url,
@@ -95,7 +95,7 @@ def state_to_resume(
 
     Raises
     ------
-    ArgumentError
+    OccupiedError
         If this call may neither continue the migration nor replace it.
     """
     state = contents.state
@@ -118,12 +118,12 @@ def state_to_resume(
     if overwrite:
         return None
     if not differences:
-        raise ArgumentError(
+        raise OccupiedError(
             f"{destination.url} holds an unfinished migration: pass resume=True to continue it, or"
             " overwrite=True to start over",
             url=destination.url,
         )
-    raise ArgumentError(
+    raise OccupiedError(
         f"{destination.url} holds {'a' if state.is_done else 'an unfinished'} migration with other"
         f" arguments: {'; '.join(differences)}. Use those, choose another destination, or pass"
         " overwrite=True to delete what is there",

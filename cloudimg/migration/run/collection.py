@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cloudimg.errors import (
-    ArgumentError,
     BadFilesError,
     ChangedError,
     CloudimgError,
     DamagedCopyError,
     NotFoundError,
+    OccupiedError,
 )
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.collection import Collection
@@ -202,7 +202,7 @@ class _Writing:
 
         Raises
         ------
-        ArgumentError
+        OccupiedError
             If neither may be done.
         """
         found, url = contents.collection, self.destination.url
@@ -211,7 +211,7 @@ class _Writing:
         if found == self.collection and not (overwrite and is_done):
             if is_done or self.options.resume:
                 return True
-            raise ArgumentError(
+            raise OccupiedError(
                 f"{url} holds an unfinished migration: pass resume=True to continue it, or"
                 " overwrite=True to start over",
                 url=url,
@@ -224,7 +224,7 @@ class _Writing:
             refuse_foreign(contents, self.destination)
         what = "a copy of one image" if found is None else "a collection of other images"
         n_images = len(self.collection.images)
-        raise ArgumentError(
+        raise OccupiedError(
             f'{url} holds {what}, and series="all" writes the {n_images} images of the source:'
             " choose another destination, or pass overwrite=True to delete what is there",
             url=url,

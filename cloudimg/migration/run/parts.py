@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cloudimg.errors import ArgumentError, ChangedError, CloudimgError
+from cloudimg.errors import ChangedError, CloudimgError, OccupiedError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import (
     DestinationContents,
@@ -204,7 +204,7 @@ class _Opening:
             each["open"].get("bad", "raise") for each in (state.source, write_input.source)
         )
         if planned != given and not state.is_done:
-            raise ArgumentError(
+            raise OccupiedError(
                 f'{self.destination.url} was planned with bad="{planned}", not with'
                 f' bad="{given}": pass bad="{planned}", or leave out part=, since only a whole'
                 " migration can go on in the other way",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dask.utils import format_bytes
@@ -65,6 +65,18 @@ class Migration:
     def is_unchanged(self) -> bool:
         """Whether the copy was complete before, so that this run stored nothing."""
         return self.part is None and self.n_done_before == self.n_cells and not self.only_metadata
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON; notes about files once more, with their parts."""
+        own = asdict(replace(self, images=(), report=None))
+        return {
+            "is_unchanged": self.is_unchanged,
+            **own,
+            "notes": list(map(str, self.notes)),
+            "source_notes": [note.to_json() for note in self.notes if isinstance(note, Note)],
+            "report": None if self.report is None else self.report.to_json(),
+            "images": [each.to_json() for each in self.images],
+        }
 
     def __str__(self) -> str:
         if self.part is not None:

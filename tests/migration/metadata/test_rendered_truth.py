@@ -536,7 +536,7 @@ def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["migrate", str(path), str(tmp_path / "b.zarr"), "--rgb"]) == 0
     assert "--rgb" not in capsys.readouterr().out
     assert difference(rendered(tmp_path / "b.zarr"), expected) <= 4
-    assert main(["migrate", str(path), str(tmp_path / "b.zarr")]) == 1
+    assert main(["migrate", str(path), str(tmp_path / "b.zarr")]) == 7
     assert "rgb" in capsys.readouterr().err
 
 

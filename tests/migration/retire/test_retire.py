@@ -601,7 +601,7 @@ def test_the_command(local: Archive, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["retire", local.copy, "--tag", "retired"])
     assert "must be KEY=VALUE" in capsys.readouterr().err
-    assert main(["retire", local.copy, "--undo", "--execute"]) == 1
+    assert main(["retire", local.copy, "--undo", "--execute"]) == 2
 
 
 def test_files_elsewhere_are_acted_on_after_a_question(

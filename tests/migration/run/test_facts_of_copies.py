@@ -195,7 +195,7 @@ def test_the_command_line_names_its_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pattern, out = write_times(tmp_path, {1: {"size": 1}}), tmp_path / "copy.zarr"
-    assert main(["migrate", pattern, str(out)]) == 1
+    assert main(["migrate", pattern, str(out)]) == 4
     assert "--allow-differences pixel_size to put" in capsys.readouterr().err
     assert main(["migrate", pattern, str(out), "--allow-differences", "pixel_size"]) == 0
     assert "pixel size other than in the first file" in capsys.readouterr().out

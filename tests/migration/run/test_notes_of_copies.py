@@ -342,7 +342,7 @@ def test_further_images_that_only_cells_find_are_refused(
 ) -> None:
     """Before the cell has a commit record; the same copy goes on once an image was chosen."""
     pattern, out = files_with_more(tmp_path, (3, 4)), tmp_path / "copy.zarr"
-    assert main(["migrate", pattern, str(out)]) == 1
+    assert main(["migrate", pattern, str(out)]) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path}/p_3.tif has 2 images, and a copy takes one of them" in error
     assert "pass --series 0 to copy the first image of each file (--series 0: 64 x 64" in error

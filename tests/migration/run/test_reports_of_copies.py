@@ -88,13 +88,13 @@ def test_the_command_writes_both_forms(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, copy = bad.pattern(archive), str(tmp_path / "copy.zarr")
-    assert main(["migrate", source, copy, *OPTIONS]) == 1
+    assert main(["migrate", source, copy, *OPTIONS]) == 4
     err = capsys.readouterr().err
     assert "19 of 40 files are missing or bad: 17 empty, 2 truncated" in err
     assert "and 12 more" in err
     assert "--report FILE writes a list of all of them" in err
     for name in ("bad.json", "bad.txt"):
-        assert main(["migrate", source, copy, *OPTIONS, "--report", str(tmp_path / name)]) == 1
+        assert main(["migrate", source, copy, *OPTIONS, "--report", str(tmp_path / name)]) == 4
         assert "--report FILE" not in capsys.readouterr().err
     report = json.loads((tmp_path / "bad.json").read_text())
     assert listed(report) == {"empty": urls(archive, EMPTY), "truncated": urls(archive, SHORT)}
@@ -117,7 +117,7 @@ def test_missing_files_are_reported_before_anything_is_copied(
         cloudimg.migrate(source, copy)
     assert caught.value.report is not None
     assert caught.value.report.count("missing") == 10
-    assert main(["migrate", source, copy, "--report", out]) == 1
+    assert main(["migrate", source, copy, "--report", out]) == 4
     report = json.loads(Path(out).read_text())
     assert listed(report) == {"missing": [f"(t={t}, z={z})" for t, z in gone]}
     assert report["is_complete"] is False
@@ -132,7 +132,7 @@ def test_a_report_without_bad_files_and_one_that_cannot_be_written(
     assert json.loads(Path(out).read_text())["kinds"] == []
     capsys.readouterr()
     there = str(tmp_path / "no/such/report.json")
-    assert main(["migrate", source, str(tmp_path / "other.zarr"), "--report", there]) == 1
+    assert main(["migrate", source, str(tmp_path / "other.zarr"), "--report", there]) == 2
     assert f"the folder {tmp_path}/no/such does not exist" in capsys.readouterr().err
     assert not (tmp_path / "other.zarr").exists()
 
@@ -147,7 +147,7 @@ def test_each_note_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture
     source, copy = bad.pattern(tmp_path / "in"), str(tmp_path / "copy.zarr")
     beside, filled = "1 .txt among", "pixels of such files are the fill value"
     # Where a copy fails, nothing else tells of them.
-    assert main(["migrate", source, copy]) == 1
+    assert main(["migrate", source, copy]) == 4
     said = capsys.readouterr()
     assert (said.out, said.err.count(beside)) == ("", 1)
     for _ in range(2):
