@@ -65,22 +65,10 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
     if args.dry_run:
         if args.labels_of is not None:
             raise ArgumentError("--labels-of and --dry-run exclude each other")
-        # No cluster is started for it, and one that is running is not asked for its memory.
-        with client_at(args) as client:
-            estimate = cloudimg.dry_run(
-                args.url,
-                storage_options=url_options(args),
-                prices=dict(args.price),
-                client=client,
-                **planned,
-            )
-        if args.json:
-            yield json.dumps(estimate.to_json())
-        else:
-            yield from replace(estimate, notes=spoken(args, estimate.notes)).lines()
+        yield from _dry_run(args, planned)
         return
-    if args.json or args.price:
-        raise ArgumentError("--json and --price need --dry-run")
+    if args.json or args.price or args.probe:
+        raise ArgumentError("--json, --price and --probe need --dry-run")
     notes: list[str] = []
     with reported(args.report), client_for(args, line) as client:
         try:
@@ -110,6 +98,40 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
             # A report without bad files is false.
             no_report = cloudimg.FileReport(n_files=0)
             write_report(args.report, no_report if done.report is None else done.report)
+
+
+def _dry_run(args: argparse.Namespace, planned: Mapping[str, Any]) -> Iterator[str]:
+    """Report what a migration would do.
+
+    Raises
+    ------
+    CloudimgError
+        At the end, if it would be refused.
+    """
+    import cloudimg
+
+    # No cluster is started for it, and one that is running is not asked for its memory.
+    with client_at(args) as client:
+        estimate = cloudimg.dry_run(
+            args.url,
+            args.out,
+            storage_options=url_options(args),
+            target_options=target_options(args),
+            overwrite=args.overwrite,
+            yes=args.yes,
+            resume=args.resume,
+            probe=args.probe,
+            prices=dict(args.price),
+            client=client,
+            **planned,
+        )
+    if args.json:
+        yield json.dumps(estimate.to_json())
+    else:
+        yield from estimate.spoken(partial(spoken, args)).lines()
+    if estimate.problems:
+        n_problems = counted(len(estimate.problems), "problem")
+        raise CloudimgError(f"the migration would be refused: {n_problems} with {args.out}")
 
 
 def _refuse_beside_part(args: argparse.Namespace) -> None:
@@ -267,10 +289,16 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         help="instead of DST: write labels of this image of OME-Zarr, into its folder labels/NAME;"
         " NAME is that of --name, or of the files")  # fmt: skip
     add("--dry-run", action="store_true",
-        help="report planned reads, writes and cost; write nothing")  # fmt: skip
+        help="report planned reads, writes and cost, what the copy would lack, and what speaks"
+        " against DST; write nothing. The exit code is 1 if the migration would be"
+        " refused")  # fmt: skip
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
     add("--price", metavar="KIND=DOLLARS", type=price, nargs="+", action="extend", default=[],
-        help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
+        help="with --dry-run: price of a thousand requests (put, get, list), of a GiB stored for a"
+        " month (storage) or read from SRC (egress), such as put=0.005 storage=0.023")  # fmt: skip
+    add("--probe", action="store_true",
+        help="with --dry-run: store an object of a few bytes at DST and delete it, to find out"
+        " whether that can be done")  # fmt: skip
     add("--report", metavar="FILE",
         help="write the list of all missing and bad files to a local file: as JSON, or as a table"
         " if its name ends in .txt")  # fmt: skip

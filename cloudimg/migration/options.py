@@ -76,8 +76,13 @@ class DryRunOptions(FileOptions, PlanOptions, CalibrationOptions, total=False):
     allow_unmatched: bool
     client: Client | None
     max_mem: int | str | None
+    overwrite: bool
     prices: Mapping[str, float] | None
+    probe: bool
+    resume: bool
     storage_options: StorageOptions | None
+    target_options: StorageOptions | None
+    yes: bool
 
 
 PLAN_OPTIONS = tuple(PlanOptions.__annotations__)

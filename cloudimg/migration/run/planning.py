@@ -70,30 +70,12 @@ def resume_or_plan(
     CloudimgError
         If the image cannot be opened.
     """
-    replaces_finished = options.overwrite and not options.keeps_finished
-    is_replaced = replaces_finished and contents.state is not None and contents.state.is_done
-    earlier = None if is_replaced else EarlierSource.of(destination, contents.state)
-    write_input = open_write_input(earlier)
-
-    def make() -> Plan:
-        return plan_for_request(write_input, request)
-
-    stored = state_to_resume(
-        contents,
-        destination,
-        request,
-        write_input.source,
-        overwrite=options.overwrite,
-        keeps_finished=options.keeps_finished,
-        resume=options.resume,
-        make_plan=make,
-        describe_changes=lambda _: shown_changes(earlier, write_input),
-        may_continue=partial(_may_continue, earlier, write_input),
-    )
-    if stored is None and write_input.changes is not None:
-        # It keeps to the files of the migration that it replaces.
-        write_input = open_write_input(None)
-    state = stored or planned_state(make(), request, write_input, fences=lease.fences)
+    write_input, stored = opened_for(contents, open_write_input, destination, request, options)
+    if stored is None:
+        plan = plan_for_request(write_input, request)
+        state = planned_state(plan, request, write_input, fences=lease.fences)
+    else:
+        state = stored
     check_memory(state.plan, options)
     write_input = write_input.mapped(is_plate=state.plan.plate is not None)
     if stored is not None:
@@ -105,6 +87,50 @@ def resume_or_plan(
         clear_for(contents, destination, options, lease)
     plan_put = engine().fetch(partial(create_plan, destination, state, write_input.files))
     return Planned(state, write_input, False, plan_put)
+
+
+def opened_for(
+    contents: DestinationContents,
+    open_write_input: OpenWriteInput,
+    destination: Destination,
+    request: WriteRequest,
+    options: RunOptions,
+) -> tuple[WriteInput, State | None]:
+    """Open the source, and find out whether the migration that is at a destination goes on.
+
+    Returns
+    -------
+    write_input : WriteInput
+    state : State or None
+        That of the migration that goes on; None if a new one begins.
+
+    Raises
+    ------
+    ArgumentError
+        If the destination holds something else.
+    CloudimgError
+        If the image cannot be opened.
+    """
+    replaces_finished = options.overwrite and not options.keeps_finished
+    is_replaced = replaces_finished and contents.state is not None and contents.state.is_done
+    earlier = None if is_replaced else EarlierSource.of(destination, contents.state)
+    write_input = open_write_input(earlier)
+    stored = state_to_resume(
+        contents,
+        destination,
+        request,
+        write_input.source,
+        overwrite=options.overwrite,
+        keeps_finished=options.keeps_finished,
+        resume=options.resume,
+        make_plan=lambda: plan_for_request(write_input, request),
+        describe_changes=lambda _: shown_changes(earlier, write_input),
+        may_continue=partial(_may_continue, earlier, write_input),
+    )
+    if stored is None and write_input.changes is not None:
+        # It keeps to the files of the migration that it replaces.
+        return open_write_input(None), None
+    return write_input, stored
 
 
 def planned_state(
