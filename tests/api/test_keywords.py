@@ -153,7 +153,8 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
     own = {"source", "url", "allow_unmatched", "labels_of", "part"}
     assert names(cloudimg.migrate) == own | FILE | RUN | STORES
-    own = {"source", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
+    own = {"source", "url", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
+    own |= {"target_options", "overwrite", "yes", "resume", "probe"}
     assert names(cloudimg.dry_run) == own | FILE | PLAN | CALIBRATION
 
 
@@ -184,7 +185,8 @@ def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
     own = {"allow_unmatched", "labels_of", "part"}
     assert keys(write_options.MigrateOptions) == own | FILE | RUN | STORES
     assert keys(write_options.DryRunOptions) - FILE - PLAN - CALIBRATION == {
-        "allow_unmatched", "client", "max_mem", "prices", "storage_options",
+        "allow_unmatched", "client", "max_mem", "overwrite", "prices", "probe", "resume",
+        "storage_options", "target_options", "yes",
     }  # fmt: skip
 
 
