@@ -40,7 +40,7 @@ from cloudimg.opening.options import (
 from cloudimg.opening.tables import read_table
 from cloudimg.tiff import FileImage
 
-_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
+_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False, "companions": False}
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
@@ -69,6 +69,10 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
         Whether the pattern may leave out image files of its folder. All of the folder is listed,
         with up to 100,000 names in subfolders that the pattern does not reach, and a note in the
         copy names what else it holds.
+    companions : bool
+        Whether the copy keeps the files with metadata that the folder has beside the images, such
+        as ``Index.xml``, ``metadata.txt`` or ``.csv``, as they were, in its folder
+        ``companions``: up to 1,000 files and 16 MiB. A note counts those that do not fit.
     bad : {"raise", "fill"}
         With "raise", the cells without bad files are copied first, then one error lists all bad
         files by kind; the same call continues with the cells that are left: after the files were
@@ -180,7 +184,7 @@ def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOption
         that is read from the source: without them, the result has GiB only.
     client : distributed.Client, optional
         Dask cluster of which a worker lists the files and reads headers.
-    allow_unmatched, series
+    allow_unmatched, companions, series
         See `migrate`.
     pattern, url_column, axes, dims, missing, exclude, fill_value, select, validate
         See `cloudimg.open`.

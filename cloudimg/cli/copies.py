@@ -59,6 +59,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         "overview": args.overview,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
+        "companions": args.companions,
         "rgb": args.rgb,
         **file_options(args),
     }
@@ -304,6 +305,9 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         " if its name ends in .txt")  # fmt: skip
     add("--allow-unmatched", action="store_true",
         help="copy although the pattern leaves out image files of its folder")  # fmt: skip
+    add("--companions", action="store_true",
+        help="copy the files with metadata beside the images (such as Index.xml), too, into the"
+        " folder companions of DST")  # fmt: skip
     add("--zarr-format", type=int, choices=[3, 2],
         help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default: 3, and for"
         " labels that of their image")  # fmt: skip

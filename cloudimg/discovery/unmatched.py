@@ -31,7 +31,8 @@ _NOT_LOOKED_AT = "folder-not-listed"
 OF_LISTING = (UNMATCHED, _NOT_LOOKED_AT)
 """Kinds of notes that are about a listing, and not about files."""
 _EXAMPLES = 5
-_COMPANIONS = 20
+_SHOWN_COMPANIONS = 20
+_COMPANIONS = 1000
 _SHOWN_KINDS = 4
 
 
@@ -57,6 +58,10 @@ class Unmatched:
     """URLs of the first few, images first."""
     companions: tuple[str, ...] = ()
     """URLs of the first files that say something of images, such as index files."""
+    companion_names: tuple[str, ...] = ()
+    """Names of them, of many more only the first ones."""
+    folder: str = ""
+    """What these names begin with, without the slash after it."""
     n_companions: int = 0
     """Number of these files."""
     advice: str = ""
@@ -200,7 +205,9 @@ class UnmatchedCounter:
             n_images=self._n_images,
             kinds=tuple(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),
             examples=tuple(map(self._display, (self._images + self._others)[:_EXAMPLES])),
-            companions=tuple(map(self._display, self._companions)),
+            companions=tuple(map(self._display, self._companions[:_SHOWN_COMPANIONS])),
+            companion_names=tuple(self._companions),
+            folder=self._folder,
             n_companions=self._n_companions,
             advice=advise(self._pattern, self._images),
         )

@@ -64,6 +64,7 @@ class MigrateOptions(FileOptions, RunKeywords, total=False):
     """Keyword arguments of `cloudimg.migrate`."""
 
     allow_unmatched: bool
+    companions: bool
     labels_of: URL | None
     part: str | None
     source_options: StorageOptions | None
@@ -75,6 +76,7 @@ class DryRunOptions(FileOptions, PlanOptions, CalibrationOptions, total=False):
 
     allow_unmatched: bool
     client: Client | None
+    companions: bool
     max_mem: int | str | None
     overwrite: bool
     prices: Mapping[str, float] | None

@@ -21,6 +21,7 @@ from cloudimg.migration.run.arguments import (
 )
 from cloudimg.migration.run.collection import OpenImage, images_to_copy
 from cloudimg.migration.run.collection_resuming import continues_collection, is_collection_done
+from cloudimg.migration.run.companions import with_companions
 from cloudimg.migration.run.destination_check import DestinationCheck
 from cloudimg.migration.run.estimate import Estimate, estimate_of_collection
 from cloudimg.migration.run.estimating import checked_prices, estimate, part_of_files
@@ -158,7 +159,7 @@ def _estimate(
     return estimate(
         plan,
         write_input,
-        facts_with_advice(write_input, plan, request),
+        with_companions(facts_with_advice(write_input, plan, request), write_input, request),
         max_bytes=options.max_bytes,
         prices=given.get("prices"),
         sample=sampled(plan, write_input),

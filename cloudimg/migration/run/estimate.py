@@ -78,9 +78,12 @@ class Estimate:
     egress_dollars: float | None = None
     """Price of `bytes_to_read`; None without a price of egress."""
     companions: tuple[str, ...] = ()
-    """URLs of files with metadata beside the images, of which the copy has none: the first ones."""
+    """URLs of files with metadata beside the images, which a copy has with ``companions=True``: the
+    first ones."""
     n_companions: int = 0
     """Number of these files."""
+    n_companions_copied: int = 0
+    """Number of those that the copy keeps."""
     destination: DestinationFound | None = None
     """What was found at the destination; None if none was given."""
     notes: tuple[str, ...] = ()
@@ -164,7 +167,9 @@ class Estimate:
         more = self.n_companions - len(self.companions)
         names = [*self.companions, *([f"{more} more"] if more else [])]
         what = counted(self.n_companions, "file")
-        return [f"not copied: {what} with metadata: {', '.join(names)}"]
+        n_copied = self.n_companions_copied
+        copied = f"{n_copied} copied" if n_copied else "not copied"
+        return [f"beside the images: {what} with metadata, {copied}: {', '.join(names)}"]
 
     def _lines_of_plan(self) -> list[str]:
         """What would be written, and by which cells."""

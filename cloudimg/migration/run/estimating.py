@@ -127,6 +127,7 @@ def estimate(
         egress_dollars=_price_of(bytes_to_read, price.get("egress")),
         companions=() if unmatched is None else unmatched.companions,
         n_companions=0 if unmatched is None else unmatched.n_companions,
+        n_companions_copied=len(facts.companions),
     )
 
 

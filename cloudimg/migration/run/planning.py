@@ -27,6 +27,7 @@ from cloudimg.migration.plan.plate import Plate
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import notify_of
 from cloudimg.migration.run.advice import facts_with_advice
+from cloudimg.migration.run.companions import with_companions
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import cells_in_flight, require_worker_memory
 from cloudimg.migration.run.options import RunOptions
@@ -137,7 +138,7 @@ def planned_state(
     plan: Plan, request: WriteRequest, write_input: WriteInput, *, fences: bool
 ) -> State:
     """The state of a new migration of an image."""
-    facts = facts_with_advice(write_input, plan, request)
+    facts = with_companions(facts_with_advice(write_input, plan, request), write_input, request)
     return State.planned(plan, request, write_input.source, facts, fences=fences)
 
 

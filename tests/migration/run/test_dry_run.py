@@ -286,7 +286,7 @@ def test_companions_are_named(
     words = ["migrate", source, str(tmp_path / "other"), "--dry-run"]
     assert main(words) == 1
     shown = capsys.readouterr()
-    assert f"not copied: 3 files with metadata: {tmp_path}/in/Index.xml, " in shown.out
+    assert f"3 files with metadata, not copied: {tmp_path}/in/Index.xml, " in shown.out
     assert "pass --overwrite to delete all of them" in shown.out
     assert "would be refused: 1 problem with" in shown.err
     assert main([*words, "--json"]) == 1
