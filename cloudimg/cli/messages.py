@@ -59,7 +59,6 @@ _FIXED = {
     "overwrite=True": "--overwrite",
     "plate=False": "--no-plate",
     "plate=True": "--plate",
-    "probe=True": "--probe",
     "replace_edits=True": "--replace-edits",
     "resume=False": "--no-resume",
     "segments=True": "--segments",
