@@ -130,9 +130,10 @@ def _dry_run(args: argparse.Namespace, planned: Mapping[str, Any]) -> Iterator[s
         yield json.dumps(estimate.to_json())
     else:
         yield from estimate.spoken(partial(spoken, args)).lines()
-    if estimate.problems:
-        n_problems = counted(len(estimate.problems), "problem")
-        raise CloudimgError(f"the migration would be refused: {n_problems} with {args.out}")
+    found = estimate.destination
+    if found is not None and found.problems:
+        n_problems = counted(len(found.problems), "problem")
+        raise CloudimgError(f"the migration would be refused: {n_problems} with {found.url}")
 
 
 def _refuse_beside_part(args: argparse.Namespace) -> None:

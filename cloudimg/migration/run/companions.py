@@ -41,7 +41,7 @@ def with_companions(
     if unmatched is None or unmatched.is_narrow or not isinstance(pixels, ImageInput):
         raise ArgumentError(
             "companions=True copies what the folder of the images has beside them, which was not"
-            " listed: migrate a pattern, a glob or a single file"
+            " listed: migrate a pattern or a glob"
         )
     store = pixels.source.reader.store
     left, n_left_out, examples = MOST_BYTES, 0, list[str]()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cloudimg.errors import ArgumentError
 from cloudimg.migration.encode.codecs import make_codec
 from cloudimg.migration.journal.collection import Collection
 from cloudimg.migration.journal.destination import open_destination
@@ -106,8 +107,15 @@ def dry_run_of_images(
 
 
 def _arguments(given: Mapping[str, Any]) -> tuple[WriteRequest, RunOptions]:
-    """Check the arguments before anything is read."""
+    """Check the arguments before anything is read.
+
+    Raises
+    ------
+    ArgumentError
+    """
     checked_prices(given.get("prices"))
+    if not isinstance(given.get("probe", False), bool):
+        raise ArgumentError(f"probe={given['probe']!r} must be True or False")
     of_run = {name: given[name] for name in _OF_RUN if name in given}
     return make_request(given), make_run_options(of_run)
 

@@ -18,10 +18,10 @@ import tifffile
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import BadFilesError
+from cloudimg.errors import ArgumentError, BadFilesError
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.destination import open_destination
-from tests.conftest import WebServer
+from tests.conftest import Place, WebServer
 from tests.support import copies, seed
 from tests.support.metering import Meter
 
@@ -235,6 +235,20 @@ def test_what_probes_find(source: str, meter: Meter, bucket: str) -> None:
     assert found_at(source, url, **options).holds == "nothing"
     cloudimg.migrate(source, url, **CELLS, **options)
     assert cloudimg.verify(url, storage_options=meter.storage_options)
+
+
+def test_a_probe_leaves_nothing_anywhere(source: str, place: Place) -> None:
+    options = {"target_options": place.storage_options}
+    found = found_at(source, f"{place.url}/copy.zarr", probe=True, **options)
+    if place.name == "http":
+        assert "a web server, which is read only" in found.problems[0]
+        return
+    assert (found.holds, found.problems, found.is_writable) == ("nothing", (), True)
+    assert found.fences is (place.name != "gs")  # the emulator ignores ifGenerationMatch
+    destination = open_destination(f"{place.url}/copy.zarr", place.storage_options)
+    assert not list(destination.list())
+    with pytest.raises(ArgumentError, match="probe=1 must be True or False"):
+        found_at(source, place.url, probe=1, **options)
 
 
 # --------------------------------------------------------------------------- sizes and companions
