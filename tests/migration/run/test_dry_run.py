@@ -21,6 +21,8 @@ from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, BadFilesError
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.destination import open_destination
+from cloudimg.migration.journal.layout import CLEARING
+from cloudimg.migration.journal.sealing import put_sealed
 from tests.conftest import Place, WebServer
 from tests.support import copies, seed
 from tests.support.metering import Meter
@@ -112,6 +114,11 @@ def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> No
     (problem,) = found_at(source, f"{httpd.endpoint}/some/copy.zarr").problems
     assert "a web server, which is read only" in problem
     assert (other / "b.txt").read_text() == "hi"
+    put_sealed(open_destination(other, None), CLEARING, {"format": 3, "state": "clearing"})
+    found = found_at(source, other)
+    assert found.holds == "the rest of what a migration with overwrite=True began to delete"
+    assert "Run it again with overwrite=True" in found.problems[0]
+    assert not found_at(source, other, overwrite=True).problems
 
 
 def test_a_disk_that_is_full(source: str) -> None:
