@@ -13,26 +13,16 @@ from cloudimg.migration.options import (
     DryRunOptions,
     MigrateOptions,
 )
-from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import count_callback, progress_callback
-from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.arguments import (
     OpenNamed,
-    make_request,
-    memory,
-    refuse_one_name,
     write_all_to_url,
     write_to_url,
 )
 from cloudimg.migration.run.collection import images_to_copy
+from cloudimg.migration.run.dry_run import dry_run_of_image, dry_run_of_images
 from cloudimg.migration.run.earlier_source import EarlierSource
-from cloudimg.migration.run.estimate import (
-    Estimate,
-    estimate,
-    estimate_of_collection,
-    part_of_files,
-)
-from cloudimg.migration.run.planning import plan_for
+from cloudimg.migration.run.estimate import Estimate
 from cloudimg.migration.run.result import Migration
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.opening.keywords import takes_keywords
@@ -50,7 +40,7 @@ from cloudimg.opening.options import (
 from cloudimg.opening.tables import read_table
 from cloudimg.tiff import FileImage
 
-_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
+_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False, "companions": False}
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
@@ -79,6 +69,10 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
         Whether the pattern may leave out image files of its folder. All of the folder is listed,
         with up to 100,000 names in subfolders that the pattern does not reach, and a note in the
         copy names what else it holds.
+    companions : bool
+        Whether the copy keeps the files with metadata that the folder has beside the images, such
+        as ``Index.xml``, ``metadata.txt`` or ``.csv``, as they were, in its folder
+        ``companions``: up to 1,000 files and 16 MiB. A note counts those that do not fit.
     bad : {"raise", "fill"}
         With "raise", the cells without bad files are copied first, then one error lists all bad
         files by kind; the same call continues with the cells that are left: after the files were
@@ -164,21 +158,34 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
 
 
 @takes_keywords(DryRunOptions, _DEFAULTS)
-@on_cluster(urls=["source"])
-def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
+@on_cluster(urls=["source", "url"])
+def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOptions]) -> Estimate:
     """Report what `migrate` would read, write and cost, and write nothing.
+
+    A few chunks are read and encoded to tell how large the copy would be. With `url`, the
+    destination is looked at, too: what is there, who writes to it, whether it can be written to,
+    and on a local disk how much room there is. What speaks against the migration is listed as
+    `problems` of the result, and is no error.
 
     Parameters
     ----------
     source : str, path, sequence of them, or table
         A URL pattern, a glob, a file, a list of files or a table; see `cloudimg.open`.
-    storage_options : mapping, optional
-        Options of fsspec for the store of `source`.
+    url : str or path, optional
+        The destination of the copy.
+    storage_options, target_options : mapping, optional
+        Options of fsspec for the store of `source`, and for that of `url`.
+    probe : bool
+        Whether to find out if objects can be stored at `url`, and if its store refuses to create
+        one that exists, by an object of a few bytes that is stored and deleted. Without it, that is
+        known of local disks, and of the second of some other stores.
     prices : mapping, optional
-        Dollars per thousand requests, by kind: "put", "get", "list".
+        Dollars per thousand requests, by kind: "put", "get", "list"; by default those of S3
+        Standard in us-east-1. "storage" is the price of a GiB for a month, "egress" that of a GiB
+        that is read from the source: without them, the result has GiB only.
     client : distributed.Client, optional
         Dask cluster of which a worker lists the files and reads headers.
-    allow_unmatched, series
+    allow_unmatched, companions, series
         See `migrate`.
     pattern, url_column, axes, dims, missing, exclude, fill_value, select, validate
         See `cloudimg.open`.
@@ -191,6 +198,8 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     plate, overview
         See `cloudimg.to_zarr`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
+    overwrite, yes, resume
+        See `cloudimg.to_zarr`. Nothing is deleted.
     pixel_size, scale, units, translation, channel_names
         See `cloudimg.to_zarr`.
 
@@ -211,38 +220,19 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     >>> estimate.to_json()["get_requests"]
     360
     """
-    request = make_request(options)
     calibration = Calibration.of(options)
     opening = _open_options(options, options.get("storage_options"), None)
     if opening.get("series") != ALL:
-        write_input = _input_of(source, opening, calibration)(request.name, None)
-        return _estimate(write_input, request, options)
+        return dry_run_of_image(_input_of(source, opening, calibration), url, options)
     source, images = _all_images(source, opening)
     if len(images) < 2:
         open_only = _input_of(source, {**opening, "series": _only(images)}, calibration)
-        return _estimate(open_only(request.name, None), request, options)
-    refuse_one_name(request)
-    estimates = {}
-    for image in images:
-        opened = open_image(source, {**opening, "series": image.series}).write_input(None)
-        of_image = part_of_files(opened, image, images)
-        estimates[str(image.series)] = _estimate(of_image, request, options)
-    return estimate_of_collection(estimates)
+        return dry_run_of_image(open_only, url, options)
 
+    def open_one(series: int, earlier: EarlierSource | None) -> WriteInput:
+        return _input_of(source, {**opening, "series": series})(None, earlier)
 
-def _estimate(write_input: WriteInput, request: WriteRequest, given: DryRunOptions) -> Estimate:
-    from cloudimg.migration.encode.codecs import make_codec
-
-    spec = make_codec(request.codec, write_input.dtype, request.zarr_format).spec
-    plan = plan_for(write_input, request, spec)
-    write_input = write_input.mapped(is_plate=plan.plate is not None)
-    return estimate(
-        plan,
-        write_input,
-        facts_with_advice(write_input, plan, request),
-        max_bytes=memory(given.get("max_mem"), None),
-        prices=given.get("prices"),
-    )
+    return dry_run_of_images(images, open_one, url, options)
 
 
 def _input_of(

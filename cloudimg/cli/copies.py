@@ -54,26 +54,17 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
         "overview": args.overview,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
+        "companions": args.companions,
         "rgb": args.rgb,
         **file_options(args),
     }
     if args.dry_run:
         if args.labels_of is not None:
             raise ArgumentError("--labels-of and --dry-run exclude each other")
-        # No cluster is started for it, and one that is running is not asked for its memory.
-        with client_at(args) as client:
-            estimate = cloudimg.dry_run(
-                args.url,
-                storage_options=url_options(args),
-                prices=dict(args.price),
-                client=client,
-                **planned,
-            )
-        session.result(estimate.to_json())
-        yield from replace(estimate, notes=spoken(args, estimate.notes)).lines()
+        yield from _dry_run(args, session, planned)
         return
-    if args.price:
-        raise ArgumentError("--price needs --dry-run")
+    if args.price or args.probe:
+        raise ArgumentError("--price and --probe need --dry-run")
     notes: list[str] = []
     with reported(args.report), client_for(args, session) as client:
         try:
@@ -104,6 +95,41 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
             # A report without bad files is false.
             no_report = cloudimg.FileReport(n_files=0)
             write_report(args.report, no_report if done.report is None else done.report)
+
+
+def _dry_run(
+    args: argparse.Namespace, session: Session, planned: Mapping[str, Any]
+) -> Iterator[str]:
+    """Report what a migration would do.
+
+    Raises
+    ------
+    ProblemsError
+        At the end, if it would be refused.
+    """
+    import cloudimg
+
+    # No cluster is started for it, and one that is running is not asked for its memory.
+    with client_at(args) as client:
+        estimate = cloudimg.dry_run(
+            args.url,
+            args.out,
+            storage_options=url_options(args),
+            target_options=target_options(args),
+            overwrite=args.overwrite,
+            yes=args.yes,
+            resume=args.resume,
+            probe=args.probe,
+            prices=dict(args.price),
+            client=client,
+            **planned,
+        )
+    session.result(estimate.to_json())
+    yield from estimate.spoken(partial(spoken, args)).lines()
+    found = estimate.destination
+    if found is not None and found.problems:
+        n_problems = counted(len(found.problems), "problem")
+        raise ProblemsError(f"the migration would be refused: {n_problems} with {found.url}")
 
 
 def _refuse_beside_part(args: argparse.Namespace) -> None:
@@ -244,14 +270,23 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         help="instead of DST: write labels of this image of OME-Zarr, into its folder labels/NAME;"
         " NAME is that of --name, or of the files")  # fmt: skip
     add("--dry-run", action="store_true",
-        help="report planned reads, writes and cost; write nothing")  # fmt: skip
+        help="report planned reads, writes and cost, what the copy would lack, and what speaks"
+        " against DST; write nothing. The exit code is 1 if the migration would be"
+        " refused")  # fmt: skip
     add("--price", metavar="KIND=DOLLARS", type=price, nargs="+", action="extend", default=[],
-        help="with --dry-run: price of a thousand requests, such as put=0.005")  # fmt: skip
+        help="with --dry-run: price of a thousand requests (put, get, list), of a GiB stored for a"
+        " month (storage) or read from SRC (egress), such as put=0.005 storage=0.023")  # fmt: skip
+    add("--probe", action="store_true",
+        help="with --dry-run: store an object of a few bytes at DST and delete it, to find out"
+        " whether that can be done")  # fmt: skip
     add("--report", metavar="FILE",
         help="write the list of all missing and bad files to a local file: as JSON, or as a table"
         " if its name ends in .txt")  # fmt: skip
     add("--allow-unmatched", action="store_true",
         help="copy although the pattern leaves out image files of its folder")  # fmt: skip
+    add("--companions", action="store_true",
+        help="copy the files with metadata beside the images (such as Index.xml), too, into the"
+        " folder companions of DST")  # fmt: skip
     add("--zarr-format", type=int, choices=[3, 2],
         help="3: OME-Zarr 0.5 with shards; 2: OME-Zarr 0.4 for older viewers; default: 3, and for"
         " labels that of their image")  # fmt: skip

@@ -14,10 +14,10 @@ from typing import Any
 
 _KEYWORDS = (
     "against_source", "align", "allow_differences", "allow_unmatched", "axes", "bad", "blend",
-    "chunks", "codec", "compression", "downsampling", "dry_run", "exclude", "execute",
+    "chunks", "codec", "companions", "compression", "downsampling", "dry_run", "exclude", "execute",
     "factors", "flip", "index", "index_files", "job", "labels_of", "layout", "level", "levels",
     "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to", "name", "new_documents",
-    "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate", "project",
+    "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate", "probe", "project",
     "replace_edits", "resume", "rgb", "sample", "segments", "select", "series", "shards", "size",
     "source", "source_options", "tag", "target_options", "undo", "url_column", "validate",
     "workers", "yes", "zarr_format",
@@ -48,6 +48,7 @@ _FIXED = {
     "rgb=True": "--rgb",
     "against_source=True": "--against-source",
     "allow_unmatched=True": "--allow-unmatched",
+    "companions=True": "--companions",
     "execute=True": "--execute",
     "index_files=False": "--no-index-files",
     "max_bytes=math.inf": "--yes",

@@ -18,6 +18,12 @@ IMAGE_NAME = re.compile(
     re.DOTALL,
 )
 """Names of image files, by their extension; hidden files do not match."""
+_COMPANION_NAME = re.compile(
+    r"(?i)(?:.*/)?[^/.][^/]*\.(?:xml|ome|htd|mlf|mes|mrf|nd|json|txt|csv|tsv|ini|log|ya?ml|xlsx?|md|pdf"
+    r"|tfw|aux|prj)",
+    re.DOTALL,
+)
+"""Names of files that say something of images; hidden files do not match."""
 UNMATCHED = "unmatched-files"
 """Kind of the note about them, which `repr` and `info` show as a line of its own."""
 _NOT_LOOKED_AT = "folder-not-listed"
@@ -25,6 +31,8 @@ _NOT_LOOKED_AT = "folder-not-listed"
 OF_LISTING = (UNMATCHED, _NOT_LOOKED_AT)
 """Kinds of notes that are about a listing, and not about files."""
 _EXAMPLES = 5
+_SHOWN_COMPANIONS = 20
+_COMPANIONS = 1000
 _SHOWN_KINDS = 4
 
 
@@ -48,6 +56,14 @@ class Unmatched:
     """Extensions, and the number of objects with each, most first."""
     examples: tuple[str, ...] = ()
     """URLs of the first few, images first."""
+    companions: tuple[str, ...] = ()
+    """URLs of the first files that say something of images, such as index files."""
+    companion_names: tuple[str, ...] = ()
+    """Names of them, of many more only the first ones."""
+    folder: str = ""
+    """What these names begin with, without the slash after it."""
+    n_companions: int = 0
+    """Number of these files."""
     advice: str = ""
     """What to write to match some of them, if that is known."""
 
@@ -154,8 +170,9 @@ class UnmatchedCounter:
         self._others: list[str] = []
         self.index_files: list[str] = []
         """Names of index files, which say something about the images."""
+        self._companions: list[str] = []
         self.n_objects = 0
-        self._n_images = 0
+        self._n_images = self._n_companions = 0
 
     def add(self, name: str) -> None:
         """Count a name that does not match; markers of folders are not counted."""
@@ -170,6 +187,9 @@ class UnmatchedCounter:
         is_own = kind.lower() == self._own_kind and kind.startswith(".")
         is_image = not is_hidden and (is_own or IMAGE_NAME.fullmatch(name) is not None)
         self._n_images += is_image
+        if not is_image and not is_hidden and _COMPANION_NAME.fullmatch(name):
+            self._n_companions += 1
+            keep_first(self._companions, name, _COMPANIONS)
         keep_first(self._images if is_image else self._others, name, _EXAMPLES)
 
     def build(
@@ -185,6 +205,10 @@ class UnmatchedCounter:
             n_images=self._n_images,
             kinds=tuple(sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))),
             examples=tuple(map(self._display, (self._images + self._others)[:_EXAMPLES])),
+            companions=tuple(map(self._display, self._companions[:_SHOWN_COMPANIONS])),
+            companion_names=tuple(self._companions),
+            folder=self._folder,
+            n_companions=self._n_companions,
             advice=advise(self._pattern, self._images),
         )
 

@@ -64,6 +64,7 @@ class MigrateOptions(FileOptions, RunKeywords, total=False):
     """Keyword arguments of `cloudimg.migrate`."""
 
     allow_unmatched: bool
+    companions: bool
     labels_of: URL | None
     part: str | None
     source_options: StorageOptions | None
@@ -75,9 +76,15 @@ class DryRunOptions(FileOptions, PlanOptions, CalibrationOptions, total=False):
 
     allow_unmatched: bool
     client: Client | None
+    companions: bool
     max_mem: int | str | None
+    overwrite: bool
     prices: Mapping[str, float] | None
+    probe: bool
+    resume: bool
     storage_options: StorageOptions | None
+    target_options: StorageOptions | None
+    yes: bool
 
 
 PLAN_OPTIONS = tuple(PlanOptions.__annotations__)

@@ -42,6 +42,17 @@ def read_at(handle: int, n_bytes: int, start: int) -> bytes:
     return os.read(handle, n_bytes)
 
 
+def free_files(folder: str) -> int | None:
+    """How many files a file system has room for; None where it has no such limit, or does not say.
+
+    See f_favail in statvfs(3).
+    """
+    if not hasattr(os, "statvfs"):
+        return None
+    status = os.statvfs(folder)
+    return status.f_favail if status.f_files else None
+
+
 def elapsed_s() -> float:
     """Seconds since some moment, also those for which the machine was suspended.
 

@@ -223,6 +223,10 @@ class Store:
     def _sender(self) -> Sender:
         return Sender(self.location, self.identity, self._attempts, self._guard)
 
+    def refuse_unwritable(self, key: str) -> None:
+        """Refuse to write where that is impossible; see `Sender.refuse_unwritable`."""
+        self._sender.refuse_unwritable(key)
+
     def replaces_existing(self, key: str, data: Data) -> bool:
         """Create an object that exists, and return whether the store ignored that it does."""
         return self._attempts.write(lambda backend: backend.create(key, data), self._guard).is_new

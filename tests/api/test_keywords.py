@@ -151,9 +151,19 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.preview) == own | OPEN
     assert names(cloudimg.to_zarr) == {"x", "url", "dims", "identity"} | WRITE
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
-    own = {"source", "url", "allow_unmatched", "labels_of", "part"}
+    own = {"source", "url", "allow_unmatched", "companions", "labels_of", "part"}
     assert names(cloudimg.migrate) == own | FILE | RUN | STORES
-    own = {"source", "allow_unmatched", "max_mem", "prices", "client", "storage_options"}
+    own = {
+        "source",
+        "url",
+        "allow_unmatched",
+        "companions",
+        "max_mem",
+        "prices",
+        "client",
+        "storage_options",
+    }
+    own |= {"target_options", "overwrite", "yes", "resume", "probe"}
     assert names(cloudimg.dry_run) == own | FILE | PLAN | CALIBRATION
 
 
@@ -174,17 +184,20 @@ def test_types_for_users_have_the_arguments_that_the_code_accepts() -> None:
     assert {each.name for each in fields(OpenArguments)} == OPEN | {"purpose"}
     assert FILE | {"listing", "storage_options", "progress", "client"} == OPEN
     # The code joins sizes and their units.
-    assert {each.name for each in fields(WriteRequest)} == PLAN | CALIBRATION - {"scale", "units"}
+    of_files = {"companions"}
+    requested = PLAN | CALIBRATION - {"scale", "units"} | of_files
+    assert {each.name for each in fields(WriteRequest)} == requested
     # The code takes bytes where users give a size such as "2GB"; of a finished image that stays,
     # the package itself tells.
     own = {"max_bytes", "keeps_finished"}
     accepted = {each.name for each in fields(RunOptions)} - own - {"part"} | {"max_mem"}
     assert accepted == RUN - PLAN - CALIBRATION
     assert RUN | {"labels_of", "storage_options"} == WRITE
-    own = {"allow_unmatched", "labels_of", "part"}
+    own = {"allow_unmatched", "companions", "labels_of", "part"}
     assert keys(write_options.MigrateOptions) == own | FILE | RUN | STORES
     assert keys(write_options.DryRunOptions) - FILE - PLAN - CALIBRATION == {
-        "allow_unmatched", "client", "max_mem", "prices", "storage_options",
+        "allow_unmatched", "client", "companions", "max_mem", "overwrite", "prices", "probe",
+        "resume", "storage_options", "target_options", "yes",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.layout import LEASES
 from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.lease_view import (
+    HEARTBEATS_PER_TTL,
     ended_quietly,
     lease_key,
     read_lease,
@@ -158,20 +159,11 @@ def _wait_until_free(
     LeaseError
         If its holder is alive.
     """
-    if holder.get("released"):
+    if _is_free(holder):
         return True
+    _refuse_alive(destination, holder)
+    who, ttl_s = describe(holder), _ttl_s(holder)
     is_abandoned = holder.get("abandoned") is True
-    if not is_abandoned and holder.get("fences", True) and _is_dead(holder):
-        return True
-    who = describe(holder)
-    is_in_use = LeaseError(
-        f"another migration is writing to {destination.url} ({who}): wait until it ends, or stop"
-        " it",
-        url=destination.url,
-    )
-    if not is_abandoned and life_of(holder) is Life.ALIVE and not _is_past(holder):
-        raise is_in_use
-    ttl_s = min(float(holder.get("ttl_s") or LONGEST_LEASE_TTL_S), LONGEST_LEASE_TTL_S)
     if is_abandoned:
         notify(
             f"{who} stopped while requests to {destination.url} were under way: waiting"
@@ -179,15 +171,96 @@ def _wait_until_free(
         )
     else:
         notify(f"{destination.url} is leased by {who}: waiting {ttl_s:.0f} s for a heartbeat")
-    deadline = elapsed_s() + ttl_s
+    return _watch(destination, number, holder, ttl_s) or is_abandoned
+
+
+def refuse_held(destination: Destination, notify: Notify) -> None:
+    """Refuse a destination to which somebody writes, without becoming its writer.
+
+    A holder that cannot be seen from here is watched for two heartbeats, and not for as long as
+    `acquire` does.
+
+    Parameters
+    ----------
+    destination : Destination
+    notify : callable
+        Called with a line of text about a holder for which `acquire` would wait.
+
+    Raises
+    ------
+    LeaseError
+        If its holder is alive.
+    StorageError
+    """
+    number, holder = _newest(destination, 0)
+    if holder is None or _is_free(holder):
+        return
+    _refuse_alive(destination, holder)
+    who, ttl_s = describe(holder), _ttl_s(holder)
+    seconds = 2 * ttl_s / HEARTBEATS_PER_TTL
+    if holder.get("abandoned") is True:
+        notify(
+            f"{who} stopped while requests to {destination.url} were under way: a migration waits"
+            f" {ttl_s:.0f} s for them to end"
+        )
+    elif not _watch(destination, number, holder, seconds):
+        notify(
+            f"{destination.url} is leased by {who}, of which there was no heartbeat for"
+            f" {seconds:.0f} s: a migration waits {ttl_s:.0f} s for one before it goes on"
+        )
+
+
+def _is_free(holder: Mapping[str, Any]) -> bool:
+    """Whether a lease may be taken over at once."""
+    if holder.get("released"):
+        return True
+    is_abandoned = holder.get("abandoned") is True
+    return not is_abandoned and bool(holder.get("fences", True)) and _is_dead(holder)
+
+
+def _refuse_alive(destination: Destination, holder: Mapping[str, Any]) -> None:
+    """Refuse a lease whose holder is a process of this machine that is running.
+
+    Raises
+    ------
+    LeaseError
+    """
+    is_abandoned = holder.get("abandoned") is True
+    if not is_abandoned and life_of(holder) is Life.ALIVE and not _is_past(holder):
+        raise _is_in_use(destination, holder)
+
+
+def _is_in_use(destination: Destination, holder: Mapping[str, Any]) -> LeaseError:
+    return LeaseError(
+        f"another migration is writing to {destination.url} ({describe(holder)}): wait until it"
+        " ends, or stop it",
+        url=destination.url,
+    )
+
+
+def _ttl_s(holder: Mapping[str, Any]) -> float:
+    return min(float(holder.get("ttl_s") or LONGEST_LEASE_TTL_S), LONGEST_LEASE_TTL_S)
+
+
+def _watch(
+    destination: Destination, number: int, holder: Mapping[str, Any], seconds: float
+) -> bool:
+    """Whether a lease was released while it was watched for so long.
+
+    Raises
+    ------
+    LeaseError
+        If its holder is alive.
+    """
+    deadline = elapsed_s() + seconds
     while elapsed_s() < deadline:
-        time.sleep(min(ttl_s / 20, max(0.0, deadline - elapsed_s())))
+        time.sleep(min(seconds / 20, max(0.0, deadline - elapsed_s())))
         lease = read_lease(destination, number) or {}
         if lease.get("released"):
             return True
         if lease.get("counter") != holder.get("counter"):
-            raise is_in_use
-    return is_abandoned
+            raise _is_in_use(destination, holder)
+    return False
 
 
 def _is_past(holder: Mapping[str, Any]) -> bool:

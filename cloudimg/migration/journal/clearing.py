@@ -46,7 +46,7 @@ def deletion_at(destination: Destination) -> Deletion:
     """Count what `clear` would delete."""
     n_objects = n_bytes = 0
     for entry in destination.list():
-        if not _is_kept(entry.key):
+        if not is_kept(entry.key):
             n_objects += 1
             n_bytes += entry.size_bytes or 0
     return Deletion(destination.url, n_objects, n_bytes)
@@ -98,7 +98,7 @@ def clear(destination: Destination, lease: Lease, *, notify: Notify) -> None:
         collection, _ = read_collection(destination)
         copies = () if collection is None else collection.copies(destination)
     for each in (destination, *copies):
-        _refuse_retired(each)
+        refuse_retired(each)
     for each in copies:
         with acquire(each, notify=notify):  # nobody writes to an image of a collection alone
             pass
@@ -113,11 +113,17 @@ def clear(destination: Destination, lease: Lease, *, notify: Notify) -> None:
                 remove(path)
     # First the objects that readers look for, so that half an image is not mistaken for a whole.
     destination.delete((PLAN, COLLECTION, COLLECTION_COPY, END_MARK, *ROOT_METADATA))
-    delete_all(destination, (entry.key for entry in destination.list() if not _is_kept(entry.key)))
+    delete_all(destination, (entry.key for entry in destination.list() if not is_kept(entry.key)))
     destination.delete([CLEARING])
 
 
-def _refuse_retired(destination: Destination) -> None:
+def refuse_retired(destination: Destination) -> None:
+    """Refuse to delete a copy that has the way back for originals that were retired.
+
+    Raises
+    ------
+    ArgumentError
+    """
     try:
         destination.info(RETIRED_LIST)
     except NotFoundError:
@@ -136,7 +142,8 @@ def _put_mark(destination: Destination, lease: Lease) -> None:
     put_sealed(destination, CLEARING, {"format": FORMAT, "state": "clearing", **holder})
 
 
-def _is_kept(key: str) -> bool:
+def is_kept(key: str) -> bool:
+    """Whether `clear` leaves an object until all others are deleted, or for good."""
     return journal_kind(key) in (JournalKind.CLEARING, JournalKind.LEASE)
 
 

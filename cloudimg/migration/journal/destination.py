@@ -126,6 +126,15 @@ class Destination:
             url = self.display(key)
             raise LeaseError(f"{url} cannot be replaced or deleted without a lease", url=url)
 
+    def refuse_unwritable(self) -> None:
+        """Refuse a destination that is read only, whoever asks: a web server, a chain of URLs.
+
+        Raises
+        ------
+        StorageError
+        """
+        self.store.refuse_unwritable(self.root)
+
     def replaces_existing(self, key: str, data: bytes) -> bool:
         """Create an object that exists, and return whether the store ignored that it does."""
         return self.store.replaces_existing(self._key(key), data)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.migration.encode.histogram import Histogram
+from cloudimg.migration.metadata.companions import documents_of_companions
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.metadata.image_attributes import (
     Histograms,
@@ -73,6 +74,7 @@ def _documents(
             yield from group_nodes(plan, plan.image_path(image), attributes)
     of_folder = list(folder.documents())
     yield from of_folder
+    yield from documents_of_companions(facts.companions)
     if plan.lead_dims:
         listed = filter(plan.is_listed, range(plan.n_images))
         series = ome_attributes(plan, {"series": [plan.image_path(image) for image in listed]})

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from xml.etree.ElementTree import ParseError
 
-from cloudimg.migration.plan.places import SOURCE_XML
+from cloudimg.migration.plan.places import COMPANIONS, SOURCE_XML
 from cloudimg.tiff.markup import parse_xml
 
 _MOST = 1000
@@ -95,6 +95,8 @@ def compare_document(key: str, expected: bytes, found: bytes) -> list[Difference
         return []
     if key.startswith(f"{SOURCE_XML}/"):
         return [Flaw(key, "is not the OME-XML of the source as it was")]
+    if key.startswith(f"{COMPANIONS}/"):
+        return [Flaw(key, "is not the file of the source as it was")]
     if key.endswith(".xml"):
         return [_compare_xml(key, found)]
     if not is_json(key):

@@ -12,6 +12,7 @@ from cloudimg.errors.notes import Note, joined_notes, notes_as_json
 from cloudimg.migration.metadata.attributes import small_attributes
 from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.metadata.channels import channels_of
+from cloudimg.migration.metadata.companions import LEFT_OUT, Companions
 from cloudimg.migration.metadata.coordinates import (
     compact_coordinates,
     expand_coordinates,
@@ -70,6 +71,8 @@ class ImageFacts:
     older versions that of its first file."""
     companion: str | None = None
     """Key of the file that `ome_xml` is the text of, if it is known."""
+    companions: Companions = ()
+    """Files with metadata beside the images, which the copy keeps."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Source, options and version of the copy, without credentials."""
     notes: tuple[str, ...] = ()
@@ -123,10 +126,14 @@ class ImageFacts:
         allowed = (self.provenance.get("options") or {}).get("allow_differences", ())
         known = {note.kind for note in self.source_notes}
         # A migration goes on by the rules that it began with.
-        kept = self
+        kept = replace(self, companions=before.companions)
         if before.is_of_older:
-            kept = replace(self, colours=None, ome_xml=before.ome_xml, companion=None)
-        earlier = (n for n in before.source_notes if differing_facts([n]) and n.kind not in known)
+            kept = replace(kept, colours=None, ome_xml=before.ome_xml, companion=None)
+        earlier = (
+            note
+            for note in before.source_notes
+            if (differing_facts([note]) or note.kind == LEFT_OUT) and note.kind not in known
+        )
         return kept.with_notes([*earlier, *differences_since(is_now, was, allowed)])
 
     def _without(self, names: Collection[str]) -> Self:
@@ -178,7 +185,7 @@ class ImageFacts:
         del plain["source_notes"]
         if self.colours is None:
             del plain["colours"]
-        for name in ("image_origins", "stage_starts", "stated"):
+        for name in ("image_origins", "stage_starts", "stated", "companions"):
             if not plain[name]:
                 del plain[name]
         if self.label_of is None:

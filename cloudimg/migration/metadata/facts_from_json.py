@@ -19,6 +19,7 @@ from cloudimg.errors.checked_json import (
     checked_text,
     checked_texts,
 )
+from cloudimg.migration.metadata.companions import checked_companions
 from cloudimg.tiff.colours.channels import PixelColours
 
 _REQUIRED = (
@@ -34,6 +35,7 @@ _OPTIONAL = (
     "source_notes",
     "label_of",
     "companion",
+    "companions",
 )
 _OF_COLOURS = ("space", "n_samples", "has_opacity", "n_bits", "ranges")
 _MOST_OME_XML = 2**28
@@ -87,6 +89,7 @@ def checked_facts(stored: Any) -> dict[str, Any]:
         "channel_colors": tuple(colors),
         "colours": _colours(stored.get("colours")),
         "companion": checked_optional_text(stored.get("companion"), "facts.companion"),
+        "companions": checked_companions(stored.get("companions", []), "facts.companions"),
         "label_of": checked_optional_text(stored.get("label_of"), "facts.label_of", most=256),
         "notes": tuple(checked_texts(stored.get("notes", []), "facts.notes")),
         "source_notes": checked_notes(stored.get("source_notes", []), "facts.source_notes"),

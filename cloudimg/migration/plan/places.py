@@ -11,7 +11,9 @@ from cloudimg.migration.plan.plate import is_number, is_number_below
 SOURCE_XML = "OME/source"
 """Folder with the OME-XML of the source's files."""
 _JOURNAL = ".cloudimg"
-_NODES = ("zarr.json", ".zarray", ".zgroup")
+COMPANIONS = "companions"
+"""Folder with the files beside the images of the source that have metadata."""
+NODES = ("zarr.json", ".zarray", ".zgroup")
 """Names by which readers tell what a folder is, in Zarr 3 and 2."""
 _CONTAINERS = ("labels", "tables")
 """Groups of others that hold groups of others, https://ngff.openmicroscopy.org/0.5/#labels-md."""
@@ -39,6 +41,8 @@ def place_of(plan: Plan, key: str) -> Place:
     *folders, name = key.split("/")
     if folders and folders[0] == "originals":
         return Place.ORIGINALS
+    if folders and folders[0] == COMPANIONS:
+        return Place.DOCUMENT
     if is_of_overview(plan, key):
         return Place.DOCUMENT
     depth = _depth(plan, folders)
@@ -71,7 +75,7 @@ def _of_node(plan: Plan, name: str, *, is_array: bool) -> Place:
         own = (".zarray" if is_array else ".zgroup", ".zattrs")
     if name in own:
         return Place.DOCUMENT
-    return Place.NODE if name in _NODES else Place.OTHER
+    return Place.NODE if name in NODES else Place.OTHER
 
 
 def group_of_others(plan: Plan, key: str) -> tuple[str, bool]:

@@ -25,9 +25,9 @@ from cloudimg.migration.plan.plan import FORMATS, METHODS
 _MOST_OF_CODEC = 4096
 _FIELDS = (
     "zarr_format", "chunks", "shards", "levels", "factors", "downsampling", "codec", "name",
-    "pixel_size", "translation", "channel_names", "plate", "overview",
+    "pixel_size", "translation", "channel_names", "plate", "overview", "companions",
 )  # fmt: skip
-OF_METADATA = ("name", "pixel_size", "translation", "channel_names")
+OF_METADATA = ("name", "pixel_size", "translation", "channel_names", "companions")
 """Fields that change only documents, and maybe which axes are halved first."""
 
 
@@ -62,6 +62,9 @@ class WriteRequest:
     overview: bool | None = None
     """Whether to make a small image of each image in one array."""
 
+    companions: bool | None = None
+    """Whether to keep the files with metadata beside the images."""
+
     def __post_init__(self) -> None:
         if self.zarr_format not in FORMATS or isinstance(self.zarr_format, bool):
             raise ArgumentError(f"zarr_format={self.zarr_format!r} must be 3 or 2")
@@ -73,7 +76,7 @@ class WriteRequest:
             raise ArgumentError("Zarr 2 has no shards: leave out shards=, or use zarr_format=3")
         if self.name is not None and not isinstance(self.name, str):
             raise ArgumentError(f"name={self.name!r} must be a string")
-        for name in ("plate", "overview"):
+        for name in ("plate", "overview", "companions"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise ArgumentError(f"{name}={value!r} must be True or False")

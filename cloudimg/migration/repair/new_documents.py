@@ -252,6 +252,7 @@ def _completed(made: ImageFacts, state: State) -> ImageFacts:
         made,
         ome_xml=made.ome_xml or before.ome_xml,
         companion=made.companion if made.ome_xml else before.companion,
+        companions=before.companions,
         provenance=before.provenance,
         notes=(*made.notes, *([] if state.fences else [NO_FENCE])),
         source_notes=before.source_notes,

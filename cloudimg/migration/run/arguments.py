@@ -121,6 +121,11 @@ def refuse_one_name(request: WriteRequest) -> None:
             f'name={request.name!r} is the name of one image: with series="all" each has the name'
             " that the file gives it"
         )
+    if request.companions:
+        raise ArgumentError(
+            'companions=True copies what is beside the files of one image: with series="all" there'
+            " are several, so copy these files by other means"
+        )
     if request.pixel_size or request.translation or request.channel_names:
         raise ArgumentError(
             'sizes, places and channels can be stated of one image: with series="all" each has'
@@ -165,6 +170,8 @@ def make_request(given: Mapping[str, Any]) -> WriteRequest:
     from cloudimg.migration.encode.codecs import make_codec
 
     planned = {name: given[name] for name in PLAN_OPTIONS if name in given} | requested(given)
+    if given.get("companions") is not False:
+        planned["companions"] = given.get("companions")
     if planned.get("codec") is not None:
         # In the plan's form, so that equal codecs compare equal however they are given. Only the
         # item size depends on the pixels: the plan adds it.

@@ -24,8 +24,6 @@ from cloudimg.errors import (
     ChangedError,
     CloudimgError,
     DamagedCopyError,
-    NotFoundError,
-    OccupiedError,
 )
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.collection import Collection
@@ -33,12 +31,10 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import (
     DestinationContents,
     inspect_destination,
-    is_being_cleared,
     load,
 )
 from cloudimg.migration.journal.layout import COLLECTION, COLLECTION_COPY
 from cloudimg.migration.journal.part_guard import PartGuard
-from cloudimg.migration.journal.resuming import refuse_foreign
 from cloudimg.migration.journal.sealing import seal
 from cloudimg.migration.journal.stored_objects import create_object, restore_object
 from cloudimg.migration.metadata.edits import Edit, Edits
@@ -46,6 +42,7 @@ from cloudimg.migration.plan.part import Part
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import AdvanceCallback, notify_of, of_image
 from cloudimg.migration.run.collection_contents import documents_of, own_leftovers
+from cloudimg.migration.run.collection_resuming import continues_collection, is_collection_done
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.options import RunOptions
@@ -153,7 +150,7 @@ class _Writing:
                 restore_object(guarded, key, content, fences=lease.fences)
             for path in own_leftovers(guarded, self.collection):
                 remove(path)
-            was_done = continues and self._is_done()
+            was_done = continues and is_collection_done(guarded, self.collection)
             done = list(self._write_images(partial(lease.check, in_store=True), self._write))
             edits: list[Edit] = []
             is_whole = was_done and all(each.is_unchanged for each in done)
@@ -198,45 +195,8 @@ class _Writing:
         return write(partial(self.open_image, image.series), copy, self.request, options)
 
     def _continues(self, contents: DestinationContents) -> bool:
-        """Whether the collection that is there is continued; otherwise a new one is begun.
-
-        Raises
-        ------
-        OccupiedError
-            If neither may be done.
-        """
-        found, url = contents.collection, self.destination.url
-        is_done = found is not None and self._is_done()
-        overwrite = self.options.overwrite
-        if found == self.collection and not (overwrite and is_done):
-            if is_done or self.options.resume:
-                return True
-            raise OccupiedError(
-                f"{url} holds an unfinished migration: pass resume=True to continue it, or"
-                " overwrite=True to start over",
-                url=url,
-            )
-        if overwrite or not contents.has_objects:
-            return False
-        if contents.is_clearing:
-            raise is_being_cleared(self.destination)
-        if found is None and contents.state is None:
-            refuse_foreign(contents, self.destination)
-        what = "a copy of one image" if found is None else "a collection of other images"
-        n_images = len(self.collection.images)
-        raise OccupiedError(
-            f'{url} holds {what}, and series="all" writes the {n_images} images of the source:'
-            " choose another destination, or pass overwrite=True to delete what is there",
-            url=url,
-        )
-
-    def _is_done(self) -> bool:
-        """Whether the last document of the collection is there."""
-        try:
-            self.destination.info("zarr.json" if self.collection.zarr_format == 3 else ".zgroup")
-        except NotFoundError:
-            return False
-        return True
+        """Whether the collection that is there is continued; see `continues_collection`."""
+        return continues_collection(self.collection, contents, self.destination, self.options)
 
     def _check_images(self, *, is_overwriting: bool) -> None:
         """Open an image of each shape and type, lest it be refused after others were written.

@@ -1,35 +1,27 @@
-"""Estimate what a migration would read, write and cost. Does no I/O."""
+"""`Estimate`: what a migration would read, write and cost, as numbers and as a report. Pure."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, Self, TypeVar
 
-import numpy as np
 from dask.utils import format_bytes
 
-from cloudimg.errors import ArgumentError, counted
+from cloudimg.errors import counted
 from cloudimg.errors.notes import Note
-from cloudimg.migration.metadata.documents import documents
-from cloudimg.migration.metadata.facts import ImageFacts
-from cloudimg.migration.plan.make_plan import amplification
-from cloudimg.migration.plan.overview import overview_keys
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.migration.run.memory import cell_bytes, cells_in_flight
+from cloudimg.migration.run.destination_found import DestinationFound
 from cloudimg.migration.run.result import notes_of_images, sums
-from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.reading.coalescing import span_bytes
-from cloudimg.tiff import FileImage
 
-PRICES = {"put": 0.005, "get": 0.0004, "list": 0.005}
-"""US dollars for a thousand requests to S3 Standard in us-east-1, as listed on
-https://aws.amazon.com/s3/pricing/ when this was written."""
-_LISTED_AT_ONCE = 1000
+_Number = TypeVar("_Number", int, float)
+GIB = 2**30
+"""Bytes of the unit in which AWS, Google and Azure price storage and traffic."""
 _SUMMED = (
     "cells", "objects", "metadata_objects", "journal_objects", "bytes_read_back", "bytes_to_write",
-    "put_requests", "get_requests", "list_requests", "dollars",
+    "put_requests", "get_requests", "list_requests", "dollars", "n_sampled_chunks", "sampled_bytes",
 )  # fmt: skip
 """Fields of an estimate that add up."""
 _OWN_DOCUMENTS = 3
@@ -75,6 +67,25 @@ class Estimate:
     """Number of cells that this machine would do at once."""
     dollars: float
     """Price of the requests in US dollars, without storage and traffic."""
+    stored_bytes: int | None = None
+    """Size of the copy in bytes, about; None if no pixels could be read."""
+    n_sampled_chunks: int = 0
+    """Number of chunks that were read and encoded to find that out."""
+    sampled_bytes: int = 0
+    """Bytes of their pixels."""
+    storage_dollars_a_month: float | None = None
+    """Price of `stored_bytes`; None without a price of storage."""
+    egress_dollars: float | None = None
+    """Price of `bytes_to_read`; None without a price of egress."""
+    companions: tuple[str, ...] = ()
+    """URLs of files with metadata beside the images, which a copy has with ``companions=True``: the
+    first ones."""
+    n_companions: int = 0
+    """Number of these files."""
+    n_companions_copied: int = 0
+    """Number of those that the copy keeps."""
+    destination: DestinationFound | None = None
+    """What was found at the destination; None if none was given."""
     notes: tuple[str, ...] = ()
     """What the source contains that the copy would not, and what was noticed in the headers that
     were read: a `cloudimg.Note` for each kind."""
@@ -85,6 +96,20 @@ class Estimate:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why `migrate` would be refused at the destination; empty if nothing speaks against it."""
+        return () if self.destination is None else self.destination.problems
+
+    def spoken(self, speak: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Self:
+        """The same with its texts in other words: those of the command line."""
+        found = self.destination
+        return replace(
+            self,
+            notes=speak(self.notes),
+            destination=None if found is None else found.spoken(speak),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All fields, with the plan, as JSON; notes about files once more, with their parts."""
@@ -107,14 +132,44 @@ class Estimate:
             f" {self.journal_objects} journal",
             f"to read: {read} ({self.amplification:.3f} x the source),"
             f" {format_bytes(self.bytes_read_back)} read back (decoded)",
-            f"to write: {format_bytes(self.bytes_to_write)} before compression",
+            f"to write: {format_bytes(self.bytes_to_write)} before compression, {self._stored()}",
             f"requests: {self.put_requests} PUT, {self.get_requests} GET,"
             f" {self.list_requests} LIST: ${self.dollars:.2f}",
+            f"volume: {self._volume()}",
             f"memory: {format_bytes(self.cell_memory_bytes)} per cell,"
             f" {counted(self.cells_in_flight, 'cell')} at once",
+            *self._companions(),
             *(f"note: {note}" for note in self.notes),
         ]
-        return lines
+        return lines + ([] if self.destination is None else self.destination.lines())
+
+    def _stored(self) -> str:
+        if self.stored_bytes is None:
+            return "after it unknown"
+        sample = f"{counted(self.n_sampled_chunks, 'chunk')} of {format_bytes(self.sampled_bytes)}"
+        return f"about {format_bytes(self.stored_bytes)} after it, as {sample} suggest"
+
+    def _volume(self) -> str:
+        """Bytes in the unit in which they are priced, with the prices that were given."""
+        parts = []
+        for what, n_bytes, dollars, a_month in (
+            ("stored", self.stored_bytes, self.storage_dollars_a_month, " a month"),
+            ("read from the source", self.bytes_to_read, self.egress_dollars, ""),
+        ):
+            amount = "unknown" if n_bytes is None else f"{n_bytes / GIB:,.3f} GiB"
+            price = "" if dollars is None else f" (${dollars:,.2f}{a_month})"
+            parts.append(f"{amount} {what}{price}")
+        return ", ".join(parts)
+
+    def _companions(self) -> list[str]:
+        if not self.n_companions:
+            return []
+        more = self.n_companions - len(self.companions)
+        names = [*self.companions, *([f"{more} more"] if more else [])]
+        what = counted(self.n_companions, "file")
+        n_copied = self.n_companions_copied
+        copied = f"{n_copied} copied" if n_copied else "not copied"
+        return [f"beside the images: {what} with metadata, {copied}: {', '.join(names)}"]
 
     def _lines_of_plan(self) -> list[str]:
         """What would be written, and by which cells."""
@@ -150,6 +205,7 @@ def estimate_of_collection(estimates: Mapping[str, Estimate]) -> Estimate:
     images = list(estimates.values())
     source_bytes = _sum_of_known([each.source_bytes for each in images])
     bytes_to_read = _sum_of_known([each.bytes_to_read for each in images])
+    first = images[0]
     is_known = source_bytes and bytes_to_read is not None
     summed = sums(images, *_SUMMED)
     summed["metadata_objects"] += _OWN_DOCUMENTS
@@ -157,8 +213,14 @@ def estimate_of_collection(estimates: Mapping[str, Estimate]) -> Estimate:
     summed["put_requests"] += _OWN_DOCUMENTS + _OWN_JOURNAL
     return Estimate(
         **summed,
-        plan=images[0].plan,
+        plan=first.plan,
         source_bytes=source_bytes,
+        stored_bytes=_sum_of_known([each.stored_bytes for each in images]),
+        storage_dollars_a_month=_sum_of_known([each.storage_dollars_a_month for each in images]),
+        egress_dollars=_sum_of_known([each.egress_dollars for each in images]),
+        # All images are in the same files, beside which there are the same others.
+        companions=first.companions,
+        n_companions=first.n_companions,
         amplification=(bytes_to_read or 0) / (source_bytes or 1) if is_known else 1.0,
         bytes_to_read=bytes_to_read,
         cell_memory_bytes=max(each.cell_memory_bytes for each in images),
@@ -168,97 +230,7 @@ def estimate_of_collection(estimates: Mapping[str, Estimate]) -> Estimate:
     )
 
 
-def _sum_of_known(numbers: Sequence[int | None]) -> int | None:
+def _sum_of_known(numbers: Sequence[_Number | None]) -> _Number | None:
     """The sum of numbers; None if one is not known."""
-    return None if None in numbers else sum(each or 0 for each in numbers)
-
-
-def part_of_files(
-    write_input: WriteInput, image: FileImage, images: Sequence[FileImage]
-) -> WriteInput:
-    """An image of a collection, with its part of the bytes of its files, by numbers of pixels.
-
-    Parameters
-    ----------
-    write_input : WriteInput
-    image : FileImage
-    images : sequence of FileImage
-        All images of the collection.
-    """
-    stored, n_pixels = write_input.stored_nbytes, sum(math.prod(each.shape) for each in images)
-    if stored is None:
-        return write_input
-    return replace(write_input, stored_nbytes=round(stored * math.prod(image.shape) / n_pixels))
-
-
-def estimate(
-    plan: Plan,
-    write_input: WriteInput,
-    facts: ImageFacts,
-    *,
-    max_bytes: int,
-    prices: Mapping[str, float] | None,
-) -> Estimate:
-    """Estimate a migration.
-
-    Parameters
-    ----------
-    plan : Plan
-    write_input : WriteInput
-    facts : ImageFacts
-        Those of the plan.
-    max_bytes : int
-        Memory for cells in bytes.
-    prices : mapping, optional
-        US dollars for a thousand requests, by kind; those of `PRICES` for kinds it does not name.
-
-    Raises
-    ------
-    ArgumentError
-        If `prices` names unknown kinds, or there is too little memory for a cell.
-    """
-    unknown = set(prices or {}) - set(PRICES)
-    if unknown:
-        raise ArgumentError(f"prices= names {sorted(unknown)}: use only {', '.join(PRICES)}")
-    price = {**PRICES, **(prices or {})}
-    itemsize = np.dtype(plan.dtype).itemsize
-    level_bytes = [plan.n_images * math.prod(level.shape) * itemsize for level in plan.levels]
-    read_back = [stage.input_level for stage in plan.stages if stage.input_level is not None]
-    source_bytes, n_files = write_input.stored_nbytes, write_input.n_files
-    times_read = amplification(plan, write_input.boundaries)
-    bytes_to_read = None if source_bytes is None else round(source_bytes * times_read)
-    objects = sum(plan.n_objects(level) for level in range(len(plan.levels)))
-    n_documents = len(documents(plan, facts, {}, write_input.source_xml()))
-    n_documents += len(overview_keys(plan))
-    # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
-    n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
-    n_puts = objects + n_documents + n_journal
-    n_gets = math.ceil(max(n_files, _n_spans(bytes_to_read or 0, n_files)) * times_read)
-    n_gets += sum(plan.n_objects(level) for level in read_back)
-    n_gets += 0 if plan.overview is None else plan.n_images
-    n_lists = 2 * math.ceil(n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2
-    return Estimate(
-        plan=plan,
-        cells=plan.total_cells,
-        objects=objects,
-        metadata_objects=n_documents,
-        journal_objects=n_journal,
-        source_bytes=source_bytes,
-        amplification=times_read,
-        bytes_to_read=bytes_to_read,
-        bytes_read_back=sum(level_bytes[level] for level in read_back),
-        bytes_to_write=sum(level_bytes),
-        put_requests=n_puts,
-        get_requests=n_gets,
-        list_requests=n_lists,
-        cell_memory_bytes=cell_bytes(plan),
-        cells_in_flight=cells_in_flight(plan, max_bytes),
-        dollars=(n_puts * price["put"] + n_gets * price["get"] + n_lists * price["list"]) / 1000,
-        notes=facts.all_notes,
-    )
-
-
-def _n_spans(n_bytes: int, n_files: int) -> float:
-    """Number of requests for all bytes of files of about the same size."""
-    file_bytes = n_bytes // max(1, n_files)
-    return n_bytes / span_bytes(file_bytes, file_bytes)
+    known = [each for each in numbers if each is not None]
+    return reduce(add, known) if len(known) == len(numbers) else None

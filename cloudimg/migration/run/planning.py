@@ -27,6 +27,7 @@ from cloudimg.migration.plan.plate import Plate
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.progress import notify_of
 from cloudimg.migration.run.advice import facts_with_advice
+from cloudimg.migration.run.companions import with_companions
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.memory import cells_in_flight, require_worker_memory
 from cloudimg.migration.run.options import RunOptions
@@ -70,30 +71,12 @@ def resume_or_plan(
     CloudimgError
         If the image cannot be opened.
     """
-    replaces_finished = options.overwrite and not options.keeps_finished
-    is_replaced = replaces_finished and contents.state is not None and contents.state.is_done
-    earlier = None if is_replaced else EarlierSource.of(destination, contents.state)
-    write_input = open_write_input(earlier)
-
-    def make() -> Plan:
-        return plan_for_request(write_input, request)
-
-    stored = state_to_resume(
-        contents,
-        destination,
-        request,
-        write_input.source,
-        overwrite=options.overwrite,
-        keeps_finished=options.keeps_finished,
-        resume=options.resume,
-        make_plan=make,
-        describe_changes=lambda _: shown_changes(earlier, write_input),
-        may_continue=partial(_may_continue, earlier, write_input),
-    )
-    if stored is None and write_input.changes is not None:
-        # It keeps to the files of the migration that it replaces.
-        write_input = open_write_input(None)
-    state = stored or planned_state(make(), request, write_input, fences=lease.fences)
+    write_input, stored = opened_for(contents, open_write_input, destination, request, options)
+    if stored is None:
+        plan = plan_for_request(write_input, request)
+        state = planned_state(plan, request, write_input, fences=lease.fences)
+    else:
+        state = stored
     check_memory(state.plan, options)
     write_input = write_input.mapped(is_plate=state.plan.plate is not None)
     if stored is not None:
@@ -107,11 +90,55 @@ def resume_or_plan(
     return Planned(state, write_input, False, plan_put)
 
 
+def opened_for(
+    contents: DestinationContents,
+    open_write_input: OpenWriteInput,
+    destination: Destination,
+    request: WriteRequest,
+    options: RunOptions,
+) -> tuple[WriteInput, State | None]:
+    """Open the source, and find out whether the migration that is at a destination goes on.
+
+    Returns
+    -------
+    write_input : WriteInput
+    state : State or None
+        That of the migration that goes on; None if a new one begins.
+
+    Raises
+    ------
+    ArgumentError
+        If the destination holds something else.
+    CloudimgError
+        If the image cannot be opened.
+    """
+    replaces_finished = options.overwrite and not options.keeps_finished
+    is_replaced = replaces_finished and contents.state is not None and contents.state.is_done
+    earlier = None if is_replaced else EarlierSource.of(destination, contents.state)
+    write_input = open_write_input(earlier)
+    stored = state_to_resume(
+        contents,
+        destination,
+        request,
+        write_input.source,
+        overwrite=options.overwrite,
+        keeps_finished=options.keeps_finished,
+        resume=options.resume,
+        make_plan=lambda: plan_for_request(write_input, request),
+        describe_changes=lambda _: shown_changes(earlier, write_input),
+        may_continue=partial(_may_continue, earlier, write_input),
+    )
+    if stored is None and write_input.changes is not None:
+        # It keeps to the files of the migration that it replaces.
+        return open_write_input(None), None
+    return write_input, stored
+
+
 def planned_state(
     plan: Plan, request: WriteRequest, write_input: WriteInput, *, fences: bool
 ) -> State:
     """The state of a new migration of an image."""
-    facts = facts_with_advice(write_input, plan, request)
+    facts = with_companions(facts_with_advice(write_input, plan, request), write_input, request)
     return State.planned(plan, request, write_input.source, facts, fences=fences)
 
 

@@ -64,25 +64,27 @@ def archive(meter: Meter, bucket: str) -> str:
 def test_killed_at_random_moments_and_started_again(
     processes: Any, meter: Meter, bucket: str, archive: str
 ) -> None:
-    options = meter.storage_options
+    options, arguments = meter.storage_options, {**SHAPE, "companions": True}
+    meter.put(bucket, "src/Index.xml", b"<index/>")
     meter.latency(2)
     undisturbed = f"s3://{bucket}/undisturbed.zarr"
     for url in (f"s3://{bucket}/warm.zarr", undisturbed):
         begin = time.monotonic()
-        first = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+        first = processes.Process(target=copy, args=(archive, url, options, arguments))
         first.start()
         first.join()
         assert first.exitcode == 0
         duration_s = time.monotonic() - begin
     expected = copies.image_of(copies.objects(undisturbed, options))
     assert len(expected) > 30
+    assert expected["companions/Index.xml"] == b"<index/>"
     draw = random.Random(11)
     n_killed = number = 0
     while n_killed < KILLS:
         number += 1
         url = f"s3://{bucket}/killed-{number}.zarr"
         while True:
-            work = processes.Process(target=copy, args=(archive, url, options, SHAPE))
+            work = processes.Process(target=copy, args=(archive, url, options, arguments))
             work.start()
             work.join(draw.uniform(0, duration_s))
             work.kill()  # nothing happens to one that has just ended
