@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from cloudimg.api.images import open
 from cloudimg.discovery.folder import list_folder, parse_target
 from cloudimg.discovery.listing import Tabled
-from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
+from cloudimg.errors import (
+    CloudimgError,
+    FolderError,
+    NoMatchError,
+    NotFoundError,
+    NotTiffError,
+)
 from cloudimg.image.facts import folder_facts, image_facts
 from cloudimg.image.image import Image
 from cloudimg.image.png import refuse_unwritable, write_png
 from cloudimg.image.preview import Preview, make_preview
 from cloudimg.image.validation import Validation, validating
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.known_folder import open_files_or_folder, with_globs
+from cloudimg.opening.known_folder import is_web, open_files_or_folder, with_globs
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import open_sources
 from cloudimg.opening.options import (
@@ -28,6 +34,7 @@ from cloudimg.opening.options import (
     URLs,
 )
 from cloudimg.opening.tables import read_table
+from cloudimg.opening.zarr_source import zarr_source
 from cloudimg.storage import Store
 
 if TYPE_CHECKING:
@@ -87,23 +94,43 @@ def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     tabled, arguments = read_table(url, arguments)
     if isinstance(tabled, Tabled):
         return image_facts(Image(open_sources(tabled, arguments), tabled, arguments), url)
+    facts = _facts_of_zarr(url, arguments)
+    if facts is not None:
+        return facts
     target = parse_target(url)
     store = Store(target.location, options.get("storage_options"))
     progress, exclude = options.get("progress"), options.get("exclude")
-    if target.is_folder:
-        return folder_facts(list_folder(store, url, target.key, progress, exclude))
-    try:
-        return image_facts(Image(open_sources(url, arguments), url, arguments), url)
-    except (NotFoundError, NotTiffError) as error:
-        if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
-            raise
+    if not target.is_folder:
         try:
-            folder = list_folder(store, url, target.key, progress, exclude)
-        except (NoMatchError, NotFoundError):
-            folder = None
-        if folder is None:
-            raise  # not a folder either: report why the file does not open
-    return folder_facts(folder)
+            return image_facts(Image(open_sources(url, arguments), url, arguments), url)
+        except (NotFoundError, NotTiffError) as error:
+            if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
+                raise
+            facts = _facts_of_zarr(url, arguments, is_certain=True) if is_web(url) else None
+            if facts is not None:
+                return facts
+            try:
+                folder = list_folder(store, url, target.key, progress, exclude)
+            except (NoMatchError, NotFoundError):
+                folder = None
+            if folder is None:
+                raise  # not a folder either: report why the file does not open
+    else:
+        folder = list_folder(store, url, target.key, progress, exclude)
+    if folder.zarrs == ("",):
+        facts = _facts_of_zarr(url, arguments, is_certain=True)
+    return facts or folder_facts(folder)
+
+
+def _facts_of_zarr(
+    url: str, arguments: OpenArguments, *, is_certain: bool = False
+) -> dict[str, Any] | None:
+    """Facts of the image that a Zarr is; None of a group without one, or of anything else."""
+    try:
+        found = zarr_source(url, arguments, is_certain=is_certain)
+    except FolderError:
+        return None
+    return None if found is None else image_facts(Image(open_sources(*found), *found), url)
 
 
 @takes_keywords(OpenTableOptions, OPEN_DEFAULTS)

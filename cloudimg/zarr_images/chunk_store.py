@@ -1,0 +1,205 @@
+"""`ChunkStore`: the objects of one array, as zarr-python reads them.
+
+zarr-python decodes, and cloudimg fetches: with its own connections, options, pace and retries. Most
+objects have been fetched before they are decoded; of shards of which few chunks are wanted,
+zarr-python asks for the ranges itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+
+from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.storage import Data, engine
+from cloudimg.storage import Store as ObjectStore
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+_READ_ONLY = "images are only read"
+
+
+class ChunkStore(Store):
+    """The objects of an array. Thread-safe.
+
+    Parameters
+    ----------
+    store : cloudimg.storage.Store
+    folder : str
+        Key of the folder of the array.
+    documents : mapping
+        Its metadata, by name.
+    most_bytes : int
+        Size that an object can have; a larger one is damaged, and is not read.
+    """
+
+    def __init__(
+        self, store: ObjectStore, folder: str, documents: Mapping[str, bytes], most_bytes: int
+    ) -> None:
+        super().__init__(read_only=True)
+        self._store = store
+        self._folder = folder
+        self._documents = documents
+        self._most_bytes = most_bytes
+        self._held: dict[str, list[Any]] = {}
+        self._lock = threading.Lock()
+
+    def url(self, name: str) -> str:
+        """URL of an object, for messages."""
+        return self._store.location.display(self._key(name))
+
+    def fetch(self, name: str) -> Data | None:
+        """All bytes of an object; None if it is not stored. Waits for the store.
+
+        Raises
+        ------
+        CorruptFileError, StorageError
+        """
+        try:
+            data = self._store.get(self._key(name), 0, self._most_bytes + 1).data
+        except NotFoundError:
+            return None
+        if len(data) > self._most_bytes:
+            raise CorruptFileError(
+                f"{self.url(name)} has more than {self._most_bytes} bytes, which no chunk of this"
+                " array can have",
+                url=self.url(name),
+            )
+        return data
+
+    def hold(self, name: str, data: Data | None) -> None:
+        """Keep the bytes of an object until `drop`, so that they are not fetched again."""
+        with self._lock:
+            self._held.setdefault(name, [data, 0])[1] += 1
+
+    def drop(self, name: str) -> None:
+        """Forget bytes, as often as they are held."""
+        with self._lock:
+            self._held[name][1] -= 1
+            if not self._held[name][1]:
+                del self._held[name]
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Bytes of an object; None if it is not stored."""
+        data: Data | None = self._documents.get(key)
+        if data is None and key.rpartition("/")[2] not in _METADATA:
+            held = self._held.get(key)
+            if held is None:
+                # These threads wait for no others.
+                request = engine().fetch_window(partial(self._requested, key, byte_range))
+                data = await asyncio.wrap_future(request)
+            else:
+                data = _part(held[0], byte_range)
+        return None if data is None else prototype.buffer.from_bytes(bytes(data))
+
+    def _requested(self, name: str, byte_range: ByteRequest | None) -> Data | None:
+        start, stop = _bounds(byte_range)
+        if start is None:
+            return self.fetch(name)
+        n_bytes = -start if start < 0 else (stop or start + self._most_bytes) - start
+        if n_bytes > self._most_bytes:
+            raise CorruptFileError(
+                f"{self.url(name)} says that one of its chunks has {n_bytes} bytes", url=name
+            )
+        try:
+            blob = self._store.get(self._key(name), start, stop)
+        except NotFoundError:
+            return None
+        # A store may answer with more than was asked for.
+        if start < 0:
+            return memoryview(blob.data)[start:]
+        first = start - blob.start_bytes
+        return memoryview(blob.data)[first : None if stop is None else first + stop - start]
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Ranges of several objects."""
+        return list(await asyncio.gather(*(self.get(k, prototype, r) for k, r in key_ranges)))
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object; only metadata are asked for."""
+        return key in self._documents
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    @property
+    def supports_writes(self) -> bool:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_partial_writes(self) -> Any:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        """Nothing of an array needs to be listed."""
+        return False
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Images are only read."""
+        raise NotImplementedError(_READ_ONLY)
+
+    async def delete(self, key: str) -> None:
+        """Images are only read."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list(self) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+
+_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+
+
+def _bounds(byte_range: ByteRequest | None) -> tuple[int | None, int | None]:
+    match byte_range:
+        case RangeByteRequest():
+            return byte_range.start, byte_range.end
+        case OffsetByteRequest():
+            return byte_range.offset, None
+        case SuffixByteRequest():
+            return -byte_range.suffix, None
+    return None, None
+
+
+def _part(data: Data | None, byte_range: ByteRequest | None) -> Data | None:
+    start, stop = _bounds(byte_range)
+    return data if data is None or start is None else memoryview(data)[start:stop]

@@ -1,0 +1,162 @@
+"""The images of a collection: of a plate, a well, or a group that lists several images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cloudimg.errors import CorruptFileError, LimitError
+from cloudimg.errors.checked_json import damage
+from cloudimg.storage import Store
+from cloudimg.zarr_images.documents import ATTRIBUTES_2, NODE_3, Node, read_node, read_nodes
+from cloudimg.zarr_images.parse import own_attributes
+
+WELL, ROW, COLUMN, FIELD, ACQUISITION = "well", "row", "col", "field", "acquisition"
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_MOST_MEMBERS = 2**20
+
+Labels = Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An image of a collection."""
+
+    key: str
+    """Key of the document of its group."""
+    labels: Labels
+    """Label by axis of the collection; empty if the collection has no axes."""
+    path: str
+    """Path below the collection."""
+    etag: str | None = None
+    size_bytes: int | None = None
+
+
+def is_plate(root: Node) -> bool:
+    """Whether a group is that of a plate, or of a well of one."""
+    return isinstance(root.ome.get("plate"), Mapping) or isinstance(root.ome.get("well"), Mapping)
+
+
+def members_of(store: Store, root: Node) -> list[Member] | None:
+    """The images of a collection; None of a group that is an image itself, or has none.
+
+    Raises
+    ------
+    CorruptFileError, LimitError, StorageError
+    """
+    try:
+        return _members_of(store, root)
+    except _DAMAGED as exc:
+        url = store.location.display(root.folder)
+        raise CorruptFileError(
+            f"the metadata of the images of {url} are damaged: {damage(exc)}", url=url
+        ) from exc
+
+
+def _members_of(store: Store, root: Node) -> list[Member] | None:
+    ome = root.ome
+    if isinstance(ome.get("plate"), Mapping):
+        found = list(_of_plate(store, root, ome["plate"]))
+    elif isinstance(ome.get("well"), Mapping):
+        found = [(path, {FIELD: i}) for path, i in _fields(ome["well"])]
+    elif "bioformats2raw.layout" in ome:
+        found = [(path, {}) for path in _series(store, root)]
+    else:
+        return None
+    if len(found) > _MOST_MEMBERS:
+        url = store.location.display(root.folder)
+        raise LimitError(f"{url} lists {len(found)} images, more than {_MOST_MEMBERS}", url=url)
+    if "provenance" in own_attributes(root):
+        return _of_copy(store, root, found)
+    name = NODE_3 if root.zarr_format == 3 else ATTRIBUTES_2
+    return [
+        Member(key=f"{root.folder}/{path}/{name}", labels=labels, path=path)
+        for path, labels in found
+    ]
+
+
+def _of_copy(store: Store, root: Node, found: Sequence[tuple[str, Labels]]) -> list[Member]:
+    """The images of a copy of cloudimg's, each of which has its labels."""
+    nodes = read_nodes(store, root, [path for path, _ in found])
+    members = []
+    for (path, labels), node in zip(found, nodes, strict=True):
+        own = {} if node is None else own_attributes(node).get("labels", {})
+        name = NODE_3 if root.zarr_format == 3 else ATTRIBUTES_2
+        members.append(
+            Member(
+                key=f"{root.folder}/{path}/{name}",
+                labels={**own} if own and all(map(_is_label, own.values())) else labels,
+                path=path,
+                etag=None if node is None else node.etag,
+                size_bytes=None if node is None else node.size_bytes,
+            )
+        )
+    return members
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def _of_plate(
+    store: Store, root: Node, plate: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, int | str]]]:
+    """Path and labels of each field of a plate.
+
+    The axes are row and column if the plate has a well at each of them, or else wells.
+    """
+    paths = [_checked(each["path"]) for each in plate["wells"]]
+    nodes = read_nodes(store, root, paths)
+    names = [path.split("/") for path in paths]
+    if any(len(each) != 2 for each in names):
+        raise ValueError("the path of a well is not that of a row and a column")
+    rows, columns = ({each[i] for each in names} for i in (0, 1))
+    is_full = len(rows) * len(columns) == len(set(paths))
+    for path, (row, column), node in zip(paths, names, nodes, strict=True):
+        if node is None:
+            continue  # its images are missing
+        well = node.ome["well"]
+        labels: dict[str, int | str] = {ROW: row, COLUMN: column}
+        if not is_full:
+            labels = {WELL: f"{row}{column}"}
+        acquisitions = [each.get("acquisition") for each in well["images"]]
+        has_several = len(plate.get("acquisitions") or ()) > 1
+        numbers: Counter[Any] = Counter()
+        for (field, _), acquisition in zip(_fields(well), acquisitions, strict=True):
+            of_well = {**labels, FIELD: numbers[acquisition if has_several else None]}
+            if has_several:
+                of_well[ACQUISITION] = int(acquisition)
+            numbers[acquisition if has_several else None] += 1
+            yield f"{path}/{field}", of_well
+
+
+def _fields(well: Mapping[str, Any]) -> list[tuple[str, int]]:
+    return [(_checked(each["path"]), number) for number, each in enumerate(well["images"])]
+
+
+def _checked(path: Any) -> str:
+    """A path below the collection: never one that leads out of it."""
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts):
+        raise ValueError("the path of an image leads out of its collection")
+    return str(path)
+
+
+def _series(store: Store, root: Node) -> list[str]:
+    """Paths of the images of a group with the layout of bioformats2raw."""
+    listing = read_node(store, f"{root.folder}/OME")
+    listed = None if listing is None else listing.ome.get("series")
+    if isinstance(listed, list) and listed:
+        return [_checked(each) for each in listed]
+    # Without a list, images are counted from 0.
+    paths: list[str] = []
+    while len(paths) < _MOST_MEMBERS:
+        more = [str(len(paths) + i) for i in range(16)]
+        nodes = read_nodes(store, root, more)
+        there = [path for path, node in zip(more, nodes, strict=True) if node is not None]
+        paths += there
+        if len(there) < len(more):
+            break
+    return paths
