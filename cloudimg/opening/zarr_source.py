@@ -122,7 +122,9 @@ def _of_root(
     if not members:
         shown = redact(url)
         raise FolderError(f"{shown} lists no images that exist", url=shown)
-    is_one_wanted = arguments.series is not None and not is_plate(root)
+    # A plan records the number 0 where none was chosen, and an image that was by its own URL.
+    is_again = arguments.purpose.files is not None
+    is_one_wanted = arguments.series is not None and not (is_again or is_plate(root))
     if is_one_wanted or not members[0].labels:
         member = _chosen(members, arguments, url)
         grid = _of_one(store.location, member.key, member.etag, member.size_bytes)

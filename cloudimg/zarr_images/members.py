@@ -57,6 +57,9 @@ def members_of(store: Store, root: Node) -> list[Member] | None:
 
 def _members_of(store: Store, root: Node) -> list[Member] | None:
     ome = root.ome
+    has_own = "provenance" in own_attributes(root)
+    if has_own and ("plate" in ome or "bioformats2raw.layout" in ome):
+        return _of_copy(store, root, _series(store, root))
     if isinstance(ome.get("plate"), Mapping):
         found = list(_of_plate(store, root, ome["plate"]))
     elif isinstance(ome.get("well"), Mapping):
@@ -68,8 +71,6 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
     if len(found) > _MOST_MEMBERS:
         url = store.location.display(root.folder)
         raise LimitError(f"{url} lists {len(found)} images, more than {_MOST_MEMBERS}", url=url)
-    if "provenance" in own_attributes(root):
-        return _of_copy(store, root, found)
     name = NODE_3 if root.zarr_format == 3 else ATTRIBUTES_2
     return [
         Member(key=f"{root.folder}/{path}/{name}", labels=labels, path=path)
@@ -77,27 +78,42 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
     ]
 
 
-def _of_copy(store: Store, root: Node, found: Sequence[tuple[str, Labels]]) -> list[Member]:
+def _of_copy(store: Store, root: Node, paths: Sequence[str]) -> list[Member]:
     """The images of a copy of cloudimg's, each of which has its labels."""
-    nodes = read_nodes(store, root, [path for path, _ in found])
-    members = []
-    for (path, labels), node in zip(found, nodes, strict=True):
-        own = {} if node is None else own_attributes(node).get("labels", {})
-        name = NODE_3 if root.zarr_format == 3 else ATTRIBUTES_2
-        members.append(
-            Member(
-                key=f"{root.folder}/{path}/{name}",
-                labels={**own} if own and all(map(_is_label, own.values())) else labels,
-                path=path,
-                etag=None if node is None else node.etag,
-                size_bytes=None if node is None else node.size_bytes,
-            )
+    nodes = read_nodes(store, root, paths)
+    found = [
+        (path, node, own_attributes(node).get("labels") or {})
+        for path, node in zip(paths, nodes, strict=True)
+        if node is not None
+    ]
+    order = _slowest_first([labels for _, _, labels in found])
+    return [
+        Member(
+            key=node.key,
+            labels={axis: _label(labels[axis]) for axis in order},
+            path=path,
+            etag=node.etag,
+            size_bytes=node.size_bytes,
         )
-    return members
+        for path, node, labels in found
+    ]
 
 
-def _is_label(value: Any) -> bool:
-    return isinstance(value, int | float | str) and not isinstance(value, bool)
+def _slowest_first(labels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Axes of a collection whose images are listed in C order: the slowest one first."""
+    n = len(labels)
+
+    def first_other(axis: str) -> int:
+        first = labels[0][axis]
+        return next((i for i, each in enumerate(labels) if each[axis] != first), -1)
+
+    return sorted(labels[0] if n else (), key=first_other, reverse=True)
+
+
+def _label(value: Any) -> int | float | str:
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        raise ValueError("the label of an image is neither a text nor a number")
+    return value
 
 
 def _of_plate(

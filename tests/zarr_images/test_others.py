@@ -88,18 +88,12 @@ def test_images_with_labels_of_ome_zarr(version: str, tmp_path: Path) -> None:
     fmt = FormatV04() if version == "0.4" else FormatV05()
     url = tmp_path / "image.ome.zarr"
     root = zarr.open_group(str(url), mode="w", zarr_format=fmt.zarr_format)
-    transforms = [[{"type": "scale", "scale": [2.0, 0.5, 0.5]}]]
+    scale = {"z": 2.0, "y": 0.5, "x": 0.5}
+    units = dict.fromkeys("zyx", "micrometer")
     planes = PIXELS[0, 0]
-    axes = [
-        {"name": name, "type": "space", "unit": "micrometer"} for name in ("z", "y", "x")
-    ]
-    ome_zarr.write_multiscale(
-        [planes], root, fmt=fmt, axes=axes, coordinate_transformations=transforms
-    )
+    ome_zarr.write_multiscale([planes], root, axes="zyx", scale=scale, axes_units=units)
     labels = (planes > 2000).astype(np.int32)
-    ome_zarr.write_multiscale_labels(
-        [labels], root, "nuclei", fmt=fmt, axes=axes, coordinate_transformations=transforms
-    )
+    ome_zarr.write_multiscale_labels([labels], root, "nuclei", axes="zyx", scale=scale)
     image = cloudimg.open(url)
     assert image.dims == ("z", "y", "x")
     np.testing.assert_array_equal(image.read(), planes)
@@ -197,10 +191,6 @@ def test_a_plain_array_of_zarr_python(tmp_path: Path) -> None:
         str(tmp_path / "old.zarr"), shape=(3, 20, 30), chunks=(1, 8, 8), dtype=">i2", zarr_format=2
     )
     old[:] = PIXELS[0, 0, :3, :20, :30]
-    axes = {"t": "z"}
-    image = cloudimg.open(tmp_path / "old.zarr")
-    assert image.dims == ("z", "y", "x")
-    assert image.dtype == np.dtype("i2")
+    image = cloudimg.open(tmp_path / "old.zarr", axes={"z": "t"})
+    assert (image.dims, image.dtype) == (("t", "y", "x"), np.dtype("i2"))
     np.testing.assert_array_equal(image.read(), PIXELS[0, 0, :3, :20, :30])
-    with pytest.raises(cloudimg.ArgumentError, match="t"):
-        cloudimg.open(tmp_path / "old.zarr", axes=axes)
