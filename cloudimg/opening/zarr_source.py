@@ -199,9 +199,7 @@ def _grid(location: Location, members: Sequence[Member]) -> FileGrid:
     labels: list[tuple[Label, ...]] = []
     for field in fields:
         values: dict[Label, int] = {}
-        coded = [
-            values.setdefault(each.labels.get(field, ""), len(values)) for each in members
-        ]
+        coded = [values.setdefault(each.labels.get(field, ""), len(values)) for each in members]
         ordered, rank = sorted_labels(values)
         labels.append(ordered)
         codes.append([int(rank[code]) for code in coded])
@@ -235,6 +233,4 @@ def _tabled(
     listing = Listing(replace(grid, digest=digest), None, is_complete=False)
     location = store.location
     text = url if location.protocol != "file" else location.url(parse_target(url).key or url)
-    return Tabled(
-        listing=listing, location=location, url=text, axes=dict(arguments.axes or {})
-    )
+    return Tabled(listing=listing, location=location, url=text, axes=dict(arguments.axes or {}))

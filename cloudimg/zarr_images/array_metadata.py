@@ -182,9 +182,7 @@ def _inner(stored: tuple[int, ...], codecs: Sequence[Any]) -> tuple[tuple[int, .
     for codec in codecs:
         if codec["name"] == _SHARDING:
             inner = _lengths(codec["configuration"]["chunk_shape"], "chunk_shape")
-            if len(inner) != len(stored) or any(
-                n % m for n, m in zip(stored, inner, strict=True)
-            ):
+            if len(inner) != len(stored) or any(n % m for n, m in zip(stored, inner, strict=True)):
                 raise ValueError("shards are not multiples of their chunks")
             return inner, list(codec["configuration"]["codecs"])
     return stored, codecs

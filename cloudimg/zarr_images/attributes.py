@@ -31,6 +31,7 @@ _OF_FILES = {
 _COLOUR = re.compile(r"#?([0-9A-Fa-f]{6})")
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _MOST_POSITIONS = 2**20
+_GREATEST = 2**62
 
 Attributes = dict[str, Any]
 
@@ -112,21 +113,17 @@ def _stage(multiscale: Multiscale) -> Attributes:
 def _channels(omero: Any, own: Mapping[str, Any], n_channels: int) -> Attributes:
     """Names, colours and windows of channels, as far as all channels have them."""
     channels = omero.get("channels") if isinstance(omero, Mapping) else None
-    if not isinstance(channels, list) or len(channels) != n_channels:
+    is_list = isinstance(channels, list) and len(channels) == n_channels
+    if channels is None or not is_list or not all(isinstance(c, Mapping) for c in channels):
         return {}
-    if not all(isinstance(each, Mapping) for each in channels):
-        return {}
-    found: Attributes = {}
     labels = [each.get("label") for each in channels]
-    if all(isinstance(each, str) and each for each in labels) and not _are_numbers(labels, own):
-        found["channel_names"] = labels
-    colours = [_COLOUR.fullmatch(str(each.get("color", ""))) for each in channels]
-    if all(colours):
-        found["channel_colors"] = [_rgba(each[1]) for each in colours if each is not None]
-    windows = [_window(each.get("window")) for each in channels]
-    if all(windows):
-        found["display_ranges"] = [list(each) for each in windows if each is not None]
-    return found
+    has_names = all(isinstance(each, str) and each for each in labels)
+    found = {
+        "channel_names": labels if has_names and not _are_numbers(labels, own) else [],
+        "channel_colors": [_rgba(each.get("color")) for each in channels],
+        "display_ranges": [_window(each.get("window")) for each in channels],
+    }
+    return {name: values for name, values in found.items() if values and None not in values}
 
 
 def _are_numbers(labels: Sequence[Any], own: Mapping[str, Any]) -> bool:
@@ -135,19 +132,22 @@ def _are_numbers(labels: Sequence[Any], own: Mapping[str, Any]) -> bool:
     return all(label == f"channel {each}" for label, each in zip(labels, known, strict=True))
 
 
-def _rgba(colour: str) -> int:
+def _rgba(stored: Any) -> int | None:
     """A colour as OME stores it: RGBA in a signed integer of 32 bits."""
-    value = int(colour, 16) << 8 | 0xFF
+    match = _COLOUR.fullmatch(str(stored))
+    if match is None:
+        return None
+    value = int(match[1], 16) << 8 | 0xFF
     return value - 2**32 if value >= 2**31 else value
 
 
-def _window(stored: Any) -> tuple[float, float] | None:
+def _window(stored: Any) -> list[float] | None:
     """What is shown as black and as white."""
     if not isinstance(stored, Mapping):
         return None
     ends = (stored.get("start"), stored.get("end"))
     low, high = (float(v) if isinstance(v, int | float) else math.nan for v in ends)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+    return [low, high] if math.isfinite(low) and math.isfinite(high) and low < high else None
 
 
 def coordinates_of(own: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Sequence[Any]]:
@@ -173,27 +173,33 @@ def coordinates_of(own: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[s
 def _expanded(values: Any) -> Sequence[Any] | None:
     """Values of a coordinate as copies have it: a list, or start, step and count."""
     if isinstance(values, Mapping):
-        parts = [values.get(name) for name in ("start", "step", "count")]
-        if not all(isinstance(n, int) and not isinstance(n, bool) for n in parts):
-            return None
-        start, step, count = (int(n or 0) for n in parts)
-        if not 0 < count <= _MOST_POSITIONS or max(abs(start), abs(step)) > 2**48:
-            return None
-        return [start + step * i for i in range(count)]
+        return _regular(*(values.get(name) for name in ("start", "step", "count")))
     if not isinstance(values, list) or not values:
         return None
     kinds = {type(each) for each in values}
-    if kinds <= {int, float}:
-        fits = all(abs(each) < 2**62 for each in values)
-        return values if fits and len(kinds) == 1 else [float(each) for each in values]
-    if kinds != {str}:
+    if kinds == {str}:
+        return _times_or_texts(values)
+    if not kinds <= {int, float} or any(abs(each) >= _GREATEST for each in values):
         return None
-    if all(map(_ISO_TIME.fullmatch, values)):
-        try:
-            return list(np.array(values, "datetime64[us]"))
-        except ValueError:
-            return values
-    return values
+    return values if len(kinds) == 1 else [float(each) for each in values]
+
+
+def _regular(start: Any, step: Any, count: Any) -> Sequence[Any] | None:
+    parts = (start, step, count)
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in parts):
+        return None
+    if not 0 < count <= _MOST_POSITIONS or max(abs(start), abs(step)) > _GREATEST >> 20:
+        return None
+    return [start + step * i for i in range(count)]
+
+
+def _times_or_texts(values: list[str]) -> Sequence[Any]:
+    if not all(map(_ISO_TIME.fullmatch, values)):
+        return values
+    try:
+        return list(np.array(values, "datetime64[us]"))
+    except ValueError:
+        return values
 
 
 def times_of(multiscale: Multiscale, length: int) -> Sequence[float] | None:

@@ -63,7 +63,7 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
     if isinstance(ome.get("plate"), Mapping):
         found = list(_of_plate(store, root, ome["plate"]))
     elif isinstance(ome.get("well"), Mapping):
-        found = [(path, {FIELD: i}) for path, i in _fields(ome["well"])]
+        found = list(_of_well(ome["well"], has_several=False))
     elif "bioformats2raw.layout" in ome:
         found = [(path, {}) for path in _series(store, root)]
     else:
@@ -116,40 +116,35 @@ def _label(value: Any) -> int | float | str:
     return value
 
 
-def _of_plate(
-    store: Store, root: Node, plate: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[str, int | str]]]:
+def _of_plate(store: Store, root: Node, plate: Mapping[str, Any]) -> Iterator[tuple[str, Labels]]:
     """Path and labels of each field of a plate.
 
     The axes are row and column if the plate has a well at each of them, or else wells.
     """
     paths = [_checked(each["path"]) for each in plate["wells"]]
-    nodes = read_nodes(store, root, paths)
     names = [path.split("/") for path in paths]
     if any(len(each) != 2 for each in names):
         raise ValueError("the path of a well is not that of a row and a column")
     rows, columns = ({each[i] for each in names} for i in (0, 1))
     is_full = len(rows) * len(columns) == len(set(paths))
-    for path, (row, column), node in zip(paths, names, nodes, strict=True):
-        if node is None:
-            continue  # its images are missing
-        well = node.ome["well"]
-        labels: dict[str, int | str] = {ROW: row, COLUMN: column}
-        if not is_full:
-            labels = {WELL: f"{row}{column}"}
-        acquisitions = [each.get("acquisition") for each in well["images"]]
-        has_several = len(plate.get("acquisitions") or ()) > 1
-        numbers: Counter[Any] = Counter()
-        for (field, _), acquisition in zip(_fields(well), acquisitions, strict=True):
-            of_well = {**labels, FIELD: numbers[acquisition if has_several else None]}
-            if has_several:
-                of_well[ACQUISITION] = int(acquisition)
-            numbers[acquisition if has_several else None] += 1
-            yield f"{path}/{field}", of_well
+    has_several = len(plate.get("acquisitions") or ()) > 1
+    for path, (row, column), node in zip(paths, names, read_nodes(store, root, paths), strict=True):
+        of_well: Labels = {ROW: row, COLUMN: column} if is_full else {WELL: f"{row}{column}"}
+        if node is not None:  # else its images are missing
+            for field, labels in _of_well(node.ome["well"], has_several=has_several):
+                yield f"{path}/{field}", {**of_well, **labels}
 
 
-def _fields(well: Mapping[str, Any]) -> list[tuple[str, int]]:
-    return [(_checked(each["path"]), number) for number, each in enumerate(well["images"])]
+def _of_well(well: Mapping[str, Any], *, has_several: bool) -> Iterator[tuple[str, Labels]]:
+    """Path and labels of each field of a well, counted in each of several acquisitions."""
+    numbers: Counter[Any] = Counter()
+    for image in well["images"]:
+        acquisition = int(image["acquisition"]) if has_several else None
+        labels = {FIELD: numbers[acquisition]}
+        numbers[acquisition] += 1
+        if acquisition is not None:
+            labels[ACQUISITION] = acquisition
+        yield _checked(image["path"]), labels
 
 
 def _checked(path: Any) -> str:

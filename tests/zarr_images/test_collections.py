@@ -109,9 +109,7 @@ def shards(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and path.name[0] != "." and path.name != "zarr.json"
     }
-    return {
-        name: path.read_bytes() for name, path in found.items() if not name.startswith(skipped)
-    }
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith(skipped)}
 
 
 def test_a_group_of_several_images_names_them(tmp_path: Path) -> None:

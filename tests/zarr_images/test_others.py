@@ -33,7 +33,9 @@ def written_by_ngff_zarr(url: str, version: str, **options: Any) -> None:
     levels = ngff_zarr.to_multiscales(image, scale_factors=[2], chunks=16)
     channels = [
         ngff_zarr.OmeroChannel(
-            color=colour, label=label, window=ngff_zarr.OmeroWindow(min=0, max=4095, start=5, end=4000)
+            color=colour,
+            label=label,
+            window=ngff_zarr.OmeroWindow(min=0, max=4095, start=5, end=4000),
         )
         for colour, label in (("0000FF", "DAPI"), ("00FF00", "GFP"), ("FF0000", "RFP"))
     ]
