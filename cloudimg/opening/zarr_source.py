@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -100,14 +99,16 @@ def _refuse_options(arguments: OpenArguments, url: str) -> None:
 
 def _refuse_unfinished(store: Store, folder: str) -> None:
     """Refuse a copy whose group was not written yet."""
-    with suppress(NotFoundError):
+    try:
         engine().fetch(partial(store.info, f"{folder}/{_JOURNAL}/{_PLAN}")).result()
-        url = store.location.display(folder)
-        raise FolderError(
-            f"{url} is a copy that is not finished: run the same migration again, which continues"
-            " it, and then open it",
-            url=url,
-        )
+    except NotFoundError:
+        return
+    url = store.location.display(folder)
+    raise FolderError(
+        f"{url} is a copy that is not finished: run the same migration again, which continues it,"
+        " and then open it",
+        url=url,
+    )
 
 
 def _of_root(

@@ -60,6 +60,10 @@ def attributes_of(
     attrs |= _typed(attrs)
     if multiscale.name:
         attrs["name"] = multiscale.name
+    if multiscale.method:
+        attrs["downsampling"] = multiscale.method
+    if "image-label" in ome:
+        attrs["has_categories"] = True
     attrs |= _sizes(multiscale)
     attrs |= _stage(multiscale)
     return attrs | _channels(ome.get("omero"), own, n_channels)

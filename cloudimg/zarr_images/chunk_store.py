@@ -71,6 +71,8 @@ class ChunkStore(Store):
             data = self._store.get(self._key(name), 0, self._most_bytes + 1).data
         except NotFoundError:
             return None
+        if not len(data):
+            raise CorruptFileError(f"{self.url(name)} is empty (0 bytes)", url=self.url(name))
         if len(data) > self._most_bytes:
             raise CorruptFileError(
                 f"{self.url(name)} has more than {self._most_bytes} bytes, which no chunk of this"

@@ -166,7 +166,11 @@ def _series(store: Store, root: Node) -> list[str]:
     while len(paths) < _MOST_MEMBERS:
         more = [str(len(paths) + i) for i in range(16)]
         nodes = read_nodes(store, root, more)
-        there = [path for path, node in zip(more, nodes, strict=True) if node is not None]
+        there = [
+            path
+            for path, node in zip(more, nodes, strict=True)
+            if node is not None and node.array is None
+        ]
         paths += there
         if len(there) < len(more):
             break

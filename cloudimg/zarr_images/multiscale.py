@@ -30,6 +30,8 @@ class Multiscale:
     """Distance of pixels of level 0, by axis."""
     translation: tuple[float, ...] | None
     """Position of the first pixel of level 0 by axis; None if it is not stated."""
+    method: str
+    """How levels are made; empty if it is not stated."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
@@ -55,6 +57,7 @@ class Multiscale:
             paths=paths,
             scale=scale,
             translation=translation,
+            method=str(stored.get("type") or "")[:80],
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cloudimg.migration.plan.plan import METHODS
+
 _LABEL_NAME = re.compile(
     r"(?<![a-z])(labels?|label ?(map|image)s?|masks?|seg|segmentations?|class(es)?|classifications?"
     r"|categor(y|ies)|annotations?|land ?(cover|use))(?![a-z])",
@@ -47,6 +49,9 @@ def reduction_of(
     n_samples : int
         Number of samples of a pixel.
     """
+    made_by = attrs.get("downsampling")
+    if made_by in METHODS:
+        return Reduction(made_by, "the levels of its source are made so")
     space = attrs.get("color_space")
     if space == "palette":
         return Reduction("mode", "its pixels are indices into a palette")
@@ -58,7 +63,7 @@ def reduction_of(
     if dtype.kind not in "iub" or n_samples > 1:
         return Reduction()
     if attrs.get("has_categories"):
-        return Reduction("mode", "GDAL's metadata say that its values are categories")
+        return Reduction("mode", "its metadata say that its values are categories")
     name = str(attrs.get("name", ""))
     if _is_of_labels(name):
         return Reduction("mode", f'its name is "{name}"')

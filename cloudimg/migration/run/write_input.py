@@ -46,6 +46,7 @@ from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.storage import Location, endpoint_of
+from cloudimg.zarr_images.documents import is_document
 
 HasFiles = Callable[[tuple[str, ...]], npt.NDArray[np.bool_] | None]
 
@@ -128,6 +129,7 @@ def write_input_of_image(
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         **({"is_table": True} if isinstance(urls, Tabled) and urls.url is None else {}),
         "has_own_reader": arguments.imread is not None,
+        **({"is_zarr": True} if is_document(opened.inspection.headers[0].key) else {}),
         "dims": list(source.dims),
         "shape": list(source.shape),
         "dtype": source.dtype.str,
