@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cloudimg.api.images import open
-from cloudimg.discovery.folder import list_folder, parse_target
+from cloudimg.discovery.folder import Folder, list_folder, parse_target
 from cloudimg.discovery.listing import Tabled
 from cloudimg.errors import (
     CloudimgError,
@@ -94,42 +95,60 @@ def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     tabled, arguments = read_table(url, arguments)
     if isinstance(tabled, Tabled):
         return image_facts(Image(open_sources(tabled, arguments), tabled, arguments), url)
-    facts = _facts_of_zarr(url, arguments)
+    problem = None
+    try:
+        facts = _facts_of_zarr(url, arguments)
+    except FolderError as error:  # which is told with what the folder has
+        facts, problem = None, error.message
     if facts is not None:
         return facts
+    found = _file_or_folder(url, arguments)
+    if not isinstance(found, Folder):
+        return found
+    of_folder = folder_facts(found)
+    if found.zarrs != ("",) or problem is not None:
+        return {**of_folder, "image_problem": problem}
+    try:
+        return _facts_of_zarr(url, arguments, is_certain=True) or of_folder
+    except FolderError as error:
+        return {**of_folder, "image_problem": error.message}
+
+
+def _file_or_folder(url: str, arguments: OpenArguments) -> dict[str, Any] | Folder:
+    """Facts of the image at a URL, or the folder that it is."""
     target = parse_target(url)
-    store = Store(target.location, options.get("storage_options"))
-    progress, exclude = options.get("progress"), options.get("exclude")
-    if not target.is_folder:
+    store = Store(target.location, arguments.storage_options)
+    list_it = partial(list_folder, store, url, target.key, arguments.progress, arguments.exclude)
+    if target.is_folder:
+        return list_it()
+    try:
+        return image_facts(Image(open_sources(url, arguments), url, arguments), url)
+    except (NotFoundError, NotTiffError) as error:
+        if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
+            raise
+        facts = _facts_of_zarr(url, arguments, is_certain=True) if is_web(url) else None
+        if facts is not None:
+            return facts
         try:
-            return image_facts(Image(open_sources(url, arguments), url, arguments), url)
-        except (NotFoundError, NotTiffError) as error:
-            if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
-                raise
-            facts = _facts_of_zarr(url, arguments, is_certain=True) if is_web(url) else None
-            if facts is not None:
-                return facts
-            try:
-                folder = list_folder(store, url, target.key, progress, exclude)
-            except (NoMatchError, NotFoundError):
-                folder = None
-            if folder is None:
-                raise  # not a folder either: report why the file does not open
-    else:
-        folder = list_folder(store, url, target.key, progress, exclude)
-    if folder.zarrs == ("",):
-        facts = _facts_of_zarr(url, arguments, is_certain=True)
-    return facts or folder_facts(folder)
+            folder = list_it()
+        except (NoMatchError, NotFoundError):
+            folder = None
+        if folder is None:
+            raise  # not a folder either: report why the file does not open
+        return folder
 
 
 def _facts_of_zarr(
     url: str, arguments: OpenArguments, *, is_certain: bool = False
 ) -> dict[str, Any] | None:
-    """Facts of the image that a Zarr is; None of a group without one, or of anything else."""
-    try:
-        found = zarr_source(url, arguments, is_certain=is_certain)
-    except FolderError:
-        return None
+    """Facts of the image that a Zarr is; None of anything else.
+
+    Raises
+    ------
+    FolderError
+        If it is a group without an image, or an unfinished copy.
+    """
+    found = zarr_source(url, arguments, is_certain=is_certain)
     return None if found is None else image_facts(Image(open_sources(*found), *found), url)
 
 

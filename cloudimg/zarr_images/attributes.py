@@ -116,18 +116,25 @@ def _stage(multiscale: Multiscale) -> Attributes:
 
 def _channels(omero: Any, own: Mapping[str, Any], n_channels: int) -> Attributes:
     """Names, colours and windows of channels, as far as all channels have them."""
-    channels = omero.get("channels") if isinstance(omero, Mapping) else None
-    is_list = isinstance(channels, list) and len(channels) == n_channels
-    if channels is None or not is_list or not all(isinstance(c, Mapping) for c in channels):
+    channels = _listed(omero)
+    if len(channels) != n_channels:
         return {}
-    labels = [each.get("label") for each in channels]
-    has_names = all(isinstance(each, str) and each for each in labels)
-    found = {
-        "channel_names": labels if has_names and not _are_numbers(labels, own) else [],
+    labels = [each.get("label") or None for each in channels]
+    found: dict[str, list[Any]] = {
+        "channel_names": [each if isinstance(each, str) else None for each in labels],
         "channel_colors": [_rgba(each.get("color")) for each in channels],
         "display_ranges": [_window(each.get("window")) for each in channels],
     }
-    return {name: values for name, values in found.items() if values and None not in values}
+    if _are_numbers(labels, own):
+        del found["channel_names"]
+    return {name: values for name, values in found.items() if None not in values}
+
+
+def _listed(omero: Any) -> list[Mapping[str, Any]]:
+    """Channels of the rendering settings; none if they are damaged."""
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    listed = channels if isinstance(channels, list) else []
+    return listed if all(isinstance(each, Mapping) for each in listed) else []
 
 
 def _are_numbers(labels: Sequence[Any], own: Mapping[str, Any]) -> bool:
