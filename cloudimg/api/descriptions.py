@@ -52,7 +52,7 @@ def info(url: URL, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     Parameters
     ----------
     url : str or path
-        A pattern, a file or a folder.
+        A pattern, a file, a folder or a Zarr.
     **options
         See `cloudimg.open`.
 
@@ -212,7 +212,7 @@ def preview(
     Parameters
     ----------
     url : str or path
-        A pattern or a file.
+        A pattern, a file or a Zarr.
     path : str or path
         The PNG to write. An existing file is replaced.
     size : int

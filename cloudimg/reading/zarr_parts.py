@@ -28,21 +28,17 @@ def start_parts(steps: FileSteps, level: ZarrLevel, region: Region, out: Array) 
         Array with the shape of the region, any strides.
     """
     for part in level.parts(region):
-        if part.fetches_whole:
-            steps.start(steps.engine.fetch, partial(_fetch, steps, level, part, out))
-        else:  # zarr-python asks for ranges, and a thread waits for it that nobody else needs
-            decode = partial(level.decode, part, None, out)
-            steps.start(steps.engine.decode_file, decode)
+        steps.start(steps.engine.fetch, partial(_fetch, steps, level, part, out))
 
 
 def _fetch(steps: FileSteps, level: ZarrLevel, part: StoredPart, out: Array) -> None:
     """Fetch an object, then start decoding it. Runs in a fetching thread."""
     if steps.failed:
         return
-    claim = Claim(steps.engine, level.stored_bytes)
+    claim = Claim(steps.engine, level.bytes_in_flight(part))
     try:
-        data = level.fetch(part)
-        if data is None:
+        fetched = level.fetch(part)
+        if fetched is None:
             level.decode(part, None, out)
             claim.release()
             return
@@ -53,7 +49,7 @@ def _fetch(steps: FileSteps, level: ZarrLevel, part: StoredPart, out: Array) -> 
     def decode() -> None:
         try:
             if not steps.failed:
-                level.decode(part, data, out)
+                level.decode(part, fetched, out)
         finally:
             claim.release()
 

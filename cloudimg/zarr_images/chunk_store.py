@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,41 @@ from zarr.abc.store import (
 )
 
 from cloudimg.errors import CorruptFileError, NotFoundError
-from cloudimg.storage import Data, engine
+from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
+from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
 
 _READ_ONLY = "images are only read"
+_SPANS_AHEAD = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetched:
+    """Bytes of an object that are in memory: all, or those of some ranges."""
+
+    whole: Data | None = None
+    parts: Sequence[tuple[int, Data]] = ()
+    """Offset and bytes of each range."""
+    begins_with: Data = b""
+    ends_with: Data = b""
+
+    def part(self, start: int | None, stop: int | None) -> Data | None:
+        """Bytes from `start` to `stop`, see `cloudimg.storage.Store.get`; None if they lack."""
+        if self.whole is not None:
+            return self.whole if start is None else memoryview(self.whole)[start:stop]
+        if start is None:
+            return None
+        if start < 0:
+            return memoryview(self.ends_with)[start:] if len(self.ends_with) >= -start else None
+        if stop is None:
+            return None
+        for first, data in (*self.parts, (0, self.begins_with)):
+            if first <= start and stop <= first + len(data):
+                return memoryview(data)[start - first : stop - first]
+        return None
 
 
 class ChunkStore(Store):
@@ -53,14 +82,14 @@ class ChunkStore(Store):
         self._folder = folder
         self._documents = documents
         self._most_bytes = most_bytes
-        self._held: dict[str, list[Any]] = {}
+        self._held: dict[str, list[Fetched]] = {}
         self._lock = threading.Lock()
 
     def url(self, name: str) -> str:
         """URL of an object, for messages."""
         return self._store.location.display(self._key(name))
 
-    def fetch(self, name: str) -> Data | None:
+    def fetch(self, name: str) -> Fetched | None:
         """All bytes of an object; None if it is not stored. Waits for the store.
 
         Raises
@@ -79,44 +108,78 @@ class ChunkStore(Store):
                 " array can have",
                 url=self.url(name),
             )
-        return data
+        return Fetched(whole=data)
 
-    def hold(self, name: str, data: Data | None) -> None:
-        """Keep the bytes of an object until `drop`, so that they are not fetched again."""
-        with self._lock:
-            self._held.setdefault(name, [data, 0])[1] += 1
+    def fetch_chunks(self, name: str, index: ShardIndex, wanted: Sequence[range]) -> Fetched | None:
+        """The index of a shard, and some of its chunks; None if it is not stored.
 
-    def drop(self, name: str) -> None:
-        """Forget bytes, as often as they are held."""
+        Waits for the store: for the index, and then for all chunks at the same time.
+
+        Raises
+        ------
+        CorruptFileError, StorageError
+        """
+        n = index.n_bytes
+        start, stop = (-n, None) if index.is_at_end else (0, n)
+        data = self._requested(name, start, stop)
+        if data is None:
+            return None
+        try:
+            spans = index.ranges(bytes(data), wanted)
+        except ValueError as exc:
+            url = self.url(name)
+            raise CorruptFileError(f"{url} cannot be decoded: {exc}", url=url) from exc
+        fetched = map_ahead(
+            lambda span: engine().fetch_window(partial(self._requested, name, *span)),
+            spans,
+            n_ahead=_SPANS_AHEAD,
+        )
+        parts = [
+            (first, part)
+            for (first, _), part in zip(spans, fetched, strict=True)
+            if part is not None
+        ]
+        if index.is_at_end:
+            return Fetched(parts=parts, ends_with=data)
+        return Fetched(parts=parts, begins_with=data)
+
+    def hold(self, name: str, fetched: Fetched) -> None:
+        """Keep bytes of an object until `drop`, so that they are not fetched again."""
         with self._lock:
-            self._held[name][1] -= 1
-            if not self._held[name][1]:
+            self._held.setdefault(name, []).append(fetched)
+
+    def drop(self, name: str, fetched: Fetched) -> None:
+        """Forget what was held."""
+        with self._lock:
+            self._held[name] = [each for each in self._held[name] if each is not fetched]
+            if not self._held[name]:
                 del self._held[name]
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Bytes of an object; None if it is not stored."""
-        data: Data | None = self._documents.get(key)
-        if data is None and key.rpartition("/")[2] not in _METADATA:
-            held = self._held.get(key)
-            if held is None:
+        if key.rpartition("/")[2] in _METADATA:
+            data: Data | None = self._documents.get(key)
+        else:
+            start, stop = _bounds(byte_range)
+            parts = (each.part(start, stop) for each in self._held.get(key, ()))
+            data = next((part for part in parts if part is not None), None)
+            if data is None:
                 # These threads wait for no others.
-                request = engine().fetch_window(partial(self._requested, key, byte_range))
+                request = engine().fetch_window(partial(self._requested, key, start, stop))
                 data = await asyncio.wrap_future(request)
-            else:
-                data = _part(held[0], byte_range)
         return None if data is None else prototype.buffer.from_bytes(bytes(data))
 
-    def _requested(self, name: str, byte_range: ByteRequest | None) -> Data | None:
-        start, stop = _bounds(byte_range)
+    def _requested(self, name: str, start: int | None, stop: int | None) -> Data | None:
+        """Bytes of an object; None if it is not stored."""
         if start is None:
-            return self.fetch(name)
+            fetched = self.fetch(name)
+            return None if fetched is None else fetched.whole
         n_bytes = -start if start < 0 else (stop or start + self._most_bytes) - start
         if n_bytes > self._most_bytes:
-            raise CorruptFileError(
-                f"{self.url(name)} says that one of its chunks has {n_bytes} bytes", url=name
-            )
+            url = self.url(name)
+            raise CorruptFileError(f"{url} says that a chunk has {n_bytes} bytes", url=url)
         try:
             blob = self._store.get(self._key(name), start, stop)
         except NotFoundError:
@@ -200,8 +263,3 @@ def _bounds(byte_range: ByteRequest | None) -> tuple[int | None, int | None]:
         case SuffixByteRequest():
             return -byte_range.suffix, None
     return None, None
-
-
-def _part(data: Data | None, byte_range: ByteRequest | None) -> Data | None:
-    start, stop = _bounds(byte_range)
-    return data if data is None or start is None else memoryview(data)[start:stop]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, CorruptFileError, UnsupportedFormatError
 from cloudimg.errors.checked_json import damage
-from cloudimg.storage import Data, Store
+from cloudimg.storage import Store
 from cloudimg.tiff import Region
 from cloudimg.zarr_images.array_metadata import StoredArray
 from cloudimg.zarr_images.documents import ARRAY_2, NODE_3, Node
+from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
-    from cloudimg.zarr_images.chunk_store import ChunkStore
+    from cloudimg.zarr_images.chunk_store import ChunkStore, Fetched
 
 Array = npt.NDArray[Any]
 
@@ -65,6 +67,9 @@ class ZarrLevel:
         self._stored = stored
         self._lock = threading.Lock()
         self._opened: tuple[Any, ChunkStore] | None = None
+        self._index: ShardIndex | None = None
+        if stored.is_sharded and node.array is not None:
+            self._index = ShardIndex.of(node.array, stored.stored, stored.chunk)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,11 +103,6 @@ class ZarrLevel:
         """Approximate memory that the level takes."""
         return _HELD_BYTES
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes in flight while one object is fetched and decoded."""
-        return self._stored.stored_bytes
-
     def of(self, url: str) -> Self:
         """A level belongs to one image."""
         raise TypeError(f"an array of one Zarr cannot be read as that of {url}")
@@ -128,7 +128,7 @@ class ZarrLevel:
             )
 
     def _is_much(self, region: Region) -> bool:
-        if not self._stored.is_sharded:
+        if self._index is None:
             return True
         share = 1.0
         for part, n, length, chunk in zip(
@@ -140,36 +140,51 @@ class ZarrLevel:
             share *= min(1.0, wanted / n_chunks)
         return share >= _WHOLE_FRACTION
 
-    def fetch(self, part: StoredPart) -> Data | None:
-        """All bytes of the object of a part; None if it is not stored. Waits for the store.
+    def bytes_in_flight(self, part: StoredPart) -> int:
+        """About how many bytes are in memory while a part is fetched and decoded."""
+        if part.fetches_whole:
+            return self._stored.stored_bytes
+        n_chunks = (
+            (each.stop - 1) // n - each.start // n + 1
+            for each, n in zip(part.region, self._stored.chunk, strict=True)
+        )
+        return int(math.prod(n_chunks)) * self._stored.chunk_bytes
+
+    def fetch(self, part: StoredPart) -> Fetched | None:
+        """What a part needs of its object; None if it is not stored. Waits for the store.
 
         Raises
         ------
         CorruptFileError, StorageError
         """
-        return self._array()[1].fetch(part.name)
+        chunks = self._array()[1]
+        if part.fetches_whole or self._index is None:
+            return chunks.fetch(part.name)
+        wanted = [
+            range(each.start % n // m, (each.stop - 1) % n // m + 1)
+            for each, n, m in zip(part.region, self._stored.stored, self._stored.chunk, strict=True)
+        ]
+        return chunks.fetch_chunks(part.name, self._index, wanted)
 
-    def decode(self, part: StoredPart, data: Data | None, out: Array) -> None:
+    def decode(self, part: StoredPart, fetched: Fetched | None, out: Array) -> None:
         """Decode a part into its place in the output of its region.
 
         Parameters
         ----------
         part : StoredPart
-        data : bytes-like, optional
-            What `fetch` returned, if the object is fetched whole; otherwise the ranges that are
-            needed are fetched.
+        fetched : Fetched, optional
+            What `fetch` returned.
         out : ndarray
 
         Raises
         ------
         CorruptFileError, StorageError
         """
+        if fetched is None:
+            out[part.place] = self._stored.fill_value
+            return
         array, chunks = self._array()
-        if part.fetches_whole:
-            if data is None:
-                out[part.place] = self._stored.fill_value
-                return
-            chunks.hold(part.name, data)
+        chunks.hold(part.name, fetched)
         try:
             out[part.place] = array[part.region]
         except CloudimgError:
@@ -180,8 +195,7 @@ class ZarrLevel:
                 f"{url} cannot be decoded: {type(exc).__name__}: {damage(exc)}", url=url
             ) from exc
         finally:
-            if part.fetches_whole:
-                chunks.drop(part.name)
+            chunks.drop(part.name, fetched)
 
     def check_codecs(self) -> None:
         """Check that zarr-python knows the codecs of the array.

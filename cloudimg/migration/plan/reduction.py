@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cloudimg.migration.plan.plan import METHODS
-
 _LABEL_NAME = re.compile(
     r"(?<![a-z])(labels?|label ?(map|image)s?|masks?|seg|segmentations?|class(es)?|classifications?"
     r"|categor(y|ies)|annotations?|land ?(cover|use))(?![a-z])",
     re.IGNORECASE,
 )
 """Names that people give to images and channels whose values are classes or labels."""
+_OF_COPIES = ("mean", "nearest", "mode")
+"""What copies call the methods of their levels, `cloudimg.migration.plan.plan.METHODS`."""
 _DIGITS_OF_LABELS = 4
 """Bytes of an integer from which on it may be a label: cameras count with fewer."""
 
@@ -50,7 +50,7 @@ def reduction_of(
         Number of samples of a pixel.
     """
     made_by = attrs.get("downsampling")
-    if made_by in METHODS:
+    if made_by in _OF_COPIES:
         return Reduction(made_by, "the levels of its source are made so")
     space = attrs.get("color_space")
     if space == "palette":
