@@ -86,7 +86,8 @@ def open(urls: URLs, **options: Unpack[OpenTableOptions]) -> Image:
         transforms without it.
     series : int, optional
         Which image to open if each file, or a Zarr, holds several; by default the first, 0, of
-        files. `migrate` and `to_zarr` refuse to copy one of several full images unless it is chosen.
+        files. `migrate` and `to_zarr` refuse to copy one of several full images unless it is
+        chosen.
     missing : {"raise", "fill"}
         What to do if files of the grid are missing: raise an error, or read `fill_value` in their
         place. Files in a list of URLs are checked for existence only with "fill" or

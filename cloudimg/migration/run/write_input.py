@@ -33,6 +33,7 @@ from cloudimg.migration.run.source_files import (
     arrangement_of,
     file_table,
     fingerprint_of,
+    n_pixel_objects,
     recorded_options,
     shown_urls,
     stored_nbytes,
@@ -84,6 +85,8 @@ class WriteInput:
     n_files: int = 0
     stored_nbytes: int | None = None
     """Size of all files in bytes; None if unknown."""
+    n_objects: int = 0
+    """Number of objects with pixels, where they are others than the files."""
     source_xml: Callable[[], Sequence[SourceXml]] = tuple
     """Supposes which OME-XML the files have: that of the first one, in different forms."""
     has_files: HasFiles = lambda _: None
@@ -198,6 +201,7 @@ def write_input_of_image(
         ),
         n_files=opened.n_files,
         stored_nbytes=stored_nbytes(opened),
+        n_objects=n_pixel_objects(opened),
         source_xml=partial(_supposed_xml, opened),
         has_files=partial(_has_files, opened),
     )
