@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cloudimg.api.images import open
-from cloudimg.discovery.folder import list_folder, parse_target
+from cloudimg.discovery.folder import Folder, list_folder, parse_target
 from cloudimg.discovery.listing import Tabled
-from cloudimg.errors import CloudimgError, NoMatchError, NotFoundError, NotTiffError
+from cloudimg.errors import (
+    CloudimgError,
+    FolderError,
+    NoMatchError,
+    NotFoundError,
+    NotTiffError,
+)
 from cloudimg.image.facts import folder_facts, image_facts
 from cloudimg.image.image import Image
 from cloudimg.image.png import refuse_unwritable, write_png
 from cloudimg.image.preview import Preview, make_preview
 from cloudimg.image.validation import Validation, validating
 from cloudimg.opening.keywords import takes_keywords
-from cloudimg.opening.known_folder import open_files_or_folder, with_globs
+from cloudimg.opening.known_folder import is_web, open_files_or_folder, with_globs
 from cloudimg.opening.on_cluster import on_cluster
 from cloudimg.opening.open_files import open_sources
 from cloudimg.opening.options import (
@@ -28,6 +35,7 @@ from cloudimg.opening.options import (
     URLs,
 )
 from cloudimg.opening.tables import read_table
+from cloudimg.opening.zarr_source import zarr_source
 from cloudimg.storage import Store
 
 if TYPE_CHECKING:
@@ -44,7 +52,7 @@ def info(url: URL, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     Parameters
     ----------
     url : str or path
-        A pattern, a file or a folder.
+        A pattern, a file, a folder or a Zarr.
     **options
         See `cloudimg.open`.
 
@@ -87,23 +95,61 @@ def inspect_url(url: str, **options: Unpack[OpenOptions]) -> dict[str, Any]:
     tabled, arguments = read_table(url, arguments)
     if isinstance(tabled, Tabled):
         return image_facts(Image(open_sources(tabled, arguments), tabled, arguments), url)
+    problem = None
+    try:
+        facts = _facts_of_zarr(url, arguments)
+    except FolderError as error:  # which is told with what the folder has
+        facts, problem = None, error.message
+    if facts is not None:
+        return facts
+    found = _file_or_folder(url, arguments)
+    if not isinstance(found, Folder):
+        return found
+    of_folder = folder_facts(found)
+    if found.zarrs != ("",) or problem is not None:
+        return {**of_folder, "image_problem": problem}
+    try:
+        return _facts_of_zarr(url, arguments, is_certain=True) or of_folder
+    except FolderError as error:
+        return {**of_folder, "image_problem": error.message}
+
+
+def _file_or_folder(url: str, arguments: OpenArguments) -> dict[str, Any] | Folder:
+    """Facts of the image at a URL, or the folder that it is."""
     target = parse_target(url)
-    store = Store(target.location, options.get("storage_options"))
-    progress, exclude = options.get("progress"), options.get("exclude")
+    store = Store(target.location, arguments.storage_options)
+    list_it = partial(list_folder, store, url, target.key, arguments.progress, arguments.exclude)
     if target.is_folder:
-        return folder_facts(list_folder(store, url, target.key, progress, exclude))
+        return list_it()
     try:
         return image_facts(Image(open_sources(url, arguments), url, arguments), url)
     except (NotFoundError, NotTiffError) as error:
         if target.key is None or (isinstance(error, NotTiffError) and not target.may_be_page):
             raise
+        facts = _facts_of_zarr(url, arguments, is_certain=True) if is_web(url) else None
+        if facts is not None:
+            return facts
         try:
-            folder = list_folder(store, url, target.key, progress, exclude)
+            folder = list_it()
         except (NoMatchError, NotFoundError):
             folder = None
         if folder is None:
             raise  # not a folder either: report why the file does not open
-    return folder_facts(folder)
+        return folder
+
+
+def _facts_of_zarr(
+    url: str, arguments: OpenArguments, *, is_certain: bool = False
+) -> dict[str, Any] | None:
+    """Facts of the image that a Zarr is; None of anything else.
+
+    Raises
+    ------
+    FolderError
+        If it is a group without an image, or an unfinished copy.
+    """
+    found = zarr_source(url, arguments, is_certain=is_certain)
+    return None if found is None else image_facts(Image(open_sources(*found), *found), url)
 
 
 @takes_keywords(OpenTableOptions, OPEN_DEFAULTS)
@@ -166,7 +212,7 @@ def preview(
     Parameters
     ----------
     url : str or path
-        A pattern or a file.
+        A pattern, a file or a Zarr.
     path : str or path
         The PNG to write. An existing file is replaced.
     size : int

@@ -34,8 +34,9 @@ def open(urls: URLs, **options: Unpack[OpenTableOptions]) -> Image:
     ----------
     urls : str, path, sequence of them, or table
         A URL pattern such as ``s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif``, a glob, one
-        file, a folder whose files are named by an instrument that is known (see `info`), or a list
-        of files, in any protocol of fsspec, including chained ones. A field of a
+        file, a folder whose files are named by an instrument that is known (see `info`), a copy or
+        any other image of OME-Zarr, a plate, a plain array of Zarr, or a list of files, in any
+        protocol of fsspec, including chained ones. A field of a
         pattern names an axis: ``{c}`` matches digits, ``{c:03d}`` zero-padded digits,
         ``{well:s}`` text up to the next literal, ``{t:%Y%m%d}`` times, ``{v:f}`` floats, and
         ``{well:[A-P]\d{2}}`` a regular expression. Files are concatenated along an axis that they
@@ -84,8 +85,9 @@ def open(urls: URLs, **options: Unpack[OpenTableOptions]) -> Image:
         an error: `cloudimg` does not reproject. Tiles that do not overlap are placed by their
         transforms without it.
     series : int, optional
-        Which image to open if each file holds several; by default the first, 0. `migrate` and
-        `to_zarr` refuse to copy one of several full images unless it is chosen.
+        Which image to open if each file, or a Zarr, holds several; by default the first, 0, of
+        files. `migrate` and `to_zarr` refuse to copy one of several full images unless it is
+        chosen.
     missing : {"raise", "fill"}
         What to do if files of the grid are missing: raise an error, or read `fill_value` in their
         place. Files in a list of URLs are checked for existence only with "fill" or

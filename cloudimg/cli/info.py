@@ -40,6 +40,8 @@ def report(url: str, session: Session, **options: Any) -> Iterator[str]:
         return
     yield from folder_lines(facts)  # useful even if the first proposal does not open
     if not facts["proposals"]:  # a Zarr
+        if facts["image_problem"] is not None:
+            yield f"  {facts['image_problem']}"
         return
     proposal = facts["proposals"][0]
     try:
@@ -76,10 +78,7 @@ def _zarr_lines(zarrs: Sequence[str]) -> list[str]:
     if not zarrs:
         return []
     if "" in zarrs:
-        return [
-            "  a Zarr group or array, not files to open by a pattern: open it with zarr or with a"
-            " tool for OME-Zarr"
-        ]
+        return ["  a Zarr group without an image: open an image or an array in it by its own URL"]
     shown = ", ".join(zarrs[:_ZARRS_SHOWN]) + (", ..." if len(zarrs) > _ZARRS_SHOWN else "")
     return [f"  {counted(len(zarrs), 'Zarr group or array', 'Zarr groups or arrays')}: {shown}"]
 

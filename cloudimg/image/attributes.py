@@ -59,9 +59,11 @@ class ImageAttributes(TypedDict, total=False):
     """
 
     kind: str
-    """Flavour of TIFF, such as ``"ome"`` or ``"imagej"``, or the name of another format."""
+    """Flavour of TIFF, such as ``"ome"`` or ``"imagej"``, or the name of another format, such as
+    ``"zarr"``."""
     compression: str
-    """Compression in tifffile's spelling, such as ``"ADOBE_DEFLATE"``; ``"NONE"`` without."""
+    """Compression in tifffile's spelling, such as ``"ADOBE_DEFLATE"``, or the codec of a Zarr;
+    ``"NONE"`` without."""
     photometric: str
     """Photometric interpretation that the file states, in tifffile's spelling, such as
     ``"MINISBLACK"`` or ``"YCBCR"``. It describes the stored pixels; `color_space` those that are
@@ -99,7 +101,11 @@ class ImageAttributes(TypedDict, total=False):
     nodata: int | float
     """Value of pixels without data."""
     has_categories: bool
-    """True if GDAL's metadata say that values are categories."""
+    """True if GDAL's metadata say that values are categories, or the image is labels in a Zarr."""
+    downsampling: str
+    """How the levels of a Zarr are made, as its metadata name the method."""
+    fill_value: int | float | complex | bool
+    """Value of pixels that a Zarr does not store."""
     scale: list[float]
     """Factor of each sample: the value is ``pixel * scale + offset``. Pixels are as they are
     stored; ``to_xarray(mask=True)`` applies scale and offset. Left out if files differ."""

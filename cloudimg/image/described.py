@@ -26,6 +26,7 @@ from cloudimg.pattern import Label
 from cloudimg.reading.dask_array import choose_chunks
 from cloudimg.reading.source import make_token
 from cloudimg.tiff import FileImage
+from cloudimg.zarr_images.documents import is_document
 
 
 class DescribedImage:
@@ -150,8 +151,10 @@ class DescribedImage:
 
     @property
     def stored_nbytes(self) -> int | None:
-        """Size of all files in bytes, None where the store does not list it."""
+        """Size of all files in bytes, None where the store does not list it, and of Zarrs."""
         headers, sizes = self._opened.inspection.headers, self._opened.grid.sizes
+        if is_document(headers[0].key):
+            return None  # pixels are in other objects
         if len(headers) == self.n_files:  # a single file is opened without a listing
             return headers.n_bytes
         known = sizes[sizes >= 0]

@@ -11,7 +11,7 @@ Sizes are in bytes. Later versions may add keys, but do not change or remove any
 ``labels``          labels and coordinates by dim; one label per file where files are concatenated;
                     times in ISO 8601
 ``nbytes``          decoded size of level 0
-``stored_nbytes``   size of all files, null where the store does not list it
+``stored_nbytes``   size of all files, null where the store does not list it, and of Zarrs
 ``chunks``          ``shape`` of the most common Dask chunk, and the ``count`` of chunks
 ``levels``          ``shape``, ``downsampling`` and ``segment`` (tile or strip, by dim) by level
 ``compression``     compression in tifffile's spelling

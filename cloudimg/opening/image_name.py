@@ -11,6 +11,7 @@ from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
 from cloudimg.storage import Location
 from cloudimg.tiff import IMAGE, SLIDES
+from cloudimg.zarr_images.documents import folder_of, is_document
 
 _LONGEST = 255
 _WILD = re.compile(r"[{*?\[]")
@@ -78,7 +79,8 @@ def _name_of_files(opened: Opened, urls: URLs, arguments: OpenArguments) -> str:
     grid, location = opened.grid, opened.sources[0].reader.store.location
     first, last = (_path(grid.keys(index), location) for index in (grid.first(), grid.last()))
     if first == last:
-        return _SUFFIX.sub("", first.rpartition("/")[2])
+        named = folder_of(first) if is_document(first) else first
+        return _SUFFIX.sub("", named.rpartition("/")[2])
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     folder, _, name = "".join(letter for letter, _ in same).rpartition("/")
     # What is the same may end within a number.

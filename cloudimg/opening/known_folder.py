@@ -9,11 +9,12 @@ from functools import partial
 
 from cloudimg.discovery.folder import Folder, list_folder, parse_target
 from cloudimg.discovery.proposals import Proposal
-from cloudimg.errors import FolderError, counted
+from cloudimg.errors import FolderError, NotFoundError, counted
 from cloudimg.opening.open_files import open_sources
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.opening.tables import read_table
+from cloudimg.opening.zarr_source import zarr_source
 from cloudimg.storage import Store, engine, redact
 
 _SHOWN = 3
@@ -29,12 +30,34 @@ def open_files_or_folder(
     ------
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
-    urls, arguments = by_layout(*read_table(urls, arguments))
+    urls, arguments = resolve(urls, arguments)
     try:
         return open_sources(urls, arguments), urls, arguments
     except FolderError:
         urls, arguments = by_layout(urls, arguments, is_folder=True)
+    except NotFoundError:
+        # A web server tells nothing of folders.
+        found = zarr_source(urls, arguments, is_certain=True) if is_web(urls) else None
+        if found is None:
+            raise
+        urls, arguments = found
     return open_sources(urls, arguments), urls, arguments
+
+
+def resolve(urls: URLs, arguments: OpenArguments) -> tuple[URLs, OpenArguments]:
+    """A table, a Zarr or the pattern of a folder, as far as the URL says that it is one.
+
+    Raises
+    ------
+    ArgumentError, FormatError, GridError, StorageError
+    """
+    urls, arguments = read_table(urls, arguments)
+    return zarr_source(urls, arguments) or by_layout(urls, arguments)
+
+
+def is_web(urls: URLs) -> bool:
+    """Whether files are at one URL of a web server."""
+    return isinstance(urls, str) and parse_target(urls).location.protocol in ("http", "https")
 
 
 def by_layout(
@@ -70,6 +93,10 @@ def by_layout(
         partial(list_folder, store, url, target.key, arguments.progress, arguments.exclude)
     )
     folder = listed.result()
+    if folder.zarrs == ("",):
+        found = zarr_source(url, arguments, is_certain=True)
+        if found is not None:
+            return found
     if len(folder.proposals) != 1 or not folder.proposals[0].is_sure:
         raise _no_layout(folder)
     layout = folder.proposals[0]
@@ -92,10 +119,10 @@ def with_globs(
 def _no_layout(folder: Folder) -> FolderError:
     url = redact(folder.url)
     if folder.zarrs:
-        what = "a Zarr" if folder.zarrs == ("",) else "a folder with Zarrs"
+        shown = ", ".join(folder.zarrs[:_SHOWN])
         return FolderError(
-            f"{url} is {what}, which zarr and the tools of OME-Zarr open; cloudimg opens the files"
-            " that such copies are made of",
+            f"{url} is a folder with {counted(len(folder.zarrs), 'Zarr')}: open one by its own URL"
+            f" ({shown})",
             url=url,
         )
     shown = "; ".join(map(_shown, folder.proposals[:_SHOWN]))

@@ -37,7 +37,7 @@ def make_sources(
     grid : FileGrid
     inspection : HeaderInspection
     fill_value : number, optional
-        None: the nodata value of the first file, or else 0.
+        None: that of the Zarr, the nodata value of the first file, or else 0.
     pages : ndarray, optional
         Number of the page in its file by index in the grid, in a multi-file dataset.
     identities : Identities, optional
@@ -55,7 +55,9 @@ def make_sources(
     first, reader = inspection.headers[0], inspection.reader
     context = reader.headers.context
     if fill_value is None:
-        fill = _nodata_as_fill(first.attrs.get("nodata"), first.dtype)
+        # What a Zarr does not store is no pixel without data.
+        stated = first.attrs.get("fill_value", first.attrs.get("nodata"))
+        fill = _nodata_as_fill(stated, first.dtype)
     else:
         fill = _checked_fill(fill_value, first.dtype)
     expected = inspection.expected

@@ -38,6 +38,8 @@ from cloudimg.tiff import (
     SparseFile,
     parse_tiff,
 )
+from cloudimg.zarr_images.documents import is_document
+from cloudimg.zarr_images.parse import parse_zarr
 
 Buffer = bytes | memoryview
 
@@ -218,6 +220,16 @@ class HeaderReader:
                     in_rgb=self.context.palette == "all",
                 )
             return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size, decoder=decoder)
+        if is_document(key):
+            whole = blob if blob.is_whole else self._whole(key, blob, size)
+            parsed = parse_zarr(
+                self.store,
+                key,
+                whole,
+                series=self.context.series,
+                limit_bytes=self.limits.segment_bytes,
+            )
+            return OpenFile(url, parsed, file, etag=blob.etag, size_bytes=size)
         for start, data in ((blob.start_bytes, blob.data), *further):
             file.add(start, data)
         request = parse_request(self.context, metadata=metadata)
@@ -232,8 +244,8 @@ class HeaderReader:
         StorageError, FormatError
         """
         opened = self.cached(key) or self.open(key)
-        if opened.decoder is not None:
-            return None  # it is decoded as a whole
+        if opened.decoder is not None or is_document(key):
+            return None  # it is decoded as a whole, or has no pixels itself
         size, url = opened.size_bytes, opened.url
         file = SparseFile(
             size,

@@ -37,8 +37,11 @@ from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
 from cloudimg.reading.sharing import Claim, Place, SharedDecoding, Stored
 from cloudimg.reading.transit import Arrival
 from cloudimg.reading.whole_file import WholeLevel
+from cloudimg.reading.zarr_parts import start_parts
 from cloudimg.storage import Blob, Store, engine, pause
 from cloudimg.tiff import AnyLevel, Derived, Level, Piece
+from cloudimg.zarr_images.documents import is_document
+from cloudimg.zarr_images.level import ZarrLevel
 
 Array = npt.NDArray[Any]
 
@@ -113,6 +116,7 @@ class Reader:
             # A small file came as a whole with its header.
             is_small = opened is not None and opened.size_bytes <= HEAD_BYTES
             is_whole = is_small or self.headers.reads_whole or _is_fetched_whole(task)
+            is_whole &= not is_document(task.key)  # pixels are in other objects
             if is_whole and (opened is None or not is_settled(self.headers, task.key, opened)):
                 self._fetch_whole(steps, task)
                 return
@@ -202,6 +206,8 @@ class Reader:
         if isinstance(level, WholeLevel):
             pixels = level.pixels[task.region]
             return lambda: np.copyto(task.out, pixels)
+        if isinstance(level, ZarrLevel):
+            return partial(start_parts, steps, level, task.region, task.out)
         assert isinstance(level, Level)
         return self._start_span_fetches(steps, task, opened, level, claim)
 

@@ -236,15 +236,18 @@ def test_a_zarr_is_called_so(
     group = zarr.open_group(str(path), mode="w", zarr_format=version)
     array = group.create_array("0", shape=(40, 40), chunks=(10, 10), dtype="u2")
     array[:] = 7
-    for folder in (path, path / "0"):
-        assert main(["info", str(folder)]) == 0
-        out = capsys.readouterr().out
-        assert "a Zarr group or array" in out
-        assert "proposed" not in out
-        facts = cloudimg.info(folder)
-        assert (facts["zarrs"], facts["proposals"], facts["image"]) == ([""], [], None)
-        with pytest.raises(NotFoundError, match="is a Zarr, which zarr"):
-            cloudimg.open(folder)
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "a Zarr group without an image" in out
+    assert "proposed" not in out
+    facts = cloudimg.info(path)
+    assert (facts["zarrs"], facts["proposals"], facts["image"]) == ([""], [], None)
+    assert "what it has is 0" in facts["image_problem"]
+    with pytest.raises(NotFoundError, match="is a Zarr group, and no image"):
+        cloudimg.open(path)
+    assert main(["info", str(path / "0")]) == 0
+    assert "40" in capsys.readouterr().out
+    assert cloudimg.open(path / "0").shape == (40, 40)
 
 
 def test_zarrs_beside_files_are_not_proposed(
@@ -266,7 +269,7 @@ def test_a_large_zarr_is_not_listed_whole(
     monkeypatch.setattr("cloudimg.discovery.folder._NAMES_WITHOUT_IMAGE", 5)
     for i in range(8):
         meter.put(bucket, f"big/c/{i}", b"chunk")
-    meter.put(bucket, "big/zarr.json", b"{}")
+    meter.put(bucket, "big/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
     facts = cloudimg.info(f"s3://{bucket}/big/", storage_options=meter.storage_options)
     assert (facts["zarrs"], facts["truncated"]) == ([""], True)
 

@@ -45,9 +45,9 @@ _FIELDS = ("format", "state", "id", "plan", "request", "source", "facts")
 _OPTIONAL = ("files", "fence", "began_as")
 _OF_ALL = ("kind", "dims", "shape", "dtype", "fingerprint")
 _OF_IMAGES = ("urls", "open", "is_list", "has_own_reader")
-_OF_OLDER = ("endpoint", "arrangement", "files", "is_table")
-"""Fields that images have, unless an older version wrote the plan; the last, if a table in memory
-listed the files."""
+_OF_OLDER = ("endpoint", "arrangement", "files", "is_table", "is_zarr")
+"""Fields that images have, unless an older version wrote the plan; the last ones, if a table in
+memory listed the files, and if they are documents of a Zarr."""
 _OF_FILES = ("n_files", "n_excluded", "n_unmatched_images", "lists_folder")
 _MOST_DIMS = 32
 _MOST_URLS = 2**24
@@ -144,7 +144,8 @@ def _check_source(source: Any) -> None:
     if not urls or (len(urls) > 1 and not is_list):
         raise ValueError(f"source.urls has {len(urls)} URLs")
     checked_bool(source["has_own_reader"], "source.has_own_reader")
-    checked_bool(source.get("is_table", False), "source.is_table")
+    for name in ("is_table", "is_zarr"):
+        checked_bool(source.get(name, False), f"source.{name}")
     checked_optional_text(source.get("endpoint"), "source.endpoint")
     checked_text(source.get("arrangement", ""), "source.arrangement", most=256)
     _check_options(source["open"], "source.open")

@@ -16,6 +16,8 @@ _LABEL_NAME = re.compile(
     re.IGNORECASE,
 )
 """Names that people give to images and channels whose values are classes or labels."""
+_OF_COPIES = ("mean", "nearest", "mode")
+"""What copies call the methods of their levels, `cloudimg.migration.plan.plan.METHODS`."""
 _DIGITS_OF_LABELS = 4
 """Bytes of an integer from which on it may be a label: cameras count with fewer."""
 
@@ -47,6 +49,9 @@ def reduction_of(
     n_samples : int
         Number of samples of a pixel.
     """
+    made_by = attrs.get("downsampling")
+    if made_by in _OF_COPIES:
+        return Reduction(made_by, "the levels of its source are made so")
     space = attrs.get("color_space")
     if space == "palette":
         return Reduction("mode", "its pixels are indices into a palette")
@@ -58,7 +63,7 @@ def reduction_of(
     if dtype.kind not in "iub" or n_samples > 1:
         return Reduction()
     if attrs.get("has_categories"):
-        return Reduction("mode", "GDAL's metadata say that its values are categories")
+        return Reduction("mode", "its metadata say that its values are categories")
     name = str(attrs.get("name", ""))
     if _is_of_labels(name):
         return Reduction("mode", f'its name is "{name}"')

@@ -78,6 +78,8 @@ def _why_not_all_pixels(state: State) -> str:
     for (name, value), what in _MADE_WITH.items():
         if given.get(name) == value:
             return f'it was made with {name}="{value}", so it may {what}; {again}'
+    if state.source.get("is_zarr"):
+        return "it was made of a Zarr, whose pixels are in more objects than the one that is listed"
     if state.source["has_own_reader"]:
         return "it was made with a reader of yours (imread=), with which no other can be compared"
     if given.get("palette") == "rgb":

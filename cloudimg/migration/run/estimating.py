@@ -96,7 +96,8 @@ def estimate(
     # Commit records, parts of the table of originals, both plans, table of files, lease, end mark.
     n_journal = plan.total_cells + min(plan.n_cells(0), n_files) + 4 + bool(n_files)
     n_puts = objects + n_documents + n_journal
-    n_gets = math.ceil(max(n_files, _n_spans(bytes_to_read or 0, n_files)) * times_read)
+    n_spans = max(_n_spans(bytes_to_read or 0, n_files), write_input.n_objects)
+    n_gets = math.ceil(max(n_files, n_spans) * times_read)
     n_gets += sum(plan.n_objects(level) for level in read_back)
     n_gets += 0 if plan.overview is None else plan.n_images
     n_lists = 2 * math.ceil(n_files / _LISTED_AT_ONCE) + len(plan.stages) + 2

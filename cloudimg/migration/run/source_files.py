@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
 from cloudimg.reading.source import Source, make_token
 from cloudimg.storage import redact, unsigned
+from cloudimg.zarr_images.documents import is_document
 
 
 def shown_urls(urls: URLs) -> list[str]:
@@ -28,10 +30,22 @@ def shown_urls(urls: URLs) -> list[str]:
 
 def stored_nbytes(opened: Opened) -> int | None:
     """Size of all files in bytes; None if it is not known of every file."""
+    if is_document(opened.inspection.headers[0].key):
+        return None  # pixels are in other objects
     sizes = opened.grid.sizes
     if (sizes >= 0).sum() == opened.n_files:
         return int(sizes[sizes >= 0].sum())
     return opened.inspection.headers[0].size_bytes if opened.n_files == 1 else None
+
+
+def n_pixel_objects(opened: Opened) -> int:
+    """Number of objects with the pixels of Zarrs; 0 of files, which have their own."""
+    if not is_document(opened.inspection.headers[0].key):
+        return 0
+    source = opened.sources[0]
+    shape = source.layout.file_shape(opened.grid.first())
+    n_each = math.prod(-(-n // m) for n, m in zip(shape, source.segment, strict=True))
+    return opened.n_files * n_each
 
 
 _FINGERPRINT = "2-"

@@ -33,6 +33,7 @@ from cloudimg.migration.run.source_files import (
     arrangement_of,
     file_table,
     fingerprint_of,
+    n_pixel_objects,
     recorded_options,
     shown_urls,
     stored_nbytes,
@@ -47,6 +48,7 @@ from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.reading.source_boundaries import segment_boundaries
 from cloudimg.storage import Location, endpoint_of
+from cloudimg.zarr_images.documents import is_document
 
 HasFiles = Callable[[tuple[str, ...]], npt.NDArray[np.bool_] | None]
 
@@ -84,6 +86,8 @@ class WriteInput:
     n_files: int = 0
     stored_nbytes: int | None = None
     """Size of all files in bytes; None if unknown."""
+    n_objects: int = 0
+    """Number of objects with pixels, where they are others than the files."""
     source_xml: Callable[[], Sequence[SourceXml]] = tuple
     """Supposes which OME-XML the files have: that of the first one, in different forms."""
     has_files: HasFiles = lambda _: None
@@ -129,6 +133,7 @@ def write_input_of_image(
         "is_list": not isinstance(urls, str) and isinstance(urls, Sequence),
         **({"is_table": True} if isinstance(urls, Tabled) and urls.url is None else {}),
         "has_own_reader": arguments.imread is not None,
+        **({"is_zarr": True} if is_document(opened.inspection.headers[0].key) else {}),
         "dims": list(source.dims),
         "shape": list(source.shape),
         "dtype": source.dtype.str,
@@ -197,6 +202,7 @@ def write_input_of_image(
         ),
         n_files=opened.n_files,
         stored_nbytes=stored_nbytes(opened),
+        n_objects=n_pixel_objects(opened),
         source_xml=partial(_supposed_xml, opened),
         has_files=partial(_has_files, opened),
     )

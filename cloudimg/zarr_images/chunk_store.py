@@ -1,0 +1,265 @@
+"""`ChunkStore`: the objects of one array, as zarr-python reads them.
+
+zarr-python decodes, and cloudimg fetches: with its own connections, options, pace and retries. Most
+objects have been fetched before they are decoded; of shards of which few chunks are wanted,
+zarr-python asks for the ranges itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+
+from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.storage import Data, engine, map_ahead
+from cloudimg.storage import Store as ObjectStore
+from cloudimg.zarr_images.shard_index import ShardIndex
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+_READ_ONLY = "images are only read"
+_SPANS_AHEAD = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetched:
+    """Bytes of an object that are in memory: all, or those of some ranges."""
+
+    whole: Data | None = None
+    parts: Sequence[tuple[int, Data]] = ()
+    """Offset and bytes of each range."""
+    begins_with: Data = b""
+    ends_with: Data = b""
+
+    def part(self, start: int | None, stop: int | None) -> Data | None:
+        """Bytes from `start` to `stop`, see `cloudimg.storage.Store.get`; None if they lack."""
+        if self.whole is not None:
+            return self.whole if start is None else memoryview(self.whole)[start:stop]
+        if start is None:
+            return None
+        if start < 0:
+            return memoryview(self.ends_with)[start:] if len(self.ends_with) >= -start else None
+        if stop is None:
+            return None
+        for first, data in (*self.parts, (0, self.begins_with)):
+            if first <= start and stop <= first + len(data):
+                return memoryview(data)[start - first : stop - first]
+        return None
+
+
+class ChunkStore(Store):
+    """The objects of an array. Thread-safe.
+
+    Parameters
+    ----------
+    store : cloudimg.storage.Store
+    folder : str
+        Key of the folder of the array.
+    documents : mapping
+        Its metadata, by name.
+    most_bytes : int
+        Size that an object can have; a larger one is damaged, and is not read.
+    """
+
+    def __init__(
+        self, store: ObjectStore, folder: str, documents: Mapping[str, bytes], most_bytes: int
+    ) -> None:
+        super().__init__(read_only=True)
+        self._store = store
+        self._folder = folder
+        self._documents = documents
+        self._most_bytes = most_bytes
+        self._held: dict[str, list[Fetched]] = {}
+        self._lock = threading.Lock()
+
+    def url(self, name: str) -> str:
+        """URL of an object, for messages."""
+        return self._store.location.display(self._key(name))
+
+    def fetch(self, name: str) -> Fetched | None:
+        """All bytes of an object; None if it is not stored. Waits for the store.
+
+        Raises
+        ------
+        CorruptFileError, StorageError
+        """
+        try:
+            data = self._store.get(self._key(name), 0, self._most_bytes + 1).data
+        except NotFoundError:
+            return None
+        if not len(data):
+            raise CorruptFileError(f"{self.url(name)} is empty (0 bytes)", url=self.url(name))
+        if len(data) > self._most_bytes:
+            raise CorruptFileError(
+                f"{self.url(name)} has more than {self._most_bytes} bytes, which no chunk of this"
+                " array can have",
+                url=self.url(name),
+            )
+        return Fetched(whole=data)
+
+    def fetch_chunks(self, name: str, index: ShardIndex, wanted: Sequence[range]) -> Fetched | None:
+        """The index of a shard, and some of its chunks; None if it is not stored.
+
+        Waits for the store: for the index, and then for all chunks at the same time.
+
+        Raises
+        ------
+        CorruptFileError, StorageError
+        """
+        n = index.n_bytes
+        start, stop = (-n, None) if index.is_at_end else (0, n)
+        data = self._requested(name, start, stop)
+        if data is None:
+            return None
+        try:
+            spans = index.ranges(bytes(data), wanted)
+        except ValueError as exc:
+            url = self.url(name)
+            raise CorruptFileError(f"{url} cannot be decoded: {exc}", url=url) from exc
+        fetched = map_ahead(
+            lambda span: engine().fetch_window(partial(self._requested, name, *span)),
+            spans,
+            n_ahead=_SPANS_AHEAD,
+        )
+        parts = [
+            (first, part)
+            for (first, _), part in zip(spans, fetched, strict=True)
+            if part is not None
+        ]
+        if index.is_at_end:
+            return Fetched(parts=parts, ends_with=data)
+        return Fetched(parts=parts, begins_with=data)
+
+    def hold(self, name: str, fetched: Fetched) -> None:
+        """Keep bytes of an object until `drop`, so that they are not fetched again."""
+        with self._lock:
+            self._held.setdefault(name, []).append(fetched)
+
+    def drop(self, name: str, fetched: Fetched) -> None:
+        """Forget what was held."""
+        with self._lock:
+            self._held[name] = [each for each in self._held[name] if each is not fetched]
+            if not self._held[name]:
+                del self._held[name]
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Bytes of an object; None if it is not stored."""
+        if key.rpartition("/")[2] in _METADATA:
+            data: Data | None = self._documents.get(key)
+        else:
+            start, stop = _bounds(byte_range)
+            parts = (each.part(start, stop) for each in self._held.get(key, ()))
+            data = next((part for part in parts if part is not None), None)
+            if data is None:
+                # These threads wait for no others.
+                request = engine().fetch_window(partial(self._requested, key, start, stop))
+                data = await asyncio.wrap_future(request)
+        return None if data is None else prototype.buffer.from_bytes(bytes(data))
+
+    def _requested(self, name: str, start: int | None, stop: int | None) -> Data | None:
+        """Bytes of an object; None if it is not stored."""
+        if start is None:
+            fetched = self.fetch(name)
+            return None if fetched is None else fetched.whole
+        n_bytes = -start if start < 0 else (stop or start + self._most_bytes) - start
+        if n_bytes > self._most_bytes:
+            url = self.url(name)
+            raise CorruptFileError(f"{url} says that a chunk has {n_bytes} bytes", url=url)
+        try:
+            blob = self._store.get(self._key(name), start, stop)
+        except NotFoundError:
+            return None
+        # A store may answer with more than was asked for.
+        if start < 0:
+            return memoryview(blob.data)[start:]
+        first = start - blob.start_bytes
+        return memoryview(blob.data)[first : None if stop is None else first + stop - start]
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Ranges of several objects."""
+        return list(await asyncio.gather(*(self.get(k, prototype, r) for k, r in key_ranges)))
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object; only metadata are asked for."""
+        return key in self._documents
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    @property
+    def supports_writes(self) -> bool:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_partial_writes(self) -> Any:
+        """Images are only read."""
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        """Nothing of an array needs to be listed."""
+        return False
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Images are only read."""
+        raise NotImplementedError(_READ_ONLY)
+
+    async def delete(self, key: str) -> None:
+        """Images are only read."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list(self) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Nothing of an array needs to be listed."""
+        raise NotImplementedError(_READ_ONLY)
+
+
+_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+
+
+def _bounds(byte_range: ByteRequest | None) -> tuple[int | None, int | None]:
+    match byte_range:
+        case RangeByteRequest():
+            return byte_range.start, byte_range.end
+        case OffsetByteRequest():
+            return byte_range.offset, None
+        case SuffixByteRequest():
+            return -byte_range.suffix, None
+    return None, None

@@ -1,0 +1,187 @@
+"""Zarrs that are damaged, unfinished, hostile or of unknown kinds: clear errors, no gigabytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+import cloudimg
+from cloudimg.errors import (
+    ArgumentError,
+    CloudimgError,
+    CorruptFileError,
+    FolderError,
+    LimitError,
+    UnsupportedFormatError,
+)
+
+PIXELS = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy with two levels in chunks of 16, and shards of 32."""
+    url = tmp_path / "copy.zarr"
+    cloudimg.to_zarr(PIXELS, url, dims=("y", "x"), chunks=16, shards=32, levels=2)
+    return url
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_damaged_groups(copy: Path) -> None:
+    root = copy / "zarr.json"
+    good = root.read_text()
+
+    def refused(error: type[CloudimgError], match: str, change: Callable[[Any], object]) -> None:
+        root.write_text(good)
+        edit(root, change)
+        with pytest.raises(error, match=match):
+            cloudimg.open(copy)
+
+    def ome(content: Any) -> Any:
+        return content["attributes"]["ome"]
+
+    refused(CorruptFileError, "not metadata of Zarr 3", lambda c: c.update(zarr_format=7))
+    refused(CorruptFileError, "not metadata of Zarr 3", lambda c: c.update(node_type="x"))
+    refused(FolderError, "no image of OME-Zarr: what it has is 0, 1", lambda c: c.pop("attributes"))
+    refused(CorruptFileError, "damaged", lambda c: ome(c).update(multiscales=[{"axes": 5}]))
+    refused(CorruptFileError, "damaged", lambda c: ome(c)["multiscales"][0].pop("datasets"))
+    refused(CorruptFileError, "damaged", lambda c: ome(c)["multiscales"][0].update(axes=["y"] * 2))
+    axes = ["z", "y", "x"]
+    refused(
+        CorruptFileError, "number for each", lambda c: ome(c)["multiscales"][0].update(axes=axes)
+    )
+    for path in ("../other", "/etc", ""):
+        dataset = {"path": path, "coordinateTransformations": []}
+        refused(
+            CorruptFileError,
+            "leads out|does not exist",
+            lambda c, d=dataset: ome(c)["multiscales"][0].update(datasets=[d]),
+        )
+    refused(FolderError, "no images", lambda c: ome(c).update(plate={"wells": 3}))
+
+    def as_plate_of_others(content: Any) -> None:
+        content["attributes"].pop("cloudimg")
+        ome(content).update(plate={"wells": 3})
+
+    refused(CorruptFileError, r"metadata of the images of .* are damaged", as_plate_of_others)
+    # What only decides how an image is shown does not matter.
+    root.write_text(good)
+    edit(root, lambda c: ome(c).update(omero={"channels": [{"label": 7, "window": "x"}]}))
+    np.testing.assert_array_equal(cloudimg.open(copy).read(), PIXELS)
+    root.write_text(good[:50])
+    with pytest.raises(CorruptFileError, match=r"zarr\.json is not JSON"):
+        cloudimg.open(copy)
+    root.write_text("[" * 100_000)
+    with pytest.raises(CorruptFileError, match="is not JSON"):
+        cloudimg.open(copy)
+
+
+def test_hostile_arrays(copy: Path) -> None:
+    array = copy / "0" / "zarr.json"
+    good = array.read_text()
+
+    def refused(error: type[CloudimgError], match: str, **changes: Any) -> None:
+        array.write_text(good)
+        edit(array, lambda content: content.update(changes))
+        with pytest.raises(error, match=match):
+            cloudimg.open(copy)
+
+    grid = {"name": "regular", "configuration": {"chunk_shape": [32, 32]}}
+    refused(LimitError, "at most", shape=[10**18, 60])
+    refused(LimitError, "at most", shape=[2**31, 2**31])
+    refused(CorruptFileError, "no pixels", shape=[0, 60])
+    refused(CorruptFileError, "shape", shape=[-5, 60])
+    refused(CorruptFileError, "damaged", shape=[40])
+    refused(CorruptFileError, "damaged", shape=None)
+    for lengths in ([-32, 32], [0, 32], [32.5, 32], "x", [True, 32]):
+        changed = {"name": "regular", "configuration": {"chunk_shape": lengths}}
+        refused(CorruptFileError, "chunk_shape", chunk_grid=changed)
+    refused(
+        CorruptFileError,
+        "multiples",
+        chunk_grid={**grid, "configuration": {"chunk_shape": [40, 40]}},
+    )
+    refused(
+        UnsupportedFormatError, "chunk grid of the kind 'odd'", chunk_grid={**grid, "name": "odd"}
+    )
+    refused(UnsupportedFormatError, "values of the type r128", data_type="r128")
+    refused(UnsupportedFormatError, "values of the type", data_type={"name": "struct"})
+    refused(CorruptFileError, "fill_value", fill_value=-1)
+    refused(CorruptFileError, "damaged", fill_value="what")
+    plain = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    unknown = [*plain, {"name": "secret_sauce", "configuration": {}}]
+    refused(
+        UnsupportedFormatError, "codecs are bytes, secret_sauce", chunk_grid=grid, codecs=unknown
+    )
+    large = {"name": "regular", "configuration": {"chunk_shape": [2**20, 2**20]}}
+    refused(LimitError, "CLOUDIMG_MAX_SEGMENT_BYTES", chunk_grid=large, codecs=plain)
+    old = zarr.create_array(
+        str(copy.parent / "old.zarr"), shape=(8, 8), chunks=(4, 4), dtype="u1", zarr_format=2
+    )
+    del old
+    metadata = copy.parent / "old.zarr" / ".zarray"
+    edit(metadata, lambda content: content.update(compressor={"id": "mystery"}))
+    with pytest.raises(UnsupportedFormatError, match="mystery"):
+        cloudimg.open(copy.parent / "old.zarr")
+    edit(metadata, lambda content: content.update(dtype="|O"))
+    with pytest.raises(UnsupportedFormatError, match=r"\|O"):
+        cloudimg.open(copy.parent / "old.zarr")
+
+
+def test_missing_and_damaged_objects(copy: Path) -> None:
+    image = cloudimg.open(copy)
+    shard = copy / "0" / "c" / "0" / "1"
+    data = shard.read_bytes()
+    expected = PIXELS.copy()
+    expected[:32, 32:] = 0
+    shard.unlink()  # as Zarr says, what is not stored is the fill value
+    np.testing.assert_array_equal(image.read(), expected)
+    for damaged in (data[:-20], data[:8], b"\xff" * len(data), b""):
+        shard.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match=r"c/0/1 (cannot be decoded|is empty)"):
+            image.read()
+        with pytest.raises(CorruptFileError, match="c/0/1"):
+            image.read((slice(0, 4), slice(32, 36)))
+    shard.write_bytes(bytes(2**22))
+    with pytest.raises(CorruptFileError, match="more than"):
+        image.read()
+    filled = cloudimg.open(copy, bad="fill", fill_value=7)
+    with pytest.warns(cloudimg.errors.CloudimgWarning):
+        assert filled.read()[0, 0] == 7
+    shard.write_bytes(data)
+    (copy / "1" / "zarr.json").unlink()
+    image = cloudimg.open(copy)
+    assert len(image.levels) == 1
+    assert any(note.kind == "level-missing" for note in image.notes)
+    (copy / "0" / "zarr.json").unlink()
+    with pytest.raises(CorruptFileError, match=r"lists the array .*0, which does not exist"):
+        cloudimg.open(copy)
+
+
+def test_unfinished_copies_and_wrong_urls(tmp_path: Path, copy: Path) -> None:
+    (copy / "zarr.json").unlink()  # the last document that a migration stores
+    with pytest.raises(FolderError, match="not finished: run the same migration again"):
+        cloudimg.open(copy)
+    (tmp_path / "no.zarr").mkdir()
+    for name in ("no.zarr", "nowhere.zarr"):
+        with pytest.raises(FileNotFoundError):
+            cloudimg.open(tmp_path / name)
+
+
+def test_arguments_for_files_are_refused(copy: Path) -> None:
+    for options in ({"rgb": True}, {"imread": np.asarray}, {"listing": "probe"}):
+        with pytest.raises(ArgumentError, match=r"is a Zarr, and .* is for files"):
+            cloudimg.open(copy, **options)
+    with pytest.raises(CorruptFileError, match="series=1"):
+        cloudimg.open(copy, series=1)
