@@ -98,11 +98,15 @@ def dry_run_of_images(
     total = estimate_of_collection(estimates)
     if check is None:
         return total
-    is_done = is_continued and is_collection_done(check.destination, collection)
+    is_done = is_continued and check.tried(
+        partial(is_collection_done, check.destination, collection)
+    )
     found_there = check.found(
-        n_bytes=_size(total), n_objects=_n_objects(total), is_continued=is_continued,
-        is_done=is_done,
-    )  # fmt: skip
+        n_bytes=_size(total),
+        n_objects=_n_objects(total),
+        is_continued=is_continued,
+        is_done=bool(is_done),
+    )
     return replace(total, destination=found_there)
 
 

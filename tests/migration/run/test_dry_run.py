@@ -154,21 +154,21 @@ def test_somebody_who_writes_there(source: str, tmp_path: Path) -> None:
         assert "another migration is writing" in problem
         held = json.loads(lease.read_text())
     assert not found_at(source, out).problems  # it was released
-    held = {**held, "host": "elsewhere", "owner": "somebody", "ttl_s": 0.6}
+    held = {**held, "host": "elsewhere", "owner": "somebody"}
 
-    def store(counter: int) -> None:
+    def store(counter: int, ttl_s: float = 30) -> None:
         passing = lease.with_suffix(".new")
-        passing.write_text(json.dumps({**held, "counter": counter}))
+        passing.write_text(json.dumps({**held, "counter": counter, "ttl_s": ttl_s}))
         passing.replace(lease)
 
-    store(0)
+    store(0, ttl_s=0.6)
     found = found_at(source, out)
     assert found.problems == ()
     assert "on elsewhere, of which there was no heartbeat" in found.notes[0]
     with beating(store):
         (problem,) = found_at(source, out).problems
         assert "another migration is writing" in problem
-    store(0)
+    store(0, ttl_s=0.6)
     assert cloudimg.migrate(source, out, **CELLS).n_cells == N_FILES
 
 
