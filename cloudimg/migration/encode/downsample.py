@@ -237,4 +237,7 @@ def _mode(pixels: Array, out: Array, extents: Sequence[int]) -> None:
         longer = run > most
         most = np.where(longer, run, most)
         best = np.where(longer, values[..., i], best)
+    if best.dtype.kind in "fc":
+        parts = best.view(best.real.dtype)
+        parts[np.isnan(parts)] = np.nan  # sorting float16 may change which one it is
     out[mixed] = best

@@ -93,6 +93,9 @@ def _mode(members: Sequence[tuple[Array, Valid]]) -> Array:
         is_better = exists & ((count > most) | ((count == most) & (value < best)))
         best[is_better] = value[is_better]
         most = np.where(is_better, count, most)
+    if best.dtype.kind in "fc":
+        parts = best.view(best.real.dtype)
+        parts[np.isnan(parts)] = np.nan  # one of the many that there are
     return np.asarray(best)
 
 
