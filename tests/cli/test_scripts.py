@@ -112,10 +112,10 @@ def test_a_log_that_becomes_full_stops_nothing(
 def test_several_processes_append_to_one_log(image: str, tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     command = [sys.executable, "-m", "cloudimg", "info", image, "--log", str(log)]
-    children = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [child.wait(60) for child in children] == [0, 0, 0]
+    children = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
     kinds = [kind for kind, _ in lines_of(log)]
-    assert (kinds.count("start"), kinds.count("end")) == (3, 3)
+    assert (kinds.count("start"), kinds.count("end")) == (2, 2)
 
 
 @pytest.mark.slow
