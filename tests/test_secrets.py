@@ -283,6 +283,7 @@ class Worker:
     def command_line(self) -> None:
         """What it prints is searched with all other output."""
         bucket, quoting = self.places["bucket"], self.places["quoting"]
+        self.logged = ["--log", f"{self.out}/job.log"]
         good, web = json.dumps(self.s3_options), json.dumps(self.web_options)
         s3 = f"s3://{bucket}/a_{{z}}.tif"
         copy, back = f"s3://{bucket}/line.zarr", f"{self.out}/line-back"
@@ -295,7 +296,7 @@ class Worker:
             ["verify", copy, "--storage-options", good],
             ["export", copy, back, "--source-options", good],
         ):
-            assert main(words) == 0, words
+            assert main([*words, *self.logged]) == 0, words
         bad = json.dumps({**self.s3_options, "client_kwargs": {"endpoint_url": quoting}})
         for status in QUOTED:
             url = self.web_url(f"quote{status}/a.tif", endpoint=quoting)
@@ -308,7 +309,10 @@ class Worker:
                 ["verify", there, "--storage-options", bad],
                 ["export", there, back, "--source-options", bad],
             ):
-                assert main(words) != 0, words
+                assert main([*words, *self.logged, "--json"]) != 0, words
+        log = Path(self.logged[1]).read_text()
+        assert log.count(" error ") >= 6 * len(QUOTED)
+        print(log)
 
     # -------------------------------------------------------------------------------- a cluster
 

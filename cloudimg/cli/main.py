@@ -139,11 +139,13 @@ def _end_interrupted(session: Session | None, code: int, *, is_process: bool) ->
             _stop_calls()
             _end_clusters(say)
     finally:
-        if session is not None:
-            session.end(code, plain_failure("Interrupted", "interrupted by a signal", code))
-        if is_process:
-            sys.stderr.flush()
-            os._exit(code)  # an ordinary exit waits for all threads
+        try:
+            if session is not None:
+                session.end(code, plain_failure("Interrupted", "interrupted by a signal", code))
+        finally:
+            if is_process:
+                sys.stderr.flush()
+                os._exit(code)  # an ordinary exit waits for all threads
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

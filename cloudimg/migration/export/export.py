@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,10 +81,11 @@ def export_ome(export: Export) -> ExportResult:
         raise ArgumentError(
             f'OME-TIFF has no pixels of type {dtype}: export with layout="originals"'
         )
-    progress = _Progress(export)
+    images = list(filter(plan.is_listed, range(plan.n_images)))
+    progress = _Progress(export, len(images))
     with _manifest(export, "ome-tiff") as manifest, _reading_threads() as readers:
         pixels = CopyPixels(export.copy, plan, readers)
-        for image in filter(plan.is_listed, range(plan.n_images)):
+        for image in images:
             suffix = "ome.tif" if is_ome else "tif"
             name = f"{plan.image_path(image).replace('/', '_') or 'image'}.{suffix}"
             reads = [partial(pixels.read, image, level) for level in range(len(plan.levels))]
@@ -107,8 +109,8 @@ def export_originals(export: Export) -> ExportResult:
     _refuse_folder_of_copy(export)
     source, is_plate = export.state.source, export.state.plan.plate is not None
     axes_mapping = AxesMapping(source["dims"], source["shape"], is_plate=is_plate)
-    folder = common_folder(path_of(row) for row in read_rows(export.copy, export.state.source))
-    progress = _Progress(export)
+    n_files, folder = _number_and_folder(read_rows(export.copy, source))
+    progress = _Progress(export, n_files)
     taken: set[str] = set()
     with (
         _manifest(export, "originals") as manifest,
@@ -131,6 +133,23 @@ def export_originals(export: Export) -> ExportResult:
                 future.cancel()
     state = export.state
     return progress.result((*_filled_files(state), *_hidden_parts(state)))
+
+
+def _number_and_folder(rows: Iterable[Mapping[str, Any]]) -> tuple[int, str]:
+    """The number of the files, and the folder that they have in common."""
+    n_single, members = 0, set()
+
+    def paths() -> Iterator[str]:
+        nonlocal n_single
+        for row in rows:
+            if row["page"] is None:
+                n_single += 1
+            else:  # a file with a row for each page
+                members.add(row["key"])
+            yield path_of(row)
+
+    folder = common_folder(paths())
+    return n_single + len(members), folder
 
 
 def _filled_files(state: State) -> tuple[NotWritten, ...]:
@@ -220,8 +239,10 @@ class _Outcome:
 class _Progress:
     """Counts the files that are exported, and what they lack."""
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: Export, n_files: int) -> None:
         self._report = export.progress
+        if (expected := getattr(export.progress, "expected", None)) is not None:
+            expected("files", n_files)
         self._n_files = 0
         self._n_present = 0
         self._lost = LostByKind()
