@@ -87,6 +87,18 @@ def test_damaged_groups(copy: Path) -> None:
         cloudimg.open(copy)
 
 
+def test_edited_attributes_that_make_no_sense(copy: Path) -> None:
+    """Each name with values of any type: it is left out, and the image opens."""
+    values: list[Any] = ["x", 7, -1.5, True, None, [], ["x"], [[1]], {}, {"crs": 1}, {"a": []}]
+    names = (*cloudimg.ImageAttributes.__annotations__, "unread", "mine")
+    for value in values:
+        given = {"attributes": dict.fromkeys(names, value), "coordinates": {"y": value}}
+        edit(copy / "zarr.json", lambda c, own=given: c["attributes"]["cloudimg"].update(own))
+        image = cloudimg.open(copy)
+        assert image.to_xarray(mask=True).shape == (40, 60)
+        assert cloudimg.info(copy)["shape"] == [40, 60]
+
+
 def test_hostile_arrays(copy: Path) -> None:
     array = copy / "0" / "zarr.json"
     good = array.read_text()
