@@ -19,9 +19,8 @@ from cloudimg.storage import Blob, Store, engine, map_ahead
 NODE_3, ATTRIBUTES_2, ARRAY_2, GROUP_2 = "zarr.json", ".zattrs", ".zarray", ".zgroup"
 DOCUMENTS = (NODE_3, ATTRIBUTES_2, ARRAY_2, GROUP_2)
 """Names of the documents, of version 3 and of version 2."""
-_CONSOLIDATED_2 = ".zmetadata"
 _MOST_BYTES = 64 * 2**20
-_READ_AHEAD = 16
+_READ_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
