@@ -96,6 +96,8 @@ class Tabled:
     """URL of the table; None of one in memory."""
     axes: Mapping[str, str]
     """What the user's ``axes=`` says of axes of the files, and not of columns."""
+    name: str = ""
+    """Name of the image that all files form; empty if nothing says it."""
 
     @property
     def first(self) -> str:

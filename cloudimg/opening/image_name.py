@@ -37,7 +37,8 @@ def image_name(opened: Opened, urls: URLs, arguments: OpenArguments) -> str | No
         or what the names of the files begin with, and for one of several images also its role or
         number. None if nothing is known.
     """
-    name = _own_name(opened, arguments.series_number)
+    name = urls.name if isinstance(urls, Tabled) and urls.name else None
+    name = name or _own_name(opened, arguments.series_number)
     if name is None:
         name = _name_of_files(opened, urls, arguments)
         among = _among_others(opened, arguments.series_number)

@@ -32,7 +32,7 @@ from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.pattern import Label
 from cloudimg.storage import Entry, Location, Store, engine, redact, unsigned
 from cloudimg.zarr_images.documents import Node, folder_of, is_document, read_node
-from cloudimg.zarr_images.members import Member, is_plate, members_of
+from cloudimg.zarr_images.members import Member, collection_name, is_plate, members_of
 from cloudimg.zarr_images.parse import own_attributes
 
 _ENDING = ".zarr"
@@ -132,7 +132,8 @@ def _of_root(
         # It is recorded by its own URL: the number is not that of an image in its group.
         url = store.location.url(folder_of(member.key))
         return _tabled(store, grid, versions, url, arguments), replace(arguments, series=None)
-    return _tabled(store, _grid(store.location, members), versions, url, arguments), arguments
+    tabled = _tabled(store, _grid(store.location, members), versions, url, arguments)
+    return replace(tabled, name=collection_name(root, members)), arguments
 
 
 def _refuse_no_image(store: Store, root: Node) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloudimg.tiff.flavours.facts import MICROMETRE, micrometres, seconds, unit_name
+from cloudimg.zarr_images.kept_attributes import kept_attributes
 from cloudimg.zarr_images.multiscale import Multiscale
 
 KIND = "zarr"
@@ -21,13 +22,6 @@ KIND = "zarr"
 _IN_SPACE = ("x", "y", "z")
 _TIMES = {"nanosecond": "ns", "microsecond": "us", "millisecond": "ms"}
 """Units of OME-Zarr by the names that `seconds` knows."""
-_OF_FILES = {
-    "acquired", "channel_colors", "channel_names", "compression", "description", "display_ranges",
-    "elapsed_s", "info", "kind", "metadata_problem", "n_series", "name", "pixel_size",
-    "pixel_size_unit", "plane_labels", "stage_position", "stage_position_unit", "time_step_s",
-    "unread",
-}  # fmt: skip
-"""Attributes in copies that are those of the files they were made of, or that OME-Zarr states."""
 _COLOUR = re.compile(r"#?([0-9A-Fa-f]{6})")
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _MOST_POSITIONS = 2**20
@@ -52,12 +46,7 @@ def attributes_of(
         Length of the axis c, 1 without one.
     """
     known = own.get("attributes")
-    attrs = {
-        name: value
-        for name, value in (known.items() if isinstance(known, Mapping) else ())
-        if name not in _OF_FILES
-    }
-    attrs |= _typed(attrs)
+    attrs = kept_attributes(known) if isinstance(known, Mapping) else {}
     if multiscale.name:
         attrs["name"] = multiscale.name
     if multiscale.method:
@@ -67,19 +56,6 @@ def attributes_of(
     attrs |= _sizes(multiscale)
     attrs |= _stage(multiscale)
     return attrs | _channels(ome.get("omero"), own, n_channels)
-
-
-def _typed(attrs: Mapping[str, Any]) -> Attributes:
-    """Attributes that are no plain JSON, as they were before they were stored."""
-    typed: Attributes = {}
-    if isinstance(attrs.get("nodata"), str):
-        try:
-            typed["nodata"] = float(attrs["nodata"])
-        except ValueError:
-            typed["nodata"] = None
-    if isinstance(attrs.get("colormap"), list):
-        typed["colormap"] = np.asarray(attrs["colormap"], np.uint16)
-    return typed
 
 
 def _sizes(multiscale: Multiscale) -> Attributes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from zarr.abc.store import (
 from cloudimg.errors import CorruptFileError, NotFoundError
 from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
+from cloudimg.zarr_images.array_metadata import StoredArray
+from cloudimg.zarr_images.claims import claimed_bytes
 from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 _READ_ONLY = "images are only read"
 _SPANS_AHEAD = 64
+_OVERHEAD_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,18 +74,28 @@ class ChunkStore(Store):
         Key of the folder of the array.
     documents : mapping
         Its metadata, by name.
-    most_bytes : int
-        Size that an object can have; a larger one is damaged, and is not read.
+    stored : StoredArray
+        What they say.
+    index : ShardIndex, optional
+        The form of the index of each shard, if it is known.
     """
 
     def __init__(
-        self, store: ObjectStore, folder: str, documents: Mapping[str, bytes], most_bytes: int
+        self,
+        store: ObjectStore,
+        folder: str,
+        documents: Mapping[str, bytes],
+        stored: StoredArray,
+        index: ShardIndex | None,
     ) -> None:
         super().__init__(read_only=True)
         self._store = store
         self._folder = folder
         self._documents = documents
-        self._most_bytes = most_bytes
+        self._stored = stored
+        self._index = index
+        self._most_bytes = stored.stored_bytes + stored.stored_bytes // 4 + _OVERHEAD_BYTES
+        """Size that an object can have; a larger one is damaged, and is not read."""
         self._held: dict[str, list[Fetched]] = {}
         self._lock = threading.Lock()
 
@@ -108,9 +122,33 @@ class ChunkStore(Store):
                 " array can have",
                 url=self.url(name),
             )
+        self._check_whole(name, data)
         return Fetched(whole=data)
 
-    def fetch_chunks(self, name: str, index: ShardIndex, wanted: Sequence[range]) -> Fetched | None:
+    def _check_whole(self, name: str, data: Data) -> None:
+        """Refuse an object of which a chunk claims to be larger than it can be."""
+        if not self._stored.is_sharded:
+            self._check_claim(name, data)
+        elif self._index is not None:
+            n = self._index.n_bytes
+            index = data[-n:] if self._index.is_at_end else data[:n]
+            view = memoryview(data)
+            # Zarr-python tells what is wrong with an index.
+            with suppress(ValueError):
+                for start, stop in self._index.chunks(bytes(index)):
+                    self._check_claim(name, view[start:stop])
+
+    def _check_claim(self, name: str, chunk: Data) -> None:
+        claimed = claimed_bytes(self._stored.compression, chunk)
+        if claimed is not None and claimed > self._stored.chunk_bytes:
+            url = self.url(name)
+            raise CorruptFileError(
+                f"{url} cannot be decoded: a chunk claims to have {claimed} bytes, and chunks of"
+                f" this array have {self._stored.chunk_bytes}",
+                url=url,
+            )
+
+    def fetch_chunks(self, name: str, wanted: Sequence[range]) -> Fetched | None:
         """The index of a shard, and some of its chunks; None if it is not stored.
 
         Waits for the store: for the index, and then for all chunks at the same time.
@@ -119,6 +157,8 @@ class ChunkStore(Store):
         ------
         CorruptFileError, StorageError
         """
+        index = self._index
+        assert index is not None
         n = index.n_bytes
         start, stop = (-n, None) if index.is_at_end else (0, n)
         data = self._requested(name, start, stop)
@@ -169,7 +209,15 @@ class ChunkStore(Store):
                 # These threads wait for no others.
                 request = engine().fetch_window(partial(self._requested, key, start, stop))
                 data = await asyncio.wrap_future(request)
+            if data is not None and self._is_chunk(start, data):
+                self._check_claim(key, data)
         return None if data is None else prototype.buffer.from_bytes(bytes(data))
+
+    def _is_chunk(self, start: int | None, data: Data) -> bool:
+        """Whether a range is that of a chunk of a shard, and not its index."""
+        if self._index is None or start is None or start < 0:
+            return False
+        return start > 0 or self._index.is_at_end or len(data) != self._index.n_bytes
 
     def _requested(self, name: str, start: int | None, stop: int | None) -> Data | None:
         """Bytes of an object; None if it is not stored."""
@@ -232,6 +280,10 @@ class ChunkStore(Store):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Images are only read."""
+        raise NotImplementedError(_READ_ONLY)
+
+    async def set_partial_values(self, key_start_values: Any) -> None:
+        """Images are only read; zarr-python before 3.1 asks for this method."""
         raise NotImplementedError(_READ_ONLY)
 
     async def delete(self, key: str) -> None:

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from cloudimg.errors import CorruptFileError, LimitError, NotFoundError
+from cloudimg.errors import AccessDeniedError, CorruptFileError, LimitError, NotFoundError
 from cloudimg.errors.checked_json import damage
 from cloudimg.storage import Blob, Store, engine, map_ahead
 
 NODE_3, ATTRIBUTES_2, ARRAY_2, GROUP_2 = "zarr.json", ".zattrs", ".zarray", ".zgroup"
 DOCUMENTS = (NODE_3, ATTRIBUTES_2, ARRAY_2, GROUP_2)
 """Names of the documents, of version 3 and of version 2."""
-_CONSOLIDATED_2 = ".zmetadata"
 _MOST_BYTES = 64 * 2**20
-_READ_AHEAD = 16
+_READ_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +65,16 @@ def read_node(store: Store, folder: str) -> Node | None:
     ------
     CorruptFileError, LimitError, StorageError
     """
-    blob = _get(store, f"{folder}/{NODE_3}")
+    denied: AccessDeniedError | None = None
+    try:
+        blob = _get(store, f"{folder}/{NODE_3}")
+    except AccessDeniedError as exc:
+        blob, denied = None, exc
     if blob is not None:
         return node_of(store, f"{folder}/{NODE_3}", blob)
     found = dict(_documents(store, folder, (ARRAY_2, ATTRIBUTES_2, GROUP_2)))
+    if denied is not None and not found:
+        raise denied
     return _node_2(store, folder, found)
 
 
@@ -191,13 +196,21 @@ def _documents(store: Store, folder: str, names: Sequence[str]) -> Iterator[tupl
 
 def _get(store: Store, key: str) -> Blob | None:
     # In a thread of the engine, so that Ctrl-C interrupts this one.
-    return engine().fetch_window(partial(_get_here, store, key)).result()
+    return engine().fetch_window(partial(_get_here, store, key, is_certain=True)).result()
 
 
-def _get_here(store: Store, key: str) -> Blob | None:
+def _get_here(store: Store, key: str, *, is_certain: bool = False) -> Blob | None:
+    """Read a document; None if it does not exist, as far as the store says so.
+
+    S3 denies access to objects that do not exist to those who may not list the bucket.
+    """
     try:
         return store.get(key, 0, _MOST_BYTES)
     except NotFoundError:
+        return None
+    except AccessDeniedError:
+        if is_certain:
+            raise
         return None
 
 

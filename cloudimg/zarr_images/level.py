@@ -32,7 +32,6 @@ _WHOLE_FRACTION = 0.5
 """Part of the chunks of a shard from which on all of it is fetched with one request."""
 _HELD_BYTES = 20_000
 """Approximate memory of what zarr-python keeps of an array."""
-_OVERHEAD_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class ZarrLevel:
             range(each.start % n // m, (each.stop - 1) % n // m + 1)
             for each, n, m in zip(part.region, self._stored.stored, self._stored.chunk, strict=True)
         ]
-        return chunks.fetch_chunks(part.name, self._index, wanted)
+        return chunks.fetch_chunks(part.name, wanted)
 
     def decode(self, part: StoredPart, fetched: Fetched | None, out: Array) -> None:
         """Decode a part into its place in the output of its region.
@@ -222,8 +221,7 @@ class ZarrLevel:
         zarr_format, metadata = self._node.zarr_format, self._node.array
         name = NODE_3 if zarr_format == 3 else ARRAY_2
         documents = {name: json.dumps(_without_attributes(metadata)).encode()}
-        most_bytes = 2 * self._stored.stored_bytes + _OVERHEAD_BYTES
-        chunks = ChunkStore(self._store, self._node.folder, documents, most_bytes)
+        chunks = ChunkStore(self._store, self._node.folder, documents, self._stored, self._index)
         try:
             array = zarr.open_array(chunks, mode="r", zarr_format=zarr_format)  # type: ignore[arg-type]
         except Exception as exc:

@@ -78,6 +78,19 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
     ]
 
 
+def collection_name(root: Node, members: Sequence[Member]) -> str:
+    """Name of a collection: that of its plate, or of its images without their labels."""
+    plate, images = root.ome.get("plate"), root.ome.get("multiscales")
+    named = plate if isinstance(plate, Mapping) else None
+    if named is None and isinstance(images, list) and images and isinstance(images[0], Mapping):
+        named = images[0]
+    name = named.get("name") if named is not None else None
+    labels = ", ".join(f"{axis}={label}" for axis, label in members[0].labels.items())
+    if isinstance(name, str) and name:
+        return name.removesuffix(labels).strip()
+    return root.folder.rpartition("/")[2].removesuffix(".zarr").removesuffix(".ome")
+
+
 def _of_copy(store: Store, root: Node, paths: Sequence[str]) -> list[Member]:
     """The images of a copy of cloudimg's, each of which has its labels."""
     nodes = read_nodes(store, root, paths)

@@ -65,6 +65,24 @@ class ShardIndex:
         entries = math.prod(self.grid) * _ENTRY_BYTES
         return entries + (_CHECKSUM_BYTES if self.has_checksum else 0)
 
+    def chunks(self, data: bytes) -> list[tuple[int, int]]:
+        """Byte range of each chunk that is stored.
+
+        Raises
+        ------
+        ValueError
+            If the index is shorter than it should be.
+        """
+        found = self._entries(data).reshape(-1, 2)
+        return [(int(at), int(at) + int(size)) for at, size in found if at != _EMPTY]
+
+    def _entries(self, data: bytes) -> npt.NDArray[np.uint64]:
+        """Offset and size of each chunk."""
+        if len(data) != self.n_bytes:
+            raise ValueError(f"its index has {len(data)} of {self.n_bytes} bytes")
+        n = math.prod(self.grid)
+        return np.frombuffer(data, "<u8", 2 * n).reshape(*self.grid, 2)
+
     def ranges(self, data: bytes, wanted: Sequence[range]) -> list[tuple[int, int]]:
         """Byte ranges of some chunks, those that are not stored left out, neighbours joined.
 
@@ -80,11 +98,7 @@ class ShardIndex:
         ValueError
             If the index is shorter than it should be, or has impossible numbers.
         """
-        if len(data) != self.n_bytes:
-            raise ValueError(f"its index has {len(data)} of {self.n_bytes} bytes")
-        n = math.prod(self.grid)
-        entries: npt.NDArray[np.uint64] = np.frombuffer(data, "<u8", 2 * n).reshape(*self.grid, 2)
-        found = entries[np.ix_(*wanted)].reshape(-1, 2)
+        found = self._entries(data)[np.ix_(*wanted)].reshape(-1, 2)
         offsets = sorted(
             (int(start), int(start) + int(size)) for start, size in found if start != _EMPTY
         )

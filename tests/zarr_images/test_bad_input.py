@@ -87,6 +87,18 @@ def test_damaged_groups(copy: Path) -> None:
         cloudimg.open(copy)
 
 
+def test_edited_attributes_that_make_no_sense(copy: Path) -> None:
+    """Each name with values of any type: it is left out, and the image opens."""
+    values: list[Any] = ["x", 7, -1.5, True, None, [], ["x"], [[1]], {}, {"crs": 1}, {"a": []}]
+    names = (*cloudimg.ImageAttributes.__annotations__, "unread", "mine")
+    for value in values:
+        given = {"attributes": dict.fromkeys(names, value), "coordinates": {"y": value}}
+        edit(copy / "zarr.json", lambda c, own=given: c["attributes"]["cloudimg"].update(own))
+        image = cloudimg.open(copy)
+        assert image.to_xarray(mask=True).shape == (40, 60)
+        assert cloudimg.info(copy)["shape"] == [40, 60]
+
+
 def test_hostile_arrays(copy: Path) -> None:
     array = copy / "0" / "zarr.json"
     good = array.read_text()
@@ -167,6 +179,36 @@ def test_missing_and_damaged_objects(copy: Path) -> None:
     (copy / "0" / "zarr.json").unlink()
     with pytest.raises(CorruptFileError, match=r"lists the array .*0, which does not exist"):
         cloudimg.open(copy)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc"])
+@pytest.mark.parametrize("sharded", [True, False])
+def test_chunks_that_claim_gigabytes(codec: str, sharded: bool, tmp_path: Path) -> None:
+    """A chunk of another array, of 2 GB of zeros, in the place of one of 32 bytes."""
+    compressor: Any = zarr.codecs.ZstdCodec() if codec == "zstd" else zarr.codecs.BloscCodec()
+    array = zarr.create_array(
+        str(tmp_path / "a.zarr"),
+        shape=(8, 8),
+        chunks=(4, 4),
+        shards=(8, 8) if sharded else None,
+        dtype="u2",
+        compressors=[compressor],
+    )
+    array[:] = np.arange(64).reshape(8, 8)
+    for path in (tmp_path / "a.zarr" / "c").rglob("*"):
+        if path.is_file():
+            data = bytearray(path.read_bytes())
+            at = data.index(b"\x28\xb5\x2f\xfd") if codec == "zstd" else 0
+            # The flags of a frame that states its size in four bytes, or the size itself.
+            head = b"\xa0" + (2**31 - 1).to_bytes(4, "little")
+            size = (2**31 - 1).to_bytes(4, "little")
+            new = head if codec == "zstd" else size
+            data[at + 4 : at + 4 + len(new)] = new
+            path.write_bytes(data)
+    image = cloudimg.open(tmp_path / "a.zarr")
+    for region in (None, (slice(0, 1), slice(0, 1))):
+        with pytest.raises(CorruptFileError, match="claims to have 2147483647 bytes"):
+            image.read(region)
 
 
 def test_unfinished_copies_and_wrong_urls(tmp_path: Path, copy: Path) -> None:

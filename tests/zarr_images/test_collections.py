@@ -96,9 +96,21 @@ def test_collections_of_ours_open_at_their_root(
     cloudimg.migrate(tmp_path / "copy.zarr", tmp_path / "again.zarr", **copied)
     assert cloudimg.verify(tmp_path / "again.zarr", against_source=True)
     assert shards(tmp_path / "again.zarr") == shards(tmp_path / "copy.zarr")
+    assert names(tmp_path / "again.zarr") == names(tmp_path / "copy.zarr")
     if not is_plate:
         third = cloudimg.open(tmp_path / "copy.zarr", series=3)
         np.testing.assert_array_equal(third.read(), pixels[1, 1])
+
+
+def names(folder: Path) -> list[str]:
+    """Names of a plate, and of all images."""
+    documents = sorted([*folder.rglob(".zattrs"), *folder.rglob("zarr.json")])
+    contents = [json.loads(path.read_text()) for path in documents]
+    attributes = [each.get("attributes", each) for each in contents]
+    omes = [each.get("ome", each) for each in attributes]
+    found = [ome["plate"] for ome in omes if "plate" in ome]
+    found += [image for ome in omes for image in ome.get("multiscales", ())]
+    return [each["name"] for each in found]
 
 
 def shards(folder: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 import cloudimg
-from cloudimg.errors import ArgumentError, ChangedError, CloudimgError
+from cloudimg.errors import AccessDeniedError, ArgumentError, ChangedError, CloudimgError
 from tests.conftest import Place
 from tests.support.copies import image_of, objects
 from tests.support.metering import Meter
@@ -203,3 +203,32 @@ def test_a_copy_of_a_copy_cannot_retire_it(place_of_copies: Path) -> None:
     with pytest.raises(ArgumentError, match="Zarr"):
         cloudimg.retire(folder / "second.zarr", move_to=folder / "elsewhere")
     assert image_of(objects(str(folder / "first.zarr"), {}))
+
+
+def test_a_copy_is_never_written_into_its_source(place_of_copies: Path) -> None:
+    source = place_of_copies / "first.zarr"
+    before = objects(str(source), {})
+    (place_of_copies / "link").symlink_to(source)
+    for inside in (
+        source,
+        source / "0",
+        source / "new",
+        place_of_copies,
+        place_of_copies / "link/0",
+    ):
+        with pytest.raises(ArgumentError, match="lies inside"):
+            cloudimg.migrate(source, inside, overwrite=True, yes=True)
+    assert objects(str(source), {}).items() >= before.items()  # perhaps with leases
+
+
+def test_stores_that_deny_what_does_not_exist(meter: Meter, bucket: str) -> None:
+    """As S3 does to those who may not list the bucket."""
+    options = meter.storage_options
+    url = f"s3://{bucket}/old.zarr"
+    cloudimg.to_zarr(PIXELS[0, 0], url, zarr_format=2, levels=1, storage_options=options)
+    meter.faults([{"match": r"GET .*(zarr\.json|old\.zarr/\.zarray)$", "status": 403}])
+    image = cloudimg.open(url, storage_options=options)
+    np.testing.assert_array_equal(image.read(), PIXELS[0, 0])
+    meter.faults([{"match": "GET .*", "status": 403}])
+    with pytest.raises(AccessDeniedError):
+        cloudimg.open(url, storage_options=options)

@@ -16,7 +16,9 @@ import numpy as np
 from cloudimg.errors import ArgumentError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.run.dask_input import DaskInput
+from cloudimg.migration.run.labels_group import GROUP as LABELS
 from cloudimg.migration.run.write_input import WriteInput
+from cloudimg.zarr_images.documents import folder_of, is_document
 
 _LONGEST_PATH = 4096
 
@@ -38,6 +40,20 @@ def refuse_overlap(write_input: WriteInput, destination: Destination) -> None:
                 f"the source file {destination.store.location.display(key)} lies inside the"
                 f" destination {destination.url}: choose another destination"
             )
+        if is_document(key) and _is_within(destination.root, folder_of(key)):
+            raise _within_source(destination, destination.store.location.display(folder_of(key)))
+
+
+def _is_within(root: str, folder: str) -> bool:
+    """Whether a destination lies inside a Zarr, but not among its labels."""
+    return root.startswith(f"{folder}/") and not root.startswith(f"{folder}/{LABELS}/")
+
+
+def _within_source(destination: Destination, folder: str) -> ArgumentError:
+    return ArgumentError(
+        f"the destination {destination.url} lies inside the source {folder}: choose another"
+        " destination"
+    )
 
 
 def _may_overlap(write_input: WriteInput, root: str) -> bool:
@@ -76,6 +92,8 @@ def refuse_to_delete_source(write_input: WriteInput, destination: Destination) -
                 f"the source file {key} lies inside the destination {destination.url}, by a"
                 " symbolic link: choose another destination"
             )
+        if is_document(key) and _is_within(root, folder_of(path)):
+            raise _within_source(destination, folder_of(key))
 
 
 def graph_mentions(array: Any, folder: str) -> bool:
