@@ -281,5 +281,7 @@ def _open_options(
         **{name: given[name] for name in FILE_OPTIONS if name in given},
         "storage_options": storage_options,
         "client": client,
-        "purpose": OpeningPurpose.copying(allow_unmatched=given.get("allow_unmatched", False)),
+        "purpose": OpeningPurpose.copying(
+            allow_unmatched=given.get("allow_unmatched", False), grow=given.get("grow")
+        ),
     }

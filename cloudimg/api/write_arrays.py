@@ -168,6 +168,11 @@ def to_zarr(
         if dims is not None or identity is not None:
             raise ArgumentError("dims= and identity= are for arrays: an Image has its own")
         return x.to_zarr(url, **options)
+    if options.get("grow") is not None:
+        raise ArgumentError(
+            f"grow={options['grow']!r} is for images in files that a URL pattern matches, which may"
+            " become more: leave it out for an array"
+        )
 
     stated = Calibration.of(options)
     write_input = write_input_of_array(x, dims=dims, identity=identity, calibration=stated)

@@ -57,6 +57,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         "pixel_size": dict(args.pixel_size) or None,
         "plate": args.plate,
         "overview": args.overview,
+        "grow": args.grow,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
         "rgb": args.rgb,
@@ -300,6 +301,9 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         " axis is well, or two are row and col")  # fmt: skip
     add("--overview", action="store_true", default=None,
         help="add one array with a small image of each image")  # fmt: skip
+    add("--grow", metavar="AXIS",
+        help="make a copy that may grow along a field of the pattern, such as t: the same command"
+        " adds what came later")  # fmt: skip
     add("--overwrite", action="store_true",
         help="delete what is at DST if it is anything else; asks first")  # fmt: skip
     add("--yes", action="store_true",

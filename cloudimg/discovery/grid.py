@@ -54,6 +54,12 @@ class Keys:
                 rows = np.take(rows, indices, axis)
         return replace(self, texts=texts, rows=rows)
 
+    def transposed(self, order: Sequence[int]) -> Keys:
+        """Return the names with the axes in another order."""
+        texts = tuple((order.index(axis), each) for axis, each in self.texts)
+        rows = None if self.rows is None else self.rows.transpose(order).copy()
+        return replace(self, texts=texts, rows=rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileGrid:
@@ -122,6 +128,27 @@ class FileGrid:
             etags=etags,
             has_versions=self.has_versions or (etags is not None and bool(etags.all())),
             n_files=len(places) if present is None else int(present.sum()),
+        )
+        return replace(grid, digest=grid._digest())
+
+    def led_by(self, field: str) -> FileGrid:
+        """Return the grid with one of its axes first.
+
+        The positions of files stay as they are when that axis gets longer.
+        """
+        axis = self.fields.index(field)
+        if axis == 0:
+            return self
+        order = (axis, *(i for i in range(len(self.fields)) if i != axis))
+        etags = self.etags
+        grid = replace(
+            self,
+            fields=tuple(self.fields[i] for i in order),
+            labels=tuple(self.labels[i] for i in order),
+            keys=self.keys.transposed(order),
+            present=None if self.present is None else self.present.transpose(order).copy(),
+            sizes=self.sizes.reshape(self.shape).transpose(order).ravel(),
+            etags=None if etags is None else etags.reshape(self.shape).transpose(order).ravel(),
         )
         return replace(grid, digest=grid._digest())
 

@@ -103,9 +103,11 @@ class OpeningPurpose:
     """Whether to keep what the metadata of a multi-file dataset say of each plane."""
     index_names: IndexNames | None = None
     """Index files that a listing of the whole folder has shown; None without one."""
+    grow: str | None = None
+    """Field of the pattern along which a copy of the image may grow, the first axis of its grid."""
 
     @classmethod
-    def copying(cls, *, allow_unmatched: bool) -> Self:
+    def copying(cls, *, allow_unmatched: bool, grow: str | None = None) -> Self:
         """The purpose of opening the source of a copy.
 
         Raises
@@ -119,6 +121,7 @@ class OpeningPurpose:
             allow_unmatched=allow_unmatched,
             defers_bad=True,
             keeps_facts=True,
+            grow=grow,
         )
 
 

@@ -92,6 +92,11 @@ def write_part(
         If reading or writing fails; finished cells stay finished.
     """
     started = time.monotonic()
+    if request.grow is not None:
+        raise ArgumentError(
+            f"part= and grow={request.grow!r} exclude each other: leave out part=, or copy each"
+            " part of a growing source to a destination of its own"
+        )
     start_imports()
     guard = PartGuard(destination, partial(notify_of, options.progress), outer)
     contents = inspect_destination(destination)

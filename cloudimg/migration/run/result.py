@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask.utils import format_bytes
@@ -101,6 +101,17 @@ class Migration:
             f" {counted(part.n_cells_of_all, 'cell')}{done}."
             " Finish with the same call without part="
         )
+
+
+def after(first: Migration, second: Migration) -> Migration:
+    """The result of a call that finished a copy, or found it finished, and let it grow then."""
+    return replace(
+        second,
+        n_done_before=min(first.n_done_before, second.n_done_before),
+        n_objects=first.n_objects + second.n_objects,
+        n_bytes=first.n_bytes + second.n_bytes,
+        only_metadata=first.only_metadata and second.only_metadata,
+    )
 
 
 def sums(results: Iterable[Any], *names: str) -> dict[str, Any]:
