@@ -102,7 +102,7 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
         outside with ``align="inner"``.
     allow_differences
         See `cloudimg.open`. All files are compared while they are copied.
-    plate, overview
+    plate, overview, grow
         See `cloudimg.to_zarr`.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
@@ -187,7 +187,7 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
         See `cloudimg.open`.
     place, blend, flip, align, bad, allow_differences
         See `cloudimg.open`.
-    plate, overview
+    plate, overview, grow
         See `cloudimg.to_zarr`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
     pixel_size, scale, units, translation, channel_names

@@ -19,10 +19,10 @@ _KEYWORDS = (
     "chunks", "codec", "compression", "downsampling", "dry_run", "exclude", "execute",
     "factors", "flip", "follow", "grow", "index", "index_files", "job", "labels_of", "layout",
     "level", "levels", "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to",
-    "name", "new_documents", "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate", "project",
-    "replace_edits", "resume", "rgb", "sample", "segments", "select", "series", "shards", "size",
-    "source", "source_options", "tag", "target_options", "undo", "url_column", "validate",
-    "workers", "yes", "zarr_format",
+    "name", "new_documents", "overview", "overwrite", "part", "pattern", "pixel_size", "place",
+    "plate", "project", "replace_edits", "resume", "rgb", "sample", "segments", "select", "series",
+    "shards", "size", "source", "source_options", "tag", "target_options", "undo", "url_column",
+    "validate", "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {

@@ -34,10 +34,14 @@ class GrownFrom:
     length: int
     """Length of the axis along which it grows."""
     facts: ImageFacts
+    may_have_edits: bool = True
+    """Whether what others edited is looked for. Not if files came late and nothing was edited: the
+    cells that are done again had a part in the documents."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON for the plan."""
-        return {"length": self.length, "facts": self.facts.to_json()}
+        edits = {} if self.may_have_edits else {"may_have_edits": False}
+        return {"length": self.length, "facts": self.facts.to_json(), **edits}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,9 @@ class State:
         began_as = self.began_as or {name: self.source[name] for name in CONTINUED}
         return replace(self, source=source, facts=facts, began_as=began_as)
 
-    def grown(self, plan: Plan, source: Mapping[str, Any], facts: ImageFacts) -> Self:
+    def grown(
+        self, plan: Plan, source: Mapping[str, Any], facts: ImageFacts, *, may_have_edits: bool
+    ) -> Self:
         """The state of the same migration, unfinished, with a longer plan for more files.
 
         Cells keep their numbers, so that their commit records stay valid under the identity.
@@ -102,7 +108,7 @@ class State:
             source=source,
             facts=facts,
             began_as={**{name: self.source[name] for name in GROWN}, **(self.began_as or {})},
-            grown_from=GrownFrom(before, self.facts),
+            grown_from=GrownFrom(before, self.facts, may_have_edits),
             end_mark=None,
         )
 

@@ -105,16 +105,17 @@ def checked_state(content: Any) -> dict[str, Any]:
     }
 
 
-def _checked_growth(stored: Any, plan: Plan) -> tuple[int, ImageFacts] | None:
-    """The length of the copy that this one has grown from, and its facts."""
+def _checked_growth(stored: Any, plan: Plan) -> tuple[int, ImageFacts, bool] | None:
+    """The fields of `GrownFrom`."""
     if stored is None:
         return None
-    checked_object(stored, "grown_from", required=("length", "facts"))
+    checked_object(stored, "grown_from", required=("length", "facts"), optional=("may_have_edits",))
     if plan.grow is None:
         raise ValueError("grown_from is of a plan that does not grow")
     length = plan.levels[0].shape[plan.dims.index(plan.grow)]
     least = checked_int(stored["length"], "grown_from.length", least=1, greatest=length)
-    return least, ImageFacts.from_json(stored["facts"])
+    edits = checked_bool(stored.get("may_have_edits", True), "grown_from.may_have_edits")
+    return least, ImageFacts.from_json(stored["facts"]), edits
 
 
 def _check_fields(content: Any) -> None:

@@ -41,7 +41,12 @@ def has_newer_files(notes: tuple[str, ...]) -> bool:
 
 
 def grow(
-    state: State, open_write_input: OpenWriteInput, destination: Destination, lease: Lease
+    state: State,
+    open_write_input: OpenWriteInput,
+    destination: Destination,
+    lease: Lease,
+    *,
+    has_edits: bool,
 ) -> Planned | None:
     """Take the plan of a finished copy for the files that are there now.
 
@@ -53,6 +58,8 @@ def grow(
     destination : Destination
         Guarded by the lease.
     lease : Lease
+    has_edits : bool
+        Whether others edited the documents of the copy.
 
     Returns
     -------
@@ -79,7 +86,8 @@ def grow(
         **{name: now[name] for name in ("shape", "fingerprint", "arrangement", "files")},
         "open": {**state.source["open"], "bad": now["open"]["bad"]},
     }
-    grown = state.grown(plan, source, facts)
+    may_have_edits = has_edits or not growth.late
+    grown = state.grown(plan, source, facts, may_have_edits=may_have_edits)
     if not (state.fences and lease.fences):
         grown = grown.without_fence()
     complete_plan(destination, state)

@@ -41,7 +41,7 @@ def replaced_documents(
     destination: Destination,
     plan: Plan,
     documents: Iterable[Document],
-    before: Mapping[str, bytes],
+    before: Mapping[str, bytes] | None,
     edits: Edits,
     *,
     fences: bool,
@@ -56,7 +56,8 @@ def replaced_documents(
     documents : iterable of tuple
         Key and bytes of each.
     before : mapping
-        The documents by key, as they were written before the copy grew.
+        The documents by key, as they were written before the copy grew; None if nobody can have
+        edited them.
     edits : Edits
         What is kept is added to it.
     fences : bool
@@ -96,7 +97,7 @@ def _in_order(plan: Plan, documents: Iterable[Document]) -> list[Sequence[Docume
 
 def _replace(
     destination: Destination,
-    before: Mapping[str, bytes],
+    before: Mapping[str, bytes] | None,
     edits: Edits,
     document: Document,
     *,
@@ -107,7 +108,7 @@ def _replace(
         found = destination.get(key)
     except NotFoundError:
         return create_object(destination, key, data, fences=fences)
-    if not is_of_another(data, found):
+    if before is not None and not is_of_another(data, found):
         kept = renewed_document(key, before.get(key), _without_consolidated(key, found), data)
         for each in compare_document(key, data, kept):
             if isinstance(each, Edit):

@@ -328,11 +328,12 @@ class MigrationRun:
         listing = EndListing(destination, self._plan, [])
         hold_against_listing(destination, state, digest, [], listing, is_last=is_last)
         notes = self._source_check.notes()
+        written = dict(before.documents(state.grown_from.facts, destination))
         replaced = replaced_documents(
             destination,
             self._plan,
             found,
-            dict(before.documents(state.grown_from.facts, destination)),
+            written if state.grown_from.may_have_edits else None,
             self._edits,
             fences=self._lease.fences,
         )
