@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cloudimg.api.images import open_image
@@ -48,6 +49,7 @@ from cloudimg.opening.options import (
     URLs,
 )
 from cloudimg.opening.tables import read_table
+from cloudimg.pattern import Label
 from cloudimg.tiff import FileImage
 
 _DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
@@ -142,11 +144,29 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
     >>> done.n_cells, done.n_objects
     (1, 1)
     """
+    return _migrate(source, url, options)
+
+
+def migrate_labels(
+    labels: frozenset[Label], source: str, url: str, **options: Unpack[MigrateOptions]
+) -> Migration:
+    """Do `migrate` with the files of some labels of the field along which the copy grows."""
+    return _migrate(source, url, options, labels)
+
+
+def _migrate(
+    source: URLs,
+    url: URL | None,
+    options: MigrateOptions,
+    grow_labels: frozenset[Label] | None = None,
+) -> Migration:
     # Opening and writing share one client; a function that returns one is called once.
     client = once(options.get("client"))
     calibration = Calibration.of(options)
     given = {**options, "client": client}
-    opening = _open_options(given, options.get("source_options"), client)
+    opening = open_options(given, options.get("source_options"), client)
+    if grow_labels is not None:
+        opening["purpose"] = replace(opening["purpose"], grow_labels=grow_labels)
     target_options = options.get("target_options")
     if opening.get("series") != ALL:
         image_input = _input_of(source, opening, calibration)
@@ -212,7 +232,7 @@ def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     """
     request = make_request(options)
     calibration = Calibration.of(options)
-    opening = _open_options(options, options.get("storage_options"), None)
+    opening = open_options(options, options.get("storage_options"), None)
     if opening.get("series") != ALL:
         write_input = _input_of(source, opening, calibration)(request.name, None)
         return _estimate(write_input, request, options)
@@ -273,7 +293,7 @@ def _only(images: Sequence[FileImage]) -> int | None:
     return images[0].series if images else None
 
 
-def _open_options(
+def open_options(
     given: Mapping[str, Any], storage_options: StorageOptions | None, client: Client | None
 ) -> dict[str, Any]:
     """Arguments that open the source of a copy, with all that is in its folder."""

@@ -16,7 +16,8 @@ from cloudimg.cli.clients import (
     client_at,
     client_for,
 )
-from cloudimg.cli.messages import notice, option_names, speak_options
+from cloudimg.cli.following import add_follow, followed, refuse_options
+from cloudimg.cli.messages import notice, option_names, printable, speak_options
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.reports import reported, write_report
 from cloudimg.cli.stores import (
@@ -45,6 +46,7 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
 
     if args.part is not None:
         _refuse_beside_part(args)
+    refuse_options(args)
     planned: Any = {
         **({} if args.zarr_format is None else {"zarr_format": args.zarr_format}),
         "chunks": extents(args.chunks),
@@ -82,6 +84,9 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
         return
     if args.json or args.price:
         raise ArgumentError("--json and --price need --dry-run")
+    if args.follow:
+        yield from _follow(args, line, planned)
+        return
     notes: list[str] = []
     with reported(args.report), client_for(args, line) as client:
         try:
@@ -111,6 +116,25 @@ def migrate(args: argparse.Namespace, line: Line) -> Iterator[str]:
             # A report without bad files is false.
             no_report = cloudimg.FileReport(n_files=0)
             write_report(args.report, no_report if done.report is None else done.report)
+
+
+def _follow(args: argparse.Namespace, line: Line, planned: Mapping[str, Any]) -> Iterator[str]:
+    """Follow a source; each line is printed when it is said, and the last result's are yielded."""
+
+    def say(text: str) -> None:
+        line("")
+        print(*spoken(args, [printable(text)]), flush=True)
+
+    given = {
+        **planned,
+        "source_options": url_options(args),
+        "target_options": target_options(args),
+        "resume": args.resume,
+        "progress": show_progress(args, line, []),
+    }
+    done = followed(args, say, given)
+    if done is not None:
+        yield from (f"note: {note}" for note in spoken(args, done.notes))
 
 
 def _refuse_beside_part(args: argparse.Namespace) -> None:
@@ -314,6 +338,7 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
     add("--part", metavar="I/N",
         help="do part I of N of the work, I from 0, as one job of an array; when all have ended,"
         " the same command without --part finishes the copy")  # fmt: skip
+    add_follow(parser)
     add_target_store(parser, "SRC", "DST")
     add_cluster_options(parser)
     add_opening(parser, missing="raise", options_name="--source-options", url_name="SRC")

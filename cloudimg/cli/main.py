@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NoReturn
 
 from cloudimg.cli.messages import (
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # a store may block for long: the work is done in another thread.
             worker = ThreadPoolExecutor(1, "cloudimg-command")
             try:
-                worker.submit(args.run, args, progress).result()
+                _wait_for(worker.submit(args.run, args, progress), args)
             finally:
                 worker.shutdown(wait=False)
         else:
@@ -95,6 +95,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.clear()
         _report(error, args)
         return 1
+
+
+def _wait_for(work: Future[None], args: argparse.Namespace) -> None:
+    """Wait for a command. One that follows a source ends after what is under way when told so."""
+    try:
+        work.result()
+    except KeyboardInterrupt:
+        stop = getattr(args, "stop", None)
+        if stop is None:
+            raise
+        stop()
+        notice("stopping after what is under way; once more stops at once")
+        work.result()
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -7,7 +7,7 @@ of an object per file. Names are stored only where the pattern cannot make them 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -151,6 +151,19 @@ class FileGrid:
             etags=None if etags is None else etags.reshape(self.shape).transpose(order).ravel(),
         )
         return replace(grid, digest=grid._digest())
+
+    def of_labels(self, kept: Collection[Label]) -> FileGrid:
+        """Return the grid with some of the labels of its first axis.
+
+        Labels of other axes that no file has then are left out.
+        """
+        rows = [i for i, label in enumerate(self.labels[0]) if label in kept]
+        grid = self.taken({0: np.array(rows, np.int64)})
+        if grid.present is None:
+            return grid
+        axes = range(len(grid.shape))
+        used = {a: grid.present.any(axis=tuple(b for b in axes if b != a)) for a in axes}
+        return grid.taken({a: np.flatnonzero(each) for a, each in used.items() if not each.all()})
 
     def places(self, kept: Mapping[int, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
         """Return the positions in C order of the grid that have some of the indices."""

@@ -14,7 +14,7 @@ from cloudimg.discovery.listing import Listing, Tabled
 from cloudimg.discovery.probe import probe_files
 from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.opening.options import OpenArguments, OpeningPurpose, URLs, as_texts
 from cloudimg.opening.selection import Selection
 from cloudimg.storage import Store, engine, redact
 
@@ -72,7 +72,7 @@ def list_files(
         listing = _find_all(store, patterns, is_list, arguments, checks_end)
         if isinstance(arguments.select, Selection):
             listing = narrow_listing(listing, arguments.select)
-        return listing if grow is None else _led_by(listing, grow)
+        return listing if grow is None else _led_by(listing, arguments.purpose, grow)
 
     if arguments.purpose.files is None:
         return find()
@@ -142,7 +142,7 @@ def narrow_listing(listing: Listing, selection: Selection) -> Listing:
     return replace(listing, grid=selection.narrowed(grid), table=table)
 
 
-def _led_by(listing: Listing, grow: str) -> Listing:
+def _led_by(listing: Listing, purpose: OpeningPurpose, grow: str) -> Listing:
     """The listing with the field along which a copy grows as the first axis of its grid."""
     fields = listing.grid.fields
     if grow not in fields:
@@ -151,7 +151,10 @@ def _led_by(listing: Listing, grow: str) -> Listing:
             f"grow={grow!r} is not a field of the pattern, which {named}: a copy grows by further"
             " files, along a field of their names"
         )
-    return replace(listing, grid=listing.grid.led_by(grow))
+    grid = listing.grid.led_by(grow)
+    if purpose.grow_labels is not None:
+        grid = grid.of_labels(purpose.grow_labels)
+    return replace(listing, grid=grid)
 
 
 def not_of_pattern(grow: str) -> ArgumentError:

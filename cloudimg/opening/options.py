@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloudimg.discovery.table import FileTable
     from cloudimg.distributed.run import Client
     from cloudimg.formats import ReadFunction
+    from cloudimg.pattern import Label
 
 
 class ArrowTable(Protocol):
@@ -105,6 +106,8 @@ class OpeningPurpose:
     """Index files that a listing of the whole folder has shown; None without one."""
     grow: str | None = None
     """Field of the pattern along which a copy of the image may grow, the first axis of its grid."""
+    grow_labels: frozenset[Label] | None = None
+    """Labels of that field whose files are taken; None: all."""
 
     @classmethod
     def copying(cls, *, allow_unmatched: bool, grow: str | None = None) -> Self:
