@@ -104,7 +104,8 @@ class _Following:
                 if n:
                     done = self._copy(grid, n)
                     ripening.taken = self._copied()
-                    continue
+                    if not done.is_unchanged:
+                        continue
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
             if is_ending and ripening.is_settled:
                 break

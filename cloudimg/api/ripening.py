@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
+from cloudimg.discovery.table_changes import matching_rows
 
 Positions = npt.NDArray[np.int64]
 _Version = tuple[int, int]
@@ -79,9 +81,14 @@ class Ripening:
 
     def _new(self, grid: FileGrid) -> Positions:
         """Positions of the files that the copy does not have."""
-        if self.taken is None or self.taken.shape[1:] != grid.shape[1:]:
+        if self.taken is None:
             return grid.positions
-        return np.setdiff1d(grid.positions, self.taken.rows)
+        if self.taken.shape[1:] == grid.shape[1:]:
+            return np.setdiff1d(grid.positions, self.taken.rows)
+        # Later files have further labels along another axis: only their names tell.
+        listed = FileTable.of(grid, shown_name)
+        known = matching_rows(self.taken, listed)[1]
+        return np.delete(listed.rows, known)
 
     def _versions(self, grid: FileGrid, positions: Positions) -> Iterator[tuple[int, _Version]]:
         for at in positions.tolist():
