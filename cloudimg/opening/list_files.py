@@ -67,6 +67,11 @@ def list_files(
     grow = arguments.purpose.grow
     if grow is not None and is_list:
         raise not_of_pattern(grow)
+    if grow is not None and arguments.select:
+        raise ArgumentError(
+            f"grow={grow!r} and select= exclude each other: a part of an image does not grow."
+            " Leave out files by a pattern that does not match them, or by exclude="
+        )
 
     def find() -> Listing:
         listing = _find_all(store, patterns, is_list, arguments, checks_end)

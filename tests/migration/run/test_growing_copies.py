@@ -244,6 +244,7 @@ def test_what_cannot_grow_is_refused(acquired: Acquisition, folder: Path, tmp_pa
         (source, {"grow": "t", "factors": [{"t": 2, "y": 2}]}, "factors= has 2 along t"),
         (source, {"grow": "t", "part": "0/2"}, "part= and grow="),
         (source, {"grow": 3}, "must be the name of an axis"),
+        (source, {"grow": "t", "select": {"c": "gfp"}}, "grow='t' and select= exclude each other"),
         (files, {"grow": "t", "pattern": acquired.name}, "is for a URL pattern"),
         (files[0], {"grow": "t"}, "which has no fields"),
     ):
