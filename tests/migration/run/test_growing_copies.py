@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 import cloudimg
-from cloudimg.errors import ArgumentError, CloudimgError
+from cloudimg.errors import ArgumentError, BadFilesError, CloudimgError
 from tests.conftest import Place
 from tests.support import copies
 from tests.support.acquisition import CHANNELS, SIZE, Acquisition, plane
@@ -203,6 +203,30 @@ def test_late_files_replace_what_was_filled(
     assert cloudimg.verify(url, against_source=True)
     cloudimg.migrate(source, f"{tmp_path}/one.zarr", **parts)
     assert shards(now) == shards(image(f"{tmp_path}/one.zarr"))
+
+
+def test_a_bad_file_leaves_the_copy_as_it_was_for_readers(
+    acquired: Acquisition, folder: Path, tmp_path: Path
+) -> None:
+    source, url = f"{folder}/{acquired.name}", tmp_path / "copy.zarr"
+    acquired.take(0)
+    cloudimg.migrate(source, url, **PARTS)
+    before = json.loads((url / "0/zarr.json").read_bytes())
+    acquired.take(1, 2)
+    bad = folder / acquired.name_of(1, "gfp", 0)
+    data = bad.read_bytes()
+    bad.write_bytes(data[:100])
+    for _ in range(2):
+        with pytest.raises(BadFilesError):
+            cloudimg.migrate(source, url, **PARTS)
+        assert json.loads((url / "0/zarr.json").read_bytes()) == before
+    assert not cloudimg.verify(url)
+    acquired.take(3)
+    bad.write_bytes(data)
+    cloudimg.migrate(source, url, **PARTS)
+    cloudimg.migrate(source, f"{tmp_path}/one.zarr", **PARTS)
+    assert image(str(url)) == image(f"{tmp_path}/one.zarr")
+    assert cloudimg.verify(url, against_source=True)
 
 
 def test_what_others_edited_stays(acquired: Acquisition, folder: Path, tmp_path: Path) -> None:
