@@ -17,7 +17,7 @@ from typing import Any, TextIO
 _KEYWORDS = (
     "against_source", "align", "allow_differences", "allow_unmatched", "axes", "bad", "blend",
     "chunks", "codec", "compression", "downsampling", "dry_run", "exclude", "execute",
-    "factors", "flip", "follow", "grow", "index", "index_files", "job", "labels_of", "layout",
+    "factors", "flip", "grow", "index", "index_files", "job", "labels_of", "layout",
     "level", "levels", "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to",
     "name", "new_documents", "overview", "overwrite", "part", "pattern", "pixel_size", "place",
     "plate", "project", "replace_edits", "resume", "rgb", "sample", "segments", "select", "series",

@@ -104,6 +104,32 @@ def test_whole_times_are_added_as_they_come(tmp_path: Path) -> None:
     assert found == expected
 
 
+def test_missing_files_are_filled_once_later_ones_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    source, url = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    follow = ["migrate", source, url, *PARTS, "--missing", "fill", "--follow"]
+    at_once = ["--interval", "0", "--settle", "0", "--until-idle", "0"]
+    acquired.take(0, 1, 2)
+    late, last = (folder / acquired.name_of(t, "gfp", 0) for t in (0, 2))
+    data = [path.read_bytes() for path in (late, last)]
+    late.unlink()
+    last.unlink()
+    assert main([*follow, *at_once]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "copied" in line]
+    assert [line.partition(":")[0] for line in told] == ["copied up to t=1", "copied up to t=2"]
+    for path, each in zip((late, last), data, strict=True):
+        path.write_bytes(each)
+    assert main([*follow, *at_once]) == 0
+    expected = f"{tmp_path}/one.zarr"
+    assert main(["migrate", source, expected, *PARTS, "--missing", "fill"]) == 0
+    found = [copies.image_of(copies.objects(each, {})) for each in (url, expected)]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

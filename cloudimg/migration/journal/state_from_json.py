@@ -265,6 +265,8 @@ def _check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -
     ValueError
     """
     check_plan(plan, content["source"])
+    if plan.grow != content["request"].get("grow"):
+        raise ValueError("plan.grow is not that of the request")
     _check_codec(plan.codec)
     invalid = ""
     try:
