@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from cloudimg.api.migrations import migrate_labels, open_options
+from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.api.ripening import Ripening
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
@@ -19,80 +19,127 @@ from cloudimg.image.validation import validating
 from cloudimg.migration.journal.destination import open_destination
 from cloudimg.migration.journal.file_table import get_files
 from cloudimg.migration.journal.inspecting import inspect_destination
+from cloudimg.migration.options import MigrateOptions
 from cloudimg.migration.run.result import Migration
+from cloudimg.opening.keywords import takes_keywords
 from cloudimg.opening.list_files import list_sources
 from cloudimg.opening.open_files import open_sources
 from cloudimg.opening.options import OpenArguments
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowOptions:
-    """How an acquisition is followed."""
-
-    interval_s: float = 10.0
-    """Time from one listing of the source to the next."""
-    settle_s: float = 30.0
-    """How long the size of a file has to stand still."""
-    until_idle_s: float | None = None
-    """Stop when nothing came or changed for so long; None: never."""
-    stop_file: str | None = None
-    """Stop when this local file exists."""
-    is_told: threading.Event = field(default_factory=threading.Event)
-    """Set by whoever wants it to stop after what is under way."""
+_LONGEST_S = 1e9
 
 
+@takes_keywords(MigrateOptions, MIGRATE_DEFAULTS)
 def follow(
     source: str,
     url: str,
     *,
-    options: FollowOptions,
-    say: Callable[[str], None],
-    **given: Any,
+    interval: float = 10.0,
+    settle: float = 30.0,
+    until_idle: float | None = None,
+    stop_file: str | None = None,
+    stop: threading.Event | None = None,
+    say: Callable[[str], object] | None = None,
+    **options: Unpack[MigrateOptions],
 ) -> Migration | None:
-    """Copy what is whole of a source, and add to the copy as files come, until told to stop.
+    """Copy an acquisition that is under way: add what is whole again and again.
+
+    An index of the growing axis is added when all of its files are there, stand still and have all
+    their bytes; the first one when a second one has begun. With ``missing="fill"`` it may lack
+    files once a later one has begun.
 
     Parameters
     ----------
     source : str
         A URL pattern.
     url : str
-        The copy.
-    options : FollowOptions
-    say : callable
+        Folder for the OME-Zarr; see `cloudimg.to_zarr`.
+    interval : float
+        Seconds from one listing of the source to the next.
+    settle : float
+        Seconds for which the size of a file has to stand still.
+    until_idle : float, optional
+        Stop when nothing came or changed for so many seconds, after adding what is there. By
+        default never.
+    stop_file : str, optional
+        Stop when this local file exists, after adding what is there.
+    stop : threading.Event, optional
+        Stop after what is under way when it is set.
+    say : callable, optional
         Called with each line about what happens.
-    **given
-        Arguments of `cloudimg.migrate`, with `grow`.
+    **options
+        Arguments of `cloudimg.migrate`, with `grow`, and without `client`, `labels_of`,
+        `overwrite` and `part`.
 
     Returns
     -------
     Migration or None
-        The last result; None if nothing was whole.
+        The last result; None if nothing was added.
 
     Raises
     ------
+    ArgumentError
+        If an argument is invalid.
     CloudimgError
         As `cloudimg.migrate`; the same call goes on from there.
+
+    Examples
+    --------
+    >>> import cloudimg
+    >>> pattern = "s3://lab/exp/mydata_ch{c}_{t}t_{x}x_{y}y_{z}z.tif"
+    >>> done = cloudimg.follow(
+    ...     pattern, "s3://lab/followed.ome.zarr", grow="t", settle=0, until_idle=0
+    ... )
+    >>> done.n_cells
+    2
     """
-    if given.get("grow") is None:
-        raise ArgumentError("an acquisition can be followed by a copy that may grow: pass grow='t'")
-    return _Following(source, url, options, say, given).run()
+    for name in ("client", "labels_of", "overwrite", "part"):
+        if options.get(name):
+            raise ArgumentError(f"follow() does without {name}=: leave it out")
+    if options.get("grow") is None:
+        raise ArgumentError(
+            'follow() needs grow=, the axis along which the copy grows, such as grow="t"'
+        )
+    for name, value in (("interval", interval), ("settle", settle), ("until_idle", until_idle)):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value < _LONGEST_S):
+            raise ArgumentError(f"{name}={value!r} must be a number of seconds")
+    following = _Following(
+        source,
+        url,
+        options,
+        interval_s=interval,
+        settle_s=settle,
+        until_idle_s=until_idle,
+        stop_file=stop_file,
+        stop=stop or threading.Event(),
+        say=say or _say_nothing,
+    )
+    return following.run()
+
+
+def _say_nothing(_: str) -> None:
+    """Leave out what would be said."""
 
 
 @dataclass(slots=True)
 class _Following:
     source: str
     url: str
-    options: FollowOptions
-    say: Callable[[str], None]
-    given: Mapping[str, Any]
+    given: MigrateOptions
+    interval_s: float
+    settle_s: float
+    until_idle_s: float | None
+    stop_file: str | None
+    stop: threading.Event
+    say: Callable[[str], object]
     _said: str = ""
 
     def run(self) -> Migration | None:
         """Look, copy and wait."""
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
-        ripening = Ripening(self.options.settle_s, opening.missing == "fill", self._copied())
+        ripening = Ripening(self.settle_s, opening.missing == "fill", self._copied())
         done, last_change, is_ending = None, time.monotonic(), False
-        while not self.options.is_told.is_set():
+        while not self.stop.is_set():
             now = time.monotonic()
             grid = self._listed(opening)
             if grid is not None:
@@ -111,7 +158,7 @@ class _Following:
                 break
             is_ending = is_ending or self._is_over(last_change)
             if not is_ending or not ripening.is_settled:
-                self.options.is_told.wait(self.options.interval_s)
+                self.stop.wait(self.interval_s)
         return done
 
     def _copied(self) -> FileTable | None:
@@ -171,7 +218,7 @@ class _Following:
             self.say(line)
 
     def _is_over(self, last_change: float) -> bool:
-        stop_file, idle_s = self.options.stop_file, self.options.until_idle_s
+        stop_file, idle_s = self.stop_file, self.until_idle_s
         if stop_file is not None and Path(stop_file).exists():
             self.say(f"{stop_file} exists: copying what is there, then stopping")
             return True

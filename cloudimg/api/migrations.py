@@ -52,13 +52,13 @@ from cloudimg.opening.tables import read_table
 from cloudimg.pattern import Label
 from cloudimg.tiff import FileImage
 
-_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
+MIGRATE_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False}
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
 
 
-@takes_keywords(MigrateOptions, _DEFAULTS)
+@takes_keywords(MigrateOptions, MIGRATE_DEFAULTS)
 @on_cluster(urls=["source", "url", "labels_of"], progress=progress_callback)
 def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptions]) -> Migration:
     """Open files and write them to a sharded OME-Zarr.
@@ -182,7 +182,7 @@ def _migrate(
     return write_all_to_url(images, open_one, url, given, target_options)
 
 
-@takes_keywords(DryRunOptions, _DEFAULTS)
+@takes_keywords(DryRunOptions, MIGRATE_DEFAULTS)
 @on_cluster(urls=["source"])
 def dry_run(source: URLs, **options: Unpack[DryRunOptions]) -> Estimate:
     """Report what `migrate` would read, write and cost, and write nothing.

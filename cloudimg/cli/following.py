@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.errors import ArgumentError
@@ -53,9 +54,7 @@ def refuse_options(args: argparse.Namespace) -> None:
             raise ArgumentError(f"--follow and {_shown(name)} exclude each other")
 
 
-def followed(
-    args: argparse.Namespace, say: Callable[[str], None], given: Mapping[str, Any]
-) -> Migration | None:
+def followed(args: argparse.Namespace, say: Callable[[str], None], given: Any) -> Migration | None:
     """Follow a source until it is over, or until the command is told to stop.
 
     Parameters
@@ -63,19 +62,21 @@ def followed(
     args : Namespace
         Gets ``stop``, which ends it after what is under way.
     say : callable
-    given : mapping
+    given : dict
         Arguments of `cloudimg.migrate`.
     """
-    from cloudimg.api.following import FollowOptions, follow
+    import cloudimg
 
-    given_times = {
-        f"{name}_s": value
+    stop = threading.Event()
+    args.stop = stop.set
+    times: Any = {
+        name: value
         for name in ("interval", "settle", "until_idle")
         if (value := getattr(args, name)) is not None
     }
-    options = FollowOptions(**given_times, stop_file=args.stop_file)
-    args.stop = options.is_told.set
-    return follow(args.url, args.out, options=options, say=say, **given)
+    return cloudimg.follow(
+        args.url, args.out, stop_file=args.stop_file, stop=stop, say=say, **times, **given
+    )
 
 
 def _shown(name: str) -> str:

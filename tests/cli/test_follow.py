@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cloudimg
 from cloudimg.cli.main import main
+from cloudimg.errors import ArgumentError
 from tests.support import copies
 from tests.support.acquisition import Acquisition
 from tests.support.waiting import wait_until
@@ -143,3 +146,16 @@ def test_options_that_do_not_fit(
 ) -> None:
     assert main(["migrate", f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    urls = f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr"
+    for options, message in (
+        ({}, "follow() needs grow="),
+        ({"grow": "t", "part": "0/2"}, "without part="),
+        ({"grow": "t", "settle": -1}, "settle=-1 must be a number of seconds"),
+    ):
+        given: dict[str, Any] = options
+        with pytest.raises(ArgumentError, match=re.escape(message)):
+            cloudimg.follow(*urls, **given)
+    assert cloudimg.follow(*urls, grow="t", settle=0, until_idle=0) is None  # there are no files
