@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cloudimg import cluster, errors
     from cloudimg.api.copies import export, verify
     from cloudimg.api.descriptions import info, preview, validate
+    from cloudimg.api.following import follow
     from cloudimg.api.images import imread, open
     from cloudimg.api.indexes import FileIndex, index
     from cloudimg.api.migrations import dry_run, migrate
@@ -66,6 +67,7 @@ _MODULES = {
     "Verification": "cloudimg.migration.verify.result",
     "dry_run": "cloudimg.api.migrations",
     "export": "cloudimg.api.copies",
+    "follow": "cloudimg.api.following",
     "imread": "cloudimg.api.images",
     "index": "cloudimg.api.indexes",
     "info": "cloudimg.api.descriptions",
@@ -109,6 +111,7 @@ __all__ = [
     "dry_run",
     "errors",
     "export",
+    "follow",
     "imread",
     "index",
     "info",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cloudimg.api.images import open_image
@@ -38,15 +39,21 @@ from cloudimg.opening.options import (
     URLs,
 )
 from cloudimg.opening.tables import read_table
+from cloudimg.pattern import Label
 from cloudimg.tiff import FileImage
 
-_DEFAULTS = {**OPEN_DEFAULTS, **WRITE_DEFAULTS, "allow_unmatched": False, "companions": False}
+MIGRATE_DEFAULTS = {
+    **OPEN_DEFAULTS,
+    **WRITE_DEFAULTS,
+    "allow_unmatched": False,
+    "companions": False,
+}
 
 if TYPE_CHECKING:
     from cloudimg.distributed.run import Client
 
 
-@takes_keywords(MigrateOptions, _DEFAULTS)
+@takes_keywords(MigrateOptions, MIGRATE_DEFAULTS)
 @on_cluster(urls=["source", "url", "labels_of"], progress=progress_callback)
 def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptions]) -> Migration:
     """Open files and write them to a sharded OME-Zarr.
@@ -96,7 +103,7 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
         outside with ``align="inner"``.
     allow_differences
         See `cloudimg.open`. All files are compared while they are copied.
-    plate, overview
+    plate, overview, grow
         See `cloudimg.to_zarr`.
     zarr_format, chunks, shards, levels, factors, downsampling, codec, name
         See `cloudimg.to_zarr`.
@@ -136,11 +143,29 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
     >>> done.n_cells, done.n_objects
     (1, 1)
     """
+    return _migrate(source, url, options)
+
+
+def migrate_labels(
+    labels: frozenset[Label], source: str, url: str, **options: Unpack[MigrateOptions]
+) -> Migration:
+    """Do `migrate` with the files of some labels of the field along which the copy grows."""
+    return _migrate(source, url, options, labels)
+
+
+def _migrate(
+    source: URLs,
+    url: URL | None,
+    options: MigrateOptions,
+    grow_labels: frozenset[Label] | None = None,
+) -> Migration:
     # Opening and writing share one client; a function that returns one is called once.
     client = once(options.get("client"))
     calibration = Calibration.of(options)
     given = {**options, "client": client}
-    opening = _open_options(given, options.get("source_options"), client)
+    opening = open_options(given, options.get("source_options"), client)
+    if grow_labels is not None:
+        opening["purpose"] = replace(opening["purpose"], grow_labels=grow_labels)
     opening["progress"] = count_callback(options.get("progress"))
     target_options = options.get("target_options")
     if opening.get("series") != ALL:
@@ -157,7 +182,7 @@ def migrate(source: URLs, url: URL | None = None, **options: Unpack[MigrateOptio
     return write_all_to_url(images, open_one, url, given, target_options)
 
 
-@takes_keywords(DryRunOptions, _DEFAULTS)
+@takes_keywords(DryRunOptions, MIGRATE_DEFAULTS)
 @on_cluster(urls=["source", "url"])
 def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOptions]) -> Estimate:
     """Report what `migrate` would read, write and cost, and write nothing.
@@ -195,7 +220,7 @@ def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOption
         See `cloudimg.open`.
     place, blend, flip, align, bad, allow_differences
         See `cloudimg.open`.
-    plate, overview
+    plate, overview, grow
         See `cloudimg.to_zarr`.
     max_mem, zarr_format, chunks, shards, levels, factors, downsampling, codec, name
     overwrite, yes, resume
@@ -221,7 +246,7 @@ def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOption
     360
     """
     calibration = Calibration.of(options)
-    opening = _open_options(options, options.get("storage_options"), None)
+    opening = open_options(options, options.get("storage_options"), None)
     if opening.get("series") != ALL:
         return dry_run_of_image(_input_of(source, opening, calibration), url, options)
     source, images = _all_images(source, opening)
@@ -264,7 +289,7 @@ def _only(images: Sequence[FileImage]) -> int | None:
     return images[0].series if images else None
 
 
-def _open_options(
+def open_options(
     given: Mapping[str, Any], storage_options: StorageOptions | None, client: Client | None
 ) -> dict[str, Any]:
     """Arguments that open the source of a copy, with all that is in its folder."""
@@ -272,5 +297,7 @@ def _open_options(
         **{name: given[name] for name in FILE_OPTIONS if name in given},
         "storage_options": storage_options,
         "client": client,
-        "purpose": OpeningPurpose.copying(allow_unmatched=given.get("allow_unmatched", False)),
+        "purpose": OpeningPurpose.copying(
+            allow_unmatched=given.get("allow_unmatched", False), grow=given.get("grow")
+        ),
     }

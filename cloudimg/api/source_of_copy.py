@@ -91,7 +91,7 @@ def write_input_to_compare(
     if files is None:
         return input_of(open_image(urls, opening)), None
     lists_folder = recorded.get("files", {}).get("lists_folder", False)
-    purpose = OpeningPurpose(files=files, whole_folder=lists_folder)
+    purpose = OpeningPurpose(files=files, whole_folder=lists_folder, grow=state.request.grow)
     write_input = input_of(open_image(urls, {**opening, "purpose": purpose}))
     if write_input.changes is None and write_input.files is not None:
         return write_input, changes_between(files, write_input.files())

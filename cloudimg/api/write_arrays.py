@@ -89,6 +89,11 @@ def to_zarr(
         Whether to add a small image of each image to a plate or a collection, all in one array that
         is one object: the image in the folder ``overview``. Images have up to 64 pixels along y and
         x, fewer if there are many, from the middle of z and the beginning of t.
+    grow : str, optional
+        Axis along which the copy may grow, such as ``"t"``: a field of the URL pattern from which
+        the image was opened. Chunks and shards have one index of it, and no level is smaller along
+        it. The same call then adds the files that came later, and stores no object again; see the
+        guide to migrating.
     labels_of : str or path, optional
         A copy, or any other image of OME-Zarr: the pixels become its labels, in its folder
         ``labels/NAME``, instead of an image of their own. They must be integers and have the
@@ -168,6 +173,11 @@ def to_zarr(
         if dims is not None or identity is not None:
             raise ArgumentError("dims= and identity= are for arrays: an Image has its own")
         return x.to_zarr(url, **options)
+    if options.get("grow") is not None:
+        raise ArgumentError(
+            f"grow={options['grow']!r} is for images in files that a URL pattern matches, which may"
+            " become more: leave it out for an array"
+        )
 
     stated = Calibration.of(options)
     write_input = write_input_of_array(x, dims=dims, identity=identity, calibration=stated)

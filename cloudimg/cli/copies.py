@@ -1,4 +1,4 @@
-"""The commands that make and check copies: ``cloudimg migrate`` and ``cloudimg verify``."""
+"""The command that makes copies: ``cloudimg migrate``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.cli.clients import add_cluster_options, client_at, client_for
+from cloudimg.cli.following import add_follow, followed, refuse_options
 from cloudimg.cli.messages import option_names, speak_options
 from cloudimg.cli.questions import confirm
 from cloudimg.cli.reports import reported, write_report
 from cloudimg.cli.session import Session
 from cloudimg.cli.stores import (
     add_opening,
-    add_store,
     add_target_store,
     file_options,
-    json_object,
-    source_options,
     target_options,
     target_url,
     url_options,
 )
-from cloudimg.cli.values import by_axis, codec, extents, price, sample, sizes, steps
+from cloudimg.cli.values import by_axis, codec, extents, price, sizes, steps
 from cloudimg.errors import ArgumentError, ProblemsError, counted
 from cloudimg.errors.notes import MARK, Note
 
@@ -40,6 +38,7 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
 
     if args.part is not None:
         _refuse_beside_part(args)
+    refuse_options(args)
     planned: Any = {
         **({} if args.zarr_format is None else {"zarr_format": args.zarr_format}),
         "chunks": extents(args.chunks),
@@ -52,6 +51,7 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
         "pixel_size": dict(args.pixel_size) or None,
         "plate": args.plate,
         "overview": args.overview,
+        "grow": args.grow,
         "max_mem": args.max_mem,
         "allow_unmatched": args.allow_unmatched,
         "companions": args.companions,
@@ -65,6 +65,9 @@ def migrate(args: argparse.Namespace, session: Session) -> Iterator[str]:
         return
     if args.price or args.probe:
         raise ArgumentError("--price and --probe need --dry-run")
+    if args.follow:
+        yield from _follow(args, session, planned)
+        return
     notes: list[str] = []
     with reported(args.report), client_for(args, session) as client:
         try:
@@ -132,6 +135,27 @@ def _dry_run(
         raise ProblemsError(f"the migration would be refused: {n_problems} with {found.url}")
 
 
+def _follow(
+    args: argparse.Namespace, session: Session, planned: Mapping[str, Any]
+) -> Iterator[str]:
+    """Follow a source; each line is said at once, and those of the last result are yielded."""
+
+    def say(text: str) -> None:
+        session.say(*spoken(args, [text]))
+
+    given = {
+        **planned,
+        "source_options": url_options(args),
+        "target_options": target_options(args),
+        "resume": args.resume,
+        "progress": ShowProgress(args, session, []),
+    }
+    done = followed(args, say, given)
+    if done is not None:
+        session.result(done.to_json())
+        yield from (f"note: {note}" for note in spoken(args, done.notes))
+
+
 def _refuse_beside_part(args: argparse.Namespace) -> None:
     for option in ("cluster", "scheduler", "dry_run"):
         if getattr(args, option):
@@ -159,61 +183,6 @@ def _confirm_deletion(session: Session, deletion: Deletion) -> bool:
         "to delete without being asked, add --yes",
     )
     return True
-
-
-def verify(args: argparse.Namespace, session: Session) -> Iterator[str]:
-    """Run ``cloudimg verify``; yield lines to print.
-
-    Raises
-    ------
-    ProblemsError
-        At the end, if there are problems.
-    """
-    import cloudimg
-
-    storage_options = url_options(args)
-    with client_for(args, session) as client:
-        if args.against_source and args.source is None and not args.yes:
-            _confirm_source(args, storage_options, client)
-        verification = cloudimg.verify(
-            args.url,
-            against_source=args.against_source,
-            source=args.source[0] if args.source and len(args.source) == 1 else args.source,
-            sample=args.sample,
-            storage_options=storage_options,
-            source_options=source_options(args),
-            max_mem=args.max_mem,
-            client=client,
-            progress=ShowProgress(args, session),
-        )
-    session.result(verification.to_json())
-    yield str(replace(verification, notes=spoken(args, verification.notes)))
-    if not verification:
-        raise ProblemsError(
-            f"{counted(verification.n_problems, 'problem')} in {verification.url}",
-            url=verification.url,
-        )
-
-
-def _confirm_source(
-    args: argparse.Namespace, storage_options: Mapping[str, Any], client: Any
-) -> None:
-    """Ask before files are opened that whoever wrote a copy has chosen.
-
-    Raises
-    ------
-    CloudimgError
-        If the user declines, or if standard input or standard error is not a terminal.
-    """
-    from cloudimg.api.recorded_source import unnamed_place
-
-    place = unnamed_place(args.url, storage_options, source_options(args), client=client)
-    if place is not None:
-        confirm(
-            f"{args.url} says that it was made of files in {place}",
-            "Open them with your rights?",
-            "to have them opened with your rights, add --yes, or name the source with --source",
-        )
 
 
 def spoken(args: argparse.Namespace, notes: Iterable[str]) -> tuple[str, ...]:
@@ -311,6 +280,9 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
         " axis is well, or two are row and col")  # fmt: skip
     add("--overview", action="store_true", default=None,
         help="add one array with a small image of each image")  # fmt: skip
+    add("--grow", metavar="AXIS",
+        help="make a copy that may grow along a field of the pattern, such as t: the same command"
+        " adds what came later")  # fmt: skip
     add("--overwrite", action="store_true",
         help="delete what is at DST if it is anything else; asks first")  # fmt: skip
     add("--yes", action="store_true",
@@ -321,32 +293,7 @@ def add_migrate(parser: argparse.ArgumentParser, *, writes_labels: bool) -> None
     add("--part", metavar="I/N",
         help="do part I of N of the work, I from 0, as one job of an array; when all have ended,"
         " the same command without --part finishes the copy")  # fmt: skip
+    add_follow(parser)
     add_target_store(parser, "SRC", "DST")
     add_cluster_options(parser)
     add_opening(parser, missing="raise", options_name="--source-options", url_name="SRC")
-
-
-def add_verify(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``cloudimg verify``."""
-    parser.description = (
-        "Read all of a copy again and check it against its checksums, commit records and metadata."
-        " Lists all problems; the exit code is 1 if there are any. What others edited or added"
-        " (attributes, labels, tables) is listed, and is not a problem."
-    )
-    add = parser.add_argument
-    add("url", metavar="COPY", help="copy that cloudimg migrate wrote")
-    add("--against-source", action="store_true",
-        help="compare the pixels with the source that the copy names, too; asks first if that is"
-        " in another bucket or on another host than COPY, and not on a local disk")  # fmt: skip
-    add("--source", metavar="SRC", nargs="+",
-        help="compare the pixels with this source: where it was when it was copied, or is"
-        " now")  # fmt: skip
-    add("--yes", action="store_true",
-        help="open the source that the copy names, wherever that is, without asking")  # fmt: skip
-    add("--sample", metavar="N", type=sample,
-        help="compare only N cells, or a fraction such as 0.1, chosen at random")  # fmt: skip
-    add("--source-options", metavar="JSON", type=json_object,
-        help="options of fsspec for the source; default: those of COPY if the source was copied"
-        " from the same endpoint, else none")  # fmt: skip
-    add_cluster_options(parser)
-    add_store(parser, url_name="COPY")

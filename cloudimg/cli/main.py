@@ -11,7 +11,7 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from cloudimg.cli.exit_codes import CLOSED, DONE, SIGNALLED, USAGE, code_of
@@ -100,7 +100,7 @@ def _do(args: Namespace, session: Session, *, is_process: bool) -> None:
     # a store may block for long: the work is done in another thread.
     worker = ThreadPoolExecutor(1, "cloudimg-command")
     try:
-        worker.submit(_say_all, args, session).result()
+        _wait_for(worker.submit(_say_all, args, session), args, session)
     finally:
         worker.shutdown(wait=False)
 
@@ -146,6 +146,19 @@ def _end_interrupted(session: Session | None, code: int, *, is_process: bool) ->
             if is_process:
                 sys.stderr.flush()
                 os._exit(code)  # an ordinary exit waits for all threads
+
+
+def _wait_for(work: Future[None], args: Namespace, session: Session) -> None:
+    """Wait for a command. One that follows a source ends after what is under way when told so."""
+    try:
+        work.result()
+    except KeyboardInterrupt:
+        stop = getattr(args, "stop", None)
+        if stop is None:
+            raise
+        stop()
+        session.notice("stopping after what is under way; once more stops at once")
+        work.result()
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -15,12 +15,12 @@ from typing import Any
 _KEYWORDS = (
     "against_source", "align", "allow_differences", "allow_unmatched", "axes", "bad", "blend",
     "chunks", "codec", "companions", "compression", "downsampling", "dry_run", "exclude", "execute",
-    "factors", "flip", "index", "index_files", "job", "labels_of", "layout", "level", "levels",
-    "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to", "name", "new_documents",
-    "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate", "probe", "project",
-    "replace_edits", "resume", "rgb", "sample", "segments", "select", "series", "shards", "size",
-    "source", "source_options", "tag", "target_options", "undo", "url_column", "validate",
-    "workers", "yes", "zarr_format",
+    "factors", "flip", "grow", "index", "index_files", "job", "labels_of", "layout", "level",
+    "levels", "listing", "max_bytes", "max_mem", "max_rate", "missing", "move_to", "name",
+    "new_documents", "overview", "overwrite", "part", "pattern", "pixel_size", "place", "plate",
+    "probe", "project", "replace_edits", "resume", "rgb", "sample", "segments", "select", "series",
+    "shards", "size", "source", "source_options", "tag", "target_options", "undo", "url_column",
+    "validate", "workers", "yes", "zarr_format",
 )  # fmt: skip
 """Keyword arguments of the library that some command has as an option of the same name."""
 _IN_OTHER_WORDS = {

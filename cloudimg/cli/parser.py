@@ -66,7 +66,7 @@ _COMMANDS = (
     _Command("preview", "write a PNG of one plane", "images"),
     _Command("index", "store a table of files that opens without a request", "index"),
     _Command("migrate", "write image files to a sharded OME-Zarr; resumable", "copies"),
-    _Command("verify", "check every byte of a copy", "copies"),
+    _Command("verify", "check every byte of a copy", "verifications"),
     _Command("repair", "store again what is damaged in a copy", "repairs"),
     _Command("export", "write TIFF files from a copy", "exports"),
     _Command("retire", "tag or move the files that were copied", "retirements"),

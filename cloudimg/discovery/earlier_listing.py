@@ -36,6 +36,7 @@ def listed_as_before(
     exclude: str | Sequence[str] | None = None,
     pattern: str | None = None,
     lists_again: bool = True,
+    led_by: str | None = None,
 ) -> Listing:
     """List files again, but keep to those of an earlier listing.
 
@@ -52,6 +53,9 @@ def listed_as_before(
         Lists the files again.
     lists_again : bool
         If not, the files are those of the table in the versions that they had, whatever is there.
+    led_by : str, optional
+        The axis that comes first in the table, and in the grids that `find` returns; see
+        `FileGrid.led_by`.
 
     Raises
     ------
@@ -62,6 +66,8 @@ def listed_as_before(
         if is_list
         else _of_pattern(store, texts[0], table)
     )
+    if made is not None and led_by in made.fields:
+        made = made.led_by(led_by)
     if made is None or not _is_of(table, made):
         return find()
     if not lists_again:

@@ -7,7 +7,7 @@ of an object per file. Names are stored only where the pattern cannot make them 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -52,6 +52,12 @@ class Keys:
         if rows is not None:
             for axis, indices in kept.items():
                 rows = np.take(rows, indices, axis)
+        return replace(self, texts=texts, rows=rows)
+
+    def transposed(self, order: Sequence[int]) -> Keys:
+        """Return the names with the axes in another order."""
+        texts = tuple((order.index(axis), each) for axis, each in self.texts)
+        rows = None if self.rows is None else self.rows.transpose(order).copy()
         return replace(self, texts=texts, rows=rows)
 
 
@@ -124,6 +130,40 @@ class FileGrid:
             n_files=len(places) if present is None else int(present.sum()),
         )
         return replace(grid, digest=grid._digest())
+
+    def led_by(self, field: str) -> FileGrid:
+        """Return the grid with one of its axes first.
+
+        The positions of files stay as they are when that axis gets longer.
+        """
+        axis = self.fields.index(field)
+        if axis == 0:
+            return self
+        order = (axis, *(i for i in range(len(self.fields)) if i != axis))
+        etags = self.etags
+        grid = replace(
+            self,
+            fields=tuple(self.fields[i] for i in order),
+            labels=tuple(self.labels[i] for i in order),
+            keys=self.keys.transposed(order),
+            present=None if self.present is None else self.present.transpose(order).copy(),
+            sizes=self.sizes.reshape(self.shape).transpose(order).ravel(),
+            etags=None if etags is None else etags.reshape(self.shape).transpose(order).ravel(),
+        )
+        return replace(grid, digest=grid._digest())
+
+    def of_labels(self, kept: Collection[Label]) -> FileGrid:
+        """Return the grid with some of the labels of its first axis.
+
+        Labels of other axes that no file has then are left out.
+        """
+        rows = [i for i, label in enumerate(self.labels[0]) if label in kept]
+        grid = self.taken({0: np.array(rows, np.int64)})
+        if grid.present is None:
+            return grid
+        axes = range(len(grid.shape))
+        used = {a: grid.present.any(axis=tuple(b for b in axes if b != a)) for a in axes}
+        return grid.taken({a: np.flatnonzero(each) for a, each in used.items() if not each.all()})
 
     def places(self, kept: Mapping[int, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
         """Return the positions in C order of the grid that have some of the indices."""

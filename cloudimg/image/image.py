@@ -126,7 +126,9 @@ class Image(ReadableImage):
         from cloudimg.migration.metadata.calibration import Calibration
         from cloudimg.migration.run.arguments import write_to_url
 
-        write_input = partial(self.write_input, calibration=Calibration.of(options))
+        write_input = partial(
+            self.write_input, calibration=Calibration.of(options), grow=options.get("grow")
+        )
         return write_to_url(write_input, url, options, options.get("storage_options"), self._urls)
 
     def write_input(
@@ -136,6 +138,7 @@ class Image(ReadableImage):
         *,
         is_copied: bool = True,
         calibration: Calibration | None = None,
+        grow: str | None = None,
     ) -> WriteInput:
         """Return what a migration of the image reads.
 
@@ -150,6 +153,8 @@ class Image(ReadableImage):
             Whether it is read to be copied, rather than compared with a copy.
         calibration : Calibration, optional
             What the user states of it.
+        grow : str, optional
+            Field of the pattern along which its copy may grow: its files are listed again.
 
         Raises
         ------
@@ -164,13 +169,16 @@ class Image(ReadableImage):
                 'a copy needs all files, and listing="probe" has listed none: copy the image that'
                 " scan() returns"
             )
-        opened, purpose = self._opened, None
+        opened, arguments = self._opened, self._arguments
+        if grow is not None:
+            arguments = replace(arguments, purpose=replace(arguments.purpose, grow=grow))
+        purpose = arguments.purpose
         if earlier is not None:
-            purpose = earlier.purpose(self._urls, self._arguments)
-        if purpose is not None and purpose.files is not None:
-            opened = open_sources(self._urls, replace(self._arguments, purpose=purpose))
+            purpose = earlier.purpose(self._urls, arguments)
+        if purpose.files is not None or (grow is not None and self._arguments.purpose.grow != grow):
+            opened = open_sources(self._urls, replace(arguments, purpose=purpose))
         elif self._is_derived:
-            opened = open_again(opened, self._urls, self._arguments)
+            opened = open_again(opened, self._urls, arguments)
         if is_copied:
             refuse_further_images(opened, self._arguments)
             opened = telling_of_listing(opened)

@@ -29,6 +29,7 @@ class PlanOptions(TypedDict, total=False):
     name: str | None
     plate: bool | None
     overview: bool | None
+    grow: str | None
 
 
 class CalibrationOptions(TypedDict, total=False):

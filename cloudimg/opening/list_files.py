@@ -14,7 +14,7 @@ from cloudimg.discovery.listing import Listing, Tabled
 from cloudimg.discovery.probe import probe_files
 from cloudimg.discovery.url_list import look_up_list
 from cloudimg.errors import ArgumentError, CloudimgError
-from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.opening.options import OpenArguments, OpeningPurpose, URLs, as_texts
 from cloudimg.opening.selection import Selection
 from cloudimg.storage import Store, engine, redact
 
@@ -64,11 +64,20 @@ def list_files(
     PatternError, ArgumentError, NoMatchError, GridError, StorageError
     """
 
+    grow = arguments.purpose.grow
+    if grow is not None and is_list:
+        raise not_of_pattern(grow)
+    if grow is not None and arguments.select:
+        raise ArgumentError(
+            f"grow={grow!r} and select= exclude each other: a part of an image does not grow."
+            " Leave out files by a pattern that does not match them, or by exclude="
+        )
+
     def find() -> Listing:
         listing = _find_all(store, patterns, is_list, arguments, checks_end)
-        if not isinstance(arguments.select, Selection):
-            return listing
-        return narrow_listing(listing, arguments.select)
+        if isinstance(arguments.select, Selection):
+            listing = narrow_listing(listing, arguments.select)
+        return listing if grow is None else _led_by(listing, arguments.purpose, grow)
 
     if arguments.purpose.files is None:
         return find()
@@ -81,6 +90,7 @@ def list_files(
         exclude=arguments.exclude,
         pattern=arguments.pattern,
         lists_again=arguments.purpose.lists_again,
+        led_by=grow,
     )
 
 
@@ -135,6 +145,29 @@ def narrow_listing(listing: Listing, selection: Selection) -> Listing:
     if table is not None:
         table = table.narrowed(grid, selection.kept(grid))
     return replace(listing, grid=selection.narrowed(grid), table=table)
+
+
+def _led_by(listing: Listing, purpose: OpeningPurpose, grow: str) -> Listing:
+    """The listing with the field along which a copy grows as the first axis of its grid."""
+    fields = listing.grid.fields
+    if grow not in fields:
+        named = f"has the fields {', '.join(fields)}" if fields else "has no fields"
+        raise ArgumentError(
+            f"grow={grow!r} is not a field of the pattern, which {named}: a copy grows by further"
+            " files, along a field of their names"
+        )
+    grid = listing.grid.led_by(grow)
+    if purpose.grow_labels is not None:
+        grid = grid.of_labels(purpose.grow_labels)
+    return replace(listing, grid=grid)
+
+
+def not_of_pattern(grow: str) -> ArgumentError:
+    """The error about a source that is no URL pattern, of which no copy can grow."""
+    return ArgumentError(
+        f"grow={grow!r} is for a URL pattern, which matches files that come later, too: pass one"
+        " instead of a list or a table of files"
+    )
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from cloudimg.opening.list_files import (
     is_several,
     list_files,
     narrow_listing,
+    not_of_pattern,
     redacted,
 )
 from cloudimg.opening.multifile import OpenDataset
@@ -63,6 +64,8 @@ def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
     PatternError, ArgumentError, NoMatchError, GridError, StorageError, FormatError
     """
     if isinstance(urls, Tabled):
+        if arguments.purpose.grow is not None:
+            raise not_of_pattern(arguments.purpose.grow)
         return _open_tabled(urls, arguments)
     texts = as_texts(urls)
     is_list = is_several(urls)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloudimg.discovery.table import FileTable
     from cloudimg.distributed.run import Client
     from cloudimg.formats import ReadFunction
+    from cloudimg.pattern import Label
 
 
 class ArrowTable(Protocol):
@@ -103,9 +104,13 @@ class OpeningPurpose:
     """Whether to keep what the metadata of a multi-file dataset say of each plane."""
     index_names: IndexNames | None = None
     """Index files that a listing of the whole folder has shown; None without one."""
+    grow: str | None = None
+    """Field of the pattern along which a copy of the image may grow, the first axis of its grid."""
+    grow_labels: frozenset[Label] | None = None
+    """Labels of that field whose files are taken; None: all."""
 
     @classmethod
-    def copying(cls, *, allow_unmatched: bool) -> Self:
+    def copying(cls, *, allow_unmatched: bool, grow: str | None = None) -> Self:
         """The purpose of opening the source of a copy.
 
         Raises
@@ -119,6 +124,7 @@ class OpeningPurpose:
             allow_unmatched=allow_unmatched,
             defers_bad=True,
             keeps_facts=True,
+            grow=grow,
         )
 
 

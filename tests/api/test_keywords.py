@@ -153,6 +153,8 @@ def test_signatures_list_all_arguments() -> None:
     assert names(cloudimg.Image.to_zarr) == {"self", "url"} | WRITE
     own = {"source", "url", "allow_unmatched", "companions", "labels_of", "part"}
     assert names(cloudimg.migrate) == own | FILE | RUN | STORES
+    own |= {"interval", "settle", "until_idle", "stop_file", "stop", "say"}
+    assert names(cloudimg.follow) == own | FILE | RUN | STORES
     own = {
         "source",
         "url",

@@ -32,6 +32,18 @@ def kill_at(text: str, number: int) -> None:
     sys.addaudithook(hook)
 
 
+def count_calls(text: str) -> Callable[[], int]:
+    """Count the calls at which `kill_at` could kill this process; returns what tells the number."""
+    n_calls = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal n_calls
+        n_calls += event in _EVENTS and any(text in str(each) for each in arguments[:2])
+
+    sys.addaudithook(hook)
+    return lambda: n_calls
+
+
 def processes_with(*modules: str) -> Any:
     """Processes that start with modules imported, so that kills hit the work, not imports."""
     context = multiprocessing.get_context("forkserver")

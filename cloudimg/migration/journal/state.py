@@ -12,6 +12,7 @@ from cloudimg.migration.journal.inventory import EndMark
 from cloudimg.migration.journal.layout import FORMAT
 from cloudimg.migration.journal.state_from_json import (
     CONTINUED,
+    GROWN,
     checked_state,
     identity_of,
 )
@@ -24,6 +25,23 @@ NO_FENCE = (
     " lease kept other writers apart"
 )
 """Note in copies on stores that do not fence, see `Lease.fences`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrownFrom:
+    """What decides the documents of a finished copy that has grown since."""
+
+    length: int
+    """Length of the axis along which it grows."""
+    facts: ImageFacts
+    may_have_edits: bool = True
+    """Whether what others edited is looked for. Not if files came late and nothing was edited: the
+    cells that are done again had a part in the documents."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON for the plan."""
+        edits = {} if self.may_have_edits else {"may_have_edits": False}
+        return {"length": self.length, "facts": self.facts.to_json(), **edits}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +64,9 @@ class State:
     """Format number of the journal."""
     began_as: Mapping[str, Any] | None = None
     """What the fields `CONTINUED` of `source` were when the migration was planned, if it goes on
-    with other files; `id` is of them."""
+    with other files, and the fields `GROWN`, if its copy has grown; `id` is of them."""
+    grown_from: GrownFrom | None = None
+    """The finished copy that this one adds to; None unless it has grown."""
     sha256: str = ""
     """Checksum of the stored plan, which covers all of the above; empty if none is stored yet."""
     etag: str | None = None
@@ -73,6 +93,24 @@ class State:
         """The state of the same migration, which goes on with other files under its identity."""
         began_as = self.began_as or {name: self.source[name] for name in CONTINUED}
         return replace(self, source=source, facts=facts, began_as=began_as)
+
+    def grown(
+        self, plan: Plan, source: Mapping[str, Any], facts: ImageFacts, *, may_have_edits: bool
+    ) -> Self:
+        """The state of the same migration, unfinished, with a longer plan for more files.
+
+        Cells keep their numbers, so that their commit records stay valid under the identity.
+        """
+        before = self.plan.levels[0].shape[self.plan.dims.index(self.plan.grow or "")]
+        return replace(
+            self,
+            plan=plan,
+            source=source,
+            facts=facts,
+            began_as={**{name: self.source[name] for name in GROWN}, **(self.began_as or {})},
+            grown_from=GrownFrom(before, self.facts, may_have_edits),
+            end_mark=None,
+        )
 
     def without_fence(self) -> Self:
         """The state of the same migration, with a note that its store does not fence."""
@@ -119,6 +157,7 @@ class State:
             **({"files": self.files_sha256} if self.files_sha256 else {}),
             **({} if self.fences else {"fence": "none"}),
             **({} if self.began_as is None else {"began_as": dict(self.began_as)}),
+            **({} if self.grown_from is None else {"grown_from": self.grown_from.to_json()}),
         }
 
     @classmethod
@@ -130,4 +169,6 @@ class State:
         ValueError
             If it is not the plan of a migration that could have been made.
         """
-        return cls(**checked_state(content))
+        fields = checked_state(content)
+        grown_from = fields.pop("grown_from")
+        return cls(**fields, grown_from=grown_from and GrownFrom(*grown_from))

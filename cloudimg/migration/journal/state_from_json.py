@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.opening.selection import Selection
 
 _FIELDS = ("format", "state", "id", "plan", "request", "source", "facts")
-_OPTIONAL = ("files", "fence", "began_as")
+_OPTIONAL = ("files", "fence", "began_as", "grown_from")
 _OF_ALL = ("kind", "dims", "shape", "dtype", "fingerprint")
 _OF_IMAGES = ("urls", "open", "is_list", "has_own_reader")
 _OF_OLDER = ("endpoint", "arrangement", "files", "is_table", "is_zarr")
@@ -61,6 +61,8 @@ _MOST_OF_CODEC = 2**26
 """Greatest parameter of a codec, the dictionary of lzma's highest preset (64 MiB)."""
 CONTINUED = ("fingerprint", "open")
 """Fields of the source that change when files are replaced before the copy is finished."""
+GROWN = (*CONTINUED, "shape", "arrangement", "files")
+"""Fields of the source that change when a copy grows."""
 
 
 def identity_of(plan: Any, request: Any, source: Mapping[str, Any]) -> str:
@@ -99,7 +101,21 @@ def checked_state(content: Any) -> dict[str, Any]:
         "fences": content.get("fence") != "none",
         "format": content["format"],
         "began_as": content.get("began_as"),
+        "grown_from": _checked_growth(content.get("grown_from"), plan),
     }
+
+
+def _checked_growth(stored: Any, plan: Plan) -> tuple[int, ImageFacts, bool] | None:
+    """The fields of `GrownFrom`."""
+    if stored is None:
+        return None
+    checked_object(stored, "grown_from", required=("length", "facts"), optional=("may_have_edits",))
+    if plan.grow is None:
+        raise ValueError("grown_from is of a plan that does not grow")
+    length = plan.levels[0].shape[plan.dims.index(plan.grow)]
+    least = checked_int(stored["length"], "grown_from.length", least=1, greatest=length)
+    edits = checked_bool(stored.get("may_have_edits", True), "grown_from.may_have_edits")
+    return least, ImageFacts.from_json(stored["facts"]), edits
 
 
 def _check_fields(content: Any) -> None:
@@ -113,9 +129,20 @@ def _check_fields(content: Any) -> None:
         checked_choice(content["fence"], "fence", ("none",))
     _check_source(content["source"])
     if "began_as" in content:
-        began_as = checked_object(content["began_as"], "began_as", required=CONTINUED)
-        checked_text(began_as["fingerprint"], "began_as.fingerprint", most=256)
-        _check_options(began_as["open"], "began_as.open")
+        _check_beginning(content["began_as"], content["source"])
+
+
+def _check_beginning(began_as: Any, source: Mapping[str, Any]) -> None:
+    """Check what the source was when the migration was planned."""
+    has_grown = isinstance(began_as, dict) and "shape" in began_as
+    checked_object(began_as, "began_as", required=GROWN if has_grown else CONTINUED)
+    checked_text(began_as["fingerprint"], "began_as.fingerprint", most=256)
+    _check_options(began_as["open"], "began_as.open")
+    if has_grown:
+        n_dims = len(source["dims"])
+        checked_ints(began_as["shape"], "began_as.shape", n=n_dims, least=1)
+        checked_text(began_as["arrangement"], "began_as.arrangement", most=256)
+        _check_counts(began_as["files"], "began_as.files")
 
 
 def _check_source(source: Any) -> None:
@@ -149,12 +176,16 @@ def _check_source(source: Any) -> None:
     checked_optional_text(source.get("endpoint"), "source.endpoint")
     checked_text(source.get("arrangement", ""), "source.arrangement", most=256)
     _check_options(source["open"], "source.open")
-    files = checked_object(source.get("files", {}), "source.files", optional=_OF_FILES)
-    for name in files:
+    _check_counts(source.get("files", {}), "source.files")
+
+
+def _check_counts(files: Any, where: str) -> None:
+    """Check how many files were listed."""
+    for name in checked_object(files, where, optional=_OF_FILES):
         if name == "lists_folder":
-            checked_bool(files[name], f"source.files.{name}")
+            checked_bool(files[name], f"{where}.{name}")
         else:
-            checked_int(files[name], f"source.files.{name}")
+            checked_int(files[name], f"{where}.{name}")
 
 
 def _check_options(options: Any, where: str) -> None:
@@ -235,6 +266,8 @@ def _check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -
     ValueError
     """
     check_plan(plan, content["source"])
+    if plan.grow != content["request"].get("grow"):
+        raise ValueError("plan.grow is not that of the request")
     _check_codec(plan.codec)
     invalid = ""
     try:
@@ -243,9 +276,30 @@ def _check_together(content: Mapping[str, Any], plan: Plan, *, is_older: bool) -
         invalid = exc.message
     if invalid:
         raise ValueError(f"plan.codec: {invalid}")
-    source = {**content["source"], **content.get("began_as", {})}
-    if not is_older and content["id"] != identity_of(content["plan"], content["request"], source):
+    began_as = content.get("began_as", {})
+    source, planned = {**content["source"], **began_as}, content["plan"]
+    if "shape" in began_as:
+        planned = _at_beginning(plan, content["source"], began_as["shape"]).to_json()
+    if not is_older and content["id"] != identity_of(planned, content["request"], source):
         raise ValueError("id is not that of its plan, request and source")
+
+
+def _at_beginning(plan: Plan, source: Mapping[str, Any], shape: Sequence[int]) -> Plan:
+    """The plan of a copy as it was before the copy grew.
+
+    Raises
+    ------
+    ValueError
+        If something else than the length of the growing axis was different.
+    """
+    dims = list(source["dims"])
+    if plan.grow not in dims:
+        raise ValueError("began_as.shape is of a plan that does not grow")
+    axis = dims.index(plan.grow)
+    now = source["shape"]
+    if [*shape[:axis], now[axis], *shape[axis + 1 :]] != now or shape[axis] > now[axis]:
+        raise ValueError("began_as.shape is not a shape from which the source's can have grown")
+    return plan.grown(shape[axis])
 
 
 def _check_codec(spec: Mapping[str, Any]) -> None:

@@ -50,6 +50,8 @@ def check_plan(plan: Plan, source: Mapping[str, Any]) -> None:
         _check_number(plan, "nodata")
     _check_levels(plan)
     _check_stages(plan)
+    if plan.grow is not None:
+        _check_growth(plan, plan.dims.index(plan.grow))
     check_overview(plan)
     if plan.total_cells > MOST_CELLS:
         raise ValueError(f"plan.stages have {plan.total_cells} cells, more than {MOST_CELLS}")
@@ -136,6 +138,18 @@ def _check_stages(plan: Plan) -> None:
         last = stage.last_level
     if last != len(plan.levels) - 1:
         raise ValueError(f"plan.stages write {last + 1} of {len(plan.levels)} levels")
+
+
+def _check_growth(plan: Plan, axis: int) -> None:
+    """Along the growing axis, everything has one index, so that no object covers several."""
+    extents = [
+        plan.chunk,
+        *(each.shard for each in plan.levels),
+        *(each.factors for each in plan.levels),
+        *(each.cell for each in plan.stages),
+    ]
+    if any(each[axis] != 1 for each in extents) or any(each.images for each in plan.stages):
+        raise ValueError(f"plan.grow is {plan.grow}, but chunks or cells have several of it")
 
 
 def _check_images(plan: Plan, stage: Stage, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cloudimg.migration.plan.choose_cells import (
     make_stages,
     pack,
 )
+from cloudimg.migration.plan.growing_axis import growing_axis
 from cloudimg.migration.plan.plan import Plan, fill_as_json
 from cloudimg.migration.plan.plate import Plate
 from cloudimg.migration.plan.request import WriteRequest, by_dim, factors_of
@@ -52,7 +54,7 @@ def make_plan(
     method: str = "mean",
     nodata: Any = None,
     spacing: Mapping[str, float] | None = None,
-    boundaries: Sequence[Boundaries] | None = None,
+    boundaries: Sequence[Boundaries | None] | None = None,
     alignment: Sequence[int] | None = None,
 ) -> Plan:
     """Plan the writing of an image.
@@ -93,7 +95,13 @@ def make_plan(
     if not all(n > 0 for n in (*shape, *lead_shape)):
         raise ArgumentError(f"an image of shape {(*lead_shape, *shape)} has no pixels")
     alignment = tuple(alignment) if alignment is not None else (1,) * len(dims)
-    source = Amplification([None] * len(dims) if boundaries is None else boundaries, shape)
+    boundaries = [None] * len(dims) if boundaries is None else boundaries
+    if request.grow is not None:
+        # Planned for one index, so that nothing depends on how many there are.
+        axis = growing_axis(request, dims, lead_dims)
+        n_grown, shape = shape[axis], (*shape[:axis], 1, *shape[axis + 1 :])
+        boundaries = [*boundaries[:axis], None, *boundaries[axis + 1 :]]
+    source = Amplification(boundaries, shape)
     candidates = []
     for chunk in _chunks(request, dims, shape):
         shapes, factors = _levels(request, dims, shape, chunk, spacing or {})
@@ -111,7 +119,7 @@ def make_plan(
             break
     _, pyramid, cell = min(candidates, key=lambda candidate: candidate[0])
     stages, shards = make_stages(pyramid, cell)
-    return Plan(
+    plan = Plan(
         zarr_format=request.zarr_format,
         dims=dims,
         lead_dims=tuple(lead_dims),
@@ -123,12 +131,16 @@ def make_plan(
             PlannedLevel(*each)
             for each in zip(pyramid.shapes, shards, pyramid.factors, strict=True)
         ),
-        stages=pack(stages, lead_shape, math.prod(shape) * dtype.itemsize),
+        stages=stages,
         codec=dict(codec),
         method=request.downsampling or method,
         nodata=None if nodata is None else fill_as_json(nodata, dtype),
         plate=plate,
+        grow=request.grow,
     )
+    if request.grow is not None:
+        return plan.grown(n_grown)
+    return replace(plan, stages=pack(stages, lead_shape, math.prod(shape) * dtype.itemsize))
 
 
 def amplification(plan: Plan, boundaries: Sequence[Boundaries]) -> float:

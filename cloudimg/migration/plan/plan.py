@@ -11,6 +11,8 @@ Every plan follows these rules:
 - Levels for which this is impossible are written by a later stage, which reads the last level of
   the stage before it back.
 - Nothing depends on the machine: the plan is stored, and another machine can resume from it.
+- In a plan that grows along an axis, cells, chunks and shards have one index of it, no factor is
+  along it, and it is the slowest one of the numbers of cells: a longer plan only adds cells.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -45,7 +47,7 @@ _FIELDS = (
     "zarr_format", "dims", "lead_dims", "lead_shape", "dtype", "fill_value", "chunk", "levels",
     "stages", "codec", "method",
 )  # fmt: skip
-_OPTIONAL = ("nodata", "plate", "overview")
+_OPTIONAL = ("nodata", "plate", "overview", "grow")
 _MOST_DIMS = 32
 _MOST_LEVELS = 64
 _MOST_OVERVIEW = 1024
@@ -59,7 +61,8 @@ class Cell:
     stage: int
     """Number of the stage."""
     number: int
-    """Number among all cells of the stage: image by image, in C order of the grid."""
+    """Number among all cells of the stage: image by image, in C order of the grid; of a copy that
+    grows, index by index of the growing axis first."""
     lead: Region
     """Region of the lead dims, clipped to their lengths: that of the images."""
     images: range
@@ -116,6 +119,8 @@ class Plan:
     versions, which number them."""
     overview: int | None = None
     """Longest side of the small image of each image in the overview; None if there is none."""
+    grow: str | None = None
+    """The axis of `dims` along which the copy may grow; None if it does not."""
 
     @property
     def n_images(self) -> int:
@@ -147,15 +152,13 @@ class Plan:
     def cell(self, stage: int, number: int) -> Cell:
         """Cell of a stage by its number."""
         planned = self.stages[stage]
-        flat_lead, flat = divmod(number, math.prod(planned.grid))
-        lead = _box(
-            _unraveled(flat_lead, self._lead_grid(stage)),
-            planned.images or (1,) * len(self.lead_shape),
-            self.lead_shape,
-        )
+        grid, order = self._grid_of_cells(stage)
+        found = dict(zip(order, _unraveled(number, tuple(grid[i] for i in order)), strict=True))
+        position, n_lead = tuple(found[i] for i in range(len(grid))), len(self.lead_dims)
+        lead = _box(position[:n_lead], planned.images or (1,) * n_lead, self.lead_shape)
         first = _raveled([part.start for part in lead], self.lead_shape)
         images = range(first, first + math.prod(part.stop - part.start for part in lead))
-        index = _unraveled(flat, planned.grid)
+        index = position[n_lead:]
         region = _box(index, planned.cell, self.input_shape(stage))
         return Cell(stage, number, lead, images, index, region)
 
@@ -165,8 +168,31 @@ class Plan:
         at = _unraveled(image, self.lead_shape)
         if planned.images:
             at = tuple(i // n for i, n in zip(at, planned.images, strict=True))
-        lead = _raveled(at, self._lead_grid(stage))
-        return lead * math.prod(planned.grid) + _raveled(index, planned.grid)
+        grid, order = self._grid_of_cells(stage)
+        position = (*at, *index)
+        return _raveled([position[i] for i in order], tuple(grid[i] for i in order))
+
+    def _grid_of_cells(self, stage: int) -> tuple[Shape, Sequence[int]]:
+        """Number of cells of a stage by lead dim and dim, and the order of these, slowest first."""
+        grid = (*self._lead_grid(stage), *self.stages[stage].grid)
+        if self.grow is None:
+            return grid, range(len(grid))
+        first = len(self.lead_dims) + self.dims.index(self.grow)
+        return grid, [first, *(i for i in range(len(grid)) if i != first)]
+
+    def grown(self, length: int) -> Plan:
+        """The plan with another length of the axis along which it grows."""
+        assert self.grow is not None
+        axis = self.dims.index(self.grow)
+
+        def with_length(shape: Shape) -> Shape:
+            return (*shape[:axis], length, *shape[axis + 1 :])
+
+        return replace(
+            self,
+            levels=tuple(replace(each, shape=with_length(each.shape)) for each in self.levels),
+            stages=tuple(replace(each, grid=with_length(each.grid)) for each in self.stages),
+        )
 
     def outputs(self, cell: Cell) -> tuple[Output, ...]:
         """What a cell stores, level by level."""
@@ -228,6 +254,7 @@ class Plan:
             **({} if self.nodata is None else {"nodata": self.nodata}),
             **({} if self.plate is None else {"plate": self.plate.to_json()}),
             **({} if self.overview is None else {"overview": self.overview}),
+            **({} if self.grow is None else {"grow": self.grow}),
         }
 
     @classmethod
@@ -276,6 +303,9 @@ class Plan:
             nodata=stored.get("nodata"),
             plate=None if plate is None else Plate.from_json(plate, lead_dims, lead_shape),
             overview=overview,
+            grow=None
+            if "grow" not in stored
+            else checked_choice(stored["grow"], "plan.grow", dims),
         )
 
 

@@ -25,7 +25,7 @@ from cloudimg.migration.plan.plan import FORMATS, METHODS
 _MOST_OF_CODEC = 4096
 _FIELDS = (
     "zarr_format", "chunks", "shards", "levels", "factors", "downsampling", "codec", "name",
-    "pixel_size", "translation", "channel_names", "plate", "overview", "companions",
+    "pixel_size", "translation", "channel_names", "plate", "overview", "grow", "companions",
 )  # fmt: skip
 OF_METADATA = ("name", "pixel_size", "translation", "channel_names", "companions")
 """Fields that change only documents, and maybe which axes are halved first."""
@@ -61,6 +61,8 @@ class WriteRequest:
     """Whether the images are the fields of a plate. None: if their axes are those of one."""
     overview: bool | None = None
     """Whether to make a small image of each image in one array."""
+    grow: str | None = None
+    """The axis along which the copy may grow."""
 
     companions: bool | None = None
     """Whether to keep the files with metadata beside the images."""
@@ -76,6 +78,8 @@ class WriteRequest:
             raise ArgumentError("Zarr 2 has no shards: leave out shards=, or use zarr_format=3")
         if self.name is not None and not isinstance(self.name, str):
             raise ArgumentError(f"name={self.name!r} must be a string")
+        if self.grow is not None and not (isinstance(self.grow, str) and self.grow):
+            raise ArgumentError(f"grow={self.grow!r} must be the name of an axis, such as 't'")
         for name in ("plate", "overview", "companions"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
@@ -135,6 +139,7 @@ class WriteRequest:
         checked_text(json.dumps(codec), "request.codec", most=_MOST_OF_CODEC)
         checked_optional_text(stored.get("downsampling"), "request.downsampling", most=256)
         checked_optional_text(stored.get("name"), "request.name")
+        checked_optional_text(stored.get("grow"), "request.grow", most=256)
         _check_calibration(stored)
         invalid = ""
         try:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,6 +103,8 @@ def repair(destination: Destination, open_original: OpenOriginal, options: Repai
 def _refuse_unfinished(destination: Destination, plans: StoredPlans) -> None:
     """Refuse a migration that was not finished: it has neither end mark nor root metadata.
 
+    One that grows has root metadata all the time, and each end mark is made by the migration.
+
     Raises
     ------
     ArgumentError
@@ -112,12 +115,10 @@ def _refuse_unfinished(destination: Destination, plans: StoredPlans) -> None:
     if state.end_mark is not None:
         return
     *_, (root, _) = documents(state.plan, state.facts, {})
-    try:
-        destination.info(root)
-    except NotFoundError:
-        pass
-    else:
-        return
+    if state.plan.grow is None:
+        with suppress(NotFoundError):
+            destination.info(root)
+            return
     raise ArgumentError(
         f"{destination.url} is not finished: run the same migration again to continue it",
         url=destination.url,

@@ -68,6 +68,7 @@ def write_to_url(
         open_named = partial(open_write_input, request.name)
         return _writer(run_options)(open_named, destination, request, run_options)
     request = make_request(labels.request(given))
+    refuse_growth(request, "labels")
 
     def open_labels(earlier: EarlierSource | None) -> WriteInput:
         return labels.of(open_write_input(request.name, earlier))
@@ -104,9 +105,23 @@ def write_all_to_url(
         )
     request = make_request(given)
     refuse_one_name(request)
+    refuse_growth(request, "a collection of images")
     run_options = make_run_options(given)
     destination = open_destination(url, storage_options)
     return write_collection(images, open_image, destination, request, run_options)
+
+
+def refuse_growth(request: WriteRequest, what: str) -> None:
+    """Refuse to make a copy that grows where only one that stays as it is can be made.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if request.grow is not None:
+        raise ArgumentError(
+            f"grow={request.grow!r}: {what} cannot grow. Copy one image, or leave out grow="
+        )
 
 
 def refuse_one_name(request: WriteRequest) -> None:

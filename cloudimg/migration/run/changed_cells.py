@@ -106,7 +106,7 @@ def forget_documents(destination: Destination, state: State, inventory: Inventor
     ------
     StorageError, LeaseError
     """
-    if inventory.has_documents:
+    if inventory.has_documents and state.plan.grow is None:  # others are replaced when they differ
         of_sources = [entry.key for entry in destination.list(SOURCE_XML)]
         # With any OME-XML of the source, so that the group of it is among them.
         any_xml = [SourceXml(b"", ((0, ""),))] if of_sources else []

@@ -30,10 +30,18 @@ class CommittedCells:
     plan : Plan
     seen : SeenVersions, optional
         Gets the versions of the files that the cells have read.
+    before : CommittedCells, optional
+        Gets the cells that the copy had before it has grown: those of its shorter plan.
     """
 
-    def __init__(self, plan: Plan, seen: SeenVersions | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seen: SeenVersions | None = None,
+        before: CommittedCells | None = None,
+    ) -> None:
         self._plan = plan
+        self._before = before
         self.contrast = Contrast(plan)
         self.notes = NotesByCell()
         self.filled = FilledFiles()
@@ -65,6 +73,9 @@ class CommittedCells:
         """Add a finished cell."""
         self._sum_up(record)
         self.records_digest.add(record)
+        before = self._before
+        if before is not None and record.number < before._plan.n_cells(record.stage):
+            before.add(record)
         if self._seen is not None:
             self._seen.add(record)
 

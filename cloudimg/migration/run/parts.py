@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cloudimg.errors import ChangedError, CloudimgError, OccupiedError
+from cloudimg.errors import ArgumentError, ChangedError, CloudimgError, OccupiedError
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inspecting import (
     DestinationContents,
@@ -92,6 +92,11 @@ def write_part(
         If reading or writing fails; finished cells stay finished.
     """
     started = time.monotonic()
+    if request.grow is not None:
+        raise ArgumentError(
+            f"part= and grow={request.grow!r} exclude each other: leave out part=, or copy each"
+            " part of a growing source to a destination of its own"
+        )
     start_imports()
     guard = PartGuard(destination, partial(notify_of, options.progress), outer)
     contents = inspect_destination(destination)

@@ -115,6 +115,17 @@ class Migration:
         )
 
 
+def after(first: Migration, second: Migration) -> Migration:
+    """The result of a call that finished a copy, or found it finished, and let it grow then."""
+    return replace(
+        second,
+        n_done_before=min(first.n_done_before, second.n_done_before),
+        n_objects=first.n_objects + second.n_objects,
+        n_bytes=first.n_bytes + second.n_bytes,
+        only_metadata=first.only_metadata and second.only_metadata,
+    )
+
+
 def sums(results: Iterable[Any], *names: str) -> dict[str, Any]:
     """Sums of some fields of the results for the images of a collection, by name."""
     images = list(results)

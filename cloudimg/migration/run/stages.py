@@ -28,6 +28,7 @@ from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
 from cloudimg.migration.run.end_check import EndListing, hold_against_listing
+from cloudimg.migration.run.grown_documents import replaced_documents
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import (
     cell_bytes,
@@ -109,7 +110,11 @@ class MigrationRun:
         changes = write_input.changes
         newer = changes.newer_files() if changes is not None and changes.n_added else None
         self._source_check = SourceCheck(self._rows, seen, newer)
-        self._committed = CommittedCells(state.plan, seen)
+        grown_from = state.grown_from
+        self._before = None
+        if grown_from is not None:
+            self._before = CommittedCells(state.plan.grown(grown_from.length))
+        self._committed = CommittedCells(state.plan, seen, self._before)
         self._totals = totals
         self._n_bad_cells = 0
         self._edits = Edits()
@@ -288,6 +293,8 @@ class MigrationRun:
             raise odd
         self._source_check.start()
         found = self._committed.documents(self._state.facts, self._destination)
+        if self._before is not None:
+            return self._finish_grown(self._before, found, facts)
         *others, root = found
         destination, digest = self._destination, self._committed.records_digest
         listing = EndListing(destination, self._plan, [key for key, _ in found])
@@ -308,8 +315,36 @@ class MigrationRun:
         stored.append(store(root))
         if not listing.has_ended():
             hold(stored, is_last=self._totals.has_repeated)
-        end_mark = digest.end_mark(
-            plan.id, found, facts.source_notes, plan_sha256=plan.sha256, plan_etag=plan.etag
-        )
-        create_sealed(destination, END_MARK, end_mark.to_json(), fences=fences)
+        self._mark_end(plan, found, facts)
         return notes
+
+    def _finish_grown(
+        self, before: CommittedCells, found: list[tuple[str, bytes]], facts: ImageFacts
+    ) -> tuple[Note, ...]:
+        """Replace the metadata of a copy that has grown, once all of its objects were listed."""
+        state, destination = self._plan_put.result(), self._destination
+        assert state.grown_from is not None
+        is_last, digest = self._totals.has_repeated, self._committed.records_digest
+        listing = EndListing(destination, self._plan, [])
+        hold_against_listing(destination, state, digest, [], listing, is_last=is_last)
+        notes = self._source_check.notes()
+        written = dict(before.documents(state.grown_from.facts, destination))
+        replaced = replaced_documents(
+            destination,
+            self._plan,
+            found,
+            written if state.grown_from.may_have_edits else None,
+            self._edits,
+            fences=self._lease.fences,
+        )
+        if list(replaced) and not listing.has_ended():
+            hold_against_listing(destination, state, digest, [], is_last=is_last)
+        self._mark_end(state, found, facts)
+        return notes
+
+    def _mark_end(self, state: State, found: list[tuple[str, bytes]], facts: ImageFacts) -> None:
+        """Store the end mark."""
+        end_mark = self._committed.records_digest.end_mark(
+            state.id, found, facts.source_notes, plan_sha256=state.sha256, plan_etag=state.etag
+        )
+        create_sealed(self._destination, END_MARK, end_mark.to_json(), fences=self._lease.fences)

@@ -10,6 +10,7 @@
 5. Write the metadata, except that of the root. Check that the destination holds what was stored,
    and that the source did not change; do cells again for which that is not so.
 6. Write the metadata of the root and the end mark.
+7. If the copy may grow and there are further files, take its plan for them, and do 4 to 6.
 
 A process that is killed at any point leaves a destination that the same call continues.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from cloudimg.distributed.on_worker import warn
@@ -32,6 +34,7 @@ from cloudimg.migration.journal.inspecting import (
     is_of_other_format,
 )
 from cloudimg.migration.journal.inventory import Inventory
+from cloudimg.migration.journal.lease import Lease
 from cloudimg.migration.journal.resuming import refuse_foreign, refuse_other_plan
 from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.plan.request import WriteRequest
@@ -39,6 +42,7 @@ from cloudimg.migration.progress import notify_of
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.filled_files import report_of_notes
 from cloudimg.migration.run.finished import edits_of_finished
+from cloudimg.migration.run.growing import grow, has_newer_files
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
 from cloudimg.migration.run.planning import (
@@ -48,7 +52,7 @@ from cloudimg.migration.run.planning import (
     plan_for_request,
     resume_or_plan,
 )
-from cloudimg.migration.run.result import Migration
+from cloudimg.migration.run.result import Migration, after
 from cloudimg.migration.run.rounds import Rounds
 from cloudimg.migration.run.write_input import WriteInput
 
@@ -116,19 +120,50 @@ def write(
                 refuse_to_delete_source(write_input, destination)
             return write_input
 
-        planned = resume_or_plan(contents, open_checked, destination, request, options, lease)
-        state = planned.state
+        writing = _Writing(open_checked, destination, request, options, lease, started)
+        planned = writing.plan(contents, options)
+        done = writing.finish(planned)
+        if request.grow is None or not (planned.is_continued and has_newer_files(done.notes)):
+            return done
+        if not planned.state.is_done:
+            as_it_is = replace(options, overwrite=False)
+            planned = writing.plan(_inspect(destination, as_it_is), as_it_is)
+        has_edits = done.n_edits > 0
+        grown = grow(planned.state, open_checked, destination, lease, has_edits=has_edits)
+        return done if grown is None else after(done, writing.finish(grown))
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What the holder of the lease does, once, or again for a copy that grows."""
+
+    open_write_input: OpenWriteInput
+    destination: Destination
+    request: WriteRequest
+    options: RunOptions
+    lease: Lease
+    started: float
+
+    def plan(self, contents: DestinationContents, options: RunOptions) -> Planned:
+        """Take the stored plan, or make and store a new one."""
+        return resume_or_plan(
+            contents, self.open_write_input, self.destination, self.request, options, self.lease
+        )
+
+    def finish(self, planned: Planned) -> Migration:
+        """Do what is left to do; of a finished copy, compare it with a listing."""
+        state, destination = planned.state, self.destination
         inventory = Inventory(destination, state.plan) if planned.is_continued else None
         if inventory is not None and state.end_mark is not None:
             edits = edits_of_finished(destination, state, state.end_mark, inventory)
             remove_leftovers(destination)
-            return _nothing_to_do(destination, planned, edits, time.monotonic() - started)
+            return _nothing_to_do(destination, planned, edits, time.monotonic() - self.started)
         if not state.is_current:
             raise is_of_other_format(destination, state.format)
         for note in state.facts.all_notes:
-            notify(f"{MARK}{note}")
-        rounds = Rounds(destination, options, lease, open_checked)
-        return rounds.run(planned, inventory, started)
+            notify_of(self.options.progress, f"{MARK}{note}")
+        rounds = Rounds(destination, self.options, self.lease, self.open_write_input)
+        return rounds.run(planned, inventory, self.started)
 
 
 def start_imports() -> None:

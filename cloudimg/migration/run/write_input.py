@@ -17,6 +17,7 @@ from cloudimg.discovery.listing import Tabled
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import TableChanges
 from cloudimg.discovery.unmatched import Unmatched
+from cloudimg.errors import ArgumentError
 from cloudimg.migration.metadata.calibration import Calibration
 from cloudimg.migration.metadata.facts import ImageFacts, facts_of_image
 from cloudimg.migration.metadata.originals import storable_key
@@ -46,6 +47,7 @@ from cloudimg.opening.image_name import image_name
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
+from cloudimg.reading.source import Source
 from cloudimg.reading.source_boundaries import segment_boundaries
 from cloudimg.storage import Location, endpoint_of
 from cloudimg.zarr_images.documents import is_document
@@ -124,6 +126,7 @@ def write_input_of_image(
     """The input for an image that consists of files."""
     source = opened.sources[0]
     location = source.reader.store.location
+    _refuse_growth(source, arguments.purpose.grow)
     axes_mapping = AxesMapping(source.dims, source.shape)
     description = {
         "kind": "image",
@@ -206,6 +209,25 @@ def write_input_of_image(
         source_xml=partial(_supposed_xml, opened),
         has_files=partial(_has_files, opened),
     )
+
+
+def _refuse_growth(source: Source, grow: str | None) -> None:
+    """Refuse a copy that grows of files whose places may change when others come.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    what = ""
+    if source.files.pages is not None:
+        what = "planes of a multi-file dataset"
+    elif source.layout.canvas is not None:
+        what = "files that lie where positions say"
+    if grow is not None and what:
+        raise ArgumentError(
+            f"grow={grow!r}: a copy of {what} cannot grow, because their places may change when"
+            " files come. Leave out grow="
+        )
 
 
 def _has_files(opened: Opened, dims: tuple[str, ...]) -> npt.NDArray[np.bool_] | None:
