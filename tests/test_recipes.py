@@ -134,7 +134,7 @@ def of_queue() -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Port 8787")  # of Dask's dashboard
+@pytest.mark.filterwarnings("ignore:Port 8787", "ignore:unclosed <socket")  # of Dask's dashboard
 @pytest.mark.parametrize("recipe", [*(each for each in RECIPES if each != QUEUE), of_queue()])
 def test_a_recipe_moves_what_it_says(lab: Meter, objects: dict[str, bytes], recipe: str) -> None:
     if recipe in PACKAGES:

@@ -178,14 +178,17 @@ def _unsupported(url: str, value: Any) -> UnsupportedFormatError:
 
 
 def _inner(stored: tuple[int, ...], codecs: Sequence[Any]) -> tuple[tuple[int, ...], Sequence[Any]]:
-    """Shape of the chunks in a shard, and their codecs."""
-    for codec in codecs:
-        if codec["name"] == _SHARDING:
-            inner = _lengths(codec["configuration"]["chunk_shape"], "chunk_shape")
-            if len(inner) != len(stored) or any(n % m for n, m in zip(stored, inner, strict=True)):
-                raise ValueError("shards are not multiples of their chunks")
-            return inner, list(codec["configuration"]["codecs"])
-    return stored, codecs
+    """Shape of the chunks in a shard, and their codecs.
+
+    Shards whose pixels were rearranged before count as one chunk.
+    """
+    if not codecs or codecs[0]["name"] != _SHARDING:
+        return stored, codecs
+    given = codecs[0]["configuration"]
+    inner = _lengths(given["chunk_shape"], "chunk_shape")
+    if len(inner) != len(stored) or any(n % m for n, m in zip(stored, inner, strict=True)):
+        raise ValueError("shards are not multiples of their chunks")
+    return inner, list(given["codecs"])
 
 
 def _compression(codecs: Sequence[Any]) -> str:

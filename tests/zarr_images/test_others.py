@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,34 @@ def test_a_plain_array_of_zarr_python(tmp_path: Path) -> None:
     image = cloudimg.open(tmp_path / "old.zarr", axes={"z": "t"})
     assert (image.dims, image.dtype) == (("t", "y", "x"), np.dtype("i2"))
     np.testing.assert_array_equal(image.read(), PIXELS[0, 0, :3, :20, :30])
+
+
+def test_varieties_of_arrays(tmp_path: Path) -> None:
+    """zarr-python reads the same: types, orders, fill values, keys, and places of the index."""
+    from zarr.codecs import ShardingCodec, TransposeCodec
+
+    turned = TransposeCodec(order=(1, 0))
+    at_start = ShardingCodec(chunk_shape=(4, 8), index_location="start")
+    varieties: list[dict[str, Any]] = [
+        {"filters": [turned]},
+        {"serializer": at_start, "compressors": []},
+        {"serializer": ShardingCodec(chunk_shape=(4, 8)), "compressors": [], "filters": [turned]},
+        {"fill_value": 7},
+        {"dtype": "f4", "fill_value": np.inf},
+        {"dtype": "c8"},
+        {"dtype": "bool"},
+        {"zarr_format": 2, "order": "F", "fill_value": 3},
+        {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    ]
+    for number, variety in enumerate(varieties):
+        options = {"dtype": "u2", **variety}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that shards are only read whole
+            url = str(tmp_path / f"{number}.zarr")
+            array = zarr.create_array(url, shape=(20, 30), chunks=(8, 16), **options)
+            array[:16] = PIXELS[0, 0, 0, :16, :30]
+            expected = array[:]
+            image = cloudimg.open(url)
+        np.testing.assert_array_equal(image.read(), expected, err_msg=str(variety))
+        window = (slice(3, 18, 5), slice(11, 29, 3))
+        np.testing.assert_array_equal(image.read(window), expected[window], err_msg=str(variety))
