@@ -32,6 +32,7 @@ def plate_of_ome_zarr(url: str, pixels: Array) -> None:
             writer.write_image(pixels[number, int(field)], image, axes="cyx", scaler=None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ome_zarr")
 def test_a_plate_of_another_program(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 255, (4, 2, 2, 24, 32), dtype=np.uint8)
@@ -74,7 +75,7 @@ def write_tiffs(folder: Path) -> Array:
     return pixels
 
 
-@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize("zarr_format", [3, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_plate", [True, False])
 def test_collections_of_ours_open_at_their_root(
     zarr_format: Any, is_plate: bool, tmp_path: Path

@@ -48,7 +48,7 @@ def document(folder: Path, zarr_format: int) -> dict[str, Any]:
     return dict(json.loads((folder / "zarr.json").read_text())["attributes"])
 
 
-@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize("zarr_format", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_round_trip_keeps_pixels_facts_and_bytes(zarr_format: Any, tmp_path: Path) -> None:
     tiff = written(tmp_path)
     options: dict[str, Any] = {"zarr_format": zarr_format, "chunks": 32, "levels": 2}
