@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 import cloudimg
-from cloudimg.errors import ArgumentError, FolderError, MissingFilesError
+from cloudimg.errors import ArgumentError, CloudimgError, FolderError, MissingFilesError
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(11)
@@ -93,6 +93,15 @@ def test_collections_of_ours_open_at_their_root(
     np.testing.assert_array_equal(image.sel(well="A03", field=4).read(), pixels[1, 1])
     one = cloudimg.open(tmp_path / "copy.zarr" / ("B/02/1" if is_plate else "5"))
     np.testing.assert_array_equal(one.read(), pixels[2, 1])
+    # Images that are listed and do not exist are missing.
+    lost = tmp_path / "copy.zarr" / ("A/03/1" if is_plate else "3")
+    lost.rename(tmp_path / "lost")
+    with pytest.raises(CloudimgError):
+        cloudimg.open(tmp_path / "copy.zarr").read()
+    filled = cloudimg.open(tmp_path / "copy.zarr", missing="fill").read()
+    assert not filled[1, 1].any()
+    np.testing.assert_array_equal(filled[2], pixels[2])
+    (tmp_path / "lost").rename(lost)
     # A copy of the copy has the same objects, by name and byte.
     cloudimg.migrate(tmp_path / "copy.zarr", tmp_path / "again.zarr", **copied)
     assert cloudimg.verify(tmp_path / "again.zarr", against_source=True)
