@@ -53,7 +53,6 @@ from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.reader import Reader
 from cloudimg.reading.source_files import missing_files
 from cloudimg.storage import IncompleteListingError, Store, redact
-from cloudimg.zarr_images.documents import is_document
 
 
 def open_sources(urls: URLs, arguments: OpenArguments) -> Opened:
@@ -174,11 +173,9 @@ def _open_listed(
     # With validate="all" the error should name bad files, too, if there are any.
     if lacks_files and arguments.validate != "all":
         raise _lacking(listing)
-    # What metadata of a Zarr list need not exist, either.
-    is_unseen = arguments.listing == "probe" or is_document(grid.keys(grid.first()))
     context = ReadContext(
         is_listed=listing.is_complete,
-        fills_missing=is_unseen and arguments.missing == "fill",
+        fills_missing=arguments.listing == "probe" and arguments.missing == "fill",
         series=arguments.series_number,
         ignore_siblings=bool(grid.fields),
         palette=arguments.converted_colours,

@@ -50,6 +50,15 @@ def test_a_plate_of_another_program(tmp_path: Path) -> None:
     np.testing.assert_array_equal(well.read(), pixels[1])
     field = cloudimg.open(tmp_path / "plate.zarr/A/2/1")
     np.testing.assert_array_equal(field.read(), pixels[1, 1])
+    # An image that the metadata list need not exist, either.
+    (tmp_path / "plate.zarr/A/1/0").rename(tmp_path / "lost")
+    with pytest.raises(CloudimgError, match="no such file"):
+        cloudimg.open(tmp_path / "plate.zarr" / "A" / "1")
+    filled = cloudimg.open(tmp_path / "plate.zarr", missing="fill", validate="all")
+    assert (filled.n_missing, filled.n_files) == (2, 6)
+    assert not filled.read()[0, 0, 0].any()
+    np.testing.assert_array_equal(filled.read().reshape(pixels.shape)[1:], pixels[1:])
+    (tmp_path / "lost").rename(tmp_path / "plate.zarr/A/1/0")
     # The wells that are there are a part without gaps, and a copy of it is a plate again.
     part = {"row": ["A"]}
     cloudimg.migrate(
