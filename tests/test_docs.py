@@ -303,6 +303,17 @@ def stores(meter: Meter, gcs_of_pages: str) -> Iterator[Stores]:
 # ------------------------------------------------------------------------------- running a page
 
 CHECKS: Mapping[str, str] = {
+    "docs/copies.md": """
+assert (copy.read() == image).all()
+assert copy.coords["x_label"].tolist() == [0] * 24 + [1] * 24 + [2] * 24
+assert tree["level1"]["image"].sizes["y"] == level.sizes["y"] == 24
+assert "compressed blosc" in output("cloudimg info")
+old, one = cloudimg.open("old.ome.zarr"), cloudimg.open("one.ome.zarr")
+assert (old.read() == image).all()
+assert (one.read() == image[0, 1]).all()
+assert one.attrs["compression"] == "zstd"
+assert "one.ome.zarr is verified: " in output("cloudimg verify")
+""",
     "README.md": """
 assert a.shape == (2, 2, 10, 48, 72), a
 assert (a[0, 1, 4].compute() == image[0, 1, 4]).all()

@@ -11,6 +11,7 @@ from cloudimg.errors import ArgumentError, counted
 from cloudimg.opening.opened import Opened
 from cloudimg.pattern import Label
 from cloudimg.reading.source import Source
+from cloudimg.zarr_images.documents import folder_of, is_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def common_name(opened: Opened) -> str:
     """
     grid = opened.grid
     location = opened.sources[0].reader.store.location
-    first, last = grid.keys(grid.first()), grid.keys(grid.last())
+    keys = (grid.keys(index) for index in (grid.first(), grid.last()))
+    first, last = (folder_of(key) if is_document(key) else key for key in keys)
     if first != last and grid.fields != (FILE_AXIS,):
         folder, _, name = first.rpartition("/")
         pairs = zip(name, last.rpartition("/")[2], strict=False)

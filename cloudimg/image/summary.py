@@ -47,4 +47,8 @@ def _own_coords(opened: Opened) -> Mapping[str, Sequence[Any]]:
     if source.window is None:
         return own
     positions = dict(zip(source.layout.dims, source.window.positions, strict=True))
-    return {dim: [values[i] for i in as_array(positions[dim])] for dim, values in own.items()}
+    return {
+        dim: [values[i] for i in as_array(positions[dim])]
+        for dim, values in own.items()
+        if dim in positions  # labels along a dim are not shown
+    }

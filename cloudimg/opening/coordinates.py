@@ -29,10 +29,11 @@ def coordinates(
     """
     coords: dict[str, Array] = {}
     for axis in layout.axes:
-        values = own.get(axis.name)
         if axis.field is None:
-            if values is not None and len(values) == axis.length:
-                coords[axis.name] = np.asarray(values)
+            for name in (axis.name, label_name(axis.name)):
+                values = own.get(name)
+                if values is not None and len(values) == axis.length:
+                    coords[name] = np.asarray(values)
             continue
         labels = as_array(grid.labels[axis.field])
         if axis.is_stacked:

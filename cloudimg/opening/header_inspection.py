@@ -18,6 +18,9 @@ from cloudimg.reading.agreement import ExpectedFacts, differing_facts, without_c
 from cloudimg.reading.layout import Layout
 from cloudimg.reading.reader import Reader
 
+_LABEL = "_label"
+"""What the name of the coordinate with labels ends with, see `coordinates.label_name`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderInspection:
@@ -120,7 +123,8 @@ class HeaderInspection:
 
     @property
     def own_coords(self) -> dict[str, Sequence[Any]]:
-        """Coordinates in each file, by dim of the image."""
-        renamed_dims = dict(zip(self.headers.first.dims, self.file_dims, strict=True))
-        own = {renamed_dims[dim]: values for dim, values in self.coords.items()}
+        """Coordinates in each file, by dim of the image; of a copy also labels along a dim."""
+        names = dict(zip(self.headers.first.dims, self.file_dims, strict=True))
+        names |= {f"{dim}{_LABEL}": f"{new}{_LABEL}" for dim, new in names.items()}
+        own = {names[name]: values for name, values in self.coords.items()}
         return without_coordinates(own, differing_facts(self.notes))

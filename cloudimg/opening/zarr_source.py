@@ -30,7 +30,7 @@ from cloudimg.errors import (
 )
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.pattern import Label
-from cloudimg.storage import Entry, Location, Store, engine, redact, unsigned
+from cloudimg.storage import Entry, Location, Store, engine, map_ahead, redact, unsigned
 from cloudimg.zarr_images.documents import Node, folder_of, is_document, read_node
 from cloudimg.zarr_images.members import Member, collection_name, is_plate, members_of
 from cloudimg.zarr_images.parse import own_attributes
@@ -40,6 +40,7 @@ _JOURNAL = ".cloudimg"
 """Folder of the journal of a copy, see `cloudimg.migration.journal.layout`."""
 _PLAN, _END_MARK = "plan.json", "done.json"
 _SHOWN = 10
+_LOOKS_AHEAD = 256
 _OPTIONS = {
     "imread": None, "rgb": False, "palette": "index", "exclude": None, "pattern": None,
     "listing": "full",
@@ -132,8 +133,28 @@ def _of_root(
         # It is recorded by its own URL: the number is not that of an image in its group.
         url = store.location.url(folder_of(member.key))
         return _tabled(store, grid, versions, url, arguments), replace(arguments, series=None)
+    if arguments.missing == "fill" or arguments.validate == "all":
+        members = _existing(store, members) or members
     tabled = _tabled(store, _grid(store.location, members), versions, url, arguments)
     return replace(tabled, name=collection_name(root, members)), arguments
+
+
+def _existing(store: Store, members: Sequence[Member]) -> list[Member]:
+    """The images that exist, with their versions: metadata may list others, too."""
+
+    def look(member: Member) -> Member | None:
+        if member.size_bytes is not None:
+            return member
+        try:
+            entry = store.info(member.key)
+        except NotFoundError:
+            return None
+        return replace(member, etag=entry.etag, size_bytes=entry.size_bytes)
+
+    found = map_ahead(
+        lambda member: engine().fetch(partial(look, member)), members, n_ahead=_LOOKS_AHEAD
+    )
+    return [member for member in found if member is not None]
 
 
 def _refuse_no_image(store: Store, root: Node) -> None:

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 import cloudimg
-from cloudimg.errors import ArgumentError, FolderError, MissingFilesError
+from cloudimg.errors import ArgumentError, CloudimgError, FolderError, MissingFilesError
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(11)
@@ -32,6 +32,7 @@ def plate_of_ome_zarr(url: str, pixels: Array) -> None:
             writer.write_image(pixels[number, int(field)], image, axes="cyx", scaler=None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ome_zarr")
 def test_a_plate_of_another_program(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 255, (4, 2, 2, 24, 32), dtype=np.uint8)
@@ -49,6 +50,15 @@ def test_a_plate_of_another_program(tmp_path: Path) -> None:
     np.testing.assert_array_equal(well.read(), pixels[1])
     field = cloudimg.open(tmp_path / "plate.zarr/A/2/1")
     np.testing.assert_array_equal(field.read(), pixels[1, 1])
+    # An image that the metadata list need not exist, either.
+    (tmp_path / "plate.zarr/A/1/0").rename(tmp_path / "lost")
+    with pytest.raises(CloudimgError, match="no such file"):
+        cloudimg.open(tmp_path / "plate.zarr" / "A" / "1")
+    filled = cloudimg.open(tmp_path / "plate.zarr", missing="fill", validate="all")
+    assert (filled.n_missing, filled.n_files) == (2, 6)
+    assert not filled.read()[0, 0, 0].any()
+    np.testing.assert_array_equal(filled.read().reshape(pixels.shape)[1:], pixels[1:])
+    (tmp_path / "lost").rename(tmp_path / "plate.zarr/A/1/0")
     # The wells that are there are a part without gaps, and a copy of it is a plate again.
     part = {"row": ["A"]}
     cloudimg.migrate(
@@ -74,7 +84,7 @@ def write_tiffs(folder: Path) -> Array:
     return pixels
 
 
-@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize("zarr_format", [3, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_plate", [True, False])
 def test_collections_of_ours_open_at_their_root(
     zarr_format: Any, is_plate: bool, tmp_path: Path
@@ -92,6 +102,15 @@ def test_collections_of_ours_open_at_their_root(
     np.testing.assert_array_equal(image.sel(well="A03", field=4).read(), pixels[1, 1])
     one = cloudimg.open(tmp_path / "copy.zarr" / ("B/02/1" if is_plate else "5"))
     np.testing.assert_array_equal(one.read(), pixels[2, 1])
+    # Images that are listed and do not exist are missing.
+    lost = tmp_path / "copy.zarr" / ("A/03/1" if is_plate else "3")
+    lost.rename(tmp_path / "lost")
+    with pytest.raises(CloudimgError):
+        cloudimg.open(tmp_path / "copy.zarr").read()
+    filled = cloudimg.open(tmp_path / "copy.zarr", missing="fill").read()
+    assert not filled[1, 1].any()
+    np.testing.assert_array_equal(filled[2], pixels[2])
+    (tmp_path / "lost").rename(lost)
     # A copy of the copy has the same objects, by name and byte.
     cloudimg.migrate(tmp_path / "copy.zarr", tmp_path / "again.zarr", **copied)
     assert cloudimg.verify(tmp_path / "again.zarr", against_source=True)

@@ -48,7 +48,7 @@ def document(folder: Path, zarr_format: int) -> dict[str, Any]:
     return dict(json.loads((folder / "zarr.json").read_text())["attributes"])
 
 
-@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize("zarr_format", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_round_trip_keeps_pixels_facts_and_bytes(zarr_format: Any, tmp_path: Path) -> None:
     tiff = written(tmp_path)
     options: dict[str, Any] = {"zarr_format": zarr_format, "chunks": 32, "levels": 2}
@@ -117,6 +117,20 @@ def test_labels_nodata_and_colours_survive(tmp_path: Path) -> None:
     masked = image.to_xarray(mask=True)
     assert bool(np.isnan(masked[20:]).all())
     assert float(masked[:20].mean()) == 7
+
+
+def test_labels_of_tiles_survive(tmp_path: Path) -> None:
+    for y, x in np.ndindex(2, 3):
+        tifffile.imwrite(tmp_path / f"a_{y}_{x + 4}.tif", np.full((4, 5), 10 * y + x, np.uint8))
+    cloudimg.migrate(str(tmp_path / "a_{y}_{x}.tif"), tmp_path / "first.zarr")
+    cloudimg.migrate(tmp_path / "first.zarr", tmp_path / "second.zarr", select={"x": "3:12"})
+    image = cloudimg.open(tmp_path / "second.zarr")
+    assert image.coords["x_label"].tolist() == [4] * 2 + [5] * 5 + [6] * 2
+    assert image.coords["y_label"].tolist() == [0] * 4 + [1] * 4
+    assert "x: 9" in repr(image)
+    assert "x: 4" in repr(image.isel(x=slice(1, 5)))
+    renamed = cloudimg.open(tmp_path / "first.zarr", axes={"y": "v"})
+    assert renamed.coords["v_label"].tolist() == [0] * 4 + [1] * 4
 
 
 def test_xarray_opens_copies(tmp_path: Path) -> None:

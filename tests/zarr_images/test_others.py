@@ -83,6 +83,7 @@ def test_images_of_ngff_zarr(version: str, options: dict[str, Any], tmp_path: Pa
     np.testing.assert_array_equal(copy.read(), PIXELS[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_images_with_labels_of_ome_zarr(version: str, tmp_path: Path) -> None:
     ome_zarr = pytest.importorskip("ome_zarr.writer", reason="no ome-zarr")
