@@ -173,9 +173,11 @@ class Image(ReadableImage):
         if grow is not None:
             arguments = replace(arguments, purpose=replace(arguments.purpose, grow=grow))
         purpose = arguments.purpose
+        must_list = self._arguments.purpose.grow != grow and grow is not None
         if earlier is not None:
             purpose = earlier.purpose(self._urls, arguments)
-        if purpose.files is not None or (grow is not None and self._arguments.purpose.grow != grow):
+            must_list = must_list or purpose.files is not None
+        if must_list:
             opened = open_sources(self._urls, replace(arguments, purpose=purpose))
         elif self._is_derived:
             opened = open_again(opened, self._urls, arguments)
