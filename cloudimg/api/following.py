@@ -12,7 +12,6 @@ from typing import Unpack
 from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.api.ripening import Ripening
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.table import FileTable
 from cloudimg.errors import ArgumentError, NoMatchError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST
 from cloudimg.image.validation import validating
@@ -46,7 +45,8 @@ def follow(
 
     An index of the growing axis is added when all of its files are there, stand still and have all
     their bytes; the first one when a second one has begun. With ``missing="fill"`` it may lack
-    files once a later one has begun.
+    files once a later one has begun. Where numbers are left out, what comes after the gap is added
+    in the end. A copy that an interruption left unfinished is finished first.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ class _Following:
     def run(self) -> Migration | None:
         """Look, copy and wait."""
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
-        ripening = Ripening(self.settle_s, opening.missing == "fill", self._copied())
+        ripening = Ripening(self.settle_s, opening.missing == "fill")
+        self._look_at_copy(ripening)
         done, last_change, is_ending = None, time.monotonic(), False
         while not self.stop.is_set():
             now = time.monotonic()
@@ -150,7 +151,7 @@ class _Following:
                     n = self._n_complete(opening, grid, ripening, n)
                 if n:
                     done = self._copy(grid, n)
-                    ripening.taken = self._copied()
+                    self._look_at_copy(ripening)
                     if not done.is_unchanged:
                         continue
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
@@ -161,13 +162,13 @@ class _Following:
                 self.stop.wait(self.interval_s)
         return done
 
-    def _copied(self) -> FileTable | None:
-        """The files that the copy has; None if there is no copy."""
+    def _look_at_copy(self, ripening: Ripening) -> None:
+        """Find out which files the copy has, or was to have when it was interrupted."""
         destination = open_destination(self.url, self.given.get("target_options"))
         state = inspect_destination(destination).state
-        if state is None or state.plan.grow != self.given["grow"]:
-            return None
-        return get_files(destination, state)
+        if state is not None and state.plan.grow == self.given["grow"]:
+            ripening.taken = get_files(destination, state)
+            ripening.is_finished = state.is_done
 
     def _listed(self, opening: OpenArguments) -> FileGrid | None:
         """The files that are there now; None if there are none."""
@@ -182,7 +183,7 @@ class _Following:
         done = migrate_labels(frozenset(labels[:n]), self.source, self.url, **self.given)
         grow = self.given["grow"]
         self._said = ""
-        self.say(f"copied up to {grow}={labels[n - 1]}: {str(done).splitlines()[0]}")
+        self.say(f"copied up to {grow}={labels[:n][-1]}: {str(done).splitlines()[0]}")
         return done
 
     def _n_complete(
@@ -190,6 +191,8 @@ class _Following:
     ) -> int:
         """Of the indices that stand still, the number of those whose files have all their bytes."""
         labels, rows = grid.labels[0], ripening.new_indices(grid, n)
+        if not rows:
+            return n
         some = replace(opening.purpose, grow_labels=frozenset(labels[i] for i in rows))
         opened = open_sources(self.source, validating(replace(opening, purpose=some)))
         bad = [
@@ -201,13 +204,19 @@ class _Following:
             return n
         first, name = min(bad)
         self._tell(f"waiting for all bytes of {counted(len(bad), 'file')}, such as {name}")
-        n_taken = 0 if ripening.taken is None else ripening.taken.shape[0]
-        return first if first > n_taken else 0
+        return first if first > ripening.n_taken else 0
 
     def _tell_of_rest(self, grid: FileGrid, ripening: Ripening, *, is_ending: bool) -> None:
         n_left = ripening.n_left
         if n_left and is_ending and ripening.is_settled:
             self._tell(f"left out: {counted(n_left, 'file')} of indices that lack others")
+        elif ripening.gap_at is not None:
+            grow, labels = self.given["grow"], grid.labels[0]
+            before, later = labels[ripening.gap_at - 1], labels[ripening.gap_at]
+            self._tell(
+                f"waiting at a gap: nothing between {grow}={before} and {grow}={later} has come."
+                " What comes after it is taken in the end"
+            )
         elif n_left:
             self._tell(f"waiting: {counted(n_left, 'file')} not whole yet, or still changing")
 

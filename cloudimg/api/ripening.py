@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,9 +13,11 @@ from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import matching_rows
+from cloudimg.pattern import Label
 
 Positions = npt.NDArray[np.int64]
 _Version = tuple[int, int]
+_FARTHEST = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -31,12 +33,21 @@ class Ripening:
     """Whether an index may lack files, once a later one has begun."""
     taken: FileTable | None = None
     """The files that the copy has."""
+    is_finished: bool = True
+    """Whether the copy of them is finished: one that was killed, or had bad files, is not."""
     _seen: dict[int, tuple[_Version, float]] = field(default_factory=dict)
     """By position of a file that the copy does not have: its size and version, and since when."""
     has_changed: bool = False
     """Whether files came, or changed, since the last look."""
+    gap_at: int | None = None
+    """The index that waits because numbers before it are left out, which may still come."""
     is_settled: bool = True
     """Whether all files that were seen stand still."""
+
+    @property
+    def n_taken(self) -> int:
+        """Number of indices that the copy has."""
+        return 0 if self.taken is None else self.taken.shape[0]
 
     @property
     def n_left(self) -> int:
@@ -58,7 +69,7 @@ class Ripening:
         -------
         int
             Number of indices, from the first one on, that are whole and stand still; 0 if they
-            have nothing that the copy lacks.
+            have nothing that the copy lacks. An unfinished copy lacks what it was to have.
         """
         new = self._new(grid)
         found = dict(self._versions(grid, new))
@@ -72,6 +83,9 @@ class Ripening:
         self.is_settled = not moving
         n_inner = math.prod(grid.shape[1:])
         n = self._n_whole(grid, {at // n_inner for at in moving}, is_ending=is_ending)
+        if not self.is_finished:
+            # In the end also if its files are no longer there, so that an error says so.
+            return max(n, self.n_taken) if (is_ending and not moving) or n >= self.n_taken else 0
         return n if any(at // n_inner < n for at in seen) else 0
 
     def new_indices(self, grid: FileGrid, n: int) -> list[int]:
@@ -99,8 +113,12 @@ class Ripening:
         n_all = grid.shape[0]
         present = np.ones(grid.shape, bool) if grid.present is None else grid.present
         rows = present.reshape(n_all, -1)
-        known = rows[0]
+        known, after_gaps = rows[0], set() if is_ending else _after_gaps(grid.labels[0])
+        self.gap_at = None
         for i in range(n_all):
+            if i in after_gaps and i >= self.n_taken:
+                self.gap_at = i  # what comes between others later could not be added any more
+                return i
             has_begun_later = i + 1 < n_all or is_ending
             # Nobody knows yet how many files the first one has.
             is_whole = has_begun_later if i == 0 and self.taken is None else True
@@ -112,3 +130,11 @@ class Ripening:
                 return i
             known = known | rows[i]
         return n_all
+
+
+def _after_gaps(labels: Sequence[Label]) -> set[int]:
+    """Indices of numbers before which others may still come: those farther apart than usual."""
+    if not all(isinstance(label, int) for label in labels):
+        return set()
+    steps = np.diff(np.array(labels, np.int64))
+    return set((np.flatnonzero(steps > steps.min(initial=_FARTHEST)) + 1).tolist())

@@ -16,7 +16,7 @@ import pytest
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, BadFilesError
 from tests.support import copies
 from tests.support.acquisition import Acquisition
 from tests.support.waiting import wait_until
@@ -131,6 +131,46 @@ def test_missing_files_are_filled_once_later_ones_come(
     assert main(["migrate", source, expected, *PARTS, "--missing", "fill"]) == 0
     found = [copies.image_of(copies.objects(each, {})) for each in (url, expected)]
     assert found[0] == found[1]
+
+
+def test_it_finishes_what_was_interrupted_and_waits_at_gaps(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    urls = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    parts: dict[str, Any] = {"grow": "t", "chunks": 32, "levels": 2}
+    at_once: dict[str, Any] = {"interval": 0, "settle": 0, **parts}
+    acquired.take(0)
+    cloudimg.migrate(*urls, **parts)
+    acquired.take(1)
+    bad = folder / acquired.name_of(1, "gfp", 0)
+    data = bad.read_bytes()
+    bad.write_bytes(data[:100])
+    with pytest.raises(BadFilesError):
+        cloudimg.migrate(*urls, **parts)
+    bad.write_bytes(data)
+    acquired.take(3)
+    lines: list[str] = []
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "t=1 and t=3" in line:
+            acquired.take(2, 5)
+        elif "t=3 and t=5" in line:
+            stop.set()
+
+    cloudimg.follow(*urls, **at_once, say=say, stop=stop)
+    assert [line.partition(":")[0] for line in lines] == [
+        "copied up to t=1", "waiting at a gap", "copied up to t=3", "waiting at a gap",
+    ]  # fmt: skip
+    assert cloudimg.verify(urls[1], against_source=True)
+    assert cloudimg.follow(*urls, **at_once, until_idle=0) is not None
+    cloudimg.migrate(urls[0], f"{tmp_path}/one.zarr", **parts)
+    found, expected = (
+        copies.image_of(copies.objects(f"{tmp_path}/{name}.zarr", {})) for name in ("copy", "one")
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize(
