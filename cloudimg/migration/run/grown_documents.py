@@ -15,6 +15,7 @@ from functools import partial
 
 from cloudimg.errors import NotFoundError
 from cloudimg.migration.journal.destination import Destination
+from cloudimg.migration.journal.state import GrownFrom
 from cloudimg.migration.journal.stored_objects import (
     StoredObject,
     create_object,
@@ -30,6 +31,7 @@ from cloudimg.migration.metadata.edits import (
 from cloudimg.migration.metadata.mended import renewed_document
 from cloudimg.migration.metadata.zarr_nodes import as_document
 from cloudimg.migration.plan.plan import Plan
+from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.storage import engine, map_ahead
 
 _AHEAD = 64
@@ -37,13 +39,23 @@ _CONSOLIDATED_2 = ".zmetadata"
 Document = tuple[str, bytes]
 
 
+def documents_before(
+    grown_from: GrownFrom, committed: CommittedCells, destination: Destination
+) -> dict[str, bytes]:
+    """The documents as they were written before a copy grew; only some if files came late."""
+    if grown_from.written is None:
+        return dict(committed.documents(grown_from.facts, destination))
+    return {key: text.encode() for key, text in grown_from.written.items()}
+
+
 def replaced_documents(
     destination: Destination,
     plan: Plan,
     documents: Iterable[Document],
-    before: Mapping[str, bytes] | None,
+    before: Mapping[str, bytes],
     edits: Edits,
     *,
+    only_these: bool,
     fences: bool,
 ) -> Iterator[StoredObject]:
     """Store the documents of a copy that has grown, with what others edited in those before.
@@ -56,10 +68,11 @@ def replaced_documents(
     documents : iterable of tuple
         Key and bytes of each.
     before : mapping
-        The documents by key, as they were written before the copy grew; None if nobody can have
-        edited them.
+        Documents by key, as they were written before the copy grew.
     edits : Edits
         What is kept is added to it.
+    only_these : bool
+        Whether nobody can have edited the other documents.
     fences : bool
 
     Yields
@@ -71,7 +84,7 @@ def replaced_documents(
     ------
     LeaseError, StorageError
     """
-    store = partial(_replace, destination, before, edits, fences=fences)
+    store = partial(_replace, destination, before, edits, only_these=only_these, fences=fences)
     for batch in _in_order(plan, documents):
         yield from map_ahead(
             lambda document: engine().fetch(partial(store, document)), batch, n_ahead=_AHEAD
@@ -97,10 +110,11 @@ def _in_order(plan: Plan, documents: Iterable[Document]) -> list[Sequence[Docume
 
 def _replace(
     destination: Destination,
-    before: Mapping[str, bytes] | None,
+    before: Mapping[str, bytes],
     edits: Edits,
     document: Document,
     *,
+    only_these: bool,
     fences: bool,
 ) -> StoredObject:
     key, data = document
@@ -108,7 +122,7 @@ def _replace(
         found = destination.get(key)
     except NotFoundError:
         return create_object(destination, key, data, fences=fences)
-    if before is not None and not is_of_another(data, found):
+    if (key in before or not only_these) and not is_of_another(data, found):
         kept = renewed_document(key, before.get(key), _without_consolidated(key, found), data)
         for each in compare_document(key, data, kept):
             if isinstance(each, Edit):

@@ -28,7 +28,7 @@ from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
 from cloudimg.migration.run.end_check import EndListing, hold_against_listing
-from cloudimg.migration.run.grown_documents import replaced_documents
+from cloudimg.migration.run.grown_documents import documents_before, replaced_documents
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import (
     cell_bytes,
@@ -328,13 +328,13 @@ class MigrationRun:
         listing = EndListing(destination, self._plan, [])
         hold_against_listing(destination, state, digest, [], listing, is_last=is_last)
         notes = self._source_check.notes()
-        written = dict(before.documents(state.grown_from.facts, destination))
         replaced = replaced_documents(
             destination,
             self._plan,
             found,
-            written if state.grown_from.may_have_edits else None,
+            documents_before(state.grown_from, before, destination),
             self._edits,
+            only_these=state.grown_from.written is not None,
             fences=self._lease.fences,
         )
         if list(replaced) and not listing.has_ended():

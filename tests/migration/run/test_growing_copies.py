@@ -257,6 +257,51 @@ def test_what_others_edited_stays(acquired: Acquisition, folder: Path, tmp_path:
     assert found.n_edits == 2
 
 
+def test_what_an_append_would_do_is_told(
+    acquired: Acquisition, folder: Path, tmp_path: Path
+) -> None:
+    source, url = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    acquired.take(0, 1)
+    cloudimg.migrate(source, url, **PARTS)
+    acquired.take(2)
+    (note,) = cloudimg.verify(url, against_source=True).notes
+    assert "2 newer files are not in this copy; the same migration, run again, adds them" in note
+    estimate = cloudimg.dry_run(source, url, **PARTS)
+    assert estimate.plan.levels[0].shape[0] == 3
+    assert estimate.destination is not None
+    assert "which would grow: t from 2 to 3" in estimate.destination.holds
+    assert not estimate.destination.problems
+    next(folder.glob("*_gfp_t002.tif")).unlink()
+    found = cloudimg.dry_run(source, url, **PARTS).destination
+    assert found is not None
+    assert "1 file of the grid is missing" in found.problems[0]
+
+
+def test_edits_of_the_same_size_stay_when_files_come_late(
+    acquired: Acquisition, folder: Path, tmp_path: Path
+) -> None:
+    source, url = f"{folder}/{acquired.name}", tmp_path / "copy.zarr"
+    acquired.take(0, 1)
+    late = folder / acquired.name_of(1, "gfp", 0)
+    data = late.read_bytes()
+    late.unlink()
+    cloudimg.migrate(source, url, **PARTS, missing="fill")
+    root = url / "zarr.json"
+    root.write_text(root.read_text().replace('"label": "dapi"', '"label": "nucl"'))
+    late.write_bytes(data)
+    cloudimg.migrate(source, url, **PARTS, missing="fill")
+    cloudimg.migrate(source, f"{tmp_path}/one.zarr", **PARTS, missing="fill")
+    found, expected = (
+        json.loads((folder / "zarr.json").read_bytes())["attributes"]
+        for folder in (url, tmp_path / "one.zarr")
+    )
+    assert found["ome"]["omero"]["channels"][0]["label"] == "nucl"
+    found["ome"]["omero"]["channels"][0]["label"] = "dapi"
+    assert found["ome"]["omero"] == expected["ome"]["omero"]
+    assert found["cloudimg"].keys() == expected["cloudimg"].keys()  # without the note on the file
+    assert cloudimg.verify(url, against_source=True).n_edits == 1
+
+
 def test_what_cannot_grow_is_refused(acquired: Acquisition, folder: Path, tmp_path: Path) -> None:
     source, url = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
     acquired.take(0, 1)
