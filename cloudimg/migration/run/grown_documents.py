@@ -15,7 +15,6 @@ from functools import partial
 
 from cloudimg.errors import NotFoundError
 from cloudimg.migration.journal.destination import Destination
-from cloudimg.migration.journal.state import GrownFrom
 from cloudimg.migration.journal.stored_objects import (
     StoredObject,
     create_object,
@@ -31,21 +30,11 @@ from cloudimg.migration.metadata.edits import (
 from cloudimg.migration.metadata.mended import renewed_document
 from cloudimg.migration.metadata.zarr_nodes import as_document
 from cloudimg.migration.plan.plan import Plan
-from cloudimg.migration.run.committed import CommittedCells
 from cloudimg.storage import engine, map_ahead
 
 _AHEAD = 64
 _CONSOLIDATED_2 = ".zmetadata"
 Document = tuple[str, bytes]
-
-
-def documents_before(
-    grown_from: GrownFrom, committed: CommittedCells, destination: Destination
-) -> dict[str, bytes]:
-    """The documents as they were written before a copy grew; only some if files came late."""
-    if grown_from.written is None:
-        return dict(committed.documents(grown_from.facts, destination))
-    return {key: text.encode() for key, text in grown_from.written.items()}
 
 
 def replaced_documents(

@@ -24,11 +24,11 @@ from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import Counter
 from cloudimg.migration.run.cell import BadCell, Job, run_cell
-from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.committed import CommittedCells, documents_before
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
 from cloudimg.migration.run.end_check import EndListing, hold_against_listing
-from cloudimg.migration.run.grown_documents import documents_before, replaced_documents
+from cloudimg.migration.run.grown_documents import replaced_documents
 from cloudimg.migration.run.local_executor import run_locally
 from cloudimg.migration.run.memory import (
     cell_bytes,
