@@ -46,7 +46,7 @@ def follow(
     An index of the growing axis is added when all of its files are there, stand still and have all
     their bytes; the first one when a second one has begun. With ``missing="fill"`` it may lack
     files once a later one has begun. Where numbers are left out, what comes after the gap is added
-    in the end. A copy that an interruption left unfinished is finished first.
+    in the end. A copy that is there is checked first, and finished if it is not.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def follow(
     Returns
     -------
     Migration or None
-        The last result; None if nothing was added.
+        The last result; None if there is no copy.
 
     Raises
     ------
@@ -139,6 +139,7 @@ class _Following:
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
         ripening = Ripening(self.settle_s, opening.missing == "fill")
         self._look_at_copy(ripening)
+        ripening.is_checked = False
         done, last_change, is_ending = None, time.monotonic(), False
         while not self.stop.is_set():
             now = time.monotonic()
@@ -168,7 +169,7 @@ class _Following:
         state = inspect_destination(destination).state
         if state is not None and state.plan.grow == self.given["grow"]:
             ripening.taken = get_files(destination, state)
-            ripening.is_finished = state.is_done
+            ripening.is_checked = state.is_done
 
     def _listed(self, opening: OpenArguments) -> FileGrid | None:
         """The files that are there now; None if there are none."""

@@ -33,8 +33,9 @@ class Ripening:
     """Whether an index may lack files, once a later one has begun."""
     taken: FileTable | None = None
     """The files that the copy has."""
-    is_finished: bool = True
-    """Whether the copy of them is finished: one that was killed, or had bad files, is not."""
+    is_checked: bool = True
+    """Whether the copy is known to be finished, and to be made with the same arguments. One that
+    was interrupted, or had bad files, is not finished."""
     _seen: dict[int, tuple[_Version, float]] = field(default_factory=dict)
     """By position of a file that the copy does not have: its size and version, and since when."""
     has_changed: bool = False
@@ -69,7 +70,7 @@ class Ripening:
         -------
         int
             Number of indices, from the first one on, that are whole and stand still; 0 if they
-            have nothing that the copy lacks. An unfinished copy lacks what it was to have.
+            have nothing that the copy lacks. A copy that is not checked may lack any.
         """
         new = self._new(grid)
         found = dict(self._versions(grid, new))
@@ -83,7 +84,7 @@ class Ripening:
         self.is_settled = not moving
         n_inner = math.prod(grid.shape[1:])
         n = self._n_whole(grid, {at // n_inner for at in moving}, is_ending=is_ending)
-        if not self.is_finished:
+        if self.taken is not None and not self.is_checked:
             # In the end also if its files are no longer there, so that an error says so.
             return max(n, self.n_taken) if (is_ending and not moving) or n >= self.n_taken else 0
         return n if any(at // n_inner < n for at in seen) else 0

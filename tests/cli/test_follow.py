@@ -16,7 +16,7 @@ import pytest
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import ArgumentError, BadFilesError
+from cloudimg.errors import ArgumentError, BadFilesError, OccupiedError
 from tests.support import copies
 from tests.support.acquisition import Acquisition
 from tests.support.waiting import wait_until
@@ -166,6 +166,8 @@ def test_it_finishes_what_was_interrupted_and_waits_at_gaps(tmp_path: Path) -> N
     ]  # fmt: skip
     assert cloudimg.verify(urls[1], against_source=True)
     assert cloudimg.follow(*urls, **at_once, until_idle=0) is not None
+    with pytest.raises(OccupiedError, match="codec="):  # also if there is nothing to add
+        cloudimg.follow(*urls, **at_once, until_idle=0, codec="zstd:3")
     cloudimg.migrate(urls[0], f"{tmp_path}/one.zarr", **parts)
     found, expected = (
         copies.image_of(copies.objects(f"{tmp_path}/{name}.zarr", {})) for name in ("copy", "one")

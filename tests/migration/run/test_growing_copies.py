@@ -90,12 +90,16 @@ def test_it_is_repaired_and_exported_like_any_other(
     assert cloudimg.repair(url)
     assert image(url) == whole
     assert cloudimg.verify(url, against_source=True)
+    (table,) = (tmp_path / "copy.zarr/.cloudimg/files").iterdir()
+    table.unlink()
+    acquired.take(2)  # does not keep it from being made of a listing
+    assert cloudimg.repair(url)
+    assert cloudimg.verify(url, against_source=True)
     exported = cloudimg.export(url, f"{tmp_path}/out", layout="originals")
     assert exported.n_files == 4
     assert {path.name for path in (tmp_path / "out").rglob("*.tif")} == {
-        path.name for path in folder.iterdir()
+        name for t in (0, 1) for name, _ in acquired.files(t)
     }
-    acquired.take(2)
     assert cloudimg.migrate(source, url, **PARTS).n_done_before > 0
     assert cloudimg.retire(url, move_to=f"{tmp_path}/away", execute=True)
     assert not list(folder.glob("*.tif"))
