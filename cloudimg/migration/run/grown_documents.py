@@ -10,6 +10,7 @@ name the coordinates of what is there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -18,7 +19,6 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.stored_objects import (
     StoredObject,
     create_object,
-    restore_object,
 )
 from cloudimg.migration.metadata.edits import (
     Edit,
@@ -33,6 +33,7 @@ from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import engine, map_ahead
 
 _AHEAD = 64
+_MOST_ATTEMPTS = 16
 _CONSOLIDATED_2 = ".zmetadata"
 Document = tuple[str, bytes]
 
@@ -106,18 +107,22 @@ def _replace(
     only_these: bool,
     fences: bool,
 ) -> StoredObject:
-    key, data = document
-    try:
-        found = destination.get(key)
-    except NotFoundError:
-        return create_object(destination, key, data, fences=fences)
-    if (key in before or not only_these) and not is_of_another(data, found):
-        kept = renewed_document(key, before.get(key), _without_consolidated(key, found), data)
-        for each in compare_document(key, data, kept):
-            if isinstance(each, Edit):
-                edits.add(each)
-        data = kept
-    return restore_object(destination, key, data, fences=fences)
+    key, new = document
+    for _ in range(_MOST_ATTEMPTS):
+        data = new
+        try:
+            found, etag = destination.get_with_etag(key)
+        except NotFoundError:
+            break
+        if (key in before or not only_these) and not is_of_another(new, found):
+            data = renewed_document(key, before.get(key), _without_consolidated(key, found), new)
+        if data == found or destination.replace(key, data, etag):
+            for each in compare_document(key, new, data):
+                if isinstance(each, Edit):
+                    edits.add(each)
+            return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+        # Somebody edited it meanwhile, and that is kept, too.
+    return create_object(destination, key, new, fences=fences)
 
 
 def _without_consolidated(key: str, found: bytes) -> bytes:

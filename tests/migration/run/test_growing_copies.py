@@ -15,9 +15,10 @@ import zarr
 import cloudimg
 from cloudimg.errors import ArgumentError, BadFilesError, CloudimgError
 from tests.conftest import Place
-from tests.support import copies
+from tests.support import copies, faulty_store
 from tests.support.acquisition import CHANNELS, SIZE, Acquisition, plane
 from tests.support.metering import Meter
+from tests.support.waiting import wait_until
 
 PARTS: dict[str, Any] = {
     "chunks": 32,
@@ -139,6 +140,34 @@ def test_an_append_reads_new_files_and_stores_new_objects(meter: Meter, bucket: 
     assert stored & before <= replaced | journal
     deleted = [r for r in traffic.requests if r.kind == "delete" and r.key]
     assert all("/.cloudimg/" in r.key for r in deleted)
+
+
+def test_what_is_edited_while_a_document_is_replaced_stays(meter: Meter, bucket: str) -> None:
+    acquired = Acquisition(lambda name, data: meter.put(bucket, f"in/{name}", data))
+    options, url = meter.storage_options, f"s3://{bucket}/copy.zarr"
+
+    def migrate() -> None:
+        urls = f"s3://{bucket}/in/{acquired.name}", url
+        cloudimg.migrate(*urls, source_options=options, target_options=options, **PARTS)
+
+    acquired.take(1, 2)
+    migrate()
+    root = json.loads(copies.objects(url, options)["zarr.json"])
+    root["attributes"]["ome"]["omero"]["channels"][0]["label"] = "nuclei"
+    acquired.take(3)
+    meter.faults([faulty_store.held("PUT", "copy.zarr/zarr.json", times=1)])
+    append = threading.Thread(target=migrate)
+    append.start()
+    wait_until(lambda: bool(meter.held()), "the request that replaces the document")
+    meter.put(bucket, "copy.zarr/zarr.json", json.dumps(root).encode())
+    meter.release()
+    append.join()
+    attributes = json.loads(copies.objects(url, options)["zarr.json"])["attributes"]
+    assert attributes["ome"]["omero"]["channels"][0]["label"] == "nuclei"
+    assert attributes["cloudimg"]["coordinates"]["t"]["count"] == 3
+    assert cloudimg.verify(url, storage_options=options).n_edits == 1
+    deleted = [each.key for each in meter.log() if each.kind == "delete"]
+    assert "copy.zarr/zarr.json" not in deleted
 
 
 def test_a_reader_finds_the_old_or_the_new_copy(
