@@ -158,7 +158,9 @@ class _Following:
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
             if is_ending and ripening.is_settled:
                 break
-            is_ending = is_ending or self._is_over(last_change)
+            if not is_ending and self._is_over(last_change):
+                # Files that were replaced after they had been copied are found by the last check.
+                is_ending, ripening.is_checked = True, False
             if not is_ending or not ripening.is_settled:
                 self.stop.wait(self.interval_s)
         return done
@@ -183,6 +185,9 @@ class _Following:
         labels = grid.labels[0]
         done = migrate_labels(frozenset(labels[:n]), self.source, self.url, **self.given)
         grow = self.given["grow"]
+        if done.is_unchanged:
+            self._tell(str(done).splitlines()[0])
+            return done
         self._said = ""
         self.say(f"copied up to {grow}={labels[:n][-1]}: {str(done).splitlines()[0]}")
         return done

@@ -190,6 +190,22 @@ def test_options_that_do_not_fit(
     assert message in capsys.readouterr().err
 
 
+def test_files_that_were_replaced_after_they_were_copied_are_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    replaced, other = (next(acquired.files(t)) for t in (0, 7))
+
+    def say(line: str) -> None:
+        if "copied up to t=1" in line:
+            (folder / replaced[0]).write_bytes(other[1])
+
+    acquired.take(0, 1)
+    urls = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    with pytest.raises(OccupiedError, match=f"1 file replaced .*{replaced[0]}"):
+        cloudimg.follow(*urls, grow="t", interval=0, settle=0, until_idle=0.5, say=say)
+
+
 def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     urls = f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr"
     for options, message in (
