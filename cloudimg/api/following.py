@@ -12,7 +12,7 @@ from typing import Unpack
 from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.api.ripening import Ripening
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.errors import ArgumentError, NoMatchError, counted
+from cloudimg.errors import ArgumentError, FormatError, NoMatchError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST
 from cloudimg.image.validation import validating
 from cloudimg.migration.journal.destination import open_destination
@@ -200,17 +200,23 @@ class _Following:
         if not rows:
             return n
         some = replace(opening.purpose, grow_labels=frozenset(labels[i] for i in rows))
-        opened = open_sources(self.source, validating(replace(opening, purpose=some)))
-        bad = [
-            (rows[index[0]], opened.grid.keys(index))
-            for index, error in opened.inspection.bad
-            if error.bad_file not in (*OTHER_THAN_FIRST, "missing")
-        ]
+        try:
+            opened = open_sources(self.source, validating(replace(opening, purpose=some)))
+        except FormatError as exc:
+            if exc.bad_file is None:
+                raise
+            bad = [(rows[0], exc.url)]  # the first one, with which the others are compared
+        else:
+            bad = [
+                (rows[index[0]], opened.grid.keys(index))
+                for index, error in opened.inspection.bad
+                if error.bad_file not in (*OTHER_THAN_FIRST, "missing")
+            ]
         if not bad:
             return n
         first, name = min(bad)
         self._tell(f"waiting for all bytes of {counted(len(bad), 'file')}, such as {name}")
-        return first if first > ripening.n_taken else 0
+        return first if first >= ripening.n_taken + ripening.is_checked else 0
 
     def _tell_of_rest(self, grid: FileGrid, ripening: Ripening, *, is_ending: bool) -> None:
         n_left = ripening.n_left

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,6 @@ from cloudimg.pattern import Label
 
 Positions = npt.NDArray[np.int64]
 _Version = tuple[int, int]
-_FARTHEST = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -134,8 +134,13 @@ class Ripening:
 
 
 def _after_gaps(labels: Sequence[Label]) -> set[int]:
-    """Indices of numbers before which others may still come: those farther apart than usual."""
-    if not all(isinstance(label, int) for label in labels):
+    """Indices of numbers before which others may still come: equally spaced ones, some left out.
+
+    Others are times, say, which tell nothing.
+    """
+    numbers = [label for label in labels if isinstance(label, int)]
+    steps = [b - a for a, b in pairwise(numbers)]
+    least = min(steps, default=0)
+    if len(numbers) < len(labels) or least < 1 or any(step % least for step in steps):
         return set()
-    steps = np.diff(np.array(labels, np.int64))
-    return set((np.flatnonzero(steps > steps.min(initial=_FARTHEST)) + 1).tolist())
+    return {i for i, step in enumerate(steps, start=1) if step > least}

@@ -17,8 +17,8 @@ import pytest
 import cloudimg
 from cloudimg.cli.main import main
 from cloudimg.errors import ArgumentError, BadFilesError, OccupiedError
-from tests.support import copies
-from tests.support.acquisition import Acquisition
+from tests.support import copies, seed
+from tests.support.acquisition import Acquisition, plane
 from tests.support.waiting import wait_until
 
 PARTS = ["--grow", "t", "--chunks", "32", "--levels", "2"]
@@ -188,6 +188,27 @@ def test_options_that_do_not_fit(
 ) -> None:
     assert main(["migrate", f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begun", [b"", b"II*\0"])
+def test_it_waits_for_the_header_of_the_only_new_file(tmp_path: Path, begun: bytes) -> None:
+    data = [seed.encode(plane(t, 0)) for t in range(2)]
+    (tmp_path / "a_0.tif").write_bytes(data[0])
+    urls = f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr"
+    cloudimg.migrate(*urls, grow="t")
+    (tmp_path / "a_1.tif").write_bytes(begun)
+    stop, lines = threading.Event(), list[str]()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "waiting for all bytes of 1 file, such as" in line:
+            (tmp_path / "a_1.tif").write_bytes(data[1])
+        elif "copied up to t=1" in line:
+            stop.set()
+
+    cloudimg.follow(*urls, grow="t", interval=0, settle=0, stop=stop, say=say)
+    assert cloudimg.verify(urls[1], against_source=True)
+    assert lines[0].startswith("waiting for all bytes")
 
 
 def test_files_that_were_replaced_after_they_were_copied_are_an_error(tmp_path: Path) -> None:
