@@ -74,7 +74,7 @@ def follow(
     Returns
     -------
     Migration or None
-        The last result; None if there is no copy.
+        The last result that added something, or that of a check; None if there is no copy.
 
     Raises
     ------
@@ -151,10 +151,12 @@ class _Following:
                 if n and not is_ending:
                     n = self._n_complete(opening, grid, ripening, n)
                 if n:
-                    done = self._copy(grid, n)
+                    result = self._copy(grid, n)
                     self._look_at_copy(ripening)
-                    if not done.is_unchanged:
+                    if not result.is_unchanged:
+                        done = result
                         continue
+                    done = done or result
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
             if is_ending and ripening.is_settled:
                 break
