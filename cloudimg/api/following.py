@@ -12,8 +12,7 @@ from typing import Unpack
 from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.api.ripening import Ripening
 from cloudimg.discovery.grid import FileGrid
-from cloudimg.discovery.table import FileTable
-from cloudimg.errors import ArgumentError, NoMatchError, counted
+from cloudimg.errors import ArgumentError, FormatError, NoMatchError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST
 from cloudimg.image.validation import validating
 from cloudimg.migration.journal.destination import open_destination
@@ -46,7 +45,8 @@ def follow(
 
     An index of the growing axis is added when all of its files are there, stand still and have all
     their bytes; the first one when a second one has begun. With ``missing="fill"`` it may lack
-    files once a later one has begun.
+    files once a later one has begun. Where numbers are left out, what comes after the gap is added
+    in the end. A copy that is there is checked first, and finished if it is not.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def follow(
     Returns
     -------
     Migration or None
-        The last result; None if nothing was added.
+        The last result that added something, or that of a check; None if there is no copy.
 
     Raises
     ------
@@ -137,7 +137,9 @@ class _Following:
     def run(self) -> Migration | None:
         """Look, copy and wait."""
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
-        ripening = Ripening(self.settle_s, opening.missing == "fill", self._copied())
+        ripening = Ripening(self.settle_s, opening.missing == "fill")
+        self._look_at_copy(ripening)
+        ripening.is_checked = False
         done, last_change, is_ending = None, time.monotonic(), False
         while not self.stop.is_set():
             now = time.monotonic()
@@ -149,25 +151,29 @@ class _Following:
                 if n and not is_ending:
                     n = self._n_complete(opening, grid, ripening, n)
                 if n:
-                    done = self._copy(grid, n)
-                    ripening.taken = self._copied()
-                    if not done.is_unchanged:
+                    result = self._copy(grid, n)
+                    self._look_at_copy(ripening)
+                    if not result.is_unchanged:
+                        done = result
                         continue
+                    done = done or result
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
             if is_ending and ripening.is_settled:
                 break
-            is_ending = is_ending or self._is_over(last_change)
+            if not is_ending and self._is_over(last_change):
+                # Files that were replaced after they had been copied are found by the last check.
+                is_ending, ripening.is_checked = True, False
             if not is_ending or not ripening.is_settled:
                 self.stop.wait(self.interval_s)
         return done
 
-    def _copied(self) -> FileTable | None:
-        """The files that the copy has; None if there is no copy."""
+    def _look_at_copy(self, ripening: Ripening) -> None:
+        """Find out which files the copy has, or was to have when it was interrupted."""
         destination = open_destination(self.url, self.given.get("target_options"))
         state = inspect_destination(destination).state
-        if state is None or state.plan.grow != self.given["grow"]:
-            return None
-        return get_files(destination, state)
+        if state is not None and state.plan.grow == self.given["grow"]:
+            ripening.taken = get_files(destination, state)
+            ripening.is_checked = state.is_done
 
     def _listed(self, opening: OpenArguments) -> FileGrid | None:
         """The files that are there now; None if there are none."""
@@ -181,8 +187,11 @@ class _Following:
         labels = grid.labels[0]
         done = migrate_labels(frozenset(labels[:n]), self.source, self.url, **self.given)
         grow = self.given["grow"]
+        if done.is_unchanged:
+            self._tell(str(done).splitlines()[0])
+            return done
         self._said = ""
-        self.say(f"copied up to {grow}={labels[n - 1]}: {str(done).splitlines()[0]}")
+        self.say(f"copied up to {grow}={labels[:n][-1]}: {str(done).splitlines()[0]}")
         return done
 
     def _n_complete(
@@ -190,24 +199,38 @@ class _Following:
     ) -> int:
         """Of the indices that stand still, the number of those whose files have all their bytes."""
         labels, rows = grid.labels[0], ripening.new_indices(grid, n)
+        if not rows:
+            return n
         some = replace(opening.purpose, grow_labels=frozenset(labels[i] for i in rows))
-        opened = open_sources(self.source, validating(replace(opening, purpose=some)))
-        bad = [
-            (rows[index[0]], opened.grid.keys(index))
-            for index, error in opened.inspection.bad
-            if error.bad_file not in (*OTHER_THAN_FIRST, "missing")
-        ]
+        try:
+            opened = open_sources(self.source, validating(replace(opening, purpose=some)))
+        except FormatError as exc:
+            if exc.bad_file is None:
+                raise
+            bad = [(rows[0], exc.url)]  # the first one, with which the others are compared
+        else:
+            bad = [
+                (rows[index[0]], opened.grid.keys(index))
+                for index, error in opened.inspection.bad
+                if error.bad_file not in (*OTHER_THAN_FIRST, "missing")
+            ]
         if not bad:
             return n
         first, name = min(bad)
         self._tell(f"waiting for all bytes of {counted(len(bad), 'file')}, such as {name}")
-        n_taken = 0 if ripening.taken is None else ripening.taken.shape[0]
-        return first if first > n_taken else 0
+        return first if first >= ripening.n_taken + ripening.is_checked else 0
 
     def _tell_of_rest(self, grid: FileGrid, ripening: Ripening, *, is_ending: bool) -> None:
         n_left = ripening.n_left
         if n_left and is_ending and ripening.is_settled:
             self._tell(f"left out: {counted(n_left, 'file')} of indices that lack others")
+        elif ripening.gap_at is not None:
+            grow, labels = self.given["grow"], grid.labels[0]
+            before, later = labels[ripening.gap_at - 1], labels[ripening.gap_at]
+            self._tell(
+                f"waiting at a gap: nothing between {grow}={before} and {grow}={later} has come."
+                " What comes after it is taken in the end"
+            )
         elif n_left:
             self._tell(f"waiting: {counted(n_left, 'file')} not whole yet, or still changing")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from cloudimg.discovery.earlier_listing import shown_name
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.discovery.table import FileTable
 from cloudimg.discovery.table_changes import matching_rows
+from cloudimg.pattern import Label
 
 Positions = npt.NDArray[np.int64]
 _Version = tuple[int, int]
@@ -31,12 +33,22 @@ class Ripening:
     """Whether an index may lack files, once a later one has begun."""
     taken: FileTable | None = None
     """The files that the copy has."""
+    is_checked: bool = True
+    """Whether the copy is known to be finished, and to be made with the same arguments. One that
+    was interrupted, or had bad files, is not finished."""
     _seen: dict[int, tuple[_Version, float]] = field(default_factory=dict)
     """By position of a file that the copy does not have: its size and version, and since when."""
     has_changed: bool = False
     """Whether files came, or changed, since the last look."""
+    gap_at: int | None = None
+    """The index that waits because numbers before it are left out, which may still come."""
     is_settled: bool = True
     """Whether all files that were seen stand still."""
+
+    @property
+    def n_taken(self) -> int:
+        """Number of indices that the copy has."""
+        return 0 if self.taken is None else self.taken.shape[0]
 
     @property
     def n_left(self) -> int:
@@ -58,7 +70,7 @@ class Ripening:
         -------
         int
             Number of indices, from the first one on, that are whole and stand still; 0 if they
-            have nothing that the copy lacks.
+            have nothing that the copy lacks. A copy that is not checked may lack any.
         """
         new = self._new(grid)
         found = dict(self._versions(grid, new))
@@ -72,6 +84,9 @@ class Ripening:
         self.is_settled = not moving
         n_inner = math.prod(grid.shape[1:])
         n = self._n_whole(grid, {at // n_inner for at in moving}, is_ending=is_ending)
+        if self.taken is not None and not self.is_checked:
+            # In the end also if its files are no longer there, so that an error says so.
+            return max(n, self.n_taken) if (is_ending and not moving) or n >= self.n_taken else 0
         return n if any(at // n_inner < n for at in seen) else 0
 
     def new_indices(self, grid: FileGrid, n: int) -> list[int]:
@@ -99,8 +114,12 @@ class Ripening:
         n_all = grid.shape[0]
         present = np.ones(grid.shape, bool) if grid.present is None else grid.present
         rows = present.reshape(n_all, -1)
-        known = rows[0]
+        known, after_gaps = rows[0], set() if is_ending else _after_gaps(grid.labels[0])
+        self.gap_at = None
         for i in range(n_all):
+            if i in after_gaps and i >= self.n_taken:
+                self.gap_at = i  # what comes between others later could not be added any more
+                return i
             has_begun_later = i + 1 < n_all or is_ending
             # Nobody knows yet how many files the first one has.
             is_whole = has_begun_later if i == 0 and self.taken is None else True
@@ -112,3 +131,16 @@ class Ripening:
                 return i
             known = known | rows[i]
         return n_all
+
+
+def _after_gaps(labels: Sequence[Label]) -> set[int]:
+    """Indices of numbers before which others may still come: equally spaced ones, some left out.
+
+    Others are times, say, which tell nothing.
+    """
+    numbers = [label for label in labels if isinstance(label, int)]
+    steps = [b - a for a, b in pairwise(numbers)]
+    least = min(steps, default=0)
+    if len(numbers) < len(labels) or least < 1 or any(step % least for step in steps):
+        return set()
+    return {i for i, step in enumerate(steps, start=1) if step > least}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from cloudimg.api.images import open_image
@@ -24,8 +26,10 @@ from cloudimg.migration.run.array_input import write_input_of_array
 from cloudimg.migration.run.source_files import number_of_plan, options_of_plan
 from cloudimg.migration.run.write_input import WriteInput
 from cloudimg.migration.verify.against import Against
+from cloudimg.opening.list_files import list_sources
 from cloudimg.opening.options import (
     PIXEL_OPTIONS,
+    OpenArguments,
     OpeningPurpose,
     StorageOptions,
     URLs,
@@ -87,15 +91,39 @@ def write_input_to_compare(
             opening["select"] = options["select"].among_its_files()
     if is_elsewhere:
         # Only pixels can be compared: files have other names there, and often other versions.
-        return input_of(open_image(urls, opening)), UNCHANGED
+        return _as_it_was(state, urls, opening, input_of), UNCHANGED
     if files is None:
-        return input_of(open_image(urls, opening)), None
+        return _as_it_was(state, urls, opening, input_of), None
     lists_folder = recorded.get("files", {}).get("lists_folder", False)
     purpose = OpeningPurpose(files=files, whole_folder=lists_folder, grow=state.request.grow)
     write_input = input_of(open_image(urls, {**opening, "purpose": purpose}))
     if write_input.changes is None and write_input.files is not None:
         return write_input, changes_between(files, write_input.files())
     return write_input, write_input.changes
+
+
+def _as_it_was(
+    state: State, urls: URLs, opening: dict[str, Any], input_of: Callable[[Image], WriteInput]
+) -> WriteInput:
+    """The source without a table of its files; that of a copy that grows as far as it was copied.
+
+    Positions of files are those of the table only if the growing axis comes first.
+    """
+    grow = state.plan.grow
+    if grow is None or not isinstance(urls, str):
+        return input_of(open_image(urls, opening))
+    purpose = OpeningPurpose(grow=grow)
+    found = input_of(open_image(urls, {**opening, "purpose": purpose}))
+    axis = state.source["dims"].index(grow)
+    before, now = state.source["shape"][axis], found.source["shape"][axis]
+    if before >= now:
+        return found
+    labels = list_sources(urls, OpenArguments.of({**opening, "purpose": purpose})).labels[0]
+    n_before, rest = divmod(len(labels) * before, now)  # a file may have several indices
+    if rest:
+        return found
+    purpose = replace(purpose, grow_labels=frozenset(labels[:n_before]))
+    return input_of(open_image(urls, {**opening, "purpose": purpose}))
 
 
 def source_to_compare(

@@ -38,11 +38,16 @@ class TableChanges:
         if self.n_removed:
             yield gone_files(self.n_removed, self.removed)
 
-    def newer_files(self) -> Note:
-        """The note for a copy that lacks the added files."""
+    def newer_files(self, *, may_grow: bool = False) -> Note:
+        """The note for a copy that lacks the added files, and may grow by them."""
+        which = (
+            "the same migration, run again, adds"
+            if may_grow
+            else ("a migration that starts over copies")
+        )
         return Note(
             f"{counted(self.n_added, 'newer file is', 'newer files are')} not in this copy;"
-            " a migration that starts over copies them",
+            f" {which} them",
             kind="newer-files",
             n_files=self.n_added,
             urls=self.added,

@@ -16,9 +16,9 @@ import pytest
 
 import cloudimg
 from cloudimg.cli.main import main
-from cloudimg.errors import ArgumentError
-from tests.support import copies
-from tests.support.acquisition import Acquisition
+from cloudimg.errors import ArgumentError, BadFilesError, OccupiedError
+from tests.support import copies, seed
+from tests.support.acquisition import Acquisition, plane
 from tests.support.waiting import wait_until
 
 PARTS = ["--grow", "t", "--chunks", "32", "--levels", "2"]
@@ -133,6 +133,48 @@ def test_missing_files_are_filled_once_later_ones_come(
     assert found[0] == found[1]
 
 
+def test_it_finishes_what_was_interrupted_and_waits_at_gaps(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    urls = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    parts: dict[str, Any] = {"grow": "t", "chunks": 32, "levels": 2}
+    at_once: dict[str, Any] = {"interval": 0, "settle": 0, **parts}
+    acquired.take(0)
+    cloudimg.migrate(*urls, **parts)
+    acquired.take(1)
+    bad = folder / acquired.name_of(1, "gfp", 0)
+    data = bad.read_bytes()
+    bad.write_bytes(data[:100])
+    with pytest.raises(BadFilesError):
+        cloudimg.migrate(*urls, **parts)
+    bad.write_bytes(data)
+    acquired.take(3)
+    lines: list[str] = []
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "t=1 and t=3" in line:
+            acquired.take(2, 5)
+        elif "t=3 and t=5" in line:
+            stop.set()
+
+    cloudimg.follow(*urls, **at_once, say=say, stop=stop)
+    assert [line.partition(":")[0] for line in lines] == [
+        "copied up to t=1", "waiting at a gap", "copied up to t=3", "waiting at a gap",
+    ]  # fmt: skip
+    assert cloudimg.verify(urls[1], against_source=True)
+    assert cloudimg.follow(*urls, **at_once, until_idle=0) is not None
+    with pytest.raises(OccupiedError, match="codec="):  # also if there is nothing to add
+        cloudimg.follow(*urls, **at_once, until_idle=0, codec="zstd:3")
+    cloudimg.migrate(urls[0], f"{tmp_path}/one.zarr", **parts)
+    found, expected = (
+        copies.image_of(copies.objects(f"{tmp_path}/{name}.zarr", {})) for name in ("copy", "one")
+    )
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -146,6 +188,43 @@ def test_options_that_do_not_fit(
 ) -> None:
     assert main(["migrate", f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begun", [b"", b"II*\0"])
+def test_it_waits_for_the_header_of_the_only_new_file(tmp_path: Path, begun: bytes) -> None:
+    data = [seed.encode(plane(t, 0)) for t in range(2)]
+    (tmp_path / "a_0.tif").write_bytes(data[0])
+    urls = f"{tmp_path}/a_{{t}}.tif", f"{tmp_path}/copy.zarr"
+    cloudimg.migrate(*urls, grow="t")
+    (tmp_path / "a_1.tif").write_bytes(begun)
+    stop, lines = threading.Event(), list[str]()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "waiting for all bytes of 1 file, such as" in line:
+            (tmp_path / "a_1.tif").write_bytes(data[1])
+        elif "copied up to t=1" in line:
+            stop.set()
+
+    cloudimg.follow(*urls, grow="t", interval=0, settle=0, stop=stop, say=say)
+    assert cloudimg.verify(urls[1], against_source=True)
+    assert lines[0].startswith("waiting for all bytes")
+
+
+def test_files_that_were_replaced_after_they_were_copied_are_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    replaced, other = (next(acquired.files(t)) for t in (0, 7))
+
+    def say(line: str) -> None:
+        if "copied up to t=1" in line:
+            (folder / replaced[0]).write_bytes(other[1])
+
+    acquired.take(0, 1)
+    urls = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    with pytest.raises(OccupiedError, match=f"1 file replaced .*{replaced[0]}"):
+        cloudimg.follow(*urls, grow="t", interval=0, settle=0, until_idle=0.5, say=say)
 
 
 def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:

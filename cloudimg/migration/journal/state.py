@@ -34,14 +34,14 @@ class GrownFrom:
     length: int
     """Length of the axis along which it grows."""
     facts: ImageFacts
-    may_have_edits: bool = True
-    """Whether what others edited is looked for. Not if files came late and nothing was edited: the
-    cells that are done again had a part in the documents."""
+    written: Mapping[str, str] | None = None
+    """If files came late: the documents that others edited, as they were written. The commit
+    records no longer tell, since the cells that are done again had a part in the documents."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON for the plan."""
-        edits = {} if self.may_have_edits else {"may_have_edits": False}
-        return {"length": self.length, "facts": self.facts.to_json(), **edits}
+        written = {} if self.written is None else {"written": dict(self.written)}
+        return {"length": self.length, "facts": self.facts.to_json(), **written}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,12 @@ class State:
         return replace(self, source=source, facts=facts, began_as=began_as)
 
     def grown(
-        self, plan: Plan, source: Mapping[str, Any], facts: ImageFacts, *, may_have_edits: bool
+        self,
+        plan: Plan,
+        source: Mapping[str, Any],
+        facts: ImageFacts,
+        *,
+        written: Mapping[str, str] | None,
     ) -> Self:
         """The state of the same migration, unfinished, with a longer plan for more files.
 
@@ -108,7 +113,7 @@ class State:
             source=source,
             facts=facts,
             began_as={**{name: self.source[name] for name in GROWN}, **(self.began_as or {})},
-            grown_from=GrownFrom(before, self.facts, may_have_edits),
+            grown_from=GrownFrom(before, self.facts, written),
             end_mark=None,
         )
 

@@ -8,6 +8,7 @@ taken for the one that commit records and end mark name.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from cloudimg.migration.encode.codecs import codec_from_spec
 from cloudimg.migration.journal.destination import as_json
 from cloudimg.migration.journal.layout import FORMAT
 from cloudimg.migration.journal.record_from_json import PLAN_ID
+from cloudimg.migration.metadata.edits import is_json
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.plan.check_plan import check_plan
 from cloudimg.migration.plan.plan import Plan
@@ -57,6 +59,7 @@ _MOST_OF_OPTION = 4096
 """Length of a pattern, and of a glob of files to leave out."""
 _NOT_FINITE = re.compile("nan|-?inf")
 _MOST_CODECS = 16
+_MOST_OF_DOCUMENT = 2**26
 _MOST_OF_CODEC = 2**26
 """Greatest parameter of a codec, the dictionary of lzma's highest preset (64 MiB)."""
 CONTINUED = ("fingerprint", "open")
@@ -105,17 +108,29 @@ def checked_state(content: Any) -> dict[str, Any]:
     }
 
 
-def _checked_growth(stored: Any, plan: Plan) -> tuple[int, ImageFacts, bool] | None:
+def _checked_growth(stored: Any, plan: Plan) -> tuple[int, ImageFacts, Any] | None:
     """The fields of `GrownFrom`."""
     if stored is None:
         return None
-    checked_object(stored, "grown_from", required=("length", "facts"), optional=("may_have_edits",))
+    checked_object(stored, "grown_from", required=("length", "facts"), optional=("written",))
     if plan.grow is None:
         raise ValueError("grown_from is of a plan that does not grow")
     length = plan.levels[0].shape[plan.dims.index(plan.grow)]
     least = checked_int(stored["length"], "grown_from.length", least=1, greatest=length)
-    edits = checked_bool(stored.get("may_have_edits", True), "grown_from.may_have_edits")
-    return least, ImageFacts.from_json(stored["facts"]), edits
+    written = stored.get("written")
+    if written is not None:
+        _check_documents(written, "grown_from.written")
+    return least, ImageFacts.from_json(stored["facts"]), written
+
+
+def _check_documents(stored: Any, where: str) -> None:
+    """Check documents of a copy, as text by their keys."""
+    if not isinstance(stored, dict):
+        raise ValueError(f"{where} is not an object")
+    for key, text in stored.items():
+        checked_text(text, f"{where}.{key}", most=_MOST_OF_DOCUMENT)
+        if is_json(key) and not isinstance(json.loads(text), dict):
+            raise ValueError(f"{where}.{key} is not a document")
 
 
 def _check_fields(content: Any) -> None:

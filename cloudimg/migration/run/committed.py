@@ -6,7 +6,7 @@ from cloudimg.errors.notes import Note
 from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.inventory import RecordsDigest
 from cloudimg.migration.journal.records import CommitRecord, read_records
-from cloudimg.migration.journal.state import State
+from cloudimg.migration.journal.state import GrownFrom, State
 from cloudimg.migration.metadata.documents import documents
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.metadata.image_place import ImagePlace
@@ -102,3 +102,12 @@ def committed_cells(destination: Destination, state: State) -> CommittedCells | 
                 return None
             committed.add(record)
     return committed
+
+
+def documents_before(
+    grown_from: GrownFrom, committed: CommittedCells, destination: Destination
+) -> dict[str, bytes]:
+    """The documents as they were written before a copy grew; only some if files came late."""
+    if grown_from.written is None:
+        return dict(committed.documents(grown_from.facts, destination))
+    return {key: text.encode() for key, text in grown_from.written.items()}

@@ -23,9 +23,11 @@ from cloudimg.migration.journal.layout import JournalKind, journal_kind
 from cloudimg.migration.journal.probing import probe
 from cloudimg.migration.journal.resuming import refuse_foreign, refuse_other_plan
 from cloudimg.migration.journal.state import State
+from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.run.destination_found import DestinationFound
 from cloudimg.migration.run.finished import edits_of_finished
+from cloudimg.migration.run.growing import found_growth
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
 from cloudimg.migration.run.planning import OpenWriteInput, opened_for
@@ -71,6 +73,9 @@ class DestinationCheck:
         self._notes: list[str] = []
         self._survey: _Survey | None = None
         self._stored: State | None = None
+        self._growth = ""
+        self.plan: Plan | None = None
+        """That of the migration that would go on, as it would be then."""
         self.contents = self.tried(self._look)
         """What is there; None if that cannot be found out."""
 
@@ -90,11 +95,6 @@ class DestinationCheck:
         if contents.has_objects:
             self._survey = _surveyed(destination)
         return contents
-
-    @property
-    def stored(self) -> State | None:
-        """The migration that would go on."""
-        return self._stored
 
     def open(self, open_write_input: OpenWriteInput, request: WriteRequest) -> WriteInput:
         """Open the source as a migration to this destination would.
@@ -118,8 +118,28 @@ class DestinationCheck:
         )
         if opened is None:
             return open_write_input(None)
-        self._stored = opened[1]
-        return opened[0]
+        write_input, self._stored = opened
+        self.plan = None if self._stored is None else self._stored.plan
+        return self._grown(open_write_input, write_input)
+
+    def _grown(self, open_write_input: OpenWriteInput, write_input: WriteInput) -> WriteInput:
+        """The source with the files by which the finished copy that is there would grow."""
+        state, changes = self._stored, write_input.changes
+        if state is None or state.plan.grow is None or not state.is_done:
+            return write_input
+        if changes is None or not changes.n_added:
+            return write_input
+        found = self.tried(partial(found_growth, state, open_write_input, self.destination))
+        if found is None:
+            return write_input
+        grown, growth = found
+        axis, name = state.plan.dims.index(state.plan.grow), state.plan.grow
+        self._growth = f"{name} from {state.plan.levels[0].shape[axis]} to {growth.length}"
+        if growth.late:
+            n_late = counted(len(growth.late), "index", "indices")
+            self._growth += f", with files that came late for {n_late}"
+        self.plan = state.plan.grown(growth.length)
+        return grown
 
     def check_source(self, write_input: WriteInput) -> None:
         """Check that the destination holds no file of the source."""
@@ -152,7 +172,7 @@ class DestinationCheck:
         contents, survey = self.contents, self._survey or _Survey()
         if is_continued is None:
             is_continued = self._stored is not None
-            is_done = self._stored is not None and self._stored.is_done
+            is_done = self._stored is not None and self._stored.is_done and not self._growth
         if contents is not None:
             self._check_holders(contents, is_continued)
         if self._stored is not None and self._stored.end_mark is not None:
@@ -249,6 +269,11 @@ class DestinationCheck:
             if not contents.state.is_done:
                 n_all = counted(plan.total_cells, "cell")
                 what = f"an unfinished migration, with {survey.n_cells} of {n_all} done"
+            if self._growth:
+                return (
+                    f"{what} of this source, which would grow: {self._growth}. All numbers are of"
+                    " the whole copy, of which only what it lacks is read and stored"
+                )
             return f"{what}{_outcome(is_continued, contents.state.is_done)}"
         if contents.is_clearing:
             return "the rest of what a migration with overwrite=True began to delete"

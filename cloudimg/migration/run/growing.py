@@ -26,6 +26,8 @@ from cloudimg.migration.journal.stored_plan import complete_plan, replace_plan
 from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.run.advice import facts_with_advice
 from cloudimg.migration.run.changed_cells import forget_cells
+from cloudimg.migration.run.committed import committed_cells
+from cloudimg.migration.run.contents import compare_documents
 from cloudimg.migration.run.earlier_source import EarlierSource
 from cloudimg.migration.run.growth import Growth, growth_between
 from cloudimg.migration.run.planning import OpenWriteInput, Planned
@@ -45,8 +47,6 @@ def grow(
     open_write_input: OpenWriteInput,
     destination: Destination,
     lease: Lease,
-    *,
-    has_edits: bool,
 ) -> Planned | None:
     """Take the plan of a finished copy for the files that are there now.
 
@@ -58,8 +58,6 @@ def grow(
     destination : Destination
         Guarded by the lease.
     lease : Lease
-    has_edits : bool
-        Whether others edited the documents of the copy.
 
     Returns
     -------
@@ -72,11 +70,10 @@ def grow(
         If the source did not just get more files along the growing axis.
     StorageError, LeaseError
     """
-    write_input = open_write_input(None)
-    write_input = write_input.mapped(is_plate=state.plan.plate is not None)
-    growth = _growth(state, write_input, destination)
-    if growth is None:
+    found = found_growth(state, open_write_input, destination)
+    if found is None:
         return None
+    write_input, growth = found
     plan = state.plan.grown(growth.length)
     facts = facts_with_advice(write_input, plan, state.request).following(state.facts)
     facts = replace(facts, name=state.facts.name, provenance=state.facts.provenance)
@@ -86,8 +83,8 @@ def grow(
         **{name: now[name] for name in ("shape", "fingerprint", "arrangement", "files")},
         "open": {**state.source["open"], "bad": now["open"]["bad"]},
     }
-    may_have_edits = has_edits or not growth.late
-    grown = state.grown(plan, source, facts, may_have_edits=may_have_edits)
+    written = _edited_documents(destination, state) if growth.late else None
+    grown = state.grown(plan, source, facts, written=written)
     if not (state.fences and lease.fences):
         grown = grown.without_fence()
     complete_plan(destination, state)
@@ -100,6 +97,36 @@ def grow(
     plan_put: Future[State] = Future()
     plan_put.set_result(stored)
     return Planned(stored, write_input, True, plan_put)
+
+
+def found_growth(
+    state: State, open_write_input: OpenWriteInput, destination: Destination
+) -> tuple[WriteInput, Growth] | None:
+    """The source of a finished copy as it is now, and its further files; None if it has none.
+
+    Raises
+    ------
+    ArgumentError
+        If the source did not just get more files along the growing axis.
+    StorageError
+    """
+    write_input = open_write_input(None)
+    write_input = write_input.mapped(is_plate=state.plan.plate is not None)
+    growth = _growth(state, write_input, destination)
+    return None if growth is None else (write_input, growth)
+
+
+def _edited_documents(destination: Destination, state: State) -> dict[str, str] | None:
+    """The documents of a finished copy that others edited, as they were written; None: not known.
+
+    A listing does not show edits that leave the size of a document as it was.
+    """
+    committed = committed_cells(destination, state)
+    if committed is None:
+        return None
+    written = dict(committed.documents(state.facts, destination))
+    edited = {each.key for each in compare_documents(destination, written)}
+    return {key: data.decode(errors="replace") for key, data in written.items() if key in edited}
 
 
 def _growth(state: State, write_input: WriteInput, destination: Destination) -> Growth | None:

@@ -10,6 +10,7 @@ name the coordinates of what is there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -18,7 +19,6 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.journal.stored_objects import (
     StoredObject,
     create_object,
-    restore_object,
 )
 from cloudimg.migration.metadata.edits import (
     Edit,
@@ -33,6 +33,7 @@ from cloudimg.migration.plan.plan import Plan
 from cloudimg.storage import engine, map_ahead
 
 _AHEAD = 64
+_MOST_ATTEMPTS = 16
 _CONSOLIDATED_2 = ".zmetadata"
 Document = tuple[str, bytes]
 
@@ -41,9 +42,10 @@ def replaced_documents(
     destination: Destination,
     plan: Plan,
     documents: Iterable[Document],
-    before: Mapping[str, bytes] | None,
+    before: Mapping[str, bytes],
     edits: Edits,
     *,
+    only_these: bool,
     fences: bool,
 ) -> Iterator[StoredObject]:
     """Store the documents of a copy that has grown, with what others edited in those before.
@@ -56,10 +58,11 @@ def replaced_documents(
     documents : iterable of tuple
         Key and bytes of each.
     before : mapping
-        The documents by key, as they were written before the copy grew; None if nobody can have
-        edited them.
+        Documents by key, as they were written before the copy grew.
     edits : Edits
         What is kept is added to it.
+    only_these : bool
+        Whether nobody can have edited the other documents.
     fences : bool
 
     Yields
@@ -71,7 +74,7 @@ def replaced_documents(
     ------
     LeaseError, StorageError
     """
-    store = partial(_replace, destination, before, edits, fences=fences)
+    store = partial(_replace, destination, before, edits, only_these=only_these, fences=fences)
     for batch in _in_order(plan, documents):
         yield from map_ahead(
             lambda document: engine().fetch(partial(store, document)), batch, n_ahead=_AHEAD
@@ -97,24 +100,29 @@ def _in_order(plan: Plan, documents: Iterable[Document]) -> list[Sequence[Docume
 
 def _replace(
     destination: Destination,
-    before: Mapping[str, bytes] | None,
+    before: Mapping[str, bytes],
     edits: Edits,
     document: Document,
     *,
+    only_these: bool,
     fences: bool,
 ) -> StoredObject:
-    key, data = document
-    try:
-        found = destination.get(key)
-    except NotFoundError:
-        return create_object(destination, key, data, fences=fences)
-    if before is not None and not is_of_another(data, found):
-        kept = renewed_document(key, before.get(key), _without_consolidated(key, found), data)
-        for each in compare_document(key, data, kept):
-            if isinstance(each, Edit):
-                edits.add(each)
-        data = kept
-    return restore_object(destination, key, data, fences=fences)
+    key, new = document
+    for _ in range(_MOST_ATTEMPTS):
+        data = new
+        try:
+            found, etag = destination.get_with_etag(key)
+        except NotFoundError:
+            break
+        if (key in before or not only_these) and not is_of_another(new, found):
+            data = renewed_document(key, before.get(key), _without_consolidated(key, found), new)
+        if data == found or destination.replace(key, data, etag):
+            for each in compare_document(key, new, data):
+                if isinstance(each, Edit):
+                    edits.add(each)
+            return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+        # Somebody edited it meanwhile, and that is kept, too.
+    return create_object(destination, key, new, fences=fences)
 
 
 def _without_consolidated(key: str, found: bytes) -> bytes:

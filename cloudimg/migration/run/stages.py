@@ -24,7 +24,7 @@ from cloudimg.migration.metadata.edits import Edits
 from cloudimg.migration.metadata.facts import ImageFacts
 from cloudimg.migration.progress import Counter
 from cloudimg.migration.run.cell import BadCell, Job, run_cell
-from cloudimg.migration.run.committed import CommittedCells
+from cloudimg.migration.run.committed import CommittedCells, documents_before
 from cloudimg.migration.run.contents import store_document
 from cloudimg.migration.run.dask_input import DaskInput, run_batches, run_batches_on_cluster
 from cloudimg.migration.run.end_check import EndListing, hold_against_listing
@@ -328,13 +328,13 @@ class MigrationRun:
         listing = EndListing(destination, self._plan, [])
         hold_against_listing(destination, state, digest, [], listing, is_last=is_last)
         notes = self._source_check.notes()
-        written = dict(before.documents(state.grown_from.facts, destination))
         replaced = replaced_documents(
             destination,
             self._plan,
             found,
-            written if state.grown_from.may_have_edits else None,
+            documents_before(state.grown_from, before, destination),
             self._edits,
+            only_these=state.grown_from.written is not None,
             fences=self._lease.fences,
         )
         if list(replaced) and not listing.has_ended():

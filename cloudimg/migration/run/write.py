@@ -128,8 +128,7 @@ def write(
         if not planned.state.is_done:
             as_it_is = replace(options, overwrite=False)
             planned = writing.plan(_inspect(destination, as_it_is), as_it_is)
-        has_edits = done.n_edits > 0
-        grown = grow(planned.state, open_checked, destination, lease, has_edits=has_edits)
+        grown = grow(planned.state, open_checked, destination, lease)
         return done if grown is None else after(done, writing.finish(grown))
 
 

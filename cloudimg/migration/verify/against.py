@@ -78,11 +78,11 @@ class Against:
             found.append("the source changed since it was migrated")
         return self.write_input.pixels, found
 
-    def newer(self, recorded: Mapping[str, Any]) -> tuple[Note, ...]:
+    def newer(self, recorded: Mapping[str, Any], *, may_grow: bool) -> tuple[Note, ...]:
         """Notes on files and images that the source has now, but not when it was migrated."""
         notes = []
         if self.changes is not None and self.changes.n_added:
-            notes.append(self.changes.newer_files())
+            notes.append(self.changes.newer_files(may_grow=may_grow))
         beside, then = self.write_input.unmatched, recorded.get("files", {})
         if beside is not None and then.get("lists_folder") != beside.is_narrow:
             note = beside.newer_images(then.get("n_unmatched_images", beside.n_images))

@@ -158,7 +158,9 @@ class Verifying:
             found = against.write_input.facts.source_notes
             facts = facts.with_notes(tuple(each for each in found if each.kind not in OF_LISTING))
         notes = facts.with_notes(self.notes_now.notes()).all_notes
-        return notes if against is None else notes + against.newer(self.state.source)
+        if against is None:
+            return notes
+        return notes + against.newer(self.state.source, may_grow=self.state.plan.grow is not None)
 
     def add(self, url: str, what: str) -> None:
         """Add a problem."""

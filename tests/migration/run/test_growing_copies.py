@@ -15,9 +15,10 @@ import zarr
 import cloudimg
 from cloudimg.errors import ArgumentError, BadFilesError, CloudimgError
 from tests.conftest import Place
-from tests.support import copies
+from tests.support import copies, faulty_store
 from tests.support.acquisition import CHANNELS, SIZE, Acquisition, plane
 from tests.support.metering import Meter
+from tests.support.waiting import wait_until
 
 PARTS: dict[str, Any] = {
     "chunks": 32,
@@ -90,12 +91,16 @@ def test_it_is_repaired_and_exported_like_any_other(
     assert cloudimg.repair(url)
     assert image(url) == whole
     assert cloudimg.verify(url, against_source=True)
+    (table,) = (tmp_path / "copy.zarr/.cloudimg/files").iterdir()
+    table.unlink()
+    acquired.take(2)  # does not keep it from being made of a listing
+    assert cloudimg.repair(url)
+    assert cloudimg.verify(url, against_source=True)
     exported = cloudimg.export(url, f"{tmp_path}/out", layout="originals")
     assert exported.n_files == 4
     assert {path.name for path in (tmp_path / "out").rglob("*.tif")} == {
-        path.name for path in folder.iterdir()
+        name for t in (0, 1) for name, _ in acquired.files(t)
     }
-    acquired.take(2)
     assert cloudimg.migrate(source, url, **PARTS).n_done_before > 0
     assert cloudimg.retire(url, move_to=f"{tmp_path}/away", execute=True)
     assert not list(folder.glob("*.tif"))
@@ -135,6 +140,34 @@ def test_an_append_reads_new_files_and_stores_new_objects(meter: Meter, bucket: 
     assert stored & before <= replaced | journal
     deleted = [r for r in traffic.requests if r.kind == "delete" and r.key]
     assert all("/.cloudimg/" in r.key for r in deleted)
+
+
+def test_what_is_edited_while_a_document_is_replaced_stays(meter: Meter, bucket: str) -> None:
+    acquired = Acquisition(lambda name, data: meter.put(bucket, f"in/{name}", data))
+    options, url = meter.storage_options, f"s3://{bucket}/copy.zarr"
+
+    def migrate() -> None:
+        urls = f"s3://{bucket}/in/{acquired.name}", url
+        cloudimg.migrate(*urls, source_options=options, target_options=options, **PARTS)
+
+    acquired.take(1, 2)
+    migrate()
+    root = json.loads(copies.objects(url, options)["zarr.json"])
+    root["attributes"]["ome"]["omero"]["channels"][0]["label"] = "nuclei"
+    acquired.take(3)
+    meter.faults([faulty_store.held("PUT", "copy.zarr/zarr.json", times=1)])
+    append = threading.Thread(target=migrate)
+    append.start()
+    wait_until(lambda: bool(meter.held()), "the request that replaces the document")
+    meter.put(bucket, "copy.zarr/zarr.json", json.dumps(root).encode())
+    meter.release()
+    append.join()
+    attributes = json.loads(copies.objects(url, options)["zarr.json"])["attributes"]
+    assert attributes["ome"]["omero"]["channels"][0]["label"] == "nuclei"
+    assert attributes["cloudimg"]["coordinates"]["t"]["count"] == 3
+    assert cloudimg.verify(url, storage_options=options).n_edits == 1
+    deleted = [each.key for each in meter.log() if each.kind == "delete"]
+    assert "copy.zarr/zarr.json" not in deleted
 
 
 def test_a_reader_finds_the_old_or_the_new_copy(
@@ -255,6 +288,51 @@ def test_what_others_edited_stays(acquired: Acquisition, folder: Path, tmp_path:
     found = cloudimg.verify(url)
     assert found
     assert found.n_edits == 2
+
+
+def test_what_an_append_would_do_is_told(
+    acquired: Acquisition, folder: Path, tmp_path: Path
+) -> None:
+    source, url = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    acquired.take(0, 1)
+    cloudimg.migrate(source, url, **PARTS)
+    acquired.take(2)
+    (note,) = cloudimg.verify(url, against_source=True).notes
+    assert "2 newer files are not in this copy; the same migration, run again, adds them" in note
+    estimate = cloudimg.dry_run(source, url, **PARTS)
+    assert estimate.plan.levels[0].shape[0] == 3
+    assert estimate.destination is not None
+    assert "which would grow: t from 2 to 3" in estimate.destination.holds
+    assert not estimate.destination.problems
+    next(folder.glob("*_gfp_t002.tif")).unlink()
+    found = cloudimg.dry_run(source, url, **PARTS).destination
+    assert found is not None
+    assert "1 file of the grid is missing" in found.problems[0]
+
+
+def test_edits_of_the_same_size_stay_when_files_come_late(
+    acquired: Acquisition, folder: Path, tmp_path: Path
+) -> None:
+    source, url = f"{folder}/{acquired.name}", tmp_path / "copy.zarr"
+    acquired.take(0, 1)
+    late = folder / acquired.name_of(1, "gfp", 0)
+    data = late.read_bytes()
+    late.unlink()
+    cloudimg.migrate(source, url, **PARTS, missing="fill")
+    root = url / "zarr.json"
+    root.write_text(root.read_text().replace('"label": "dapi"', '"label": "nucl"'))
+    late.write_bytes(data)
+    cloudimg.migrate(source, url, **PARTS, missing="fill")
+    cloudimg.migrate(source, f"{tmp_path}/one.zarr", **PARTS, missing="fill")
+    found, expected = (
+        json.loads((folder / "zarr.json").read_bytes())["attributes"]
+        for folder in (url, tmp_path / "one.zarr")
+    )
+    assert found["ome"]["omero"]["channels"][0]["label"] == "nucl"
+    found["ome"]["omero"]["channels"][0]["label"] = "dapi"
+    assert found["ome"]["omero"] == expected["ome"]["omero"]
+    assert found["cloudimg"].keys() == expected["cloudimg"].keys()  # without the note on the file
+    assert cloudimg.verify(url, against_source=True).n_edits == 1
 
 
 def test_what_cannot_grow_is_refused(acquired: Acquisition, folder: Path, tmp_path: Path) -> None:
