@@ -186,12 +186,12 @@ class ZarrLevel:
         chunks.hold(part.name, fetched)
         try:
             out[part.place] = array[part.region]
-        except CloudimgError:
-            raise
         except Exception as exc:
-            url = chunks.url(part.name)
+            error, url = _first(exc), chunks.url(part.name)
+            if isinstance(error, CloudimgError):
+                raise error from None
             raise CorruptFileError(
-                f"{url} cannot be decoded: {type(exc).__name__}: {damage(exc)}", url=url
+                f"{url} cannot be decoded: {type(error).__name__}: {damage(error)}", url=url
             ) from exc
         finally:
             chunks.drop(part.name, fetched)
@@ -232,6 +232,13 @@ class ZarrLevel:
                 url=url,
             ) from exc
         return array, chunks
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of a group of them, as zarr-python raises from 3.2 on; else the error."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _without_attributes(metadata: Mapping[str, Any]) -> dict[str, Any]:
