@@ -149,8 +149,7 @@ def _estimated(
     if check is None:
         return _estimate(resize(open_write_input(None)), None, request, options, given)
     write_input = check.open(open_write_input, request)
-    plan = None if check.stored is None else check.stored.plan
-    estimated = _estimate(resize(write_input), plan, request, options, given)
+    estimated = _estimate(resize(write_input), check.plan, request, options, given)
     check.check_source(write_input)
     found = check.found(n_bytes=_size(estimated), n_objects=_n_objects(estimated))
     return replace(estimated, destination=found)

@@ -74,7 +74,7 @@ def grow(
     """
     write_input = open_write_input(None)
     write_input = write_input.mapped(is_plate=state.plan.plate is not None)
-    growth = _growth(state, write_input, destination)
+    growth = growth_of(state, write_input, destination)
     if growth is None:
         return None
     plan = state.plan.grown(growth.length)
@@ -102,8 +102,8 @@ def grow(
     return Planned(stored, write_input, True, plan_put)
 
 
-def _growth(state: State, write_input: WriteInput, destination: Destination) -> Growth | None:
-    """Which files came since a copy was finished.
+def growth_of(state: State, write_input: WriteInput, destination: Destination) -> Growth | None:
+    """Which files came since a copy was planned; writes nothing.
 
     Raises
     ------

@@ -30,6 +30,7 @@ from tests.support.metering import Meter
 N_FILES = 4
 PIXELS = np.random.default_rng(0).integers(0, 200, (N_FILES, 300, 400)).astype(np.uint16)
 CELLS = {"shards": {"z": 1, "y": 512, "x": 512}, "chunks": {"z": 1, "y": 64, "x": 64}, "levels": 2}
+NO_CELLS = dict.fromkeys(CELLS)
 AS_ANYBODY = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE: root as others are
@@ -96,6 +97,29 @@ def test_what_a_local_folder_holds(source: str, tmp_path: Path) -> None:
     assert "f_2.tif" in problem
     (next(path for path in (out / "0").rglob("0") if path.is_file())).unlink()
     assert found_at(source, out).problems
+
+
+def test_a_copy_that_would_grow(source: str, tmp_path: Path) -> None:
+    """It is not taken for one to which nothing would be written; others get a note."""
+    growing, fixed = tmp_path / "growing.zarr", tmp_path / "fixed.zarr"
+    cloudimg.migrate(source, growing, grow="z")
+    cloudimg.migrate(source, fixed)
+    assert "nothing would be written" in found_at(source, growing, grow="z", **NO_CELLS).holds
+    (tmp_path / "in" / "f_4.tif").write_bytes(seed.encode(PIXELS[0]))
+    before = files_in(growing)
+    told = cloudimg.dry_run(source, growing, grow="z")
+    assert told.destination is not None
+    assert told.destination.holds == "a finished copy: it would grow along z from 4 to 5"
+    assert not told.problems
+    assert told.plan.levels[0].shape[0] == 5
+    assert files_in(growing) == before
+    (note,) = found_at(source, fixed, **NO_CELLS).notes
+    assert "1 newer file is not in this copy" in note
+    found = found_at(source, fixed, overwrite=True, **NO_CELLS)
+    assert found.holds == "a finished copy, which would be deleted"
+    (tmp_path / "in" / "f_1.tif").unlink()
+    (problem,) = found_at(source, growing, grow="z", **NO_CELLS).problems
+    assert "cannot grow: 3 files of it are gone" in problem
 
 
 def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> None:
