@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from cloudimg.cli.exit_codes import CLOSED
-from cloudimg.cli.messages import printable, secrets_in
+from cloudimg.cli.messages import passwords_in, printable, secrets_in
 from cloudimg.cli.progress import Progress
 from cloudimg.cli.streams import StdoutError, print_line, tell
 from cloudimg.errors import ArgumentError, CloudimgWarning
@@ -184,8 +184,12 @@ class Session:
 
 
 def _secrets(args: Namespace) -> Iterator[str]:
-    for name in ("url_options", "target_options", "source_options"):
-        yield from secrets_in("", getattr(args, name, None) or {})
+    """Secrets in options of stores, and passwords in addresses, of which libraries repeat parts."""
+    for name, given in vars(args).items():
+        if name in ("url_options", "target_options", "source_options"):
+            yield from secrets_in("", given or {})
+        for text in given if isinstance(given, list) else [given]:
+            yield from passwords_in(text) if isinstance(text, str) else ()
 
 
 def print_document(

@@ -59,11 +59,15 @@ def test_the_log_tells_what_happened_without_secrets(
     words = [f"--storage-options={options}", "--log", str(log)]
     assert main(["info", "/none/a\nb.tif", *words]) == 3
     assert main(["info", url, "--log", str(log), "--json"]) == 6
+    scheduler = f"tls://me:{SECRET}@localhost:1"  # Dask repeats it without its tls://
+    assert main(["info", image, "--log", str(log), "--scheduler", scheduler]) == 12
+    shown = capsys.readouterr()
+    assert SECRET not in shown.out + shown.err
     assert SECRET not in (text := log.read_text())
     assert "abc" not in text
     assert '"me"' not in text
     kinds = [kind for kind, _ in lines_of(log)]
-    assert kinds == ["start", "result", "end", *(2 * ["start", "error", "end"])]
+    assert kinds == ["start", "result", "end", *(3 * ["start", "error", "end"])]
     said = [text for _, text in lines_of(log)]
     assert said[0] == f"cloudimg preview {image} {tmp_path}/a.png --log {log}"
     assert re.fullmatch(r"exit code 0 after \d+\.\d s", said[2])
