@@ -122,6 +122,14 @@ def test_a_copy_that_would_grow(source: str, tmp_path: Path) -> None:
     assert "cannot grow: 3 files of it are gone" in problem
 
 
+def test_empty_chunks_have_a_size_where_each_is_an_object(tmp_path: Path) -> None:
+    (tmp_path / "in.tif").write_bytes(seed.encode(np.zeros((1024, 1024), np.uint16)))
+    given: Any = {"zarr_format": 2, "levels": 1}
+    expected = cloudimg.dry_run(str(tmp_path / "in.tif"), **given)
+    done = cloudimg.migrate(str(tmp_path / "in.tif"), tmp_path / "copy.zarr", **given)
+    assert expected.stored_bytes == done.n_bytes
+
+
 def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> None:
     other = tmp_path / "other"
     other.mkdir()
