@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -132,13 +132,15 @@ class _Following:
     stop_file: str | None
     stop: threading.Event
     say: Callable[[str], object]
-    _said: str = ""
+    _said: set[str] = field(default_factory=set)
+    """Lines about what is waited for since the last copy."""
 
     def run(self) -> Migration | None:
         """Look, copy and wait."""
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
-        ripening = Ripening(self.settle_s, opening.missing == "fill", self._copied())
-        done, last_change, is_ending = None, time.monotonic(), False
+        done = self._continued(opening)
+        ripening = Ripening(self.settle_s, opening.missing == "fill", self._copied()[0])
+        last_change, is_ending = time.monotonic(), False
         while not self.stop.is_set():
             now = time.monotonic()
             grid = self._listed(opening)
@@ -150,7 +152,7 @@ class _Following:
                     n = self._n_complete(opening, grid, ripening, n)
                 if n:
                     done = self._copy(grid, n)
-                    ripening.taken = self._copied()
+                    ripening.taken = self._copied()[0]
                     if not done.is_unchanged:
                         continue
                 self._tell_of_rest(grid, ripening, is_ending=is_ending)
@@ -161,13 +163,21 @@ class _Following:
                 self.stop.wait(self.interval_s)
         return done
 
-    def _copied(self) -> FileTable | None:
-        """The files that the copy has; None if there is no copy."""
+    def _copied(self) -> tuple[FileTable | None, bool]:
+        """The files that the copy has, None if there is no copy; and whether it is finished."""
         destination = open_destination(self.url, self.given.get("target_options"))
         state = inspect_destination(destination).state
         if state is None or state.plan.grow != self.given["grow"]:
+            return None, False
+        return get_files(destination, state), state.is_done
+
+    def _continued(self, opening: OpenArguments) -> Migration | None:
+        """Finish a copy that was interrupted: its files were whole when they were taken."""
+        taken, is_done = self._copied()
+        if taken is None or is_done:
             return None
-        return get_files(destination, state)
+        grid = self._listed(opening)
+        return None if grid is None else self._copy(grid, taken.shape[0])
 
     def _listed(self, opening: OpenArguments) -> FileGrid | None:
         """The files that are there now; None if there are none."""
@@ -181,7 +191,7 @@ class _Following:
         labels = grid.labels[0]
         done = migrate_labels(frozenset(labels[:n]), self.source, self.url, **self.given)
         grow = self.given["grow"]
-        self._said = ""
+        self._said.clear()
         self.say(f"copied up to {grow}={labels[n - 1]}: {str(done).splitlines()[0]}")
         return done
 
@@ -212,9 +222,9 @@ class _Following:
             self._tell(f"waiting: {counted(n_left, 'file')} not whole yet, or still changing")
 
     def _tell(self, line: str) -> None:
-        """Say something once, as long as nothing else is said."""
-        if line != self._said:
-            self._said = line
+        """Say something once until there is a copy of more."""
+        if line not in self._said:
+            self._said.add(line)
             self.say(line)
 
     def _is_over(self, last_change: float) -> bool:

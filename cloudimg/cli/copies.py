@@ -150,6 +150,7 @@ def _follow(
         "resume": args.resume,
         "progress": ShowProgress(args, session, []),
     }
+    session.result({"is_unchanged": True, "url": session.hide(args.out)})
     done = followed(args, say, given)
     if done is not None:
         session.result(done.to_json())
