@@ -16,7 +16,7 @@ from cloudimg.cli.exit_codes import CLOSED
 from cloudimg.cli.messages import passwords_in, printable, secrets_in
 from cloudimg.cli.progress import Progress
 from cloudimg.cli.streams import StdoutError, print_line, tell
-from cloudimg.errors import ArgumentError, CloudimgWarning
+from cloudimg.errors import CloudimgError, CloudimgWarning
 from cloudimg.storage import redact
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Session:
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, NoRoomError
         If the log cannot be opened.
     """
 
@@ -101,7 +101,7 @@ class Session:
 
         Raises
         ------
-        ArgumentError
+        ArgumentError, NoRoomError
             If the log cannot be written.
         """
         if self._log is not None:
@@ -109,7 +109,7 @@ class Session:
 
             try:
                 self._log.begin("start", f"cloudimg {shown_arguments(words, self.hide)}")
-            except ArgumentError:
+            except CloudimgError:
                 self._log = None  # it is said once that it cannot be written
                 raise
         if self._heartbeat_s and (self._log is not None or not self.progress.is_on_terminal):

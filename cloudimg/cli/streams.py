@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full, or whose terminal is gone."""
+"""Standard streams and files that are closed or full, or whose terminal is gone."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ class StdoutError(Exception):
     """
 
     def __init__(self, error: OSError) -> None:
-        is_full = error.errno in _FULL
-        text = f"stdout cannot be written: {error.strerror}"
-        self.reason = NoRoomError(text) if is_full else CloudimgError(text)
+        self.reason = unwritable("stdout cannot be written", error, CloudimgError)
         self.code = CLOSED if isinstance(error, BrokenPipeError) else code_of(self.reason)
-        super().__init__(text)
+        super().__init__(self.reason.message)
+
+
+def unwritable(what: str, error: OSError, kind: type[CloudimgError]) -> CloudimgError:
+    """The error for a local file that cannot be written: of a kind, unless its disk is full."""
+    text = f"{what}: {error.strerror}"
+    return NoRoomError(text) if error.errno in _FULL else kind(text)
 
 
 def open_missing_streams() -> None:

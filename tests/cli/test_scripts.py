@@ -86,10 +86,14 @@ def test_a_log_that_cannot_be_written_is_an_error_before_all_else(
     out = tmp_path / "a.png"
     wrong = [str(tmp_path), str(tmp_path / "none" / "log"), "/dev/full"]
     for path in wrong:
-        assert main(["preview", image, str(out), "--log", path]) == 2
+        code = 9 if path == "/dev/full" else 2
+        assert main(["preview", image, str(out), "--log", path]) == code
         err = capsys.readouterr().err
         assert err.startswith(f"cloudimg: error: --log {path} cannot be written: ")
         assert err.count("\n") == 1
+    assert main(["validate", image, "--report", "/dev/full"]) == 9
+    assert main(["migrate", image, str(out), "--report", str(tmp_path)]) == 2
+    assert "it is a folder" in capsys.readouterr().err
     assert not out.exists()
 
 
