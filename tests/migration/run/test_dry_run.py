@@ -343,7 +343,10 @@ def test_companions_are_named(
     assert "pass --overwrite to delete all of them" in shown.out
     assert "would be refused: 1 problem with" in shown.err
     assert main([*words, "--json"]) == 1
-    assert len(json.loads(capsys.readouterr().out)["destination"]["problems"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    (problem,) = told["destination"]["problems"]
+    assert "pass --overwrite to delete" in problem  # as in the text, not overwrite=True
+    assert [note["text"] in told["notes"][0] for note in told["source_notes"]] == [True]
     assert main([*words, "--overwrite", "--price", "storage=1"]) == 0
     assert " a month)" in capsys.readouterr().out
 
