@@ -146,6 +146,12 @@ def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> No
     (problem,) = found_at(source, f"{httpd.endpoint}/some/copy.zarr").problems
     assert "a web server, which is read only" in problem
     assert (other / "b.txt").read_text() == "hi"
+    above = tmp_path / "other" / ".." / "in"  # another spelling of the folder of the source
+    (problem, *_) = found_at(source, above, overwrite=True).problems
+    assert "lies inside the destination" in problem
+    assert found_at(source, f"{other}/../new.zarr").url == f"{tmp_path}/new.zarr"
+    with pytest.raises(ArgumentError, match=r"has a folder '\.\.'"):
+        found_at(source, "s3://bucket/a/../b")
     put_sealed(open_destination(other, None), CLEARING, {"format": 3, "state": "clearing"})
     found = found_at(source, other)
     assert found.holds == "the rest of what a migration with overwrite=True began to delete"
