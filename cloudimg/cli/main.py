@@ -135,6 +135,7 @@ def _end_interrupted(session: Session | None, code: int, *, is_process: bool) ->
     try:
         if is_process:
             _end_leases()
+            _end_probe()
             _stop_calls()
             _end_clusters(say)
     finally:
@@ -180,6 +181,13 @@ def _end_leases() -> None:
     ending = threading.Thread(target=leases.end_all_leases, args=(_GRACE_S,), daemon=True)
     ending.start()
     ending.join(2 * _GRACE_S)
+
+
+def _end_probe() -> None:
+    """Let the probe of a dry run be deleted."""
+    probing = sys.modules.get("cloudimg.migration.journal.probing")
+    if probing is not None:
+        probing.wait_for_probe(_GRACE_S)
 
 
 def _stop_calls() -> None:
