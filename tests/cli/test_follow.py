@@ -174,7 +174,7 @@ def test_what_is_waited_for_is_said_once(tmp_path: Path) -> None:
     times: Any = {"interval": 0.01, "settle": 0.0, "until_idle": 0.3}
     with pytest.raises(BadFilesError):
         cloudimg.follow(
-            f"{folder}/{acquired.name}", tmp_path / "out", grow="t", say=said.append, **times
+            f"{folder}/{acquired.name}", f"{tmp_path}/out", grow="t", say=said.append, **times
         )
     assert any("waiting for all bytes" in line for line in said)
     assert max(map(said.count, said)) <= 2  # before and after the first copy

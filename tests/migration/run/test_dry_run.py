@@ -25,7 +25,9 @@ from cloudimg.migration.journal.layout import CLEARING
 from cloudimg.migration.journal.sealing import put_sealed
 from tests.conftest import Place, WebServer
 from tests.support import copies, seed
+from tests.support.faulty_store import held
 from tests.support.metering import Meter
+from tests.support.waiting import wait_until
 
 N_FILES = 4
 PIXELS = np.random.default_rng(0).integers(0, 200, (N_FILES, 300, 400)).astype(np.uint16)
@@ -375,3 +377,18 @@ def test_all_images_of_a_file(tmp_path: Path) -> None:
     assert ["other arguments: levels=2" in problem for problem in problems] == [True, True]
     (problem,) = cloudimg.dry_run(path, out, series=0).problems
     assert 'which series="all" continues' in problem
+
+
+@pytest.mark.slow
+def test_a_probe_is_deleted_when_a_signal_ends_the_dry_run(
+    source: str, meter: Meter, bucket: str
+) -> None:
+    meter.faults([held("PUT", "probe-", nth=1)])
+    words = ["migrate", source, f"s3://{bucket}/copy.zarr", "--dry-run", "--probe"]
+    words += ["--target-options", json.dumps(meter.storage_options)]
+    with subprocess.Popen([sys.executable, "-m", "cloudimg", *words]) as child:
+        wait_until(lambda: any("probe-" in each.key for each in meter.log()), "the probe")
+        child.terminate()
+        meter.release()
+        assert child.wait(60) == 143
+    assert copies.objects(f"s3://{bucket}/copy.zarr", meter.storage_options) == {}
