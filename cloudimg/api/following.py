@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -132,7 +132,8 @@ class _Following:
     stop_file: str | None
     stop: threading.Event
     say: Callable[[str], object]
-    _said: str = ""
+    _said: set[str] = field(default_factory=set)
+    """Lines about what is waited for since the last copy."""
 
     def run(self) -> Migration | None:
         """Look, copy and wait."""
@@ -190,7 +191,7 @@ class _Following:
         if done.is_unchanged:
             self._tell(str(done).splitlines()[0])
             return done
-        self._said = ""
+        self._said.clear()
         self.say(f"copied up to {grow}={labels[:n][-1]}: {str(done).splitlines()[0]}")
         return done
 
@@ -235,9 +236,9 @@ class _Following:
             self._tell(f"waiting: {counted(n_left, 'file')} not whole yet, or still changing")
 
     def _tell(self, line: str) -> None:
-        """Say something once, as long as nothing else is said."""
-        if line != self._said:
-            self._said = line
+        """Say something once until there is a copy of more."""
+        if line not in self._said:
+            self._said.add(line)
             self.say(line)
 
     def _is_over(self, last_change: float) -> bool:

@@ -127,9 +127,11 @@ def _dry_run(
             client=client,
             **planned,
         )
-    session.result(estimate.to_json())
-    yield from estimate.spoken(partial(spoken, args)).lines()
-    found = estimate.destination
+    told = estimate.spoken(partial(spoken, args))
+    about_files = estimate.to_json()["source_notes"]  # notes in words are texts
+    session.result({**told.to_json(), "source_notes": about_files})
+    yield from told.lines()
+    found = told.destination
     if found is not None and found.problems:
         n_problems = counted(len(found.problems), "problem")
         raise ProblemsError(f"the migration would be refused: {n_problems} with {found.url}")
@@ -150,6 +152,7 @@ def _follow(
         "resume": args.resume,
         "progress": ShowProgress(args, session, []),
     }
+    session.result({"is_unchanged": True, "url": session.hide(args.out)})
     done = followed(args, say, given)
     if done is not None:
         session.result(done.to_json())

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cloudimg.cli.messages import printable
-from cloudimg.errors import ArgumentError
+from cloudimg.cli.streams import unwritable
+from cloudimg.errors import ArgumentError, CloudimgError
 from cloudimg.storage import redact
 
 
@@ -29,7 +30,7 @@ class Log:
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, NoRoomError
         If the file cannot be opened for appending.
     """
 
@@ -47,8 +48,8 @@ class Log:
 
         Raises
         ------
-        ArgumentError
-            If it cannot be written, for instance since the disk is full.
+        ArgumentError, NoRoomError
+            If it cannot be written.
         """
         try:
             self._append(kind, text)
@@ -81,8 +82,8 @@ class Log:
             written = os.write(self._file, line)
             self._is_torn = written < len(line)
 
-    def _refusal(self, error: OSError) -> ArgumentError:
-        return ArgumentError(f"--log {self._path} cannot be written: {error.strerror}")
+    def _refusal(self, error: OSError) -> CloudimgError:
+        return unwritable(f"--log {self._path} cannot be written", error, ArgumentError)
 
 
 _HARMLESS = frozenset({

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from cloudimg.cli.exit_codes import CLOSED, DONE, SIGNALLED, USAGE, code_of
 from cloudimg.cli.parser import UsageError, parse, wants_json
 from cloudimg.cli.session import Session, print_document
+from cloudimg.cli.streams import StdoutError, flush_or_drop, open_missing_streams, tell
 from cloudimg.errors import CloudimgError
 from cloudimg.storage import redact
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code. A usage error raises SystemExit(2).
     """
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a µ must not be an error where the locale is C
             stream.reconfigure(errors="backslashreplace")
@@ -58,14 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             failed = plain_failure("UsageError", error.message, USAGE)
             print_document(error.command, USAGE, failed, {"messages": [], "warnings": []})
+            flush_or_drop()
         raise
-    try:
-        code = _run(args, words, is_process=argv is None)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Flushing the rest of the buffer at exit would fail again, with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED
+    code = _run(args, words, is_process=argv is None)
+    flush_or_drop()
     return code
 
 
@@ -77,16 +75,17 @@ def _run(args: Namespace, words: Sequence[str], *, is_process: bool) -> int:
         session.begin(words)
         with session.listening():
             _do(args, session, is_process=is_process)
-    except BrokenPipeError:
-        raise
+    except StdoutError as failed:
+        if failed.code != CLOSED:
+            return _fail(failed.reason, args, session)
+        return CLOSED if session is None else session.end(CLOSED)
     except KeyboardInterrupt as stop:
         code = SIGNALLED + getattr(stop, "number", signal.SIGINT)
         _end_interrupted(session, code, is_process=is_process)
         return code
     except Exception as error:  # noqa: BLE001 - reported in one line; --debug shows the traceback
         return _fail(error, args, session)
-    session.end(DONE)
-    return DONE
+    return session.end(DONE)
 
 
 def _do(args: Namespace, session: Session, *, is_process: bool) -> None:
@@ -117,12 +116,12 @@ def _fail(error: Exception, args: Namespace, session: Session | None) -> int:
     if session is not None:
         session.progress.stop()
     for line in failure_lines(error, args, hide):
-        print(line, file=sys.stderr)
+        tell(line)
     failed, code = failure(error, args, hide), code_of(error)
     if session is not None:
-        session.end(code, failed)
-    elif args.json:
-        print_document(args.command, code, failed, {"messages": [], "warnings": []})
+        return session.end(code, failed)
+    if args.json:
+        return print_document(args.command, code, failed, {"messages": [], "warnings": []})
     return code
 
 
@@ -131,11 +130,12 @@ def _end_interrupted(session: Session | None, code: int, *, is_process: bool) ->
 
     if session is not None:
         session.progress.stop()
-    print("cloudimg: interrupted", file=sys.stderr)
-    say: Callable[[str], Any] = print if session is None else session.notice
+    tell("cloudimg: interrupted")
+    say: Callable[[str], Any] = tell if session is None else session.notice
     try:
         if is_process:
             _end_leases()
+            _end_probe()
             _stop_calls()
             _end_clusters(say)
     finally:
@@ -144,7 +144,6 @@ def _end_interrupted(session: Session | None, code: int, *, is_process: bool) ->
                 session.end(code, plain_failure("Interrupted", "interrupted by a signal", code))
         finally:
             if is_process:
-                sys.stderr.flush()
                 os._exit(code)  # an ordinary exit waits for all threads
 
 
@@ -170,7 +169,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 def _still_ending(number: int, frame: object) -> None:
     """Ignore a second signal: stopping half-way would leave machines running."""
-    print("cloudimg: still stopping the cluster; please wait", file=sys.stderr)
+    tell("cloudimg: still stopping the cluster; please wait")
 
 
 def _end_leases() -> None:
@@ -182,6 +181,13 @@ def _end_leases() -> None:
     ending = threading.Thread(target=leases.end_all_leases, args=(_GRACE_S,), daemon=True)
     ending.start()
     ending.join(2 * _GRACE_S)
+
+
+def _end_probe() -> None:
+    """Let the probe of a dry run be deleted."""
+    probing = sys.modules.get("cloudimg.migration.journal.probing")
+    if probing is not None:
+        probing.wait_for_probe(_GRACE_S)
 
 
 def _stop_calls() -> None:

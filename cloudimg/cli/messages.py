@@ -198,6 +198,7 @@ def _as_argument(name: str, option: str, value: Any) -> str | None:
 _SECRET_NAME = re.compile(
     r"(?i)key|secret|token|password|passwd|credential|sas|connection_string|cookie|authorization"
 )
+_PASSWORD = re.compile(r"//[^/\s@:]*:([^/\s@]+)@")
 _SHORTEST_SECRET = 6  # characters: replacing shorter texts would garble messages
 
 
@@ -213,3 +214,14 @@ def secrets_in(name: str, value: Any) -> Iterator[str]:
             yield from secrets_in(f"{name} {inner}", each)
     elif _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST_SECRET:
         yield str(value)
+
+
+def passwords_in(text: str) -> Iterator[str]:
+    """Passwords of the addresses in a text, such as ``tls://me:password@host:1``.
+
+    Examples
+    --------
+    >>> list(passwords_in("tls://me:password@host:1"))
+    ['password']
+    """
+    yield from (each for each in _PASSWORD.findall(text) if len(each) >= _SHORTEST_SECRET)

@@ -137,7 +137,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def wants_json(argv: Sequence[str]) -> bool:
     """Whether a command line that could not be parsed asks for JSON."""
     options = itertools.takewhile(lambda word: word != "--", argv)
-    return any(len(word) > 2 and "--json".startswith(word) for word in options)
+    names = (word.partition("=")[0] for word in options)
+    return any(len(name) > 2 and "--json".startswith(name) for name in names)
 
 
 def _heartbeat(text: str) -> float:

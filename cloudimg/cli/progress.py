@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from cloudimg.errors import duration
@@ -68,8 +69,7 @@ class Progress:
     def clear(self) -> None:
         """Remove the line from the terminal."""
         if self._stream is not None and self._shown_at >= 0:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("\r\x1b[K")
             self._shown_at = -1.0
 
     def beat(self, every_s: float, say: Callable[[str], None]) -> None:
@@ -89,8 +89,13 @@ class Progress:
     def _show(self, text: str, now: float) -> None:
         if self._stream is not None and now - self._shown_at > _SHORTEST_S:
             self._shown_at = now
-            self._stream.write(f"\r{text}\x1b[K")
-            self._stream.flush()
+            self._write(f"\r{text}\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError):  # the terminal may be gone, and the work goes on
+                self._stream.write(text)
+                self._stream.flush()
 
     def _beat(self, every_s: float, say: Callable[[str], None]) -> None:
         while not self._stopped.wait(every_s):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudimg.cli.streams import unwritable
 from cloudimg.errors import ArgumentError, CloudimgError
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ def reported(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    if not Path(name).parent.is_dir():
-        raise ArgumentError(f"--report {name}: the folder {Path(name).parent} does not exist")
+    path = Path(name)
+    if not path.parent.is_dir():
+        raise ArgumentError(f"--report {name}: the folder {path.parent} does not exist")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ArgumentError(f"--report {name}: it is a folder, or there is no permission to write")
     try:
         yield
     except CloudimgError as error:
@@ -48,4 +53,4 @@ def write_report(name: str, report: FileReport) -> None:
     try:
         Path(name).write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise CloudimgError(f"cannot write the report {name}: {error.strerror}") from error
+        raise unwritable(f"cannot write the report {name}", error, CloudimgError) from error

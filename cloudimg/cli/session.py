@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from cloudimg.cli.messages import printable, secrets_in
+from cloudimg.cli.exit_codes import CLOSED
+from cloudimg.cli.messages import passwords_in, printable, secrets_in
 from cloudimg.cli.progress import Progress
-from cloudimg.errors import ArgumentError, CloudimgWarning
+from cloudimg.cli.streams import StdoutError, print_line, tell
+from cloudimg.errors import CloudimgError, CloudimgWarning
 from cloudimg.storage import redact
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Session:
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, NoRoomError
         If the log cannot be opened.
     """
 
@@ -59,13 +61,16 @@ class Session:
     # ------------------------------------------------------------------------ said while it runs
 
     def say(self, text: str) -> None:
-        """Print lines of the result on stdout; with ``--json``, they are left to the log."""
+        """Print lines of the result on stdout; with ``--json``, they are left to the log.
+
+        Raises
+        ------
+        StdoutError
+        """
         self.progress.clear()
         self._write("result", text)
-        if not self.as_json:
-            for line in text.splitlines():
-                print(printable(line), file=self._stdout)
-            self._stdout.flush()
+        if not self.as_json and text:
+            print_line("\n".join(map(printable, text.splitlines())), self._stdout)
 
     def result(self, facts: Mapping[str, Any]) -> None:
         """Set keys of what ``--json`` prints."""
@@ -77,7 +82,7 @@ class Session:
         self.progress.clear()
         self._write("note", printable(text))
         self._messages.append(text)
-        print(f"cloudimg: {printable(text)}", file=sys.stderr)
+        tell(f"cloudimg: {printable(text)}")
 
     def line(self, text: str) -> None:
         """Replace the line on a terminal that shows progress; an empty text removes it."""
@@ -96,7 +101,7 @@ class Session:
 
         Raises
         ------
-        ArgumentError
+        ArgumentError, NoRoomError
             If the log cannot be written.
         """
         if self._log is not None:
@@ -104,7 +109,7 @@ class Session:
 
             try:
                 self._log.begin("start", f"cloudimg {shown_arguments(words, self.hide)}")
-            except ArgumentError:
+            except CloudimgError:
                 self._log = None  # it is said once that it cannot be written
                 raise
         if self._heartbeat_s and (self._log is not None or not self.progress.is_on_terminal):
@@ -132,9 +137,18 @@ class Session:
             if warnings.showwarning is show:
                 warnings.showwarning = show_others
 
-    def end(self, code: int, error: Mapping[str, Any] | None = None) -> None:
-        """Say how the command has ended: in the log, and with ``--json`` on stdout."""
+    def end(self, code: int, error: Mapping[str, Any] | None = None) -> int:
+        """Say how the command has ended, with ``--json`` on stdout and in the log.
+
+        Returns
+        -------
+        int
+            The exit code, which is another one if stdout cannot be written.
+        """
         self.progress.stop()
+        if self.as_json:
+            found = {"messages": self._messages, "warnings": self._warnings, **self._result}
+            code = print_document(self.command, code, error, found, file=self._stdout)
         if error is not None:
             self._write("error", printable(f"{error['kind']}: {error['message']}"))
             for of_kind in (error["report"] or {"kinds": ()})["kinds"]:
@@ -146,21 +160,19 @@ class Session:
         if self._log is not None:
             log, self._log = self._log, None
             log.close()
-        if self.as_json:
-            found = {"messages": self._messages, "warnings": self._warnings, **self._result}
-            print_document(self.command, code, error, found, file=self._stdout)
+        return code
 
     def _warn(self, text: str) -> None:
         text = self.hide(text)
         self.progress.clear()
         self._write("warning", printable(text))
         self._warnings.append(text)
-        print(f"cloudimg: warning: {printable(text)}", file=sys.stderr)
+        tell(f"cloudimg: warning: {printable(text)}")
 
     def _say_progress(self, text: str) -> None:
         self._write("progress", text)
         if not self.progress.is_on_terminal:
-            print(f"cloudimg: {printable(text)}", file=sys.stderr, flush=True)
+            tell(f"cloudimg: {printable(text)}")
 
     def _write(self, kind: str, text: str) -> None:
         if self._log is not None:
@@ -168,12 +180,16 @@ class Session:
 
     def _complain(self, text: str) -> None:
         self._messages.append(text)
-        print(f"cloudimg: {printable(text)}", file=sys.stderr)
+        tell(f"cloudimg: {printable(text)}")
 
 
 def _secrets(args: Namespace) -> Iterator[str]:
-    for name in ("url_options", "target_options", "source_options"):
-        yield from secrets_in("", getattr(args, name, None) or {})
+    """Secrets in options of stores, and passwords in addresses, of which libraries repeat parts."""
+    for name, given in vars(args).items():
+        if name in ("url_options", "target_options", "source_options"):
+            yield from secrets_in("", given or {})
+        for text in given if isinstance(given, list) else [given]:
+            yield from passwords_in(text) if isinstance(text, str) else ()
 
 
 def print_document(
@@ -183,11 +199,23 @@ def print_document(
     found: Mapping[str, Any],
     *,
     file: Any = None,
-) -> None:
-    """Print what ``--json`` promises: one JSON object in one line, whatever has happened."""
+) -> int:
+    """Print what ``--json`` promises: one JSON object in one line, whatever has happened.
+
+    Returns
+    -------
+    int
+        The exit code: the given one, or that of a stdout that cannot be written.
+    """
     head = {"format": FORMAT, "command": command, "exit_code": code, "error": error}
     text = json.dumps(_finite({**head, **found, **head}), allow_nan=False, default=str)
-    print(text, file=file or sys.stdout, flush=True)
+    try:
+        print_line(text, file)
+    except StdoutError as failed:
+        if failed.code != CLOSED:
+            tell(f"cloudimg: error: {failed}")
+        return failed.code
+    return code
 
 
 def _finite(value: Any) -> Any:

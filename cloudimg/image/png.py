@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudimg.errors import ArgumentError
+from cloudimg.errors import ArgumentError, NoRoomError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +33,12 @@ def write_png(path: str, pixels: npt.NDArray[np.uint8]) -> None:
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, NoRoomError
     """
     import imagecodecs
 
     try:
         Path(path).write_bytes(imagecodecs.png_encode(pixels))
     except OSError as exc:
-        raise ArgumentError(f"cannot write {path}: {exc.strerror}") from exc
+        kind = NoRoomError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else ArgumentError
+        raise kind(f"cannot write {path}: {exc.strerror}") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -173,6 +174,52 @@ def test_it_finishes_what_was_interrupted_and_waits_at_gaps(tmp_path: Path) -> N
         copies.image_of(copies.objects(f"{tmp_path}/{name}.zarr", {})) for name in ("copy", "one")
     )
     assert found == expected
+
+
+def test_an_interrupted_copy_is_finished_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its plan has all files that are there, so that nothing new comes; then that is said."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    source, url = f"{folder}/{acquired.name}", f"{tmp_path}/copy.zarr"
+    follow = ["migrate", source, url, *PARTS, "--follow", "--json"]
+    at_once = ["--interval", "0", "--settle", "0", "--until-idle", "0"]
+    acquired.take(0)
+    assert main(["migrate", source, url, *PARTS]) == 0
+    acquired.take(1, 2)
+    bad = folder / acquired.name_of(2, "gfp", 0)
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    assert main(["migrate", source, url, *PARTS]) == 4
+    capsys.readouterr()
+    assert main([*follow, *at_once]) == 4
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "BadFilesError"
+    bad.write_bytes(whole)
+    for is_unchanged in (False, True):
+        assert main([*follow, *at_once]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["is_unchanged"], found["error"]) == (is_unchanged, None)
+        assert cloudimg.open(url).shape[0] == 3
+
+
+@pytest.mark.slow
+def test_what_is_waited_for_is_said_once(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    acquired = Acquisition(lambda name, data: (folder / name).write_bytes(data))
+    acquired.take(0, 1)
+    bad = folder / acquired.name_of(1, "gfp", 0)
+    bad.write_bytes(bad.read_bytes()[:200])
+    said: list[str] = []
+    times: Any = {"interval": 0.01, "settle": 0.0, "until_idle": 0.3}
+    with pytest.raises(BadFilesError):
+        cloudimg.follow(
+            f"{folder}/{acquired.name}", f"{tmp_path}/out", grow="t", say=said.append, **times
+        )
+    assert any("waiting for all bytes" in line for line in said)
+    assert max(map(said.count, said)) <= 2  # before and after the first copy
 
 
 @pytest.mark.parametrize(

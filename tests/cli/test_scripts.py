@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import pty
 import re
 import resource
 import signal
@@ -57,11 +59,15 @@ def test_the_log_tells_what_happened_without_secrets(
     words = [f"--storage-options={options}", "--log", str(log)]
     assert main(["info", "/none/a\nb.tif", *words]) == 3
     assert main(["info", url, "--log", str(log), "--json"]) == 6
+    scheduler = f"tls://me:{SECRET}@localhost:1"  # Dask repeats it without its tls://
+    assert main(["info", image, "--log", str(log), "--scheduler", scheduler]) == 12
+    shown = capsys.readouterr()
+    assert SECRET not in shown.out + shown.err
     assert SECRET not in (text := log.read_text())
     assert "abc" not in text
     assert '"me"' not in text
     kinds = [kind for kind, _ in lines_of(log)]
-    assert kinds == ["start", "result", "end", *(2 * ["start", "error", "end"])]
+    assert kinds == ["start", "result", "end", *(3 * ["start", "error", "end"])]
     said = [text for _, text in lines_of(log)]
     assert said[0] == f"cloudimg preview {image} {tmp_path}/a.png --log {log}"
     assert re.fullmatch(r"exit code 0 after \d+\.\d s", said[2])
@@ -80,10 +86,14 @@ def test_a_log_that_cannot_be_written_is_an_error_before_all_else(
     out = tmp_path / "a.png"
     wrong = [str(tmp_path), str(tmp_path / "none" / "log"), "/dev/full"]
     for path in wrong:
-        assert main(["preview", image, str(out), "--log", path]) == 2
+        code = 9 if path == "/dev/full" else 2
+        assert main(["preview", image, str(out), "--log", path]) == code
         err = capsys.readouterr().err
         assert err.startswith(f"cloudimg: error: --log {path} cannot be written: ")
         assert err.count("\n") == 1
+    assert main(["validate", image, "--report", "/dev/full"]) == 9
+    assert main(["migrate", image, str(out), "--report", str(tmp_path)]) == 2
+    assert "it is a folder" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -211,3 +221,69 @@ def test_a_heartbeat_says_how_far_each_phase_is(tmp_path: Path, meter: Meter, bu
     assert [f"cloudimg: {text}" for text in told] == [
         line for line in err.splitlines() if line.startswith("cloudimg: after ")
     ]
+
+
+def test_a_terminal_that_is_gone_stops_nothing(
+    image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error", text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert main(["info", str(tmp_path / "none.tif"), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "NotFoundError"
+    pattern = image.replace("a.tif", "{name:s}.tif")  # headers are counted on the terminal
+    assert main(["validate", pattern, "--json"]) == 0
+
+
+@pytest.mark.slow
+def test_a_stdout_that_cannot_be_written(image: str, tmp_path: Path) -> None:
+    """The exit code says so, and the log has an end; a closed one is one that nobody reads."""
+    log = tmp_path / "job.log"
+    python = f"{sys.executable} -m cloudimg"
+    info = f"{python} info {image} --log {log}"
+    for line, code, err in (
+        (f"{info} --json >/dev/full", 9, "stdout cannot be written: No space left on device"),
+        (f"{info} | true; exit ${{PIPESTATUS[0]}}", 141, ""),
+        (f"{info} --json >&- 2>&-", 0, ""),
+    ):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert done.returncode == code, (line, done.stderr)
+        assert done.stderr == (f"cloudimg: error: {err}\n" if err else "")
+        assert lines_of(log)[-1][1].startswith(f"exit code {code} after ")
+    closed = f"{python} info {tmp_path}/none.tif --json 2>&-"
+    done = subprocess.run(["bash", "-c", closed], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["exit_code"] == done.returncode == 3
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_a_command(
+    meter: Meter, bucket: str, tmp_path: Path
+) -> None:
+    """Nothing can be said any more, and yet it gives up what it holds, and ends."""
+    meter.put(bucket, "z0.tif", b"")
+    meter.faults([{"match": "GET /", "kind": "stall"}])
+    log = tmp_path / "job.log"
+    words = ["info", f"s3://{bucket}/z{{z}}.tif", "--log", str(log)]
+    words += ["--storage-options", json.dumps(meter.storage_options)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "cloudimg", *words])
+    try:
+        wait_until(lambda: bool(meter.log()), "a request")
+    finally:
+        os.close(terminal)
+    codes: list[int] = []
+
+    def has_ended() -> bool:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        codes.extend([os.waitstatus_to_exitcode(status)] if found else [])
+        return bool(codes)
+
+    wait_until(has_ended, "its end")
+    assert codes == [128 + signal.SIGHUP]
+    assert lines_of(log)[-1][1].startswith("exit code 129 after ")

@@ -202,17 +202,29 @@ def open_destination(
     Raises
     ------
     ArgumentError
-        If the URL names a whole bucket, host or file system.
+        If the URL names a whole bucket, host or file system, or has a folder "..".
     """
     location, key = split_url(url)
-    root = key.rstrip("/")
+    root = _resolved(key.rstrip("/")) if location.protocol == "file" else key.rstrip("/")
+    if ".." in root.split("/"):
+        raise ArgumentError(f"{location.display(key)} has a folder '..': name it without")
     inside = root[len(location.root) :].strip("/") if location.root else root.strip("/")
-    if not inside or ".." in root.split("/"):
+    if not inside:
         raise ArgumentError(
             f"cannot write an image to {location.display(key)} itself: name a folder below it, such"
             f" as {location.display(f'{root}/image.ome.zarr' if root else '/image.ome.zarr')}"
         )
     return Destination(Store(location, storage_options), root)
+
+
+def _resolved(path: str) -> str:
+    """A local path without "..", as in ``../copy.zarr``; links before it are followed."""
+    folders = path.split("/")
+    if ".." not in folders:
+        return path
+    n_before = len(folders) - folders[::-1].index("..")
+    above = Path("/".join(folders[:n_before])).resolve().as_posix()
+    return "/".join([above.rstrip("/"), *folders[n_before:]])
 
 
 def as_json(value: Any) -> bytes:

@@ -6,6 +6,7 @@ one that migrations ignore: left by a process that was killed in between, it doe
 
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from cloudimg.errors import (
 )
 from cloudimg.migration.journal.destination import Destination, as_json
 from cloudimg.migration.journal.layout import LEASES
+
+_under_way = threading.Lock()
+"""Held while a probe may be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,17 @@ def probe(destination: Destination) -> Probed:
     StorageError
         If nothing can be stored; its message says so if the probe may be left.
     """
+    with _under_way:
+        return _probed(destination)
+
+
+def wait_for_probe(timeout_s: float) -> None:
+    """Wait until a probe that is under way is deleted: before a process ends by a signal."""
+    if _under_way.acquire(timeout=timeout_s):
+        _under_way.release()
+
+
+def _probed(destination: Destination) -> Probed:
     key = f"{LEASES}/probe-{uuid.uuid4().hex}.json"
     try:
         fences = _fences(destination, key)

@@ -27,7 +27,8 @@ from cloudimg.migration.plan.plan import Plan
 from cloudimg.migration.plan.request import WriteRequest
 from cloudimg.migration.run.destination_found import DestinationFound
 from cloudimg.migration.run.finished import edits_of_finished
-from cloudimg.migration.run.growing import found_growth
+from cloudimg.migration.run.growing import growth_of, has_newer_files
+from cloudimg.migration.run.growth import Growth
 from cloudimg.migration.run.options import RunOptions
 from cloudimg.migration.run.overlap import refuse_overlap, refuse_to_delete_source
 from cloudimg.migration.run.planning import OpenWriteInput, opened_for
@@ -73,9 +74,7 @@ class DestinationCheck:
         self._notes: list[str] = []
         self._survey: _Survey | None = None
         self._stored: State | None = None
-        self._growth = ""
-        self.plan: Plan | None = None
-        """That of the migration that would go on, as it would be then."""
+        self._growth: Growth | None = None
         self.contents = self.tried(self._look)
         """What is there; None if that cannot be found out."""
 
@@ -95,6 +94,13 @@ class DestinationCheck:
         if contents.has_objects:
             self._survey = _surveyed(destination)
         return contents
+
+    @property
+    def plan(self) -> Plan | None:
+        """That of the migration which would go on, for the files that are there now."""
+        if self._stored is None or self._growth is None:
+            return None if self._stored is None else self._stored.plan
+        return self._stored.plan.grown(self._growth.length)
 
     def open(self, open_write_input: OpenWriteInput, request: WriteRequest) -> WriteInput:
         """Open the source as a migration to this destination would.
@@ -119,27 +125,20 @@ class DestinationCheck:
         if opened is None:
             return open_write_input(None)
         write_input, self._stored = opened
-        self.plan = None if self._stored is None else self._stored.plan
-        return self._grown(open_write_input, write_input)
+        changes = write_input.changes
+        if self._stored is None or changes is None:
+            return write_input
+        notes = tuple(changes.notes())
+        if request.grow is None or not has_newer_files(notes):
+            self._notes += notes
+            return write_input
+        return self._grown(self._stored, open_write_input(None)) or write_input
 
-    def _grown(self, open_write_input: OpenWriteInput, write_input: WriteInput) -> WriteInput:
-        """The source with the files by which the finished copy that is there would grow."""
-        state, changes = self._stored, write_input.changes
-        if state is None or state.plan.grow is None or not state.is_done:
-            return write_input
-        if changes is None or not changes.n_added:
-            return write_input
-        found = self.tried(partial(found_growth, state, open_write_input, self.destination))
-        if found is None:
-            return write_input
-        grown, growth = found
-        axis, name = state.plan.dims.index(state.plan.grow), state.plan.grow
-        self._growth = f"{name} from {state.plan.levels[0].shape[axis]} to {growth.length}"
-        if growth.late:
-            n_late = counted(len(growth.late), "index", "indices")
-            self._growth += f", with files that came late for {n_late}"
-        self.plan = state.plan.grown(growth.length)
-        return grown
+    def _grown(self, stored: State, write_input: WriteInput) -> WriteInput | None:
+        """The source with the files that came since, if the copy would grow by them."""
+        mapped = write_input.mapped(is_plate=stored.plan.plate is not None)
+        self._growth = self.tried(partial(growth_of, stored, mapped, self.destination))
+        return None if self._growth is None else write_input
 
     def check_source(self, write_input: WriteInput) -> None:
         """Check that the destination holds no file of the source."""
@@ -172,7 +171,7 @@ class DestinationCheck:
         contents, survey = self.contents, self._survey or _Survey()
         if is_continued is None:
             is_continued = self._stored is not None
-            is_done = self._stored is not None and self._stored.is_done and not self._growth
+            is_done = self._stored is not None and self._stored.is_done and self._growth is None
         if contents is not None:
             self._check_holders(contents, is_continued)
         if self._stored is not None and self._stored.end_mark is not None:
@@ -262,19 +261,14 @@ class DestinationCheck:
             return "nothing that can be read"
         if contents.collection is not None:
             n_images = counted(len(contents.collection.images), "image")
-            return f"a collection of {n_images}{_outcome(is_continued, is_done)}"
+            return f"a collection of {n_images}{self._outcome(is_continued, is_done)}"
         if contents.state is not None:
             plan = contents.state.plan
             what = "a finished copy"
             if not contents.state.is_done:
                 n_all = counted(plan.total_cells, "cell")
                 what = f"an unfinished migration, with {survey.n_cells} of {n_all} done"
-            if self._growth:
-                return (
-                    f"{what} of this source, which would grow: {self._growth}. All numbers are of"
-                    " the whole copy, of which only what it lacks is read and stored"
-                )
-            return f"{what}{_outcome(is_continued, contents.state.is_done)}"
+            return f"{what}{self._outcome(is_continued, is_done)}"
         if contents.is_clearing:
             return "the rest of what a migration with overwrite=True began to delete"
         if contents.has_objects:
@@ -284,11 +278,17 @@ class DestinationCheck:
             )
         return "nothing"
 
-
-def _outcome(is_continued: bool, is_done: bool) -> str:
-    if not is_continued:
+    def _outcome(self, is_continued: bool, is_done: bool) -> str:
+        if self._growth is not None and self._stored is not None:
+            growth, plan = self._growth, self._stored.plan
+            before = plan.levels[0].shape[plan.dims.index(plan.grow or "")]
+            late = f", and files came for {len(growth.late)} of its indices" if growth.late else ""
+            return f": it would grow along {plan.grow} from {before} to {growth.length}{late}"
+        if is_continued:
+            return " of this source: nothing would be written" if is_done else ": it would go on"
+        if self._options.overwrite:
+            return ", which would be deleted"
         return ", of something else or with other arguments"
-    return " of this source: nothing would be written" if is_done else ": it would go on"
 
 
 def _check_finished(destination: Destination, state: State, end_mark: EndMark) -> None:

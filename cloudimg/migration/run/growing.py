@@ -112,7 +112,7 @@ def found_growth(
     """
     write_input = open_write_input(None)
     write_input = write_input.mapped(is_plate=state.plan.plate is not None)
-    growth = _growth(state, write_input, destination)
+    growth = growth_of(state, write_input, destination)
     return None if growth is None else (write_input, growth)
 
 
@@ -129,8 +129,8 @@ def _edited_documents(destination: Destination, state: State) -> dict[str, str] 
     return {key: data.decode(errors="replace") for key, data in written.items() if key in edited}
 
 
-def _growth(state: State, write_input: WriteInput, destination: Destination) -> Growth | None:
-    """Which files came since a copy was finished.
+def growth_of(state: State, write_input: WriteInput, destination: Destination) -> Growth | None:
+    """Which files came since a copy was planned; writes nothing.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from cloudimg.errors import CloudimgError
 from cloudimg.migration.encode.codecs import codec_from_spec
-from cloudimg.migration.encode.shards import encode_shard
+from cloudimg.migration.encode.shards import encode_chunks, encode_shard
 from cloudimg.migration.plan.plan import Cell, Plan, fill_scalar
 from cloudimg.migration.run.write_input import WriteInput
 
@@ -62,8 +62,11 @@ def sampled(plan: Plan, write_input: WriteInput) -> Sample:
         pixels = pixels.view(dtype) if pixels.dtype.kind == "b" else pixels
         n_chunks += math.prod(_grid(pixels.shape, plan.chunk))
         n_bytes += pixels.nbytes
-        # A chunk of a shard has an entry in its index, also one that is not stored.
-        n_encoded += len(encode_shard(pixels, block, plan.chunk, codec, fill).data)
+        if plan.zarr_format == 2:  # empty chunks are objects, too
+            chunks = encode_chunks(pixels, plan.chunk, codec, fill)
+            n_encoded += sum(len(data) for _, data, _ in chunks)
+        else:  # a chunk of a shard has an entry in its index, also one that is not stored
+            n_encoded += len(encode_shard(pixels, block, plan.chunk, codec, fill).data)
         if n_bytes >= _MOST_BYTES:
             break
     return Sample(n_chunks, n_bytes, n_encoded, problem)

@@ -25,11 +25,14 @@ from cloudimg.migration.journal.layout import CLEARING
 from cloudimg.migration.journal.sealing import put_sealed
 from tests.conftest import Place, WebServer
 from tests.support import copies, seed
+from tests.support.faulty_store import held
 from tests.support.metering import Meter
+from tests.support.waiting import wait_until
 
 N_FILES = 4
 PIXELS = np.random.default_rng(0).integers(0, 200, (N_FILES, 300, 400)).astype(np.uint16)
 CELLS = {"shards": {"z": 1, "y": 512, "x": 512}, "chunks": {"z": 1, "y": 64, "x": 64}, "levels": 2}
+NO_CELLS = dict.fromkeys(CELLS)
 AS_ANYBODY = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE: root as others are
@@ -98,6 +101,37 @@ def test_what_a_local_folder_holds(source: str, tmp_path: Path) -> None:
     assert found_at(source, out).problems
 
 
+def test_a_copy_that_would_grow(source: str, tmp_path: Path) -> None:
+    """It is not taken for one to which nothing would be written; others get a note."""
+    growing, fixed = tmp_path / "growing.zarr", tmp_path / "fixed.zarr"
+    cloudimg.migrate(source, growing, grow="z")
+    cloudimg.migrate(source, fixed)
+    assert "nothing would be written" in found_at(source, growing, grow="z", **NO_CELLS).holds
+    (tmp_path / "in" / "f_4.tif").write_bytes(seed.encode(PIXELS[0]))
+    before = files_in(growing)
+    told = cloudimg.dry_run(source, growing, grow="z")
+    assert told.destination is not None
+    assert told.destination.holds == "a finished copy: it would grow along z from 4 to 5"
+    assert not told.problems
+    assert told.plan.levels[0].shape[0] == 5
+    assert files_in(growing) == before
+    (note,) = found_at(source, fixed, **NO_CELLS).notes
+    assert "1 newer file is not in this copy" in note
+    found = found_at(source, fixed, overwrite=True, **NO_CELLS)
+    assert found.holds == "a finished copy, which would be deleted"
+    (tmp_path / "in" / "f_1.tif").unlink()
+    (problem,) = found_at(source, growing, grow="z", **NO_CELLS).problems
+    assert "cannot grow: 3 files of it are gone" in problem
+
+
+def test_empty_chunks_have_a_size_where_each_is_an_object(tmp_path: Path) -> None:
+    (tmp_path / "in.tif").write_bytes(seed.encode(np.zeros((1024, 1024), np.uint16)))
+    given: Any = {"zarr_format": 2, "levels": 1}
+    expected = cloudimg.dry_run(str(tmp_path / "in.tif"), **given)
+    done = cloudimg.migrate(str(tmp_path / "in.tif"), tmp_path / "copy.zarr", **given)
+    assert expected.stored_bytes == done.n_bytes
+
+
 def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -114,6 +148,12 @@ def test_what_is_in_the_way(source: str, tmp_path: Path, httpd: WebServer) -> No
     (problem,) = found_at(source, f"{httpd.endpoint}/some/copy.zarr").problems
     assert "a web server, which is read only" in problem
     assert (other / "b.txt").read_text() == "hi"
+    above = tmp_path / "other" / ".." / "in"  # another spelling of the folder of the source
+    (problem, *_) = found_at(source, above, overwrite=True).problems
+    assert "lies inside the destination" in problem
+    assert found_at(source, f"{other}/../new.zarr").url == f"{tmp_path}/new.zarr"
+    with pytest.raises(ArgumentError, match=r"has a folder '\.\.'"):
+        found_at(source, "s3://bucket/a/../b")
     put_sealed(open_destination(other, None), CLEARING, {"format": 3, "state": "clearing"})
     found = found_at(source, other)
     assert found.holds == "the rest of what a migration with overwrite=True began to delete"
@@ -311,7 +351,10 @@ def test_companions_are_named(
     assert "pass --overwrite to delete all of them" in shown.out
     assert "would be refused: 1 problem with" in shown.err
     assert main([*words, "--json"]) == 1
-    assert len(json.loads(capsys.readouterr().out)["destination"]["problems"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    (problem,) = told["destination"]["problems"]
+    assert "pass --overwrite to delete" in problem  # as in the text, not overwrite=True
+    assert [note["text"] in told["notes"][0] for note in told["source_notes"]] == [True]
     assert main([*words, "--overwrite", "--price", "storage=1"]) == 0
     assert " a month)" in capsys.readouterr().out
 
@@ -334,3 +377,18 @@ def test_all_images_of_a_file(tmp_path: Path) -> None:
     assert ["other arguments: levels=2" in problem for problem in problems] == [True, True]
     (problem,) = cloudimg.dry_run(path, out, series=0).problems
     assert 'which series="all" continues' in problem
+
+
+@pytest.mark.slow
+def test_a_probe_is_deleted_when_a_signal_ends_the_dry_run(
+    source: str, meter: Meter, bucket: str
+) -> None:
+    meter.faults([held("PUT", "probe-", nth=1)])
+    words = ["migrate", source, f"s3://{bucket}/copy.zarr", "--dry-run", "--probe"]
+    words += ["--target-options", json.dumps(meter.storage_options)]
+    with subprocess.Popen([sys.executable, "-m", "cloudimg", *words]) as child:
+        wait_until(lambda: any("probe-" in each.key for each in meter.log()), "the probe")
+        child.terminate()
+        meter.release()
+        assert child.wait(60) == 143
+    assert copies.objects(f"s3://{bucket}/copy.zarr", meter.storage_options) == {}

@@ -302,7 +302,7 @@ def test_what_an_append_would_do_is_told(
     estimate = cloudimg.dry_run(source, url, **PARTS)
     assert estimate.plan.levels[0].shape[0] == 3
     assert estimate.destination is not None
-    assert "which would grow: t from 2 to 3" in estimate.destination.holds
+    assert "it would grow along t from 2 to 3" in estimate.destination.holds
     assert not estimate.destination.problems
     next(folder.glob("*_gfp_t002.tif")).unlink()
     found = cloudimg.dry_run(source, url, **PARTS).destination
