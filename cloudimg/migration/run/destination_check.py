@@ -132,7 +132,9 @@ class DestinationCheck:
         if request.grow is None or not has_newer_files(notes):
             self._notes += notes
             return write_input
-        return self._grown(self._stored, open_write_input(None)) or write_input
+        now = self.tried(partial(open_write_input, None))
+        grown = None if now is None else self._grown(self._stored, now)
+        return grown or write_input
 
     def _grown(self, stored: State, write_input: WriteInput) -> WriteInput | None:
         """The source with the files that came since, if the copy would grow by them."""
