@@ -114,6 +114,10 @@ class StoredArray:
         )
 
     def _check(self, url: str, limit_bytes: int) -> None:
+        if not self.shape:
+            raise UnsupportedFormatError(
+                f"{url} is an array without axes, a single value, and no image", url=url
+            )
         if math.prod(self.shape) == 0:
             raise CorruptFileError(f"{url} has no pixels: its shape is {self.shape}", url=url)
         n_bytes = math.prod(self.shape) * self.dtype.itemsize

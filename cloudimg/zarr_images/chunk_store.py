@@ -23,7 +23,7 @@ from zarr.abc.store import (
     SuffixByteRequest,
 )
 
-from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.errors import ChangedError, CorruptFileError, NotFoundError
 from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
 from cloudimg.zarr_images.array_metadata import StoredArray
@@ -174,11 +174,12 @@ class ChunkStore(Store):
             spans,
             n_ahead=_SPANS_AHEAD,
         )
-        parts = [
-            (first, part)
-            for (first, _), part in zip(spans, fetched, strict=True)
-            if part is not None
-        ]
+        parts: list[tuple[int, Data]] = []
+        for (first, _), part in zip(spans, fetched, strict=True):
+            if part is None:
+                url = self.url(name)
+                raise ChangedError(f"{url} was deleted while it was read", url=url)
+            parts.append((first, part))
         if index.is_at_end:
             return Fetched(parts=parts, ends_with=data)
         return Fetched(parts=parts, begins_with=data)
@@ -236,7 +237,17 @@ class ChunkStore(Store):
         if start < 0:
             return memoryview(blob.data)[start:]
         first = start - blob.start_bytes
-        return memoryview(blob.data)[first : None if stop is None else first + stop - start]
+        data = memoryview(blob.data)[first : None if stop is None else first + stop - start]
+        if (
+            stop is not None and len(data) < stop - start
+        ):  # else zarr-python would take it for empty
+            url = self.url(name)
+            raise CorruptFileError(
+                f"{url} cannot be decoded: it has {len(data)} of the {stop - start} bytes from"
+                f" {start} on, where its index says that chunks are",
+                url=url,
+            )
+        return data
 
     async def get_partial_values(
         self,

@@ -227,3 +227,57 @@ def test_arguments_for_files_are_refused(copy: Path) -> None:
             cloudimg.open(copy, **options)
     with pytest.raises(CorruptFileError, match="series=1"):
         cloudimg.open(copy, series=1)
+
+
+@pytest.mark.parametrize("entry", [(10**7, 128), (2**61, 128), (8, 0), (-60, 128)])
+def test_indices_that_point_where_nothing_is(entry: tuple[int, int], tmp_path: Path) -> None:
+    """A window of a few chunks fails like the whole shard; it is not the fill value."""
+    url = tmp_path / "array"
+    serializer = zarr.codecs.ShardingCodec(
+        chunk_shape=(8, 8),
+        codecs=[zarr.codecs.BytesCodec()],
+        index_codecs=[zarr.codecs.BytesCodec()],
+    )
+    array = zarr.create_array(
+        str(url), shape=(64, 64), chunks=(64, 64), dtype="u2", serializer=serializer,
+        compressors=None, fill_value=7,
+    )  # fmt: skip
+    array[:] = 1
+    shard = url / "c" / "0" / "0"
+    data = shard.read_bytes()
+    index = np.frombuffer(data[-1024:], "<u8").reshape(64, 2).copy()
+    index[5] = entry[0] if entry[0] >= 0 else len(data) + entry[0], entry[1]
+    shard.write_bytes(data[:-1024] + index.tobytes())
+    image = cloudimg.open(url)
+    for window in ((slice(0, 64), slice(0, 64)), (slice(0, 4), slice(40, 46))):
+        with pytest.raises(CorruptFileError, match=r"c/0/0 cannot be decoded"):
+            image.read(window)
+    assert int(image.read((slice(0, 4), slice(0, 4))).max()) == 1
+
+
+def test_a_truncated_shard_with_its_index_at_the_start(tmp_path: Path) -> None:
+    at_start = zarr.codecs.ShardingCodec(chunk_shape=(8, 8), index_location="start")
+    array = zarr.create_array(
+        str(tmp_path / "array"), shape=(64, 64), chunks=(64, 64), dtype="u2",
+        serializer=at_start, compressors=None,
+    )  # fmt: skip
+    array[:] = 1
+    shard = tmp_path / "array" / "c" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    with pytest.raises(CorruptFileError, match=r"it has 0 of the \d+ bytes"):
+        cloudimg.open(tmp_path / "array").read((slice(60, 64), slice(60, 64)))
+
+
+def test_arrays_without_axes_and_numbers_beyond_floats(copy: Path) -> None:
+    zarr.create_array(str(copy.parent / "one"), shape=(), dtype="u2")
+    with pytest.raises(UnsupportedFormatError, match="without axes"):
+        cloudimg.open(copy.parent / "one")
+    root = copy / "zarr.json"
+    good = json.loads(root.read_text())["attributes"]["ome"]["multiscales"][0]
+    huge = {"channels": [{"window": {"start": 0, "end": 10**400}}]}
+    edit(root, lambda c: c["attributes"]["ome"].update(omero=huge))
+    assert "display_ranges" not in cloudimg.open(copy).attrs
+    good["datasets"][0]["coordinateTransformations"][0]["scale"] = [10**400, 1]
+    edit(root, lambda c: c["attributes"]["ome"].update(multiscales=[good]))
+    with pytest.raises(CorruptFileError, match=r"damaged \(multiscales"):
+        cloudimg.open(copy)
