@@ -121,7 +121,7 @@ def _of_root(
         _refuse_no_image(store, root)
         grid = _of_one(store.location, root.key, root.etag, root.size_bytes)
         return _tabled(store, grid, versions, url, arguments), arguments
-    if not members:
+    if all(member.is_known_missing for member in members):
         shown = redact(url)
         raise FolderError(f"{shown} lists no images that exist", url=shown)
     # A plan records the number 0 where none was chosen, and an image that was by its own URL.
@@ -133,9 +133,11 @@ def _of_root(
         # It is recorded by its own URL: the number is not that of an image in its group.
         url = store.location.url(folder_of(member.key))
         return _tabled(store, grid, versions, url, arguments), replace(arguments, series=None)
+    found = [member for member in members if not member.is_known_missing]
     if arguments.missing == "fill" or arguments.validate == "all":
-        members = _existing(store, members) or members
-    tabled = _tabled(store, _grid(store.location, members), versions, url, arguments)
+        found = _existing(store, found) or found
+    grid = _grid(store.location, found, members)
+    tabled = _tabled(store, grid, versions, url, arguments)
     return replace(tabled, name=collection_name(root, members)), arguments
 
 
@@ -210,19 +212,29 @@ def _of_one(location: Location, key: str, etag: str | None, size_bytes: int | No
     return listed_grid([entry], axis=None, name_of=unsigned)
 
 
-def _grid(location: Location, members: Sequence[Member]) -> FileGrid:
+def _grid(location: Location, members: Sequence[Member], listed: Sequence[Member]) -> FileGrid:
     """The images of a collection by their labels.
+
+    Parameters
+    ----------
+    location : Location
+    members : sequence of Member
+        Those that exist, as far as it is known.
+    listed : sequence of Member
+        All, whose labels are those of the axes.
 
     Raises
     ------
     DuplicateIndexError, GridError
     """
-    fields = tuple(members[0].labels)
+    fields = tuple(listed[0].labels)
     codes: list[list[int]] = []
     labels: list[tuple[Label, ...]] = []
     for field in fields:
         values: dict[Label, int] = {}
-        coded = [values.setdefault(each.labels.get(field, ""), len(values)) for each in members]
+        for each in listed:
+            values.setdefault(each.labels.get(field, ""), len(values))
+        coded = [values[each.labels.get(field, "")] for each in members]
         ordered, rank = sorted_labels(values)
         labels.append(ordered)
         codes.append([int(rank[code]) for code in coded])
