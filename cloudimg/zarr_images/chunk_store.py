@@ -27,7 +27,7 @@ from cloudimg.errors import ChangedError, CorruptFileError, NotFoundError
 from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
 from cloudimg.zarr_images.array_metadata import StoredArray
-from cloudimg.zarr_images.claims import claimed_bytes
+from cloudimg.zarr_images.claims import claimed_bytes, exceeds
 from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
@@ -139,12 +139,15 @@ class ChunkStore(Store):
                     self._check_claim(name, view[start:stop])
 
     def _check_claim(self, name: str, chunk: Data) -> None:
-        claimed = claimed_bytes(self._stored.compression, chunk)
-        if claimed is not None and claimed > self._stored.chunk_bytes:
+        codec, most = self._stored.outer_codec, self._stored.most_chunk_bytes
+        claimed = claimed_bytes(codec, chunk)
+        if claimed is None and exceeds(codec, chunk, most):
+            claimed = most + 1
+        if claimed is not None and claimed > most:
             url = self.url(name)
             raise CorruptFileError(
-                f"{url} cannot be decoded: a chunk claims to have {claimed} bytes, and chunks of"
-                f" this array have {self._stored.chunk_bytes}",
+                f"{url} cannot be decoded: a chunk claims to have {claimed} bytes or more, and"
+                f" chunks of this array have {self._stored.chunk_bytes}",
                 url=url,
             )
 

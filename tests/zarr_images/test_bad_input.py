@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -281,3 +282,34 @@ def test_arrays_without_axes_and_numbers_beyond_floats(copy: Path) -> None:
     edit(root, lambda c: c["attributes"]["ome"].update(multiscales=[good]))
     with pytest.raises(CorruptFileError, match=r"damaged \(multiscales"):
         cloudimg.open(copy)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zlib"])
+def test_chunks_that_become_large_without_saying_so(codec: str, tmp_path: Path) -> None:
+    """400 MiB of zeros in the place of a chunk of 2 MiB: decoded no further than those."""
+    small: Any = numcodecs.get_codec({"id": codec})
+    array = zarr.create_array(
+        str(tmp_path / "array"), shape=(1024, 1024), chunks=(1024, 1024), dtype="u2",
+        zarr_format=2, compressors=small,
+    )  # fmt: skip
+    array[:] = 1
+    assert int(cloudimg.open(tmp_path / "array").read().max()) == 1
+    (tmp_path / "array" / "0.0").write_bytes(small.encode(bytes(400 * 2**20)))
+    with pytest.raises(CorruptFileError, match="claims to have 2097217 bytes or more"):
+        cloudimg.open(tmp_path / "array").read()
+
+
+def test_filters_may_make_chunks_larger_before_they_are_compressed(tmp_path: Path) -> None:
+    wide = numcodecs.AsType(encode_dtype="<u8", decode_dtype="<u2")
+    old = zarr.create_array(
+        str(tmp_path / "old"), shape=(40, 60), chunks=(16, 16), dtype="u2", zarr_format=2,
+        filters=[wide], compressors=numcodecs.Zstd(),
+    )  # fmt: skip
+    with_checksum: Any = [zarr.codecs.Crc32cCodec(), zarr.codecs.ZstdCodec()]
+    new = zarr.create_array(
+        str(tmp_path / "new"), shape=(40, 60), chunks=(16, 16), dtype="u2",
+        compressors=with_checksum,
+    )  # fmt: skip
+    for array, name in ((old, "old"), (new, "new")):
+        array[:] = PIXELS
+        np.testing.assert_array_equal(cloudimg.open(tmp_path / name).read(), PIXELS)
