@@ -158,31 +158,34 @@ class ChunkStore(Store):
 
         Raises
         ------
+        ChangedError
+            If the shard is replaced between the two.
         CorruptFileError, StorageError
         """
         index = self._index
         assert index is not None
         n = index.n_bytes
         start, stop = (-n, None) if index.is_at_end else (0, n)
-        data = self._requested(name, start, stop)
-        if data is None:
+        found = self._range(name, start, stop)
+        if found is None:
             return None
+        data, version = found
         try:
             spans = index.ranges(bytes(data), wanted)
         except ValueError as exc:
             url = self.url(name)
             raise CorruptFileError(f"{url} cannot be decoded: {exc}", url=url) from exc
         fetched = map_ahead(
-            lambda span: engine().fetch_window(partial(self._requested, name, *span)),
+            lambda span: engine().fetch_window(partial(self._range, name, *span)),
             spans,
             n_ahead=_SPANS_AHEAD,
         )
         parts: list[tuple[int, Data]] = []
         for (first, _), part in zip(spans, fetched, strict=True):
-            if part is None:
+            if part is None or part[1] != version:  # the index is that of another object
                 url = self.url(name)
-                raise ChangedError(f"{url} was deleted while it was read", url=url)
-            parts.append((first, part))
+                raise ChangedError(f"{url} was replaced while it was read: read again", url=url)
+            parts.append((first, part[0]))
         if index.is_at_end:
             return Fetched(parts=parts, ends_with=data)
         return Fetched(parts=parts, begins_with=data)
@@ -228,6 +231,11 @@ class ChunkStore(Store):
         if start is None:
             fetched = self.fetch(name)
             return None if fetched is None else fetched.whole
+        found = self._range(name, start, stop)
+        return None if found is None else found[0]
+
+    def _range(self, name: str, start: int, stop: int | None) -> tuple[Data, str | None] | None:
+        """A range of an object, and the version that it is of; None if it is not stored."""
         n_bytes = -start if start < 0 else (stop or start + self._most_bytes) - start
         if n_bytes > self._most_bytes:
             url = self.url(name)
@@ -238,7 +246,7 @@ class ChunkStore(Store):
             return None
         # A store may answer with more than was asked for.
         if start < 0:
-            return memoryview(blob.data)[start:]
+            return memoryview(blob.data)[start:], blob.etag
         first = start - blob.start_bytes
         data = memoryview(blob.data)[first : None if stop is None else first + stop - start]
         if (
@@ -250,7 +258,7 @@ class ChunkStore(Store):
                 f" {start} on, where its index says that chunks are",
                 url=url,
             )
-        return data
+        return data, blob.etag
 
     async def get_partial_values(
         self,

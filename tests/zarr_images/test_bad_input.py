@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,14 @@ import zarr
 import cloudimg
 from cloudimg.errors import (
     ArgumentError,
+    ChangedError,
     CloudimgError,
     CorruptFileError,
     FolderError,
     LimitError,
     UnsupportedFormatError,
 )
+from tests.support.servers import FileHandler
 
 PIXELS = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
 
@@ -313,3 +318,27 @@ def test_filters_may_make_chunks_larger_before_they_are_compressed(tmp_path: Pat
     for array, name in ((old, "old"), (new, "new")):
         array[:] = PIXELS
         np.testing.assert_array_equal(cloudimg.open(tmp_path / name).read(), PIXELS)
+
+
+def test_a_shard_that_is_replaced_between_its_index_and_its_chunks(tmp_path: Path) -> None:
+    """The places of one object's chunks say nothing of another's."""
+
+    class Replacing(FileHandler):
+        def answer_file(self, data: bytes) -> None:
+            if self.headers.get("Range", "").startswith("bytes=-"):  # the index
+                array[:8, :32] = 2  # more chunks, before those that were there
+            super().answer_file(data)
+
+    array = zarr.create_array(
+        str(tmp_path / "array.zarr"), shape=(64, 64), chunks=(8, 8), shards=(64, 64), dtype="u2",
+        compressors=None,
+    )  # fmt: skip
+    array[:8, 32:] = 1
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Replacing, tmp_path)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        image = cloudimg.open(f"http://127.0.0.1:{server.server_port}/array.zarr")
+        window = (slice(0, 4), slice(32, 48))
+        with pytest.raises(ChangedError, match="c/0/0 was replaced while it was read"):
+            image.read(window)
+        assert image.read(window).tolist() == [[1] * 16] * 4
+        server.shutdown()
