@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -75,6 +75,7 @@ def zarr_source(
     root = read_node(store, folder_of(key))
     if root is None:
         _refuse_unfinished(store, folder_of(key))
+        _refuse_inside(store, folder_of(key), is_folder=target.is_folder)
         return None
     _refuse_options(arguments, url)
     return _of_root(store, root, url, arguments)
@@ -110,6 +111,29 @@ def _refuse_unfinished(store: Store, folder: str) -> None:
         " and then open it",
         url=url,
     )
+
+
+def _refuse_inside(store: Store, key: str, *, is_folder: bool) -> None:
+    """Refuse what lies inside a Zarr and is no part of it that can be opened."""
+    parts = key.split("/")
+    ends = [i for i, part in enumerate(parts[:-1], 1) if part.lower().endswith(_ENDING)]
+    if not ends:
+        return
+    above = "/".join(parts[: ends[-1]])
+    root = read_node(store, above)
+    if root is None:
+        _refuse_unfinished(store, above)
+    elif not is_folder:
+        url, of = store.location.display(key), store.location.display(above)
+        images = root.ome.get("multiscales")
+        image = images[0] if isinstance(images, list) and images else None
+        listed = image.get("datasets") if isinstance(image, Mapping) else None
+        levels = listed if isinstance(listed, list) else []
+        paths = [str(each.get("path"))[:80] for each in levels if isinstance(each, Mapping)]
+        arrays = f", whose arrays are {', '.join(paths[:_SHOWN])}" if paths else ""
+        raise NotFoundError(
+            f"{url} is neither an image nor an array of the Zarr {of}{arrays}", url=url
+        )
 
 
 def _of_root(

@@ -23,6 +23,7 @@ from cloudimg.errors import (
     CorruptFileError,
     FolderError,
     LimitError,
+    NotFoundError,
     UnsupportedFormatError,
 )
 from tests.support.servers import FileHandler
@@ -342,3 +343,14 @@ def test_a_shard_that_is_replaced_between_its_index_and_its_chunks(tmp_path: Pat
             image.read(window)
         assert image.read(window).tolist() == [[1] * 16] * 4
         server.shutdown()
+
+
+def test_places_inside_a_zarr_that_are_no_image(copy: Path) -> None:
+    for name in ("7", "labels/cells", "0/c/0/0"):
+        with pytest.raises(NotFoundError, match=r"copy\.zarr, whose arrays are 0, 1$"):
+            cloudimg.open(copy / name)
+    assert cloudimg.info(copy / ".cloudimg")["kind"] == "folder"
+    (copy / "zarr.json").unlink()  # as of a copy that is not finished
+    (copy / "1" / "zarr.json").unlink()
+    with pytest.raises(FolderError, match=r"copy\.zarr is a copy that is not finished"):
+        cloudimg.open(copy / "1")
