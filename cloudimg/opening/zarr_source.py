@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -75,6 +75,7 @@ def zarr_source(
     root = read_node(store, folder_of(key))
     if root is None:
         _refuse_unfinished(store, folder_of(key))
+        _refuse_inside(store, folder_of(key), is_folder=target.is_folder)
         return None
     _refuse_options(arguments, url)
     return _of_root(store, root, url, arguments)
@@ -112,6 +113,29 @@ def _refuse_unfinished(store: Store, folder: str) -> None:
     )
 
 
+def _refuse_inside(store: Store, key: str, *, is_folder: bool) -> None:
+    """Refuse what lies inside a Zarr and is no part of it that can be opened."""
+    parts = key.split("/")
+    ends = [i for i, part in enumerate(parts[:-1], 1) if part.lower().endswith(_ENDING)]
+    if not ends:
+        return
+    above = "/".join(parts[: ends[-1]])
+    root = read_node(store, above)
+    if root is None:
+        _refuse_unfinished(store, above)
+    elif not is_folder:
+        url, of = store.location.display(key), store.location.display(above)
+        images = root.ome.get("multiscales")
+        image = images[0] if isinstance(images, list) and images else None
+        listed = image.get("datasets") if isinstance(image, Mapping) else None
+        levels = listed if isinstance(listed, list) else []
+        paths = [str(each.get("path"))[:80] for each in levels if isinstance(each, Mapping)]
+        arrays = f", whose arrays are {', '.join(paths[:_SHOWN])}" if paths else ""
+        raise NotFoundError(
+            f"{url} is neither an image nor an array of the Zarr {of}{arrays}", url=url
+        )
+
+
 def _of_root(
     store: Store, root: Node, url: str, arguments: OpenArguments
 ) -> tuple[URLs, OpenArguments]:
@@ -121,7 +145,7 @@ def _of_root(
         _refuse_no_image(store, root)
         grid = _of_one(store.location, root.key, root.etag, root.size_bytes)
         return _tabled(store, grid, versions, url, arguments), arguments
-    if not members:
+    if all(member.is_known_missing for member in members):
         shown = redact(url)
         raise FolderError(f"{shown} lists no images that exist", url=shown)
     # A plan records the number 0 where none was chosen, and an image that was by its own URL.
@@ -133,9 +157,11 @@ def _of_root(
         # It is recorded by its own URL: the number is not that of an image in its group.
         url = store.location.url(folder_of(member.key))
         return _tabled(store, grid, versions, url, arguments), replace(arguments, series=None)
+    found = [member for member in members if not member.is_known_missing]
     if arguments.missing == "fill" or arguments.validate == "all":
-        members = _existing(store, members) or members
-    tabled = _tabled(store, _grid(store.location, members), versions, url, arguments)
+        found = _existing(store, found) or found
+    grid = _grid(store.location, found, members)
+    tabled = _tabled(store, grid, versions, url, arguments)
     return replace(tabled, name=collection_name(root, members)), arguments
 
 
@@ -210,19 +236,29 @@ def _of_one(location: Location, key: str, etag: str | None, size_bytes: int | No
     return listed_grid([entry], axis=None, name_of=unsigned)
 
 
-def _grid(location: Location, members: Sequence[Member]) -> FileGrid:
+def _grid(location: Location, members: Sequence[Member], listed: Sequence[Member]) -> FileGrid:
     """The images of a collection by their labels.
+
+    Parameters
+    ----------
+    location : Location
+    members : sequence of Member
+        Those that exist, as far as it is known.
+    listed : sequence of Member
+        All, whose labels are those of the axes.
 
     Raises
     ------
     DuplicateIndexError, GridError
     """
-    fields = tuple(members[0].labels)
+    fields = tuple(listed[0].labels)
     codes: list[list[int]] = []
     labels: list[tuple[Label, ...]] = []
     for field in fields:
         values: dict[Label, int] = {}
-        coded = [values.setdefault(each.labels.get(field, ""), len(values)) for each in members]
+        for each in listed:
+            values.setdefault(each.labels.get(field, ""), len(values))
+        coded = [values[each.labels.get(field, "")] for each in members]
         ordered, rank = sorted_labels(values)
         labels.append(ordered)
         codes.append([int(rank[code]) for code in coded])

@@ -29,6 +29,9 @@ _SHARDING = "sharding_indexed"
 _UNCOMPRESSED = "NONE"
 _NO_COMPRESSION = {"bytes", "endian", "transpose", "crc32c", "vlen-utf8", "vlen-bytes"}
 """Codecs that do not make chunks smaller."""
+_PLAIN_CODECS = _NO_COMPRESSION | {"gzip", "zstd", "blosc", _SHARDING}
+"""Codecs before which chunks are no larger than their pixels, but for a checksum."""
+_FILTERED_FACTOR, _CHECKSUMS_BYTES = 16, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,10 @@ class StoredArray:
     """What is stored as one object: a shard, or a chunk."""
     fill_value: int | float | complex | bool
     compression: str
+    outer_codec: str
+    """Name of the codec that was applied last, checksums aside."""
+    has_filters: bool
+    """Whether pixels may be larger before they are compressed, as other types have them."""
     dimension_names: tuple[str | None, ...] | None
 
     @classmethod
@@ -86,7 +93,8 @@ class StoredArray:
             dtype = _dtype_2(metadata["dtype"], url)
             chunk = stored = _lengths(metadata["chunks"], "chunks")
             names = None
-            compression = (metadata.get("compressor") or {}).get("id", _UNCOMPRESSED)
+            compression = outer = (metadata.get("compressor") or {}).get("id", _UNCOMPRESSED)
+            has_filters = bool(metadata.get("filters"))
         else:
             dtype = _dtype_3(metadata["data_type"], url)
             grid = metadata["chunk_grid"]
@@ -99,7 +107,8 @@ class StoredArray:
             stored = _lengths(grid["configuration"]["chunk_shape"], "chunk_shape")
             chunk, codecs = _inner(stored, list(metadata["codecs"]))
             names = _names(metadata.get("dimension_names"), len(shape))
-            compression = _compression(codecs)
+            compression, outer = _compression(codecs), _compression(codecs[::-1])
+            has_filters = any(codec["name"] not in _PLAIN_CODECS for codec in codecs)
         if not len(shape) == len(chunk) == len(stored) <= _MOST_DIMS:
             raise ValueError("shape and chunks have other numbers of axes")
         return cls(
@@ -110,10 +119,16 @@ class StoredArray:
             stored=stored,
             fill_value=_fill_value(metadata.get("fill_value"), dtype),
             compression=str(compression)[:80],
+            outer_codec=str(outer)[:80],
+            has_filters=has_filters,
             dimension_names=names,
         )
 
     def _check(self, url: str, limit_bytes: int) -> None:
+        if not self.shape:
+            raise UnsupportedFormatError(
+                f"{url} is an array without axes, a single value, and no image", url=url
+            )
         if math.prod(self.shape) == 0:
             raise CorruptFileError(f"{url} has no pixels: its shape is {self.shape}", url=url)
         n_bytes = math.prod(self.shape) * self.dtype.itemsize
@@ -135,6 +150,11 @@ class StoredArray:
     def chunk_bytes(self) -> int:
         """Decoded size of a chunk."""
         return math.prod(self.chunk) * self.dtype.itemsize
+
+    @property
+    def most_chunk_bytes(self) -> int:
+        """Most bytes of a chunk that is decompressed, before filters are undone."""
+        return self.chunk_bytes * (_FILTERED_FACTOR if self.has_filters else 1) + _CHECKSUMS_BYTES
 
     @property
     def stored_bytes(self) -> int:

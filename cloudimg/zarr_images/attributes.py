@@ -26,6 +26,8 @@ _COLOUR = re.compile(r"#?([0-9A-Fa-f]{6})")
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _MOST_POSITIONS = 2**20
 _GREATEST = 2**62
+_GREATEST_END = 1e300
+"""Ends of windows are smaller, since integers of JSON need not fit a float."""
 
 Attributes = dict[str, Any]
 
@@ -133,7 +135,10 @@ def _window(stored: Any) -> list[float] | None:
     if not isinstance(stored, Mapping):
         return None
     ends = (stored.get("start"), stored.get("end"))
-    low, high = (float(v) if isinstance(v, int | float) else math.nan for v in ends)
+    low, high = (
+        float(v) if isinstance(v, int | float) and abs(v) < _GREATEST_END else math.nan
+        for v in ends
+    )
     return [low, high] if math.isfinite(low) and math.isfinite(high) and low < high else None
 
 

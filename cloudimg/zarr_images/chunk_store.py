@@ -23,11 +23,11 @@ from zarr.abc.store import (
     SuffixByteRequest,
 )
 
-from cloudimg.errors import CorruptFileError, NotFoundError
+from cloudimg.errors import ChangedError, CorruptFileError, NotFoundError
 from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
 from cloudimg.zarr_images.array_metadata import StoredArray
-from cloudimg.zarr_images.claims import claimed_bytes
+from cloudimg.zarr_images.claims import claimed_bytes, exceeds
 from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
@@ -139,12 +139,15 @@ class ChunkStore(Store):
                     self._check_claim(name, view[start:stop])
 
     def _check_claim(self, name: str, chunk: Data) -> None:
-        claimed = claimed_bytes(self._stored.compression, chunk)
-        if claimed is not None and claimed > self._stored.chunk_bytes:
+        codec, most = self._stored.outer_codec, self._stored.most_chunk_bytes
+        claimed = claimed_bytes(codec, chunk)
+        if claimed is None and exceeds(codec, chunk, most):
+            claimed = most + 1
+        if claimed is not None and claimed > most:
             url = self.url(name)
             raise CorruptFileError(
-                f"{url} cannot be decoded: a chunk claims to have {claimed} bytes, and chunks of"
-                f" this array have {self._stored.chunk_bytes}",
+                f"{url} cannot be decoded: a chunk claims to have {claimed} bytes or more, and"
+                f" chunks of this array have {self._stored.chunk_bytes}",
                 url=url,
             )
 
@@ -155,30 +158,34 @@ class ChunkStore(Store):
 
         Raises
         ------
+        ChangedError
+            If the shard is replaced between the two.
         CorruptFileError, StorageError
         """
         index = self._index
         assert index is not None
         n = index.n_bytes
         start, stop = (-n, None) if index.is_at_end else (0, n)
-        data = self._requested(name, start, stop)
-        if data is None:
+        found = self._range(name, start, stop)
+        if found is None:
             return None
+        data, version = found
         try:
             spans = index.ranges(bytes(data), wanted)
         except ValueError as exc:
             url = self.url(name)
             raise CorruptFileError(f"{url} cannot be decoded: {exc}", url=url) from exc
         fetched = map_ahead(
-            lambda span: engine().fetch_window(partial(self._requested, name, *span)),
+            lambda span: engine().fetch_window(partial(self._range, name, *span)),
             spans,
             n_ahead=_SPANS_AHEAD,
         )
-        parts = [
-            (first, part)
-            for (first, _), part in zip(spans, fetched, strict=True)
-            if part is not None
-        ]
+        parts: list[tuple[int, Data]] = []
+        for (first, _), part in zip(spans, fetched, strict=True):
+            if part is None or part[1] != version:  # the index is that of another object
+                url = self.url(name)
+                raise ChangedError(f"{url} was replaced while it was read: read again", url=url)
+            parts.append((first, part[0]))
         if index.is_at_end:
             return Fetched(parts=parts, ends_with=data)
         return Fetched(parts=parts, begins_with=data)
@@ -224,6 +231,11 @@ class ChunkStore(Store):
         if start is None:
             fetched = self.fetch(name)
             return None if fetched is None else fetched.whole
+        found = self._range(name, start, stop)
+        return None if found is None else found[0]
+
+    def _range(self, name: str, start: int, stop: int | None) -> tuple[Data, str | None] | None:
+        """A range of an object, and the version that it is of; None if it is not stored."""
         n_bytes = -start if start < 0 else (stop or start + self._most_bytes) - start
         if n_bytes > self._most_bytes:
             url = self.url(name)
@@ -234,9 +246,19 @@ class ChunkStore(Store):
             return None
         # A store may answer with more than was asked for.
         if start < 0:
-            return memoryview(blob.data)[start:]
+            return memoryview(blob.data)[start:], blob.etag
         first = start - blob.start_bytes
-        return memoryview(blob.data)[first : None if stop is None else first + stop - start]
+        data = memoryview(blob.data)[first : None if stop is None else first + stop - start]
+        if (
+            stop is not None and len(data) < stop - start
+        ):  # else zarr-python would take it for empty
+            url = self.url(name)
+            raise CorruptFileError(
+                f"{url} cannot be decoded: it has {len(data)} of the {stop - start} bytes from"
+                f" {start} on, where its index says that chunks are",
+                url=url,
+            )
+        return data, blob.etag
 
     async def get_partial_values(
         self,

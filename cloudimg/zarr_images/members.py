@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from cloudimg.zarr_images.documents import ATTRIBUTES_2, NODE_3, Node, read_node
 from cloudimg.zarr_images.parse import own_attributes
 
 WELL, ROW, COLUMN, FIELD, ACQUISITION = "well", "row", "col", "field", "acquisition"
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _MOST_MEMBERS = 2**20
 
 Labels = Mapping[str, int | float | str]
@@ -32,6 +33,8 @@ class Member:
     """Path below the collection."""
     etag: str | None = None
     size_bytes: int | None = None
+    is_known_missing: bool = False
+    """Whether it is listed, and is known not to exist."""
 
 
 def is_plate(root: Node) -> bool:
@@ -60,8 +63,9 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
     has_own = "provenance" in own_attributes(root)
     if has_own and ("plate" in ome or "bioformats2raw.layout" in ome):
         return _of_copy(store, root, _series(store, root))
+    missing: list[tuple[str, Labels]] = []
     if isinstance(ome.get("plate"), Mapping):
-        found = list(_of_plate(store, root, ome["plate"]))
+        found, missing = _of_plate(store, root, ome["plate"])
     elif isinstance(ome.get("well"), Mapping):
         found = list(_of_well(ome["well"], has_several=False))
     elif "bioformats2raw.layout" in ome:
@@ -73,8 +77,13 @@ def _members_of(store: Store, root: Node) -> list[Member] | None:
         raise LimitError(f"{url} lists {len(found)} images, more than {_MOST_MEMBERS}", url=url)
     name = NODE_3 if root.zarr_format == 3 else ATTRIBUTES_2
     return [
-        Member(key=f"{root.folder}/{path}/{name}", labels=labels, path=path)
-        for path, labels in found
+        Member(
+            key=f"{root.folder}/{path}/{name}",
+            labels=labels,
+            path=path,
+            is_known_missing=i >= len(found),
+        )
+        for i, (path, labels) in enumerate([*found, *missing])
     ]
 
 
@@ -99,6 +108,17 @@ def _of_copy(store: Store, root: Node, paths: Sequence[str]) -> list[Member]:
         for path, node in zip(paths, nodes, strict=True)
         if node is not None
     ]
+    # Images that do not exist are holes, unless they had labels that no other image has.
+    axes = found[0][2] if found else {}
+    places = math.prod(len({str(labels[axis]) for _, _, labels in found}) for axis in axes)
+    if found and places < len(paths):
+        url = store.location.display(root.folder)
+        lost = next(path for path, node in zip(paths, nodes, strict=True) if node is None)
+        raise CorruptFileError(
+            f"{url} lists {len(paths)} images, of which {len(paths) - len(found)} do not exist, as"
+            f" {lost}: their places are not known. Open the others by their own URLs",
+            url=url,
+        )
     order = _slowest_first([labels for _, _, labels in found])
     return [
         Member(
@@ -129,8 +149,10 @@ def _label(value: Any) -> int | float | str:
     return value
 
 
-def _of_plate(store: Store, root: Node, plate: Mapping[str, Any]) -> Iterator[tuple[str, Labels]]:
-    """Path and labels of each field of a plate.
+def _of_plate(
+    store: Store, root: Node, plate: Mapping[str, Any]
+) -> tuple[list[tuple[str, Labels]], list[tuple[str, Labels]]]:
+    """Path and labels of each field of a plate, and of a field of each well that does not exist.
 
     The axes are row and column if the plate has a well at each of them, or else wells.
     """
@@ -141,11 +163,18 @@ def _of_plate(store: Store, root: Node, plate: Mapping[str, Any]) -> Iterator[tu
     rows, columns = ({each[i] for each in names} for i in (0, 1))
     is_full = len(rows) * len(columns) == len(set(paths))
     has_several = len(plate.get("acquisitions") or ()) > 1
+    found: list[tuple[str, Labels]] = []
+    absent: list[tuple[str, Labels]] = []
     for path, (row, column), node in zip(paths, names, read_nodes(store, root, paths), strict=True):
         of_well: Labels = {ROW: row, COLUMN: column} if is_full else {WELL: f"{row}{column}"}
-        if node is not None:  # else its images are missing
-            for field, labels in _of_well(node.ome["well"], has_several=has_several):
-                yield f"{path}/{field}", {**of_well, **labels}
+        if node is None:
+            absent.append((path, of_well))
+            continue
+        for field, labels in _of_well(node.ome["well"], has_several=has_several):
+            found.append((f"{path}/{field}", {**of_well, **labels}))
+    # The wells that exist say which fields a well has.
+    any_labels = found[0][1] if found else {}
+    return found, [(f"{path}/0", {**any_labels, **of_well}) for path, of_well in absent]
 
 
 def _of_well(well: Mapping[str, Any], *, has_several: bool) -> Iterator[tuple[str, Labels]]:

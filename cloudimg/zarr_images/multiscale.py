@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from cloudimg.errors import UnsupportedFormatError
+
 _OF_OLDER = ("t", "c", "z", "y", "x")
 """Axes of versions without names of axes."""
 _MOST_LEVELS = 64
@@ -41,7 +43,14 @@ class Multiscale:
         ------
         KeyError, TypeError, ValueError, AttributeError, IndexError
             If it is not one.
+        UnsupportedFormatError
+            If it is one of a later version, whose axes are stated elsewhere.
         """
+        if "axes" not in stored and "coordinateSystems" in stored:
+            raise UnsupportedFormatError(
+                "its axes are those of coordinateSystems, as OME-Zarr 0.6 has them, and versions up"
+                " to 0.5 are supported: open its arrays by their own URLs, or write it as 0.5"
+            )
         datasets = list(stored["datasets"])[:_MOST_LEVELS]
         paths = tuple(_path(each["path"]) for each in datasets)
         if not paths:
@@ -90,6 +99,8 @@ def _axes(stored: Any, transforms: Sequence[Any]) -> list[tuple[str, Any, Any]]:
 def _dims(axes: Sequence[tuple[str, Any, Any]]) -> list[str]:
     """Names of the axes; the only one of channels or of time is c or t, whatever its name."""
     names = [name for name, _, _ in axes]
+    lower = [name.lower() if len(name) == 1 else name for name in names]
+    names = lower if len(set(lower)) == len(names) else names
     for kind, usual in (("channel", "c"), ("time", "t")):
         of_kind = [i for i, (_, each, _) in enumerate(axes) if each == kind]
         if len(of_kind) == 1 and usual not in names:

@@ -21,7 +21,7 @@ from cloudimg.zarr_images.documents import Node, node_of, read_node, read_nodes
 from cloudimg.zarr_images.level import ZarrLevel
 from cloudimg.zarr_images.multiscale import Multiscale
 
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _PLAIN = ("t", "c", "z", "y", "x")
 """Axes of arrays whose dimensions have no names, the last ones last."""
 _OWN = "cloudimg"
@@ -109,6 +109,8 @@ def _of_group(
     url = _url(store, node)
     try:
         multiscale = Multiscale.of(images[series])
+    except UnsupportedFormatError as exc:
+        raise UnsupportedFormatError(f"{url} cannot be read: {exc}", url=url) from exc
     except _DAMAGED as exc:
         raise CorruptFileError(
             f"the metadata of OME-Zarr of {url} are damaged (multiscales[{series}]): {damage(exc)}",

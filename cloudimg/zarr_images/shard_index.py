@@ -102,7 +102,7 @@ class ShardIndex:
         offsets = sorted(
             (int(start), int(start) + int(size)) for start, size in found if start != _EMPTY
         )
-        if any(stop > 2**62 for _, stop in offsets):
+        if any(stop > 2**62 or stop <= start for start, stop in offsets):
             raise ValueError("its index has impossible offsets")
         return _joined(offsets)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -14,12 +18,15 @@ import zarr
 import cloudimg
 from cloudimg.errors import (
     ArgumentError,
+    ChangedError,
     CloudimgError,
     CorruptFileError,
     FolderError,
     LimitError,
+    NotFoundError,
     UnsupportedFormatError,
 )
+from tests.support.servers import FileHandler
 
 PIXELS = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
 
@@ -227,3 +234,123 @@ def test_arguments_for_files_are_refused(copy: Path) -> None:
             cloudimg.open(copy, **options)
     with pytest.raises(CorruptFileError, match="series=1"):
         cloudimg.open(copy, series=1)
+
+
+@pytest.mark.parametrize("entry", [(10**7, 128), (2**61, 128), (8, 0), (-60, 128)])
+def test_indices_that_point_where_nothing_is(entry: tuple[int, int], tmp_path: Path) -> None:
+    """A window of a few chunks fails like the whole shard; it is not the fill value."""
+    url = tmp_path / "array"
+    serializer = zarr.codecs.ShardingCodec(
+        chunk_shape=(8, 8),
+        codecs=[zarr.codecs.BytesCodec()],
+        index_codecs=[zarr.codecs.BytesCodec()],
+    )
+    array = zarr.create_array(
+        str(url), shape=(64, 64), chunks=(64, 64), dtype="u2", serializer=serializer,
+        compressors=None, fill_value=7,
+    )  # fmt: skip
+    array[:] = 1
+    shard = url / "c" / "0" / "0"
+    data = shard.read_bytes()
+    index = np.frombuffer(data[-1024:], "<u8").reshape(64, 2).copy()
+    index[5] = entry[0] if entry[0] >= 0 else len(data) + entry[0], entry[1]
+    shard.write_bytes(data[:-1024] + index.tobytes())
+    image = cloudimg.open(url)
+    for window in ((slice(0, 64), slice(0, 64)), (slice(0, 4), slice(40, 46))):
+        with pytest.raises(CorruptFileError, match=r"c/0/0 cannot be decoded"):
+            image.read(window)
+    assert int(image.read((slice(0, 4), slice(0, 4))).max()) == 1
+
+
+def test_a_truncated_shard_with_its_index_at_the_start(tmp_path: Path) -> None:
+    at_start = zarr.codecs.ShardingCodec(chunk_shape=(8, 8), index_location="start")
+    array = zarr.create_array(
+        str(tmp_path / "array"), shape=(64, 64), chunks=(64, 64), dtype="u2",
+        serializer=at_start, compressors=None,
+    )  # fmt: skip
+    array[:] = 1
+    shard = tmp_path / "array" / "c" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    with pytest.raises(CorruptFileError, match=r"it has 0 of the \d+ bytes"):
+        cloudimg.open(tmp_path / "array").read((slice(60, 64), slice(60, 64)))
+
+
+def test_arrays_without_axes_and_numbers_beyond_floats(copy: Path) -> None:
+    zarr.create_array(str(copy.parent / "one"), shape=(), dtype="u2")
+    with pytest.raises(UnsupportedFormatError, match="without axes"):
+        cloudimg.open(copy.parent / "one")
+    root = copy / "zarr.json"
+    good = json.loads(root.read_text())["attributes"]["ome"]["multiscales"][0]
+    huge = {"channels": [{"window": {"start": 0, "end": 10**400}}]}
+    edit(root, lambda c: c["attributes"]["ome"].update(omero=huge))
+    assert "display_ranges" not in cloudimg.open(copy).attrs
+    good["datasets"][0]["coordinateTransformations"][0]["scale"] = [10**400, 1]
+    edit(root, lambda c: c["attributes"]["ome"].update(multiscales=[good]))
+    with pytest.raises(CorruptFileError, match=r"damaged \(multiscales"):
+        cloudimg.open(copy)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zlib"])
+def test_chunks_that_become_large_without_saying_so(codec: str, tmp_path: Path) -> None:
+    """400 MiB of zeros in the place of a chunk of 2 MiB: decoded no further than those."""
+    small: Any = numcodecs.get_codec({"id": codec})
+    array = zarr.create_array(
+        str(tmp_path / "array"), shape=(1024, 1024), chunks=(1024, 1024), dtype="u2",
+        zarr_format=2, compressors=small,
+    )  # fmt: skip
+    array[:] = 1
+    assert int(cloudimg.open(tmp_path / "array").read().max()) == 1
+    (tmp_path / "array" / "0.0").write_bytes(small.encode(bytes(400 * 2**20)))
+    with pytest.raises(CorruptFileError, match="claims to have 2097217 bytes or more"):
+        cloudimg.open(tmp_path / "array").read()
+
+
+def test_filters_may_make_chunks_larger_before_they_are_compressed(tmp_path: Path) -> None:
+    wide = numcodecs.AsType(encode_dtype="<u8", decode_dtype="<u2")
+    old = zarr.create_array(
+        str(tmp_path / "old"), shape=(40, 60), chunks=(16, 16), dtype="u2", zarr_format=2,
+        filters=[wide], compressors=numcodecs.Zstd(),
+    )  # fmt: skip
+    with_checksum: Any = [zarr.codecs.Crc32cCodec(), zarr.codecs.ZstdCodec()]
+    new = zarr.create_array(
+        str(tmp_path / "new"), shape=(40, 60), chunks=(16, 16), dtype="u2",
+        compressors=with_checksum,
+    )  # fmt: skip
+    for array, name in ((old, "old"), (new, "new")):
+        array[:] = PIXELS
+        np.testing.assert_array_equal(cloudimg.open(tmp_path / name).read(), PIXELS)
+
+
+def test_a_shard_that_is_replaced_between_its_index_and_its_chunks(tmp_path: Path) -> None:
+    """The places of one object's chunks say nothing of another's."""
+
+    class Replacing(FileHandler):
+        def answer_file(self, data: bytes) -> None:
+            if self.headers.get("Range", "").startswith("bytes=-"):  # the index
+                array[:8, :32] = 2  # more chunks, before those that were there
+            super().answer_file(data)
+
+    array = zarr.create_array(
+        str(tmp_path / "array.zarr"), shape=(64, 64), chunks=(8, 8), shards=(64, 64), dtype="u2",
+        compressors=None,
+    )  # fmt: skip
+    array[:8, 32:] = 1
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Replacing, tmp_path)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        image = cloudimg.open(f"http://127.0.0.1:{server.server_port}/array.zarr")
+        window = (slice(0, 4), slice(32, 48))
+        with pytest.raises(ChangedError, match="c/0/0 was replaced while it was read"):
+            image.read(window)
+        assert image.read(window).tolist() == [[1] * 16] * 4
+        server.shutdown()
+
+
+def test_places_inside_a_zarr_that_are_no_image(copy: Path) -> None:
+    for name in ("7", "labels/cells", "0/c/0/0"):
+        with pytest.raises(NotFoundError, match=r"copy\.zarr, whose arrays are 0, 1$"):
+            cloudimg.open(copy / name)
+    assert cloudimg.info(copy / ".cloudimg")["kind"] == "folder"
+    (copy / "zarr.json").unlink()  # as of a copy that is not finished
+    (copy / "1" / "zarr.json").unlink()
+    with pytest.raises(FolderError, match=r"copy\.zarr is a copy that is not finished"):
+        cloudimg.open(copy / "1")

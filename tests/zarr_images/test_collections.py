@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ import tifffile
 import zarr
 
 import cloudimg
-from cloudimg.errors import ArgumentError, CloudimgError, FolderError, MissingFilesError
+from cloudimg.errors import (
+    ArgumentError,
+    CloudimgError,
+    CorruptFileError,
+    FolderError,
+    MissingFilesError,
+)
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(11)
@@ -59,6 +66,16 @@ def test_a_plate_of_another_program(tmp_path: Path) -> None:
     assert not filled.read()[0, 0, 0].any()
     np.testing.assert_array_equal(filled.read().reshape(pixels.shape)[1:], pixels[1:])
     (tmp_path / "lost").rename(tmp_path / "plate.zarr/A/1/0")
+    # Nor need a well: its column is there, and missing.
+    for row in "AB":
+        shutil.move(tmp_path / "plate.zarr" / row / "2", tmp_path / f"lost{row}")
+    with pytest.raises(MissingFilesError, match="row=A, col=2, field=0"):
+        cloudimg.open(tmp_path / "plate.zarr")
+    filled = cloudimg.open(tmp_path / "plate.zarr", missing="fill")
+    assert (filled.shape[:3], filled.n_missing) == ((2, 2, 2), 4)
+    np.testing.assert_array_equal(filled.read()[:, 0], pixels.reshape(filled.shape)[:, 0])
+    for row in "AB":
+        shutil.move(tmp_path / f"lost{row}", tmp_path / "plate.zarr" / row / "2")
     # The wells that are there are a part without gaps, and a copy of it is a plate again.
     part = {"row": ["A"]}
     cloudimg.migrate(
@@ -111,6 +128,15 @@ def test_collections_of_ours_open_at_their_root(
     assert not filled[1, 1].any()
     np.testing.assert_array_equal(filled[2], pixels[2])
     (tmp_path / "lost").rename(lost)
+    # Where all images of a label are lost, nothing says what it was.
+    for number, field in ((4, "B/02/0"), (5, "B/02/1")):
+        found = tmp_path / "copy.zarr" / (field if is_plate else str(number))
+        found.rename(tmp_path / f"lost{number}")
+    with pytest.raises(CorruptFileError, match="2 do not exist"):
+        cloudimg.open(tmp_path / "copy.zarr", missing="fill")
+    for number, field in ((4, "B/02/0"), (5, "B/02/1")):
+        found = tmp_path / "copy.zarr" / (field if is_plate else str(number))
+        (tmp_path / f"lost{number}").rename(found)
     # A copy of the copy has the same objects, by name and byte.
     cloudimg.migrate(tmp_path / "copy.zarr", tmp_path / "again.zarr", **copied)
     assert cloudimg.verify(tmp_path / "again.zarr", against_source=True)

@@ -15,6 +15,7 @@ import tensorstore
 import zarr
 
 import cloudimg
+from cloudimg.errors import UnsupportedFormatError
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(7)
@@ -227,5 +228,28 @@ def test_varieties_of_arrays(tmp_path: Path) -> None:
             expected = array[:]
             image = cloudimg.open(url)
         np.testing.assert_array_equal(image.read(), expected, err_msg=str(variety))
+        assert image.read().tobytes() == expected.astype(image.dtype).tobytes(), variety
         window = (slice(3, 18, 5), slice(11, 29, 3))
         np.testing.assert_array_equal(image.read(window), expected[window], err_msg=str(variety))
+
+
+def test_names_of_axes(tmp_path: Path) -> None:
+    """Letters may be large; axes of versions whose metadata are others are not guessed."""
+    url = tmp_path / "image.zarr"
+    ngff_zarr.to_ngff_zarr(
+        str(url),
+        ngff_zarr.to_multiscales(
+            ngff_zarr.to_ngff_image(PIXELS[0, :, 0], dims=("c", "y", "x")), scale_factors=[]
+        ),
+        version="0.5",
+    )
+    document = url / "zarr.json"
+    content = json.loads(document.read_text())
+    (image,) = content["attributes"]["ome"]["multiscales"]
+    image["axes"] = [{**each, "name": each["name"].upper()} for each in image["axes"]]
+    document.write_text(json.dumps(content))
+    assert cloudimg.open(url).dims == ("c", "y", "x")
+    image["coordinateSystems"] = [{"name": "physical", "axes": image.pop("axes")}]
+    document.write_text(json.dumps(content))
+    with pytest.raises(UnsupportedFormatError, match=r"0\.6"):  # not z, y and x
+        cloudimg.open(url)
