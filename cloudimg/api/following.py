@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Unpack
 
 from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
-from cloudimg.api.ripening import Ripening
+from cloudimg.api.arrivals import Arrivals
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, FormatError, NoMatchError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST
@@ -138,43 +138,43 @@ class _Following:
     def run(self) -> Migration | None:
         """Look, copy and wait."""
         opening = OpenArguments.of(open_options(self.given, self.given.get("source_options"), None))
-        ripening = Ripening(self.settle_s, opening.missing == "fill")
-        self._look_at_copy(ripening)
-        ripening.is_checked = False
+        arrivals = Arrivals(self.settle_s, opening.missing == "fill")
+        self._look_at_copy(arrivals)
+        arrivals.is_checked = False
         done, last_change, is_ending = None, time.monotonic(), False
         while not self.stop.is_set():
             now = time.monotonic()
             grid = self._listed(opening)
             if grid is not None:
-                n = ripening.look(grid, now, is_ending=is_ending)
-                if ripening.has_changed:
+                n = arrivals.look(grid, now, is_ending=is_ending)
+                if arrivals.has_changed:
                     last_change = now
                 if n and not is_ending:
-                    n = self._n_complete(opening, grid, ripening, n)
+                    n = self._n_complete(opening, grid, arrivals, n)
                 if n:
                     result = self._copy(grid, n)
-                    self._look_at_copy(ripening)
+                    self._look_at_copy(arrivals)
                     if not result.is_unchanged:
                         done = result
                         continue
                     done = done or result
-                self._tell_of_rest(grid, ripening, is_ending=is_ending)
-            if is_ending and ripening.is_settled:
+                self._tell_of_rest(grid, arrivals, is_ending=is_ending)
+            if is_ending and arrivals.is_settled:
                 break
             if not is_ending and self._is_over(last_change):
                 # Files that were replaced after they had been copied are found by the last check.
-                is_ending, ripening.is_checked = True, False
-            if not is_ending or not ripening.is_settled:
+                is_ending, arrivals.is_checked = True, False
+            if not is_ending or not arrivals.is_settled:
                 self.stop.wait(self.interval_s)
         return done
 
-    def _look_at_copy(self, ripening: Ripening) -> None:
+    def _look_at_copy(self, arrivals: Arrivals) -> None:
         """Find out which files the copy has, or was to have when it was interrupted."""
         destination = open_destination(self.url, self.given.get("target_options"))
         state = inspect_destination(destination).state
         if state is not None and state.plan.grow == self.given["grow"]:
-            ripening.taken = get_files(destination, state)
-            ripening.is_checked = state.is_done
+            arrivals.taken = get_files(destination, state)
+            arrivals.is_checked = state.is_done
 
     def _listed(self, opening: OpenArguments) -> FileGrid | None:
         """The files that are there now; None if there are none."""
@@ -196,10 +196,10 @@ class _Following:
         return done
 
     def _n_complete(
-        self, opening: OpenArguments, grid: FileGrid, ripening: Ripening, n: int
+        self, opening: OpenArguments, grid: FileGrid, arrivals: Arrivals, n: int
     ) -> int:
         """Of the indices that stand still, the number of those whose files have all their bytes."""
-        labels, rows = grid.labels[0], ripening.new_indices(grid, n)
+        labels, rows = grid.labels[0], arrivals.new_indices(grid, n)
         if not rows:
             return n
         some = replace(opening.purpose, grow_labels=frozenset(labels[i] for i in rows))
@@ -219,15 +219,15 @@ class _Following:
             return n
         first, name = min(bad)
         self._tell(f"waiting for all bytes of {counted(len(bad), 'file')}, such as {name}")
-        return first if first >= ripening.n_taken + ripening.is_checked else 0
+        return first if first >= arrivals.n_taken + arrivals.is_checked else 0
 
-    def _tell_of_rest(self, grid: FileGrid, ripening: Ripening, *, is_ending: bool) -> None:
-        n_left = ripening.n_left
-        if n_left and is_ending and ripening.is_settled:
+    def _tell_of_rest(self, grid: FileGrid, arrivals: Arrivals, *, is_ending: bool) -> None:
+        n_left = arrivals.n_left
+        if n_left and is_ending and arrivals.is_settled:
             self._tell(f"left out: {counted(n_left, 'file')} of indices that lack others")
-        elif ripening.gap_at is not None:
+        elif arrivals.gap_at is not None:
             grow, labels = self.given["grow"], grid.labels[0]
-            before, later = labels[ripening.gap_at - 1], labels[ripening.gap_at]
+            before, later = labels[arrivals.gap_at - 1], labels[arrivals.gap_at]
             self._tell(
                 f"waiting at a gap: nothing between {grow}={before} and {grow}={later} has come."
                 " What comes after it is taken in the end"

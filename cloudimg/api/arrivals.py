@@ -21,7 +21,7 @@ _Version = tuple[int, int]
 
 
 @dataclass(slots=True)
-class Ripening:
+class Arrivals:
     """What was seen of the files that the copy does not have.
 
     Grids and tables have the growing axis first, so that positions of files stay when it grows.
