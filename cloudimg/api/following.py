@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
-from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.api.arrivals import Arrivals
+from cloudimg.api.migrations import MIGRATE_DEFAULTS, migrate_labels, open_options
 from cloudimg.discovery.grid import FileGrid
 from cloudimg.errors import ArgumentError, FormatError, NoMatchError, counted
 from cloudimg.errors.file_report import OTHER_THAN_FIRST
