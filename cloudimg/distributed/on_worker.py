@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TypeVar
 
 from cloudimg.distributed.capacity import capacity_of_worker
@@ -141,11 +142,32 @@ def warn_of_large_chunk(chunk_bytes: int) -> None:
         warn(text)
 
 
+LINE_OF_USER = 0
+
+
 def warn(text: str, *, level: int = _OF_USER) -> None:
-    """Warn the user: on a worker of a cluster, the client shows the warning, too."""
+    """Warn the user: on a worker of a cluster, the client shows the warning, too.
+
+    Parameters
+    ----------
+    text : str
+    level : int
+        Frames up to the line that is shown; `LINE_OF_USER` is the first one outside of cloudimg.
+    """
+    if level == LINE_OF_USER:
+        level = _frames_to_user()
     if "distributed" in sys.modules:
         import distributed
 
         distributed.warn(text, CloudimgWarning, stacklevel=level)
     else:
         warnings.warn(text, CloudimgWarning, stacklevel=level)
+
+
+def _frames_to_user() -> int:
+    """Frames of cloudimg from the function that calls this up to a line of others."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "cloudimg":
+        frame, level = frame.f_back, level + 1
+    return level

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from cloudimg.distributed.on_worker import warn
+from cloudimg.distributed.on_worker import LINE_OF_USER, warn
 from cloudimg.errors.notes import MARK
 from cloudimg.migration.journal.acquiring import acquire
 from cloudimg.migration.journal.clearing import remove_leftovers
@@ -55,9 +55,6 @@ from cloudimg.migration.run.planning import (
 from cloudimg.migration.run.result import Migration, after
 from cloudimg.migration.run.rounds import Rounds
 from cloudimg.migration.run.write_input import WriteInput
-
-_OF_USER = 10
-"""Frames between a warning and the call of the user."""
 
 
 def write(
@@ -195,7 +192,7 @@ def _tell_of_no_fence(destination: Destination, options: RunOptions) -> None:
         " every few seconds, keeps two migrations apart. Let no other process write to it"
     )
     if options.progress is None:
-        warn(text, level=_OF_USER)
+        warn(text, level=LINE_OF_USER)
     else:
         notify_of(options.progress, text)
 
