@@ -8,6 +8,7 @@ is cancelled: `wait_until_idle` waits for such pieces.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import threading
 import time
@@ -16,7 +17,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import TypeVar
 
 from cloudimg.distributed.capacity import capacity_of_worker
@@ -166,8 +166,8 @@ def warn(text: str, *, level: int = _OF_USER) -> None:
 
 def _frames_to_user() -> int:
     """Frames of cloudimg from the function that calls this up to a line of others."""
-    frame: FrameType | None = sys._getframe(1)
-    level = 1
+    here = inspect.currentframe()
+    frame, level = None if here is None else here.f_back, 1
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "cloudimg":
         frame, level = frame.f_back, level + 1
     return level
