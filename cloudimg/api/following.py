@@ -74,7 +74,8 @@ def follow(
     Returns
     -------
     Migration or None
-        The last result that added something, or that of a check; None if there is no copy.
+        The result of the last migration that added something, or else of the check that the copy
+        is complete; None if there is no copy.
 
     Raises
     ------

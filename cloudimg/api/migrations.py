@@ -190,7 +190,7 @@ def dry_run(source: URLs, url: URL | None = None, **options: Unpack[DryRunOption
     A few chunks are read and encoded to tell how large the copy would be. With `url`, the
     destination is looked at, too: what is there, who writes to it, whether it can be written to,
     and on a local disk how much room there is. What speaks against the migration is listed as
-    `problems` of the result, and is no error.
+    `problems` of the result; nothing is raised for it.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def failure(error: Exception, args: argparse.Namespace, hide: Hide) -> dict[str,
 
 
 def plain_failure(kind: str, message: str, code: int) -> dict[str, Any]:
-    """The same for what is no error of the library: a wrong command line, or a signal."""
+    """The same where the library raised no error: for a wrong command line, or a signal."""
     return {
         "kind": kind,
         "message": message,

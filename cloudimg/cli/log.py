@@ -113,7 +113,7 @@ def shown_arguments(words: Sequence[str], hide: Callable[[str], str]) -> str:
 
 
 def _masked(word: str) -> str:
-    """An argument with the secrets of its JSON hidden; all of it if it is no JSON."""
+    """An argument whose JSON is shown without secrets; an argument that is not JSON is hidden."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     if option.startswith("--c") or not value.lstrip().startswith("{"):
         return word

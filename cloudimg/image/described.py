@@ -25,8 +25,8 @@ from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.pattern import Label
 from cloudimg.reading.dask_array import choose_chunks
 from cloudimg.reading.source import make_token
+from cloudimg.reading.zarr_images.documents import is_document
 from cloudimg.tiff import FileImage
-from cloudimg.zarr_images.documents import is_document
 
 
 class DescribedImage:

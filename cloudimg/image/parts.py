@@ -11,7 +11,7 @@ from cloudimg.errors import ArgumentError, counted
 from cloudimg.opening.opened import Opened
 from cloudimg.pattern import Label
 from cloudimg.reading.source import Source
-from cloudimg.zarr_images.documents import folder_of, is_document
+from cloudimg.reading.zarr_images.documents import folder_of, is_document
 
 
 @dataclass(frozen=True, slots=True)

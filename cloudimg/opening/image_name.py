@@ -9,9 +9,9 @@ from cloudimg.discovery.find_files import locate
 from cloudimg.discovery.listing import Tabled
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import OpenArguments, URLs, as_texts
+from cloudimg.reading.zarr_images.documents import folder_of, is_document
 from cloudimg.storage import Location
 from cloudimg.tiff import IMAGE, SLIDES
-from cloudimg.zarr_images.documents import folder_of, is_document
 
 _LONGEST = 255
 _WILD = re.compile(r"[{*?\[]")

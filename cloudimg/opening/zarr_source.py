@@ -30,10 +30,10 @@ from cloudimg.errors import (
 )
 from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.pattern import Label
+from cloudimg.reading.zarr_images.documents import Node, folder_of, is_document, read_node
+from cloudimg.reading.zarr_images.members import Member, collection_name, is_plate, members_of
+from cloudimg.reading.zarr_images.parse import own_attributes
 from cloudimg.storage import Entry, Location, Store, engine, map_ahead, redact, unsigned
-from cloudimg.zarr_images.documents import Node, folder_of, is_document, read_node
-from cloudimg.zarr_images.members import Member, collection_name, is_plate, members_of
-from cloudimg.zarr_images.parse import own_attributes
 
 _ENDING = ".zarr"
 _JOURNAL = ".cloudimg"

@@ -29,6 +29,8 @@ from cloudimg.reading.header_parsing import limits_of_process, parse_header, par
 from cloudimg.reading.read_context import ReadContext
 from cloudimg.reading.transit import Arrival, Reading, TransitCheck
 from cloudimg.reading.whole_file import decode_whole
+from cloudimg.reading.zarr_images.documents import is_document
+from cloudimg.reading.zarr_images.parse import parse_zarr
 from cloudimg.settings import settings
 from cloudimg.storage import Blob, Store, engine, map_ahead, pause
 from cloudimg.tiff import (
@@ -38,8 +40,6 @@ from cloudimg.tiff import (
     SparseFile,
     parse_tiff,
 )
-from cloudimg.zarr_images.documents import is_document
-from cloudimg.zarr_images.parse import parse_zarr
 
 Buffer = bytes | memoryview
 

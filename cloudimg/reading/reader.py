@@ -37,11 +37,11 @@ from cloudimg.reading.run import FileSteps, OnOpen, ReadRun
 from cloudimg.reading.sharing import Claim, Place, SharedDecoding, Stored
 from cloudimg.reading.transit import Arrival
 from cloudimg.reading.whole_file import WholeLevel
+from cloudimg.reading.zarr_images.documents import is_document
+from cloudimg.reading.zarr_images.level import ZarrLevel
 from cloudimg.reading.zarr_parts import start_parts
 from cloudimg.storage import Blob, Store, engine, pause
 from cloudimg.tiff import AnyLevel, Derived, Level, Piece
-from cloudimg.zarr_images.documents import is_document
-from cloudimg.zarr_images.level import ZarrLevel
 
 Array = npt.NDArray[Any]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from cloudimg.reading.run import FileSteps
 from cloudimg.reading.sharing import Claim
+from cloudimg.reading.zarr_images.level import StoredPart, ZarrLevel
 from cloudimg.tiff import Region
-from cloudimg.zarr_images.level import StoredPart, ZarrLevel
 
 Array = npt.NDArray[Any]
 

@@ -18,7 +18,7 @@ from cloudimg.migration.journal.destination import Destination
 from cloudimg.migration.run.dask_input import DaskInput
 from cloudimg.migration.run.labels_group import GROUP as LABELS
 from cloudimg.migration.run.write_input import WriteInput
-from cloudimg.zarr_images.documents import folder_of, is_document
+from cloudimg.reading.zarr_images.documents import folder_of, is_document
 
 _LONGEST_PATH = 4096
 

@@ -18,8 +18,8 @@ from cloudimg.migration.plain_json import to_plain
 from cloudimg.opening.opened import Opened
 from cloudimg.opening.options import PIXEL_OPTIONS, OpenArguments, URLs, as_texts
 from cloudimg.reading.source import Source, make_token
+from cloudimg.reading.zarr_images.documents import is_document
 from cloudimg.storage import redact, unsigned
-from cloudimg.zarr_images.documents import is_document
 
 
 def shown_urls(urls: URLs) -> list[str]:

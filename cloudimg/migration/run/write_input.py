@@ -49,8 +49,8 @@ from cloudimg.opening.options import OpenArguments, URLs
 from cloudimg.reading.agreement import ExpectedFacts
 from cloudimg.reading.source import Source
 from cloudimg.reading.source_boundaries import segment_boundaries
+from cloudimg.reading.zarr_images.documents import is_document
 from cloudimg.storage import Location, endpoint_of
-from cloudimg.zarr_images.documents import is_document
 
 HasFiles = Callable[[tuple[str, ...]], npt.NDArray[np.bool_] | None]
 

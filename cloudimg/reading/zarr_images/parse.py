@@ -13,13 +13,13 @@ from cloudimg.errors import (
 )
 from cloudimg.errors.checked_json import damage
 from cloudimg.errors.notes import Remark
+from cloudimg.reading.zarr_images.array_metadata import StoredArray
+from cloudimg.reading.zarr_images.attributes import KIND, attributes_of, coordinates_of, times_of
+from cloudimg.reading.zarr_images.documents import Node, node_of, read_node, read_nodes
+from cloudimg.reading.zarr_images.level import ZarrLevel
+from cloudimg.reading.zarr_images.multiscale import Multiscale
 from cloudimg.storage import Blob, Store
 from cloudimg.tiff import IMAGE, FileImage, ParsedImage
-from cloudimg.zarr_images.array_metadata import StoredArray
-from cloudimg.zarr_images.attributes import KIND, attributes_of, coordinates_of, times_of
-from cloudimg.zarr_images.documents import Node, node_of, read_node, read_nodes
-from cloudimg.zarr_images.level import ZarrLevel
-from cloudimg.zarr_images.multiscale import Multiscale
 
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _PLAIN = ("t", "c", "z", "y", "x")
@@ -36,7 +36,7 @@ def parse_zarr(store: Store, key: str, blob: Blob, *, series: int, limit_bytes: 
     ----------
     store : Store
     key : str
-        Key of the document, see `cloudimg.zarr_images.documents`.
+        Key of the document, see `cloudimg.reading.zarr_images.documents`.
     blob : Blob
         Its content.
     series : int

@@ -24,11 +24,11 @@ from zarr.abc.store import (
 )
 
 from cloudimg.errors import ChangedError, CorruptFileError, NotFoundError
+from cloudimg.reading.zarr_images.array_metadata import StoredArray
+from cloudimg.reading.zarr_images.claims import claimed_bytes, exceeds
+from cloudimg.reading.zarr_images.shard_index import ShardIndex
 from cloudimg.storage import Data, engine, map_ahead
 from cloudimg.storage import Store as ObjectStore
-from cloudimg.zarr_images.array_metadata import StoredArray
-from cloudimg.zarr_images.claims import claimed_bytes, exceeds
-from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype

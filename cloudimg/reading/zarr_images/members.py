@@ -10,9 +10,9 @@ from typing import Any
 
 from cloudimg.errors import CorruptFileError, LimitError
 from cloudimg.errors.checked_json import damage
+from cloudimg.reading.zarr_images.documents import ATTRIBUTES_2, NODE_3, Node, read_node, read_nodes
+from cloudimg.reading.zarr_images.parse import own_attributes
 from cloudimg.storage import Store
-from cloudimg.zarr_images.documents import ATTRIBUTES_2, NODE_3, Node, read_node, read_nodes
-from cloudimg.zarr_images.parse import own_attributes
 
 WELL, ROW, COLUMN, FIELD, ACQUISITION = "well", "row", "col", "field", "acquisition"
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)

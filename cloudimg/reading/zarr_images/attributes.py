@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from cloudimg.reading.zarr_images.kept_attributes import kept_attributes
+from cloudimg.reading.zarr_images.multiscale import Multiscale
 from cloudimg.tiff.flavours.facts import MICROMETRE, micrometres, seconds, unit_name
-from cloudimg.zarr_images.kept_attributes import kept_attributes
-from cloudimg.zarr_images.multiscale import Multiscale
 
 KIND = "zarr"
 """The value of ``kind`` in the attributes of any Zarr."""

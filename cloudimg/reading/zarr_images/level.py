@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from cloudimg.errors import CloudimgError, CorruptFileError, UnsupportedFormatError
 from cloudimg.errors.checked_json import damage
+from cloudimg.reading.zarr_images.array_metadata import StoredArray
+from cloudimg.reading.zarr_images.documents import ARRAY_2, NODE_3, Node
+from cloudimg.reading.zarr_images.shard_index import ShardIndex
 from cloudimg.storage import Store
 from cloudimg.tiff import Region
-from cloudimg.zarr_images.array_metadata import StoredArray
-from cloudimg.zarr_images.documents import ARRAY_2, NODE_3, Node
-from cloudimg.zarr_images.shard_index import ShardIndex
 
 if TYPE_CHECKING:
-    from cloudimg.zarr_images.chunk_store import ChunkStore, Fetched
+    from cloudimg.reading.zarr_images.chunk_store import ChunkStore, Fetched
 
 Array = npt.NDArray[Any]
 
@@ -215,7 +215,7 @@ class ZarrLevel:
     def _open(self) -> tuple[Any, ChunkStore]:
         import zarr
 
-        from cloudimg.zarr_images.chunk_store import ChunkStore
+        from cloudimg.reading.zarr_images.chunk_store import ChunkStore
 
         assert self._node.array is not None
         zarr_format, metadata = self._node.zarr_format, self._node.array
