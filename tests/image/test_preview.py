@@ -481,7 +481,9 @@ def test_a_disk_that_fails(
 def test_a_file_that_is_not_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "z0.tif").write_bytes(b"no TIFF at all" * 100)
     assert "not a TIFF" in refused(capsys, f"{tmp_path}/z0.tif", str(tmp_path / "x.png"), code=4)
-    assert "nothing matches" in refused(capsys, f"{tmp_path}/a{{z}}.tif", str(tmp_path / "x.png"), code=3)
+    assert "nothing matches" in refused(
+        capsys, f"{tmp_path}/a{{z}}.tif", str(tmp_path / "x.png"), code=3
+    )
 
 
 def test_an_existing_picture_is_replaced(made: Preview, tmp_path: Path) -> None:
